@@ -1,0 +1,2 @@
+//! The `pail` command.
+fn main() {}
