@@ -1,1 +1,8 @@
-//! Placeholder.
+//! The node-resident daemon: the file system over buckets, its FUSE adapter, its control API.
+//!
+//! Owns: `fs`, the file system proper, protocol-free and testable without FUSE; `fuse`, the adapter and the only module
+//! that names `fuser`; `daemon`, the mounts of this node and their life; `control`, what the command and the daemon say
+//! to each other.
+
+pub mod fs;
+pub mod fuse;
