@@ -1,0 +1,84 @@
+//! What can go wrong between here and a bucket.
+//!
+//! Owns: [`Error`], which names the operation, the bucket, the key and the cause, and [`ErrorKind`], which callers
+//! match on. Invariant: no error holds or prints a credential, a signature or a signed URL.
+
+use crate::RawKey;
+use std::fmt;
+
+/// A result of a store operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller can act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No object of that key (or no such upload).
+    NotFound,
+    /// No bucket of that name.
+    NoSuchBucket,
+    /// The server refused: 401, 403, a wrong key or signature.
+    Denied,
+    /// No credentials were found, or they could not be loaded.
+    Credentials,
+    /// A condition did not hold: 412, 409 on a conditional write, a pinned version that is gone.
+    Precondition,
+    /// A range that starts at or beyond the object's end (416).
+    RangeNotSatisfiable,
+    /// The bucket is somebody else's, or already exists.
+    BucketTaken,
+    /// The request itself was wrong, or the endpoint lacks the operation (400, 405, 501).
+    Unsupported,
+    /// The endpoint could not be reached, or did not answer within the deadline, retries included.
+    Unreachable,
+    /// The endpoint kept failing (5xx, throttling) until the deadline, retries included.
+    Exhausted,
+    /// What arrived is not what was sent: a checksum, length or ETag that does not match.
+    Corrupt,
+    /// The local source of an upload could not be read.
+    Source,
+    /// Anything else.
+    Other,
+}
+
+/// A failed store operation. Displays as one line: operation, object, cause.
+#[derive(Debug)]
+pub struct Error {
+    /// What a caller can act on.
+    pub kind: ErrorKind,
+    /// The operation in the S3 API's own word, such as `PutObject`.
+    pub operation: &'static str,
+    /// The bucket.
+    pub bucket: String,
+    /// The key, where the operation has one.
+    pub key: Option<RawKey>,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+    /// The server's error code, such as `NoSuchKey`, where it sent one.
+    pub code: Option<String>,
+    /// The cause in words: the server's message, or the transport's.
+    pub message: String,
+    /// How often the request was sent.
+    pub attempts: u32,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.operation, self.bucket)?;
+        if let Some(key) = &self.key {
+            write!(f, "/{key}")?;
+        }
+        write!(f, ": {}", self.message)?;
+        match (self.status, self.code.as_deref()) {
+            (Some(status), Some(code)) => write!(f, " ({status} {code})")?,
+            (Some(status), None) => write!(f, " ({status})")?,
+            (None, _) => {}
+        }
+        if self.attempts > 1 {
+            write!(f, " after {} attempts", self.attempts)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,457 @@
+//! A bucket in this process's memory.
+//!
+//! Owns: [`MemoryStore`], the second implementation of [`Store`]: the whole contract, without a network. Tests of the
+//! layers above run on it, and the conformance suite holds it to what S3 servers do.
+//!
+//! Invariants:
+//! - Every operation is atomic: the one lock is taken once, after the payload has been read, and never across an await.
+//! - Every write makes a version that never was before, also where the bytes are the same.
+
+use crate::*;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Bodies are yielded in pieces of this size, so that callers see more than one.
+const FRAME_SIZE_BYTES: usize = 256 * 1024;
+const PAGE_KEYS_MAX: u32 = 1000;
+const SOURCE_READ_BYTES: u64 = 1024 * 1024;
+
+/// A bucket in memory. Clones share it. Conditions are atomic and every capability is there, unless
+/// [`MemoryStore::with_capabilities`] says otherwise.
+#[derive(Clone)]
+pub struct MemoryStore {
+    bucket: Arc<str>,
+    uri: Arc<str>,
+    capabilities: Capabilities,
+    /// Guards the bucket's content; a leaf, held for the length of one operation.
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<RawKey, Object>,
+    uploads: BTreeMap<String, PendingUpload>,
+    versions_made: u64,
+    uploads_begun: u64,
+}
+
+#[derive(Clone)]
+struct Object {
+    bytes: Bytes,
+    version: Version,
+    last_modified: SystemTime,
+    metadata: Arc<UserMetadata>,
+}
+
+struct PendingUpload {
+    key: RawKey,
+    metadata: Arc<UserMetadata>,
+    parts: BTreeMap<u32, (String, Bytes)>,
+}
+
+impl MemoryStore {
+    /// An empty bucket of that name.
+    pub fn new(bucket: &str) -> Self {
+        Self::with_capabilities(bucket, Capabilities::full())
+    }
+
+    /// An empty bucket that holds writers to `capabilities`: the part sizes and counts are enforced. Conditions
+    /// stay atomic, as an emulated check that nobody races is.
+    pub fn with_capabilities(bucket: &str, capabilities: Capabilities) -> Self {
+        Self {
+            bucket: bucket.into(),
+            uri: format!("memory://{bucket}").into(),
+            capabilities,
+            state: Arc::default(),
+        }
+    }
+
+    /// Uploads that were begun and neither completed nor aborted.
+    pub fn uploads_pending(&self) -> usize {
+        self.state.lock().uploads.len()
+    }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str, key: Option<&RawKey>, message: &str) -> Error {
+        Error {
+            kind,
+            operation,
+            bucket: self.bucket.to_string(),
+            key: key.cloned(),
+            status: None,
+            code: None,
+            message: message.to_owned(),
+            attempts: 1,
+        }
+    }
+
+    async fn read_payload(&self, operation: &'static str, key: &RawKey, payload: Payload) -> Result<Bytes> {
+        let (len, source) = match payload {
+            Payload::Bytes(bytes) => return Ok(bytes),
+            Payload::Source { len, source } => (len, source),
+        };
+        let mut all = Vec::new();
+        let mut offset = 0;
+        while offset < len {
+            let end = len.min(offset + SOURCE_READ_BYTES);
+            let piece = source.read(offset..end).await.map_err(|e| {
+                self.error(
+                    ErrorKind::Source,
+                    operation,
+                    Some(key),
+                    &format!("cannot read what is to be uploaded: {e}"),
+                )
+            })?;
+            if piece.len() as u64 != end - offset {
+                return Err(self.error(
+                    ErrorKind::Source,
+                    operation,
+                    Some(key),
+                    "what is to be uploaded is shorter than it was",
+                ));
+            }
+            all.extend_from_slice(&piece);
+            offset = end;
+        }
+        Ok(all.into())
+    }
+
+    fn found<'a>(&self, state: &'a State, operation: &'static str, key: &RawKey) -> Result<&'a Object> {
+        state
+            .objects
+            .get(key)
+            .ok_or_else(|| self.error(ErrorKind::NotFound, operation, Some(key), "no such object"))
+    }
+
+    /// The object `key`, if it has `version`; an unknown version asks for nothing.
+    fn pinned<'a>(
+        &self,
+        state: &'a State,
+        operation: &'static str,
+        key: &RawKey,
+        version: &Version,
+    ) -> Result<&'a Object> {
+        let object = self.found(state, operation, key)?;
+        if !version.is_unknown() && object.version != *version {
+            return Err(self.error(
+                ErrorKind::Precondition,
+                operation,
+                Some(key),
+                "the object has another version now",
+            ));
+        }
+        Ok(object)
+    }
+
+    fn check(
+        &self,
+        state: &State,
+        operation: &'static str,
+        key: &RawKey,
+        condition: &Condition,
+    ) -> Result<()> {
+        let current = state.objects.get(key).map(|object| &object.version);
+        match (condition, current) {
+            (Condition::IfAbsent, Some(_)) => {
+                Err(self.error(ErrorKind::Precondition, operation, Some(key), "an object of that key exists"))
+            }
+            (Condition::IfVersion(wanted), current) if current != Some(wanted) => Err(self.error(
+                ErrorKind::Precondition,
+                operation,
+                Some(key),
+                "the object has another version now",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn pending<'a>(
+        &self,
+        state: &'a mut State,
+        operation: &'static str,
+        upload: &Upload,
+    ) -> Result<&'a mut PendingUpload> {
+        match state.uploads.get_mut(&upload.id) {
+            Some(pending) if pending.key == upload.key => Ok(pending),
+            _ => Err(self.error(ErrorKind::NotFound, operation, Some(&upload.key), "no such upload")),
+        }
+    }
+
+    fn add_part(&self, operation: &'static str, upload: &Upload, number: u32, bytes: Bytes) -> Result<Part> {
+        if !(1..=self.capabilities.part_count_max).contains(&number) {
+            return Err(self.error(
+                ErrorKind::Unsupported,
+                operation,
+                Some(&upload.key),
+                "no such part number",
+            ));
+        }
+        let mut state = self.state.lock();
+        let etag = state.next_version().to_string();
+        let size = bytes.len() as u64;
+        self.pending(&mut state, operation, upload)?.parts.insert(number, (etag.clone(), bytes));
+        Ok(Part { number, etag, size, checksum: None })
+    }
+
+    /// The parts' bytes in order, after the checks that a server makes.
+    fn joined(&self, pending: &PendingUpload, parts: &[Part]) -> Result<Bytes> {
+        let refuse = |message| {
+            Err(self.error(ErrorKind::Unsupported, "CompleteMultipartUpload", Some(&pending.key), message))
+        };
+        if parts.is_empty() || !parts.is_sorted_by(|a, b| a.number < b.number) {
+            return refuse("the parts are not in ascending order, or there are none");
+        }
+        let mut all = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            let Some((etag, bytes)) = pending.parts.get(&part.number) else {
+                return refuse("a part is named that was not uploaded");
+            };
+            if *etag != part.etag {
+                return refuse("a part is named that was replaced by another");
+            }
+            let is_last = index + 1 == parts.len();
+            if !is_last && (bytes.len() as u64) < self.capabilities.part_size_bytes_min {
+                return refuse("a part that is not the last is smaller than the smallest allowed");
+            }
+            if self.capabilities.equal_parts && !is_last && bytes.len() as u64 != parts[0].size {
+                return refuse("parts that are not the last differ in size");
+            }
+            all.extend_from_slice(bytes);
+        }
+        Ok(all.into())
+    }
+}
+
+impl State {
+    fn next_version(&mut self) -> Version {
+        self.versions_made += 1;
+        Version::from_etag(&format!("{:032x}", self.versions_made))
+    }
+
+    fn insert(&mut self, key: &RawKey, bytes: Bytes, metadata: Arc<UserMetadata>) -> Version {
+        let version = self.next_version();
+        let object = Object { bytes, version: version.clone(), last_modified: SystemTime::now(), metadata };
+        self.objects.insert(key.clone(), object);
+        version
+    }
+}
+
+/// Where a page begins. A token is a bound: `=` and the key itself, or `>` and the key before it.
+fn first_key(request: &ListRequest) -> Bound<String> {
+    if let Some(token) = &request.token {
+        return match token.strip_prefix('=') {
+            Some(key) => Bound::Included(key.to_owned()),
+            None => Bound::Excluded(token.strip_prefix('>').unwrap_or(token).to_owned()),
+        };
+    }
+    match &request.start_after {
+        Some(key) if key.as_str() >= request.prefix.as_str() => Bound::Excluded(key.clone()),
+        _ => Bound::Included(request.prefix.clone()),
+    }
+}
+
+fn token_of(bound: &Bound<String>) -> String {
+    match bound {
+        Bound::Included(key) => format!("={key}"),
+        Bound::Excluded(key) => format!(">{key}"),
+        Bound::Unbounded => String::new(),
+    }
+}
+
+impl Object {
+    fn meta(&self, key: &RawKey, with_metadata: bool) -> ObjectMeta {
+        ObjectMeta {
+            key: key.clone(),
+            size: self.bytes.len() as u64,
+            version: self.version.clone(),
+            last_modified: self.last_modified,
+            metadata: with_metadata.then(|| self.metadata.clone()),
+        }
+    }
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MemoryStore({})", self.uri)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    fn identity(&self) -> &str {
+        &self.uri
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        Ok(self.capabilities.clone())
+    }
+
+    async fn check_bucket(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn create_bucket(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
+        Ok(self.found(&self.state.lock(), "HeadObject", key)?.meta(key, true))
+    }
+
+    async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
+        let object = {
+            let state = self.state.lock();
+            let version = options.if_version.unwrap_or_else(Version::unknown);
+            self.pinned(&state, "GetObject", key, &version)?.clone()
+        };
+        let size = object.bytes.len() as u64;
+        let range = match options.range {
+            None => 0..size,
+            Some(range) if range.start >= size => {
+                return Err(self.error(
+                    ErrorKind::RangeNotSatisfiable,
+                    "GetObject",
+                    Some(key),
+                    "the range starts beyond the object's end",
+                ));
+            }
+            Some(range) => range.start..range.end.clamp(range.start, size),
+        };
+        let wanted = object.bytes.slice(range.start as usize..range.end as usize);
+        let frames: Vec<Result<Bytes>> = (0..wanted.len())
+            .step_by(FRAME_SIZE_BYTES)
+            .map(|start| Ok(wanted.slice(start..wanted.len().min(start + FRAME_SIZE_BYTES))))
+            .collect();
+        Ok(GetResult { meta: object.meta(key, true), range, body: futures::stream::iter(frames).boxed() })
+    }
+
+    async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
+        let bytes = self.read_payload("PutObject", key, payload).await?;
+        let mut state = self.state.lock();
+        self.check(&state, "PutObject", key, &options.condition)?;
+        Ok(state.insert(key, bytes, Arc::new(options.metadata)))
+    }
+
+    async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.objects.contains_key(key) {
+            self.check(&state, "DeleteObject", key, &condition)?;
+        }
+        state.objects.remove(key);
+        Ok(())
+    }
+
+    async fn copy(
+        &self,
+        from: &RawKey,
+        version: &Version,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        let mut state = self.state.lock();
+        let source = self.pinned(&state, "CopyObject", from, version)?.clone();
+        self.check(&state, "CopyObject", to, &condition)?;
+        Ok(state.insert(to, source.bytes, source.metadata))
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<ListPage> {
+        let state = self.state.lock();
+        let limit = request.max_keys.unwrap_or(PAGE_KEYS_MAX).min(PAGE_KEYS_MAX) as usize;
+        let mut page = ListPage::default();
+        let mut from = first_key(&request);
+        while let Some((key, object)) =
+            state.objects.range::<str, _>((from.as_ref().map(String::as_str), Bound::Unbounded)).next()
+        {
+            let Some(rest) = key.as_str().strip_prefix(request.prefix.as_str()) else { break };
+            let taken = page.objects.len() + page.prefixes.len();
+            if taken == limit {
+                page.next = (limit > 0).then(|| token_of(&from));
+                break;
+            }
+            match rest.find('/').filter(|_| request.delimiter) {
+                Some(slash) => {
+                    let folded = &key.as_str()[..request.prefix.len() + slash + 1];
+                    // The first key behind all that begin with `folded`: `0` follows `/` in UTF-8.
+                    from = Bound::Included(format!("{}0", &folded[..folded.len() - 1]));
+                    page.prefixes.push(folded.to_owned());
+                }
+                None => {
+                    page.objects.push(object.meta(key, false));
+                    from = Bound::Excluded(key.as_str().to_owned());
+                }
+            }
+        }
+        Ok(page)
+    }
+
+    async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
+        let mut state = self.state.lock();
+        state.uploads_begun += 1;
+        let id = format!("upload-{}", state.uploads_begun);
+        let pending = PendingUpload {
+            key: key.clone(),
+            metadata: Arc::new(options.metadata.clone()),
+            parts: BTreeMap::new(),
+        };
+        state.uploads.insert(id.clone(), pending);
+        Ok(Upload { key: key.clone(), id })
+    }
+
+    async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
+        let bytes = self.read_payload("UploadPart", &upload.key, payload).await?;
+        self.add_part("UploadPart", upload, number, bytes)
+    }
+
+    async fn copy_part(
+        &self,
+        upload: &Upload,
+        number: u32,
+        from: &RawKey,
+        version: &Version,
+        range: Range<u64>,
+    ) -> Result<Part> {
+        let bytes = {
+            let state = self.state.lock();
+            let source = self.pinned(&state, "UploadPartCopy", from, version)?;
+            if range.is_empty() || range.end > source.bytes.len() as u64 {
+                return Err(self.error(
+                    ErrorKind::Unsupported,
+                    "UploadPartCopy",
+                    Some(from),
+                    "the range is not within the source",
+                ));
+            }
+            source.bytes.slice(range.start as usize..range.end as usize)
+        };
+        self.add_part("UploadPartCopy", upload, number, bytes)
+    }
+
+    async fn complete_upload(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        condition: Condition,
+    ) -> Result<Version> {
+        let mut state = self.state.lock();
+        let pending = self.pending(&mut state, "CompleteMultipartUpload", upload)?;
+        let bytes = self.joined(pending, parts)?;
+        let metadata = pending.metadata.clone();
+        self.check(&state, "CompleteMultipartUpload", &upload.key, &condition)?;
+        state.uploads.remove(&upload.id);
+        Ok(state.insert(&upload.key, bytes, metadata))
+    }
+
+    async fn abort_upload(&self, upload: &Upload) -> Result<()> {
+        self.state.lock().uploads.remove(&upload.id);
+        Ok(())
+    }
+}

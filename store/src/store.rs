@@ -1,0 +1,91 @@
+//! The contract between Pail and a bucket.
+//!
+//! # Why not a library's trait
+//! `object_store` names objects by normalised paths, so that keys such as `a//b` or `d/` beside `d` cannot be
+//! expressed; see ARCHITECTURE.md.
+
+use crate::*;
+use async_trait::async_trait;
+use std::fmt::Debug;
+
+/// One bucket of an object store.
+///
+/// # Contract
+/// - **Errors** carry operation, key and cause; retryable failures were retried until the deadline before they
+///   are returned.
+/// - **Bounded**: an implementation limits its requests in flight by itself; a [`GetResult::body`] holds its place until it is
+///   read to its end or dropped.
+/// - **Strong consistency**: what a write returned is seen by every read and listing that starts afterwards.
+/// - **Cancel safety**: dropping a future stops the request. A write that was dropped may or may not have
+///   taken effect.
+#[async_trait]
+pub trait Store: Debug + Send + Sync + 'static {
+    /// The bucket as a URI without a key, such as `s3://bucket`.
+    fn uri(&self) -> &str;
+
+    /// What identifies the bucket's content for a cache: endpoint and bucket. Holds no secret.
+    fn identity(&self) -> &str;
+
+    /// What the endpoint can do. The first call may probe it, with objects of its own that it deletes again; it is
+    /// the only operation that writes without being asked to. Errors: those of the probe's requests.
+    async fn capabilities(&self) -> Result<Capabilities>;
+
+    /// Whether the bucket is there and may be listed. Errors: `NoSuchBucket`, `Denied`, `Credentials`,
+    /// `Unreachable`.
+    async fn check_bucket(&self) -> Result<()>;
+
+    /// Creates the bucket; it is no error if the caller owns it already. Errors: `BucketTaken` when somebody else does.
+    async fn create_bucket(&self) -> Result<()>;
+
+    /// Metadata of one object, user metadata included. Errors: `NotFound`.
+    async fn head(&self, key: &RawKey) -> Result<ObjectMeta>;
+
+    /// Reads an object or a range of it. Resolves when the answer's head is there; the body follows as a stream.
+    /// Errors: `NotFound`, `Precondition` (another version), `RangeNotSatisfiable`.
+    async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult>;
+
+    /// Writes an object in one request. Errors: `Precondition`, `Source`.
+    async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version>;
+
+    /// Deletes one object; an absent one is no error. Errors: `Precondition` where a version was asked for and
+    /// another stands.
+    async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()>;
+
+    /// Copies an object of any size on the server, metadata included, if `from` still has `version`. Returns the new
+    /// version. Errors: `NotFound`, `Precondition` (of the source, or of `condition` on the destination).
+    async fn copy(
+        &self,
+        from: &RawKey,
+        version: &Version,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version>;
+
+    /// One page of a listing.
+    async fn list(&self, request: ListRequest) -> Result<ListPage>;
+
+    /// Begins a multipart upload. `options.condition` is checked at completion, not here.
+    async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload>;
+
+    /// Sends part `number` (1 to 10,000); a part of the same number replaces it. Parts may go in any order and at the same
+    /// time. Errors: `NotFound` (no such upload), `Source`.
+    async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part>;
+
+    /// Makes part `number` from `range` of `from`, on the server, if `from` still has `version`.
+    async fn copy_part(
+        &self,
+        upload: &Upload,
+        number: u32,
+        from: &RawKey,
+        version: &Version,
+        range: std::ops::Range<u64>,
+    ) -> Result<Part>;
+
+    /// Makes the object of its parts, which are given in ascending order. Errors: `Precondition`, `NotFound`. An error inside a
+    /// 200 answer is an error here.
+    async fn complete_upload(&self, upload: &Upload, parts: &[Part], condition: Condition)
+    -> Result<Version>;
+
+    /// Ends an upload and frees its parts; one that is gone is no error.
+    async fn abort_upload(&self, upload: &Upload) -> Result<()>;
+}
