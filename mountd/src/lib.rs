@@ -2,7 +2,11 @@
 //!
 //! Owns: `fs`, the file system proper, protocol-free and testable without FUSE; `fuse`, the adapter and the only module
 //! that names `fuser`; `daemon`, the mounts of this node and their life; `control`, what the command and the daemon say
-//! to each other.
+//! to each other; `settings`, what a daemon runs with; `quantity`, sizes and durations as people write them.
 
+pub mod control;
+pub mod daemon;
 pub mod fs;
 pub mod fuse;
+pub mod quantity;
+pub mod settings;

@@ -1,1 +1,7 @@
-//! Placeholder.
+//! What the tests across the crates share.
+//!
+//! Owns: [`files::Files`], a file system without FUSE that is used by path; [`recorder::Recorder`], a store that counts and
+//! fails on demand.
+
+pub mod files;
+pub mod recorder;

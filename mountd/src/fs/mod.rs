@@ -1,46 +1,184 @@
 //! The file system proper: every operation, without FUSE.
+//!
+//! Owns: [`BucketFs`], one bucket (or a prefix of it) as a file system. Each operation is an async method that answers in this
+//! crate's own types; the adapter above decodes, calls and replies. What is cached answers without awaiting anything.
+//!
+//! Where things are: `lookup` finds names, `open` and `io` serve open files, `publish` sends them, `change` makes and
+//! removes names, `rename` moves them, `readdir` lists. What they share: `inode` (who is who), `namespace` (what the bucket was
+//! last seen to hold), `dirty` (what was written here), `handle` (what is open).
+//!
+//! Invariants:
+//! - No lock of this module is held across a request to the store, but for the async ones that say so:
+//!   `DirtyFile::publishing`, `DirtyFile::gate` and `DirHandle::cursor`.
+//! - What this mount wrote is what it shows, whatever a listing asked for earlier says.
 
+mod attr;
+mod change;
+mod dirty;
+mod error;
+mod fetch;
+mod handle;
+mod inode;
+mod io;
+mod lookup;
+mod name;
+mod namespace;
+mod open;
 mod options;
+mod part_plan;
+mod prefetch;
+mod publish;
+mod readdir;
+mod rename;
 mod status;
+mod upload;
 
+pub use attr::{Attr, Entry};
+pub use change::SetAttr;
+pub use error::{FsError, FsResult, Posix};
+pub use inode::{Kind, ROOT};
+pub use open::{OpenFlags, Opened};
 pub use options::FsOptions;
+pub use readdir::DirEntry;
+pub use rename::RenameMode;
 pub use status::{FlushReport, FsStatus, Unpublished};
 
-use pail_cache::Cache;
-use pail_store::Store;
+use handle::HandleTable;
+use inode::{Inode, InodeTable};
+use namespace::{Facts, Known, Namespace};
+use pail_cache::{Cache, Replica, ReplicaId};
+use pail_store::{Capabilities, PutOptions, RawKey, Store};
+use parking_lot::Mutex;
+use status::Counters;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::{Instant, SystemTime};
+use tokio::sync::{OnceCell, Semaphore, mpsc};
+
+/// Requests that send file content at the same time, in one mount.
+const UPLOADS_IN_FLIGHT: usize = 32;
 
 /// One bucket (or a prefix of it) as a file system.
 pub struct BucketFs {
+    store: Arc<dyn Store>,
+    cache: Arc<Cache>,
     options: FsOptions,
+    runtime: tokio::runtime::Handle,
+    inodes: InodeTable,
+    handles: HandleTable,
+    /// Guards the listing cache. Never held across an await; after all locks of `inode`.
+    namespace: Mutex<Namespace>,
+    /// What the endpoint can do, asked for when the first file is written.
+    capabilities: OnceCell<Capabilities>,
+    /// One permit for each request that sends file content.
+    upload_slots: Semaphore,
+    counters: Counters,
+    /// Handles that read in order: they share the memory for reading ahead.
+    streams: AtomicI64,
+    mounted_at: SystemTime,
+    /// Inodes whose attributes the kernel should ask for again. The adapter sends them on, from a thread of its own.
+    stale_attributes: mpsc::UnboundedSender<u64>,
+    stale_attributes_out: Mutex<Option<mpsc::UnboundedReceiver<u64>>>,
 }
 
 impl BucketFs {
-    /// Makes the file system of `options.prefix` in `store`. No request is sent.
+    /// Makes the file system of `options.prefix` in `store`. No request is sent. Must be called within a runtime, on
+    /// which it fetches and sends.
     pub fn new(store: Arc<dyn Store>, cache: Arc<Cache>, options: FsOptions) -> Arc<Self> {
-        let _ = (store, cache);
-        Arc::new(Self { options })
-    }
-
-    /// Lists the root once: the first check of bucket and credentials, and it primes the first lookups.
-    pub async fn prime(&self) -> Result<(), pail_store::Error> {
-        Ok(())
-    }
-
-    /// Publishes what is dirty under `path` (relative to the mount; empty for all), also in files that are still open,
-    /// and waits for what is being published.
-    pub async fn flush(&self, path: &str) -> FlushReport {
-        let _ = path;
-        FlushReport::default()
-    }
-
-    /// What is dirty, what failed, and counters.
-    pub fn status(&self) -> FsStatus {
-        FsStatus::default()
+        let (stale_attributes, out) = mpsc::unbounded_channel();
+        Arc::new(Self {
+            store,
+            cache,
+            options,
+            runtime: tokio::runtime::Handle::current(),
+            inodes: InodeTable::default(),
+            handles: HandleTable::default(),
+            namespace: Mutex::default(),
+            capabilities: OnceCell::new(),
+            upload_slots: Semaphore::new(UPLOADS_IN_FLIGHT),
+            counters: Counters::default(),
+            streams: AtomicI64::new(0),
+            mounted_at: SystemTime::now(),
+            stale_attributes,
+            stale_attributes_out: Mutex::new(Some(out)),
+        })
     }
 
     /// The options in force.
     pub fn options(&self) -> &FsOptions {
         &self.options
+    }
+
+    /// The inodes whose attributes the kernel should ask for again; taken once, by the adapter.
+    pub fn take_stale_attributes(&self) -> Option<mpsc::UnboundedReceiver<u64>> {
+        self.stale_attributes_out.lock().take()
+    }
+
+    /// What the endpoint can do. The first call may probe it.
+    async fn capabilities(&self) -> FsResult<&Capabilities> {
+        Ok(self.capabilities.get_or_try_init(|| self.store.capabilities()).await?)
+    }
+
+    fn check_writable(&self) -> FsResult<()> {
+        if self.options.read_only { Err(Posix::ReadOnly.into()) } else { Ok(()) }
+    }
+
+    /// The inode of a number. Errors: ESTALE when there is none (any more).
+    fn inode(&self, ino: u64) -> FsResult<Arc<Inode>> {
+        self.inodes.get(ino).ok_or_else(|| FsError::Stale(format!("inode {ino} is not there any more")))
+    }
+
+    /// The directory of a number. Errors: ENOTDIR; ENOENT when it was removed.
+    fn directory(&self, ino: u64) -> FsResult<Arc<Inode>> {
+        let inode = self.inode(ino)?;
+        match inode.kind {
+            Kind::File => Err(Posix::NotDir.into()),
+            Kind::Dir if inode.is_unlinked() => Err(Posix::NotFound.into()),
+            Kind::Dir => Ok(inode),
+        }
+    }
+
+    /// The key prefix of a directory.
+    fn dir_prefix(&self, dir: &Inode) -> String {
+        let path = dir.path();
+        let prefix = &self.options.prefix;
+        if path.is_empty() { prefix.clone() } else { format!("{prefix}{path}/") }
+    }
+
+    /// The key prefix of the directory that holds an inode, and its name there.
+    fn dir_and_name(&self, inode: &Inode) -> FsResult<(String, Arc<str>)> {
+        let place = inode.place();
+        let parent = place.parent.ok_or(Posix::Invalid)?;
+        Ok((self.dir_prefix(&parent), place.name))
+    }
+
+    /// The key of a file.
+    fn key_of(&self, inode: &Inode) -> FsResult<RawKey> {
+        let (dir, name) = self.dir_and_name(inode)?;
+        name::key(&dir, &name)
+    }
+
+    fn replica_id(&self, key: &RawKey, version: &pail_store::Version) -> ReplicaId {
+        ReplicaId { store: self.store.identity().into(), key: key.as_str().into(), version: version.as_str().into() }
+    }
+
+    fn replica(&self, key: &RawKey, facts: &Facts) -> Arc<Replica> {
+        self.cache.replica(self.replica_id(key, &facts.version), facts.size)
+    }
+
+    /// How a file is to be stored, its condition aside.
+    fn put_options(&self, _inode: &Inode) -> PutOptions {
+        PutOptions::default()
+    }
+
+    /// Remembers what a change made here left under a name.
+    fn remember_name(&self, dir: &str, name: &str, known: Known) {
+        self.namespace.lock().put(dir, name, known, Instant::now());
+    }
+
+    /// The oldest moment at which a request may have been sent for its word to be taken now.
+    fn oldest(&self) -> Option<Instant> {
+        let ttl = self.options.metadata_ttl;
+        if ttl.is_zero() { None } else { Instant::now().checked_sub(ttl) }
     }
 }

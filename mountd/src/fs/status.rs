@@ -1,6 +1,21 @@
 //! What a mount says of itself: the rows of `pail status` and `pail flush`.
+//!
+//! Owns: the status types, the counters behind them, `status` and `flush`.
 
+use super::BucketFs;
+use super::error::FsError;
+use super::inode::{Content, Inode};
+use futures::StreamExt;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// Errors remembered for `pail status`.
+const LAST_ERRORS: usize = 20;
+/// Files that one flush publishes at the same time.
+const FLUSHES_IN_FLIGHT: usize = 16;
 
 /// A file whose bytes are not in the bucket yet.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -42,7 +57,117 @@ pub struct FsStatus {
     /// Inodes the kernel knows.
     pub inodes: u64,
     /// File-system operations by name, and how often each was called.
-    pub operations: std::collections::BTreeMap<String, u64>,
+    pub operations: BTreeMap<String, u64>,
     /// The last errors that programs were given, newest last: one line each.
     pub last_errors: Vec<String>,
+}
+
+/// What is counted while the mount lives.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub published: AtomicU64,
+    /// Guards the map only.
+    operations: Mutex<BTreeMap<&'static str, u64>>,
+    /// Guards the list only.
+    last_errors: Mutex<VecDeque<String>>,
+}
+
+impl Counters {
+    pub fn count(&self, operation: &'static str) {
+        *self.operations.lock().entry(operation).or_default() += 1;
+    }
+}
+
+impl BucketFs {
+    /// Logs an error that a program is given, once, and remembers it.
+    pub fn note_error(&self, operation: &str, path: &str, error: &FsError) {
+        if !error.is_fault() {
+            return;
+        }
+        tracing::error!(mount = %self.options.mount_name, operation, path = %path.escape_debug(), error = %error, "failed");
+        let mut last = self.counters.last_errors.lock();
+        if last.len() == LAST_ERRORS {
+            last.pop_front();
+        }
+        last.push_back(format!("{operation} {}: {error}", path.escape_debug()));
+    }
+
+    /// The path of an inode, for a log line.
+    pub fn path_of(&self, ino: u64) -> String {
+        self.inodes.get(ino).map(|inode| inode.path()).unwrap_or_default()
+    }
+
+    /// The path of an open file, for a log line.
+    pub fn path_of_handle(&self, handle: u64) -> String {
+        self.handles.get(handle).map(|handle| handle.inode.path()).unwrap_or_default()
+    }
+
+    fn unpublished_row(&self, inode: &Inode) -> Option<Unpublished> {
+        let state = inode.file()?.lock();
+        let Content::Dirty(dirty) = &state.content else { return None };
+        if !dirty.needs_publishing() || inode.is_unlinked() {
+            return None;
+        }
+        Some(Unpublished {
+            path: inode.path(),
+            size_bytes: dirty.len(),
+            open: state.writers > 0,
+            error: dirty.error.lock().clone(),
+            local_path: dirty.replica.path().display().to_string(),
+        })
+    }
+
+    fn unpublished_below(&self, path: &str) -> Vec<Unpublished> {
+        let path = path.trim_matches('/');
+        let below = |row: &Unpublished| {
+            path.is_empty() || row.path == path || row.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let rows = self.inodes.all().into_iter().filter_map(|inode| self.unpublished_row(&inode));
+        let mut rows: Vec<_> = rows.filter(below).collect();
+        rows.sort_by(|a, b| a.path.cmp(&b.path));
+        rows
+    }
+
+    /// What is dirty, what failed, and counters.
+    pub fn status(&self) -> FsStatus {
+        let mut status = FsStatus {
+            unpublished: self.unpublished_below(""),
+            hidden_keys: self.namespace.lock().hidden_keys(),
+            open_files: self.handles.open_files(),
+            inodes: self.inodes.len() as u64,
+            operations: self.counters.operations.lock().iter().map(|(k, v)| (k.to_string(), *v)).collect(),
+            last_errors: self.counters.last_errors.lock().iter().cloned().collect(),
+            ..FsStatus::default()
+        };
+        for inode in self.inodes.all() {
+            if let Some(dirty) = self.unpublished(&inode)
+                && dirty.publishing.try_lock().is_err()
+            {
+                status.publishing += 1;
+                status.publishing_bytes.0 += dirty.upload.lock().sent_bytes();
+                status.publishing_bytes.1 += dirty.len();
+            }
+        }
+        status
+    }
+
+    /// Publishes what is dirty under `path` (relative to the mount; empty for all), also in files that are still open,
+    /// and waits for what is being published.
+    pub async fn flush(&self, path: &str) -> FlushReport {
+        let wanted: Vec<String> = self.unpublished_below(path).into_iter().map(|row| row.path).collect();
+        let inodes: Vec<Arc<Inode>> =
+            self.inodes.all().into_iter().filter(|inode| wanted.contains(&inode.path())).collect();
+        let published = futures::stream::iter(inodes)
+            .map(|inode| async move {
+                let Some(dirty) = self.unpublished(&inode) else { return 0 };
+                let done = self.publish(&inode, &dirty).await;
+                self.settle(&inode, &dirty);
+                self.inodes.release(&inode);
+                u64::from(done.is_ok())
+            })
+            .buffer_unordered(FLUSHES_IN_FLIGHT)
+            .fold(0, |sum, one| async move { sum + one })
+            .await;
+        FlushReport { published, remaining: self.unpublished_below(path) }
+    }
 }

@@ -1,0 +1,289 @@
+//! The cache of a daemon: its tiers, its budgets, its threads, and the replicas that are in use.
+//!
+//! Owns: [`Cache`], what is shared by its replicas ([`Shared`]), and how the two kinds of replica are made and turn into one another.
+//!
+//! Invariant: there is at most one [`Replica`] of an identity at a time, so that readers of one version meet.
+
+use crate::block::{BLOCK_SIZE_BYTES, block_count};
+use crate::buffer::ReplyPool;
+use crate::dirty::DirtyReplica;
+use crate::disk_tier::{DiskTier, make_dir};
+use crate::fill::{self, FillQueue};
+use crate::identity::{Digest, Name, ReplicaId};
+use crate::journal::{self, Intent, Orphan};
+use crate::memory::MemoryTier;
+use crate::replica::{DiskSlot, Replica};
+use crate::state;
+use crate::stats::{CacheStats, Counters};
+use crate::usage::Usage;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// Where a cache is and how large it may be.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// For clean replicas, e.g. `$XDG_CACHE_HOME/pail`. Made if it is missing.
+    pub clean_dir: PathBuf,
+    /// For dirty replicas, e.g. `$XDG_STATE_HOME/pail`; on the same file system if that can be.
+    pub dirty_dir: PathBuf,
+    /// The budget of the memory tier in bytes; raised to 4 MiB.
+    pub memory_bytes: u64,
+    /// The budget of the disk tier in bytes; with 0 there is none.
+    pub disk_bytes: u64,
+}
+
+/// Why a cache or a dirty replica cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// Another process has the directory.
+    #[error("another daemon uses {}; stop it, or give this one another directory", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The local disk's word.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl CacheError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// What the replicas of a cache share.
+pub(crate) struct Shared {
+    pub memory: Arc<MemoryTier>,
+    pub disk: Option<Arc<DiskTier>>,
+    pub fills: Arc<FillQueue>,
+    pub replies: Arc<ReplyPool>,
+    pub counters: Counters,
+    pub runtime: tokio::runtime::Handle,
+    pub usage: Arc<Usage>,
+    started: Instant,
+    /// Guards which replicas are in use. A leaf: no replica is dropped under it.
+    live: Mutex<Live>,
+}
+
+#[derive(Default)]
+struct Live {
+    replicas: HashMap<Name, Weak<Replica>>,
+    /// At this many, those that nobody uses any more are forgotten.
+    purge_at: usize,
+}
+
+impl Shared {
+    /// Milliseconds since the cache was opened.
+    pub fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// The replica of that name, if somebody uses it.
+    pub fn live(&self, name: Name) -> Option<Arc<Replica>> {
+        self.live.lock().replicas.get(&name).and_then(Weak::upgrade)
+    }
+}
+
+/// All replicas of a daemon.
+pub struct Cache {
+    shared: Arc<Shared>,
+    dirty_root: PathBuf,
+    summary: PathBuf,
+    orphans: Vec<Orphan>,
+    threads: Vec<JoinHandle<()>>,
+    /// Held as long as the cache is open.
+    _locks: Vec<File>,
+}
+
+impl Cache {
+    /// Opens the cache in its directories, which are made if they are missing. Fetches run on `runtime`. Nothing of what is there is
+    /// read but the journal of dirty replicas. Errors: another process has it open; the local disk's.
+    pub fn open(config: CacheConfig, runtime: tokio::runtime::Handle) -> Result<Arc<Self>, CacheError> {
+        let (clean_root, dirty_root) = (config.clean_dir.join("replicas"), config.dirty_dir.join("dirty"));
+        let clean_lock = prepare(&config.clean_dir, &clean_root)?;
+        let attributes = state::has_attributes(&clean_lock);
+        let mut locks = vec![clean_lock];
+        if config.dirty_dir == config.clean_dir {
+            make_dir(&dirty_root).map_err(CacheError::io("create", &dirty_root))?;
+        } else {
+            locks.push(prepare(&config.dirty_dir, &dirty_root)?);
+        }
+        let summary = config.clean_dir.join("usage");
+        let usage = Usage::load(&summary);
+        let orphans = journal::orphans(&dirty_root).map_err(CacheError::io("read", &dirty_root))?;
+        usage.add_dirty(orphans.iter().map(|orphan| orphan.bytes_on_disk as i64).sum());
+        let memory = MemoryTier::new(config.memory_bytes);
+        let tier = (config.disk_bytes > 0)
+            .then(|| Arc::new(DiskTier::new(clean_root.clone(), config.disk_bytes, attributes, usage.clone())));
+        let shared = Arc::new(Shared {
+            fills: FillQueue::new(memory.limit_bytes()),
+            memory,
+            disk: tier.clone(),
+            replies: Arc::default(),
+            counters: Counters::default(),
+            runtime,
+            usage,
+            started: Instant::now(),
+            live: Mutex::default(),
+        });
+        let mut threads = Vec::new();
+        if let Some(tier) = tier {
+            let (writer, walker, kept_in) = (shared.clone(), shared.usage.clone(), summary.clone());
+            threads.push(spawn("cache-fill", move || fill::run(&writer, &tier))?);
+            threads.push(spawn("cache-usage", move || walker.walk(&clean_root, &kept_in))?);
+        }
+        Ok(Arc::new(Self { shared, dirty_root, summary, orphans, threads, _locks: locks }))
+    }
+
+    /// The budget of the memory tier in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.shared.memory.limit_bytes()
+    }
+
+    /// The replica of a version of an object of `size` bytes. What an earlier reader or process left of it is found when it is
+    /// first read.
+    pub fn replica(self: &Arc<Self>, id: ReplicaId, size: u64) -> Arc<Replica> {
+        let digest = Digest::of(&id, size);
+        let mut live = self.shared.live.lock();
+        if let Some(replica) = live.replicas.get(&digest.name).and_then(Weak::upgrade) {
+            return replica;
+        }
+        if live.replicas.len() >= live.purge_at {
+            live.replicas.retain(|_, replica| replica.strong_count() > 0);
+            live.purge_at = (2 * live.replicas.len()).max(1024);
+        }
+        let replica = Arc::new(Replica::new(id, size, digest, self.shared.clone()));
+        live.replicas.insert(digest.name, Arc::downgrade(&replica));
+        replica
+    }
+
+    /// A new dirty replica, empty, or as long as its base. Errors: the local disk's.
+    pub fn create_dirty(self: &Arc<Self>, intent: Intent) -> Result<Arc<DirtyReplica>, CacheError> {
+        DirtyReplica::create(&self.dirty_root, intent, self.shared.usage.clone()).map(Arc::new)
+    }
+
+    /// What was published becomes the clean replica of its version, by a rename; blocks of which a part is still the base's are
+    /// missing. From here on `dirty` can be read but not written. Where the file cannot be taken over the replica is as it was:
+    /// its bytes will be fetched.
+    pub fn adopt(self: &Arc<Self>, dirty: &DirtyReplica, id: ReplicaId) -> Arc<Replica> {
+        let size = dirty.len();
+        let replica = self.replica(id, size);
+        if let Err(error) = self.take_over(dirty, &replica) {
+            self.shared.counters.disk_errors.add(1);
+            tracing::debug!(key = %replica.id().key, %error, "published bytes are not kept; they will be fetched again");
+            dirty.discard();
+        }
+        replica
+    }
+
+    fn take_over(&self, dirty: &DirtyReplica, replica: &Arc<Replica>) -> io::Result<()> {
+        let Some(tier) = &self.shared.disk else {
+            dirty.discard();
+            return Ok(());
+        };
+        let mut slot = replica.disk.lock();
+        let size = replica.size();
+        let Some(given) = dirty.give_up()? else { return Ok(()) };
+        if given.len != size {
+            return Err(io::Error::other("it was written after it was published"));
+        }
+        let present: Vec<_> = given
+            .local
+            .iter()
+            .map(|range| {
+                let end = if range.end >= size { block_count(size) } else { range.end / BLOCK_SIZE_BYTES };
+                range.start.div_ceil(BLOCK_SIZE_BYTES)..end
+            })
+            .filter(|blocks| blocks.start < blocks.end)
+            .collect();
+        let file = Arc::new(tier.install(&given.path, given.data, replica.digest, size, &present)?);
+        *slot = DiskSlot::Open(file.clone());
+        drop(slot);
+        self.shared.fills.push_sum(file);
+        Ok(())
+    }
+
+    /// Dirty replicas that an earlier process left. They stay until somebody removes them.
+    pub fn orphans(&self) -> Vec<Orphan> {
+        self.orphans.clone()
+    }
+
+    /// One look at the cache.
+    pub fn stats(&self) -> CacheStats {
+        let Shared { memory, disk, counters, usage, .. } = &*self.shared;
+        CacheStats {
+            memory_used_bytes: memory.used_bytes(),
+            memory_limit_bytes: memory.limit_bytes(),
+            disk_used_bytes: usage.clean_bytes(),
+            disk_limit_bytes: disk.as_ref().map_or(0, |tier| tier.limit_bytes),
+            dirty_bytes: usage.dirty_bytes(),
+            memory_hits: counters.memory_hits.get(),
+            disk_hits: counters.disk_hits.get(),
+            misses: counters.misses.get(),
+            fetched_bytes: counters.fetched_bytes.get(),
+            fetches: counters.fetches.get(),
+            dropped_fills: counters.dropped_fills.get(),
+            evicted_bytes: counters.evicted_bytes.get(),
+            checksum_failures: counters.checksum_failures.get(),
+            disk_errors: counters.disk_errors.get(),
+        }
+    }
+
+    /// Waits until all that was read is on disk, or dropped.
+    pub async fn drain(&self) {
+        self.shared.fills.drain().await;
+        if self.shared.disk.is_some() {
+            self.shared.usage.save(&self.summary);
+        }
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.shared.fills.close();
+        self.shared.usage.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the cache panicked");
+            }
+        }
+        if self.shared.disk.is_some() {
+            self.shared.usage.save(&self.summary);
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, CacheError> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map_err(CacheError::io("start thread", Path::new(name)))
+}
+
+/// Makes the directories and takes the lock in `dir`.
+fn prepare(dir: &Path, root: &Path) -> Result<File, CacheError> {
+    make_dir(root).map_err(CacheError::io("create", root))?;
+    let path = dir.join("lock");
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let lock = options.open(&path).map_err(CacheError::io("open", &path))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(CacheError::InUse { dir: dir.to_owned() }),
+        Err(errno) => Err(CacheError::io("lock", &path)(errno.into())),
+    }
+}

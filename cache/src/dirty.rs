@@ -1,0 +1,290 @@
+//! A dirty replica: what was written here and is not in the bucket yet.
+//!
+//! Owns: [`DirtyReplica`], a sparse file of the bytes that were written, and which those are, to the byte.
+//!
+//! Invariants:
+//! - A range is local once its bytes are in the file, so that whoever is told it is local reads them.
+//! - Bytes of the base that are kept here never replace written ones, and bytes of the base beyond the smallest length that the
+//!   file ever had are gone: growing again shows zeros.
+//! - Nothing but its owner's [`DirtyReplica::discard`] or its being published removes it.
+//!
+//! Lock order: `shape`, then `extent`.
+
+use crate::cache::CacheError;
+use crate::journal::{self, Intent, Record};
+use crate::ranges::RangeSet;
+use crate::usage::Usage;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// What the bytes of a [`Segment`] are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentKind {
+    /// Written here, or kept of the base.
+    Local,
+    /// Those of the base version.
+    Base,
+    /// Zeros.
+    Zero,
+}
+
+/// A range of a dirty replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Its bytes.
+    pub range: Range<u64>,
+    /// What they are.
+    pub kind: SegmentKind,
+}
+
+/// Whether the file is still the replica's to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Published: the file is a clean replica's.
+    Given,
+    /// Removed.
+    Discarded,
+}
+
+struct Extent {
+    len: u64,
+    local: RangeSet,
+    /// Before it, what is not local is the base's.
+    base_len: u64,
+}
+
+/// What was written here and is not in the bucket yet.
+pub struct DirtyReplica {
+    data: File,
+    path: PathBuf,
+    /// Held shared while bytes are written, alone by whatever changes which bytes there are otherwise.
+    shape: RwLock<Stage>,
+    /// Guards length and ranges.
+    extent: Mutex<Extent>,
+    /// Guards the record on disk.
+    intent: Mutex<Intent>,
+    usage: Arc<Usage>,
+    /// What it added to the usage.
+    counted_bytes: AtomicI64,
+}
+
+/// A published file, and which of its bytes it holds.
+pub(crate) struct Given {
+    pub path: PathBuf,
+    pub data: File,
+    pub len: u64,
+    pub local: Vec<Range<u64>>,
+}
+
+#[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+impl DirtyReplica {
+    pub(crate) fn create(root: &Path, intent: Intent, usage: Arc<Usage>) -> Result<Self, CacheError> {
+        let path = root.join(format!("{:032x}.data", rand::random::<u128>()));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let data = options.open(&path).map_err(CacheError::io("create", &path))?;
+        let len = intent.base.as_ref().map_or(0, |base| base.size);
+        let made = data
+            .set_len(len)
+            .and_then(|()| journal::write_record(&path, &Record { intent: intent.clone(), local: None }, false));
+        if let Err(error) = made {
+            let _ = std::fs::remove_file(&path);
+            return Err(CacheError::io("write", &path)(error));
+        }
+        Ok(Self {
+            data,
+            path,
+            shape: RwLock::new(Stage::Open),
+            extent: Mutex::new(Extent { len, local: RangeSet::default(), base_len: len }),
+            intent: Mutex::new(intent),
+            usage,
+            counted_bytes: AtomicI64::new(0),
+        })
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.extent.lock().len
+    }
+
+    /// Writes `data` at `offset`. Errors: the local disk's (ENOSPC, EFBIG); it was published or discarded (ESTALE). On error any part of
+    /// the range may have been written, and is as it was before to readers unless it was local already.
+    pub fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let end = offset.checked_add(data.len() as u64).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))?;
+        let stage = self.shape.read();
+        check_open(*stage)?;
+        self.data.write_all_at(data, offset)?;
+        let mut extent = self.extent.lock();
+        extent.len = extent.len.max(end);
+        extent.local.insert(offset..end);
+        drop(extent);
+        self.count(data.len() as i64);
+        Ok(())
+    }
+
+    /// Cuts it, or extends it with zeros, to `len` bytes. Errors: as of [`DirtyReplica::write_at`].
+    pub fn truncate(&self, len: u64) -> io::Result<()> {
+        let stage = self.shape.write();
+        check_open(*stage)?;
+        self.data.set_len(len)?;
+        let mut extent = self.extent.lock();
+        extent.len = len;
+        extent.local.truncate(len);
+        extent.base_len = extent.base_len.min(len);
+        drop(extent);
+        self.recount();
+        Ok(())
+    }
+
+    /// What the bytes of `range` are, cut to its length.
+    pub fn segments(&self, range: Range<u64>) -> Vec<Segment> {
+        let extent = self.extent.lock();
+        let range = range.start.min(extent.len)..range.end.min(extent.len);
+        let mut segments = Vec::new();
+        for (piece, is_local) in extent.local.pieces(range) {
+            if is_local {
+                segments.push(Segment { range: piece, kind: SegmentKind::Local });
+                continue;
+            }
+            let border = extent.base_len.clamp(piece.start, piece.end);
+            for (range, kind) in [(piece.start..border, SegmentKind::Base), (border..piece.end, SegmentKind::Zero)] {
+                if !range.is_empty() {
+                    segments.push(Segment { range, kind });
+                }
+            }
+        }
+        segments
+    }
+
+    /// Bytes that are local. What was cut off since they were said to be reads as zeros. Errors: the local disk's.
+    pub fn read_local(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let mut bytes = vec![0; (range.end.saturating_sub(range.start)) as usize];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.data.read_at(&mut bytes[filled..], range.start + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bytes.into())
+    }
+
+    /// Keeps bytes that were fetched from the base, where it is not written and they still show. Errors: as of
+    /// [`DirtyReplica::write_at`].
+    pub fn fill_base(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        // Alone: a write of the same bytes between looking and writing would be lost.
+        let stage = self.shape.write();
+        check_open(*stage)?;
+        let range = offset..offset.saturating_add(data.len() as u64);
+        let mut filled = 0;
+        for segment in self.segments(range).into_iter().filter(|segment| segment.kind == SegmentKind::Base) {
+            let piece = &data[(segment.range.start - offset) as usize..(segment.range.end - offset) as usize];
+            self.data.write_all_at(piece, segment.range.start)?;
+            filled += piece.len();
+            self.extent.lock().local.insert(segment.range);
+        }
+        self.count(filled as i64);
+        Ok(())
+    }
+
+    /// What is to become of it.
+    pub fn intent(&self) -> Intent {
+        self.intent.lock().clone()
+    }
+
+    /// Records what is to become of it now. Errors: the local disk's; the old record then stands.
+    pub fn set_intent(&self, intent: Intent) -> io::Result<()> {
+        let stage = self.shape.read();
+        check_open(*stage)?;
+        let mut current = self.intent.lock();
+        journal::write_record(&self.path, &Record { intent: intent.clone(), local: None }, false)?;
+        *current = intent;
+        Ok(())
+    }
+
+    /// Makes bytes and record safe from a power failure. Errors: the local disk's.
+    pub fn sync(&self) -> io::Result<()> {
+        let stage = self.shape.read();
+        check_open(*stage)?;
+        // Ranges before data: what is recorded as local then is on disk.
+        let local = self.extent.lock().local.iter().collect();
+        self.data.sync_all()?;
+        let intent = self.intent.lock();
+        journal::write_record(&self.path, &Record { intent: intent.clone(), local: Some(local) }, true)
+    }
+
+    /// Removes it from disk. Its bytes can be read while it is held.
+    pub fn discard(&self) {
+        let mut stage = self.shape.write();
+        if *stage == Stage::Open {
+            self.remove_record();
+            let _ = std::fs::remove_file(&self.path);
+        }
+        *stage = Stage::Discarded;
+    }
+
+    fn remove_record(&self) {
+        let _ = std::fs::remove_file(journal::record_path(&self.path));
+        self.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
+    }
+
+    /// Gives the file away, as it is now; `None` when that was done before. It can be read from here on, but not written.
+    pub(crate) fn give_up(&self) -> io::Result<Option<Given>> {
+        let mut stage = self.shape.write();
+        if *stage != Stage::Open {
+            return Ok(None);
+        }
+        let extent = self.extent.lock();
+        let mut local = extent.local.clone();
+        // Zeros are as local as what was written: the file has them as holes.
+        local.insert(extent.base_len..extent.len);
+        let given = Given {
+            path: self.path.clone(),
+            data: self.data.try_clone()?,
+            len: extent.len,
+            local: local.iter().collect(),
+        };
+        *stage = Stage::Given;
+        self.remove_record();
+        Ok(Some(given))
+    }
+
+    /// The file of its bytes.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of disk that it holds.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.data.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+    }
+
+    fn count(&self, bytes: i64) {
+        self.counted_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.usage.add_dirty(bytes);
+    }
+
+    /// After cutting, and now and then, what it holds is asked of the file system: overwritten bytes were counted twice.
+    fn recount(&self) {
+        let now = self.bytes_on_disk() as i64;
+        let before = self.counted_bytes.swap(now, Ordering::Relaxed);
+        self.usage.add_dirty(now - before);
+    }
+}
+
+fn check_open(stage: Stage) -> io::Result<()> {
+    if stage == Stage::Open { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESTALE)) }
+}

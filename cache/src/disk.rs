@@ -1,0 +1,178 @@
+//! One replica's file on disk.
+//!
+//! Owns: [`DiskFile`], a sparse data file of exactly the object's bytes with the state of its blocks. Every load is checked
+//! against the block's checksum; whatever is wrong with a block makes it absent, never an error.
+//!
+//! Invariants: a block is marked present after its bytes were written; only the filling thread writes clean bytes.
+
+use crate::block::{block_count, block_len, bytes_of, checksum};
+use crate::blockmap::{BlockMap, Entry};
+use crate::identity::Digest;
+use crate::state::{StateStore, is_readable};
+use crate::stats::Counters;
+use parking_lot::Mutex;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+/// A replica's data file and its state.
+pub(crate) struct DiskFile {
+    data: File,
+    state: StateStore,
+    digest: Digest,
+    size: u64,
+    /// Guards what is known of the blocks, and the order of writes to the state. A leaf.
+    map: Mutex<BlockMap>,
+}
+
+impl DiskFile {
+    /// What an earlier reader or process left. `None` when it is not of this replica.
+    pub fn load(data: File, state: StateStore, digest: Digest, size: u64) -> Option<Self> {
+        if data.metadata().ok()?.len() != size {
+            return None;
+        }
+        let map = state.load(&data, &digest, size)?;
+        Some(Self { data, state, digest, size, map: Mutex::new(map) })
+    }
+
+    /// A replica with no block yet.
+    pub fn create(data: File, state: StateStore, digest: Digest, size: u64) -> io::Result<Self> {
+        let map = state.create(&digest, size)?;
+        Ok(Self { data, state, digest, size, map: Mutex::new(map) })
+    }
+
+    /// What is on disk of a block.
+    pub fn entry(&self, block: u64) -> Entry {
+        let mut map = self.map.lock();
+        self.state.learn(&mut map, block);
+        map.get(block)
+    }
+
+    pub fn has(&self, block: u64) -> bool {
+        is_readable(self.entry(block))
+    }
+
+    pub fn is_complete(&self) -> bool {
+        (0..block_count(self.size)).all(|block| self.has(block))
+    }
+
+    /// Bytes of disk that the file holds.
+    pub fn allocated_bytes(&self) -> u64 {
+        let blocks = |file: &File| file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
+        blocks(&self.data) + if let StateStore::Beside(side) = &self.state { blocks(side) } else { 0 }
+    }
+
+    /// Reads whole blocks, which lie on end from `first` on, into `out`; gives the blocks that could not be had.
+    pub fn read_blocks(&self, first: u64, out: &mut [u8], counters: &Counters) -> Vec<u64> {
+        let start = bytes_of(&(first..first + 1), self.size).start;
+        let end = start + out.len() as u64;
+        let filled = self.read_at(out, start);
+        let mut bad = Vec::new();
+        let mut at = 0;
+        for block in first..end.div_ceil(crate::BLOCK_SIZE_BYTES) {
+            let next = at + block_len(block, self.size);
+            if !(next <= filled && self.verify(block, &out[at..next])) {
+                self.forget(block);
+                counters.checksum_failures.add(1);
+                bad.push(block);
+            }
+            at = next;
+        }
+        bad
+    }
+
+    fn read_at(&self, out: &mut [u8], offset: u64) -> usize {
+        let mut filled = 0;
+        while filled < out.len() {
+            match self.data.read_at(&mut out[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        filled
+    }
+
+    fn verify(&self, block: u64, bytes: &[u8]) -> bool {
+        match self.entry(block) {
+            Entry::Absent => false,
+            Entry::Present(crc) => crc == checksum(bytes),
+            Entry::Unsummed => true,
+        }
+    }
+
+    /// A block's bytes are not what they should be.
+    fn forget(&self, block: u64) {
+        let mut map = self.map.lock();
+        map.set(block, Entry::Absent);
+        // A state that cannot be written says present of a block that will fail its check again: slower, and as right.
+        let _ = self.state.save(&self.data, &map, &self.digest, self.size, block, 1);
+    }
+
+    /// Writes blocks that lie on end from `first` on, and marks them present.
+    pub fn write_blocks(&self, first: u64, blocks: &[&[u8]]) -> io::Result<()> {
+        let range = bytes_of(&(first..first + blocks.len() as u64), self.size);
+        debug_assert_eq!(range.end - range.start, blocks.iter().map(|block| block.len() as u64).sum::<u64>());
+        let mut slices: Vec<IoSlice<'_>> = blocks.iter().map(|block| IoSlice::new(block)).collect();
+        let (mut rest, mut offset) = (&mut slices[..], range.start);
+        while !rest.is_empty() {
+            let written = match rustix::io::pwritev(&self.data, rest, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            offset += written as u64;
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        let sums: Vec<Entry> = blocks.iter().map(|block| Entry::Present(checksum(block))).collect();
+        self.mark(first, &sums)
+    }
+
+    /// Makes the file as long as the object, so that it is whole when its blocks are.
+    pub fn set_full_length(&self) -> io::Result<()> {
+        self.data.set_len(self.size)
+    }
+
+    fn mark(&self, first: u64, entries: &[Entry]) -> io::Result<()> {
+        let mut map = self.map.lock();
+        for (block, entry) in (first..).zip(entries) {
+            self.state.learn(&mut map, block);
+            map.set(block, *entry);
+        }
+        self.state.save(&self.data, &map, &self.digest, self.size, first, entries.len() as u64)
+    }
+
+    /// Says that these blocks were written here and are right; [`DiskFile::sum`] takes their checksums later.
+    pub fn mark_unsummed(&self, blocks: Range<u64>) {
+        let mut map = self.map.lock();
+        for block in blocks {
+            self.state.learn(&mut map, block);
+            map.set(block, Entry::Unsummed);
+        }
+    }
+
+    /// Takes the checksums of the blocks that have none yet.
+    pub fn sum(&self) -> io::Result<()> {
+        let mut buffer = vec![0; crate::BLOCK_SIZE_BYTES as usize];
+        let unsummed: Vec<u64> = (0..block_count(self.size)).filter(|block| self.entry(*block) == Entry::Unsummed).collect();
+        for block in unsummed {
+            let bytes = &mut buffer[..block_len(block, self.size)];
+            self.data.read_exact_at(bytes, bytes_of(&(block..block + 1), self.size).start)?;
+            self.mark(block, &[Entry::Present(checksum(bytes))])?;
+        }
+        Ok(())
+    }
+
+    /// Frees the disk at once, also under readers; what they find missing they fetch.
+    pub fn free(&self) {
+        // A map of no blocks: nothing is present, and nothing can become so.
+        *self.map.lock() = BlockMap::new(0);
+        let _ = self.data.set_len(0);
+        if let StateStore::Beside(side) = &self.state {
+            let _ = side.set_len(0);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Making room on disk.
+//!
+//! Owns: [`make_room`]: replicas go by last use until what is to be written fits the budget. Disk is freed at once, also under open
+//! descriptors; dirty replicas are never touched, but their bytes count.
+//!
+//! # Why by sampling
+//! There is no list of what is on disk (nothing is scanned at start), so a few directories are looked into and the ones used
+//! longest ago go: with tens of candidates that is close to the true order.
+//!
+//! # What is in use stays
+//! A replica that is held and was read in the last seconds is not removed for another: if everything is, filling stops. An object
+//! larger than the budget is thus kept as far as it fits, and streams through memory beyond; dropping its oldest blocks for its
+//! newest would leave nothing that the next pass over it could use.
+
+use crate::cache::Shared;
+use crate::disk_tier::DiskTier;
+use crate::identity::Name;
+use crate::replica::DiskSlot;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A replica that was read so lately is in use.
+const IN_USE_MS: u64 = 10_000;
+const CANDIDATE_COUNT: usize = 48;
+const LEAVES_VISITED_MAX: usize = 256;
+/// A share of the budget that is freed beyond what is needed, so that not every write has to look for victims.
+const SLACK_SHARE: u64 = 64;
+
+struct Candidate {
+    name: Name,
+    last_use: SystemTime,
+}
+
+/// Frees disk until `bytes` more fit the budget. Gives whether they do.
+pub(crate) fn make_room(shared: &Shared, tier: &DiskTier, bytes: u64) -> bool {
+    let fits = |slack: u64| tier.usage.clean_bytes() + tier.usage.dirty_bytes() + bytes + slack <= tier.limit_bytes;
+    if fits(0) {
+        return true;
+    }
+    let slack = tier.limit_bytes / SLACK_SHARE;
+    while !fits(slack) {
+        let mut candidates = sample(shared, tier);
+        candidates.sort_by_key(|candidate| candidate.last_use);
+        let mut freed = 0;
+        let half = candidates.len().div_ceil(2);
+        for candidate in &candidates[..half] {
+            if fits(slack) {
+                break;
+            }
+            freed += evict(shared, tier, candidate.name);
+        }
+        if freed == 0 {
+            break;
+        }
+    }
+    fits(0)
+}
+
+fn evict(shared: &Shared, tier: &DiskTier, name: Name) -> u64 {
+    let replica = shared.live(name);
+    let mut slot = replica.as_ref().map(|replica| replica.disk.lock());
+    if let Some(slot) = &mut slot {
+        if let DiskSlot::Off = **slot {
+            return 0;
+        }
+        if let DiskSlot::Open(file) = std::mem::replace(&mut **slot, DiskSlot::Absent) {
+            let freed = file.allocated_bytes();
+            file.free();
+            tier.usage.add_clean(crate::disk_tier::leaf_of(name), -(freed as i64));
+            tier.remove(name);
+            shared.counters.evicted_bytes.add(freed);
+            return freed;
+        }
+    }
+    let freed = tier.remove(name);
+    shared.counters.evicted_bytes.add(freed);
+    freed
+}
+
+/// Replicas that may go, out of a few directories.
+fn sample(shared: &Shared, tier: &DiskTier) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    let mut leaves: Vec<PathBuf> = subdirectories(&tier.root).iter().flat_map(|dir| subdirectories(dir)).collect();
+    for _ in 0..LEAVES_VISITED_MAX {
+        if leaves.is_empty() || candidates.len() >= CANDIDATE_COUNT {
+            break;
+        }
+        let leaf = leaves.swap_remove(rand::random_range(0..leaves.len()));
+        let Ok(files) = fs::read_dir(leaf) else { continue };
+        for file in files.flatten() {
+            candidates.extend(candidate(shared, &file));
+        }
+    }
+    candidates
+}
+
+fn subdirectories(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+}
+
+fn candidate(shared: &Shared, file: &fs::DirEntry) -> Option<Candidate> {
+    let file_name = file.file_name();
+    let text = file_name.to_str()?;
+    // One without its data file is what a crash left: it goes under its name too.
+    let name = Name::from_str_radix(text.strip_suffix(".map").unwrap_or(text), 16).ok()?;
+    let metadata = file.metadata().ok()?;
+    let mut last_use = metadata.modified().ok()?;
+    if let Some(replica) = shared.live(name) {
+        let idle_ms = shared.now_ms().saturating_sub(replica.used_at_ms.load(std::sync::atomic::Ordering::Relaxed));
+        if idle_ms < IN_USE_MS {
+            return None;
+        }
+        last_use = SystemTime::now() - Duration::from_millis(idle_ms);
+    }
+    Some(Candidate { name, last_use })
+}

@@ -1,0 +1,237 @@
+//! Filling the disk behind the reads.
+//!
+//! Owns: [`FillQueue`], blocks on their way to disk, bounded in bytes, and the thread that writes them.
+//!
+//! Invariants:
+//! - Nobody waits for the disk: what the queue has no room for is dropped and counted, and stays in memory as long as it may.
+//! - One thread writes, so blocks of one replica that lie on end go down in one write, and no two writes meet.
+//! - A replica whose disk failed, or for which no room can be made, is not filled any further; its reads go on.
+
+use crate::block::Block;
+use crate::cache::Shared;
+use crate::disk::DiskFile;
+use crate::disk_tier::{DiskTier, leaf_of};
+use crate::evict;
+use crate::replica::{DiskSlot, Replica};
+use crate::stats::Counters;
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// The most blocks in one write: 2 MiB.
+const WRITE_BLOCK_COUNT_MAX: usize = 16;
+/// How long the writer waits for neighbours of a block.
+const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
+/// The most that waits to be written, in bytes; and a quarter of the memory budget.
+const QUEUE_BYTES_MAX: u64 = 64 << 20;
+
+struct Fill {
+    replica: Arc<Replica>,
+    number: u64,
+    block: Arc<Block>,
+}
+
+#[derive(Default)]
+struct State {
+    fills: Vec<Fill>,
+    /// Files that were taken over and whose checksums are to be taken.
+    sums: Vec<Arc<DiskFile>>,
+    queued_bytes: u64,
+    is_writing: bool,
+    /// Somebody waits for the queue to be empty.
+    drainers: usize,
+    is_closed: bool,
+}
+
+/// Blocks on their way to disk.
+pub(crate) struct FillQueue {
+    /// Guards the queue; a leaf. Never held while writing.
+    state: Mutex<State>,
+    more: Condvar,
+    idle: Notify,
+    bytes_max: u64,
+    /// The last write failed, and that was logged.
+    is_failing: AtomicBool,
+}
+
+impl FillQueue {
+    pub fn new(memory_limit_bytes: u64) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            more: Condvar::new(),
+            idle: Notify::new(),
+            bytes_max: QUEUE_BYTES_MAX.min(memory_limit_bytes / 4),
+            is_failing: AtomicBool::new(false),
+        })
+    }
+
+    /// Queues a block, or drops it where there is no room.
+    pub fn push_fill(&self, replica: &Arc<Replica>, number: u64, block: Arc<Block>, counters: &Counters) {
+        let len = block.bytes().len() as u64;
+        let mut state = self.state.lock();
+        if state.queued_bytes + len > self.bytes_max || state.is_closed {
+            drop(state);
+            counters.dropped_fills.add(1);
+            return;
+        }
+        state.queued_bytes += len;
+        state.fills.push(Fill { replica: replica.clone(), number, block });
+        if state.fills.len() == 1 || state.fills.len() == WRITE_BLOCK_COUNT_MAX {
+            self.more.notify_one();
+        }
+    }
+
+    /// Has the checksums of a file taken.
+    pub fn push_sum(&self, file: Arc<DiskFile>) {
+        self.state.lock().sums.push(file);
+        self.more.notify_one();
+    }
+
+    /// Waits until all that was queued is written or dropped.
+    pub async fn drain(&self) {
+        loop {
+            let idle = self.idle.notified();
+            let mut idle = std::pin::pin!(idle);
+            idle.as_mut().enable();
+            {
+                let mut state = self.state.lock();
+                if state.fills.is_empty() && state.sums.is_empty() && !state.is_writing {
+                    return;
+                }
+                state.drainers += 1;
+            }
+            self.more.notify_one();
+            idle.await;
+            self.state.lock().drainers -= 1;
+        }
+    }
+
+    /// No more blocks are taken; the thread ends when it has written what there is.
+    pub fn close(&self) {
+        self.state.lock().is_closed = true;
+        self.more.notify_one();
+    }
+
+    /// What to write next; `None` at the end.
+    fn next(&self) -> Option<(Vec<Fill>, Vec<Arc<DiskFile>>)> {
+        let mut state = self.state.lock();
+        while state.fills.is_empty() && state.sums.is_empty() {
+            if state.is_closed {
+                return None;
+            }
+            self.more.wait(&mut state);
+        }
+        let until = Instant::now() + GATHER_TIMEOUT;
+        while state.fills.len() < WRITE_BLOCK_COUNT_MAX && state.drainers == 0 && !state.is_closed {
+            if self.more.wait_until(&mut state, until).timed_out() {
+                break;
+            }
+        }
+        state.is_writing = true;
+        Some((std::mem::take(&mut state.fills), std::mem::take(&mut state.sums)))
+    }
+
+    fn written(&self, bytes: u64) {
+        self.state.lock().queued_bytes -= bytes;
+    }
+
+    fn rest(&self) {
+        self.state.lock().is_writing = false;
+        self.idle.notify_waiters();
+    }
+}
+
+/// The thread that writes. It ends when the queue was closed and is empty.
+pub(crate) fn run(shared: &Arc<Shared>, tier: &DiskTier) {
+    while let Some((mut fills, sums)) = shared.fills.next() {
+        fills.sort_by_key(|fill| (fill.replica.digest.name, fill.number));
+        fills.dedup_by(|later, first| {
+            let same = later.replica.digest == first.replica.digest && later.number == first.number;
+            if same {
+                shared.fills.written(later.block.bytes().len() as u64);
+            }
+            same
+        });
+        let mut rest = fills;
+        while !rest.is_empty() {
+            let follows = |pair: &[Fill]| {
+                pair[0].replica.digest == pair[1].replica.digest && pair[0].number + 1 == pair[1].number
+            };
+            let end = 1 + rest.windows(2).take(WRITE_BLOCK_COUNT_MAX - 1).take_while(|pair| follows(pair)).count();
+            let later = rest.split_off(end);
+            let bytes = rest.iter().map(|fill| fill.block.bytes().len() as u64).sum();
+            write_run(shared, tier, &rest);
+            drop(rest);
+            shared.fills.written(bytes);
+            rest = later;
+        }
+        for file in sums {
+            if let Err(error) = file.sum() {
+                failed(shared, &error);
+            }
+        }
+        shared.fills.rest();
+    }
+}
+
+/// Writes blocks of one replica that lie on end.
+fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
+    let Some(Fill { replica, number: first, .. }) = fills.first() else { return };
+    let blocks: Vec<&[u8]> = fills.iter().map(|fill| fill.block.bytes()).collect();
+    let bytes: u64 = blocks.iter().map(|block| (block.len() as u64).next_multiple_of(4096)).sum();
+    let dropped = |count: usize| shared.counters.dropped_fills.add(count as u64);
+    if !evict::make_room(shared, tier, bytes) {
+        return dropped(fills.len());
+    }
+    let covers_all = *first == 0 && fills.len() as u64 == crate::block::block_count(replica.size());
+    let written = file_for(replica, tier, covers_all).and_then(|file| match file {
+        Some(file) => {
+            let before = file.allocated_bytes();
+            file.write_blocks(*first, &blocks)?;
+            Ok(Some((file, before)))
+        }
+        None => Ok(None),
+    });
+    match written {
+        Ok(Some((file, before))) => {
+            tier.usage.add_clean(leaf_of(replica.digest.name), file.allocated_bytes() as i64 - before as i64);
+            shared.fills.is_failing.store(false, Ordering::Relaxed);
+        }
+        Ok(None) => dropped(fills.len()),
+        Err(error) => {
+            *replica.disk.lock() = DiskSlot::Off;
+            tier.remove(replica.digest.name);
+            dropped(fills.len());
+            failed(shared, &error);
+        }
+    }
+}
+
+/// The replica's file, made where there is none; `None` where it is not kept.
+fn file_for(replica: &Replica, tier: &DiskTier, covers_all: bool) -> std::io::Result<Option<Arc<DiskFile>>> {
+    if let Some(file) = replica.disk_file() {
+        return Ok(Some(file));
+    }
+    let mut slot = replica.disk.lock();
+    match &*slot {
+        DiskSlot::Off => return Ok(None),
+        DiskSlot::Open(file) => return Ok(Some(file.clone())),
+        DiskSlot::Unknown | DiskSlot::Absent => {}
+    }
+    let file = tier.create(replica.digest, replica.size())?;
+    if !covers_all {
+        file.set_full_length()?;
+    }
+    let file = Arc::new(file);
+    *slot = DiskSlot::Open(file.clone());
+    Ok(Some(file))
+}
+
+fn failed(shared: &Shared, error: &std::io::Error) {
+    shared.counters.disk_errors.add(1);
+    if !shared.fills.is_failing.swap(true, Ordering::Relaxed) {
+        tracing::warn!(%error, "the cache disk cannot be written; reads go on without it");
+    }
+}

@@ -1,0 +1,275 @@
+//! The memory tier: blocks in memory under one budget of bytes.
+//!
+//! Owns: [`MemoryTier`], which holds blocks by last use, and [`Reservation`], bytes of the budget for blocks that are under way.
+//!
+//! Invariants:
+//! - Every byte of a block in memory, wherever it is held, and every byte that is being fetched is covered by a permit.
+//! - Blocks that were fetched ahead and not read yet, with those being fetched ahead, take at most half of the budget. Further
+//!   fetching ahead never throws them out; a read that has to wait does.
+//! - A read that waits for permits gets them: who holds permits never waits for more, a block that comes into the tier
+//!   while somebody waits pushes others out, and the semaphore serves in order.
+
+use crate::block::{BLOCK_SIZE_BYTES, Block};
+use crate::buffer::BufferPool;
+use crate::identity::Name;
+use lru::LruCache;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The least budget that a daemon can work with, in bytes.
+pub(crate) const MEMORY_BYTES_MIN: u64 = 4 << 20;
+/// Blocks that were fetched ahead and that nobody read for so long lose their protection.
+const UNREAD_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// Where a block belongs.
+pub(crate) type BlockKey = (Name, u64);
+
+struct Unread {
+    block: Arc<Block>,
+    since: Instant,
+}
+
+struct Entries {
+    /// Blocks that were read, by last use.
+    recent: LruCache<BlockKey, Arc<Block>>,
+    /// Blocks that were fetched ahead and not read yet, by arrival.
+    unread: LruCache<BlockKey, Unread>,
+    /// Bytes in `unread` and being fetched ahead.
+    ahead_bytes: u64,
+}
+
+/// Blocks in memory.
+pub(crate) struct MemoryTier {
+    limit_bytes: u64,
+    /// One permit is one byte.
+    permits: Arc<Semaphore>,
+    pool: Arc<BufferPool>,
+    /// What reads wait for.
+    wanted_bytes: AtomicU64,
+    /// Guards the lists. After a replica's flights; before the buffer pool. Never held across an await.
+    entries: Mutex<Entries>,
+}
+
+impl MemoryTier {
+    /// A tier of `limit_bytes`, raised to [`MEMORY_BYTES_MIN`].
+    pub fn new(limit_bytes: u64) -> Arc<Self> {
+        let limit_bytes = limit_bytes.clamp(MEMORY_BYTES_MIN, Semaphore::MAX_PERMITS as u64);
+        Arc::new(Self {
+            limit_bytes,
+            permits: Arc::new(Semaphore::new(limit_bytes as usize)),
+            pool: BufferPool::new(limit_bytes / 4),
+            wanted_bytes: AtomicU64::new(0),
+            entries: Mutex::new(Entries {
+                recent: LruCache::unbounded(),
+                unread: LruCache::unbounded(),
+                ahead_bytes: 0,
+            }),
+        })
+    }
+
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// Bytes of blocks in memory and under way.
+    pub fn used_bytes(&self) -> u64 {
+        self.limit_bytes - self.permits.available_permits() as u64
+    }
+
+    /// The block, which is then the one used last.
+    pub fn get(&self, key: BlockKey) -> Option<Arc<Block>> {
+        self.entries.lock().get(key)
+    }
+
+    /// The blocks of `numbers` that are here, each with its number.
+    pub fn get_each(&self, name: Name, numbers: impl Iterator<Item = u64>) -> Vec<(u64, Option<Arc<Block>>)> {
+        let mut entries = self.entries.lock();
+        numbers.map(|number| (number, entries.get((name, number)))).collect()
+    }
+
+    /// Whether the block is here; no use of it.
+    pub fn contains(&self, key: BlockKey) -> bool {
+        let entries = self.entries.lock();
+        entries.recent.contains(&key) || entries.unread.contains(&key)
+    }
+
+    /// Keeps a block. One that was fetched ahead is protected from further fetching ahead until it is read.
+    pub fn insert(&self, key: BlockKey, block: Arc<Block>, ahead: bool) {
+        let mut entries = self.entries.lock();
+        if ahead {
+            if let Some(old) = entries.unread.put(key, Unread { block, since: Instant::now() }) {
+                entries.ahead_bytes -= old.block.bytes().len() as u64;
+            }
+        } else {
+            entries.recent.put(key, block);
+        }
+        let wanted = self.wanted_bytes.load(Ordering::SeqCst);
+        entries.evict(wanted, true);
+    }
+
+    /// Bytes of the budget if they can be had now, at the expense of whatever was used least recently.
+    pub fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        if self.wanted_bytes.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
+        self.try_take(bytes, true).map(|permit| self.reservation(permit, 0))
+    }
+
+    /// Bytes of the budget, waited for. `bytes` is at most half of the budget.
+    pub async fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
+        if let Some(reservation) = self.try_reserve(bytes) {
+            return reservation;
+        }
+        let _wanted = Wanted::new(&self.wanted_bytes, bytes);
+        // A block that came before `wanted_bytes` was raised pushed nothing out.
+        self.entries.lock().evict(bytes, true);
+        match self.permits.clone().acquire_many_owned(bytes as u32).await {
+            Ok(permit) => self.reservation(permit, 0),
+            Err(_) => unreachable!("the semaphore is never closed"),
+        }
+    }
+
+    /// Bytes of the budget for fetching ahead, if they are free or held by blocks that were read.
+    pub fn reserve_ahead(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        if self.wanted_bytes.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
+        {
+            let mut entries = self.entries.lock();
+            if entries.ahead_bytes + bytes > self.limit_bytes / 2 {
+                entries.demote_unread();
+            }
+            if entries.ahead_bytes + bytes > self.limit_bytes / 2 {
+                return None;
+            }
+            entries.ahead_bytes += bytes;
+        }
+        match self.try_take(bytes, false) {
+            Some(permit) => Some(self.reservation(permit, bytes)),
+            None => {
+                self.entries.lock().ahead_bytes -= bytes;
+                None
+            }
+        }
+    }
+
+    /// How many bytes more may be fetched ahead.
+    pub fn ahead_room_bytes(&self) -> u64 {
+        (self.limit_bytes / 2).saturating_sub(self.entries.lock().ahead_bytes)
+    }
+
+    fn reservation(self: &Arc<Self>, permit: OwnedSemaphorePermit, ahead_bytes: u64) -> Reservation {
+        Reservation { permit, ahead_bytes, tier: self.clone() }
+    }
+
+    fn try_take(&self, bytes: u64, unread_too: bool) -> Option<OwnedSemaphorePermit> {
+        let take = || self.permits.clone().try_acquire_many_owned(bytes as u32).ok();
+        if let Some(permit) = take() {
+            return Some(permit);
+        }
+        let short = bytes.saturating_sub(self.permits.available_permits() as u64);
+        self.entries.lock().evict(short, unread_too);
+        take()
+    }
+}
+
+impl Entries {
+    fn get(&mut self, key: BlockKey) -> Option<Arc<Block>> {
+        if let Some(block) = self.recent.get(&key) {
+            return Some(block.clone());
+        }
+        let unread = self.unread.pop(&key)?;
+        self.ahead_bytes -= unread.block.bytes().len() as u64;
+        self.recent.put(key, unread.block.clone());
+        Some(unread.block)
+    }
+
+    /// Lets go of at least `bytes` of blocks, as far as there are any. Those that somebody else holds are freed when they let
+    /// go of them too.
+    fn evict(&mut self, bytes: u64, unread_too: bool) {
+        let mut evicted = 0;
+        while evicted < bytes {
+            if let Some((_, block)) = self.recent.pop_lru() {
+                evicted += block.bytes().len() as u64;
+            } else if let Some((_, unread)) = unread_too.then(|| self.unread.pop_lru()).flatten() {
+                self.ahead_bytes -= unread.block.bytes().len() as u64;
+                evicted += unread.block.bytes().len() as u64;
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn demote_unread(&mut self) {
+        while let Some((_, oldest)) = self.unread.peek_lru()
+            && oldest.since.elapsed() > UNREAD_AGE_MAX
+            && let Some((key, unread)) = self.unread.pop_lru()
+        {
+            self.ahead_bytes -= unread.block.bytes().len() as u64;
+            self.recent.put(key, unread.block);
+            self.recent.demote(&key);
+        }
+    }
+}
+
+/// Counts what a read waits for, as long as it does.
+struct Wanted<'a>(&'a AtomicU64, u64);
+
+impl<'a> Wanted<'a> {
+    fn new(wanted: &'a AtomicU64, bytes: u64) -> Self {
+        wanted.fetch_add(bytes, Ordering::SeqCst);
+        Self(wanted, bytes)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::SeqCst);
+    }
+}
+
+/// Bytes of the budget for blocks that are under way.
+pub(crate) struct Reservation {
+    permit: OwnedSemaphorePermit,
+    /// Of them, those that count as fetched ahead.
+    ahead_bytes: u64,
+    tier: Arc<MemoryTier>,
+}
+
+impl Reservation {
+    /// Whether blocks made from it were fetched ahead.
+    pub fn is_ahead(&self) -> bool {
+        self.ahead_bytes > 0
+    }
+
+    /// A buffer of `len` bytes, of any content; [`Reservation::fill`] makes a block of it.
+    pub fn buffer(&self, len: usize) -> Box<[u8]> {
+        self.tier.pool.take(len)
+    }
+
+    /// A block of these bytes, whose permits are taken from the reservation. What counted as fetched ahead goes on to the tier with
+    /// it, so a block fetched ahead has to be inserted as such.
+    pub fn fill(&mut self, bytes: Box<[u8]>) -> Arc<Block> {
+        let Some(permit) = self.permit.split(bytes.len()) else {
+            unreachable!("a reservation covers every block that is made from it")
+        };
+        self.ahead_bytes = self.ahead_bytes.saturating_sub(bytes.len() as u64);
+        Arc::new(Block::new(bytes, self.tier.pool.clone(), permit))
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.ahead_bytes > 0 {
+            self.tier.entries.lock().ahead_bytes -= self.ahead_bytes;
+        }
+    }
+}
+
+/// The most that one fetch may take of a budget, in bytes: whole blocks, at least one.
+pub(crate) fn fetch_bytes_max(limit_bytes: u64, cap_bytes: u64) -> u64 {
+    (limit_bytes / 4).min(cap_bytes) / BLOCK_SIZE_BYTES * BLOCK_SIZE_BYTES
+}

@@ -1,0 +1,172 @@
+//! The control API as its callers see it.
+//!
+//! Owns: [`Client`], one connection a call. Calls have no deadline of their own but for [`Client::health`]: a mount is
+//! bounded by the daemon's deadlines, a drain by the caller's.
+
+use super::types::*;
+use super::{Failure, FailureKind};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixStream;
+
+/// How long a daemon may take to say that it is there.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest answer that is read whole: status of many mounts with many unpublished files.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// A caller of one daemon.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A caller of the daemon that listens at `socket`. Nothing is sent yet.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// Version, process, budgets and directories. Errors: `NotRunning`; one that does not answer within 5 s.
+    pub async fn health(&self) -> Result<Health, Failure> {
+        tokio::time::timeout(HEALTH_TIMEOUT, self.call(Method::GET, "/v1/health", &())).await.unwrap_or_else(|_| {
+            Err(Failure::other(format!("the daemon at {} does not answer", self.socket.display()))
+                .with_hint("look at its log, and end it by its process id if it hangs"))
+        })
+    }
+
+    /// Mounts; returns when the mount is usable.
+    pub async fn mount(&self, request: &MountRequest) -> Result<MountOutcome, Failure> {
+        self.call(Method::POST, "/v1/mounts", request).await
+    }
+
+    /// All mounts, those that failed included.
+    pub async fn mounts(&self) -> Result<Vec<MountStatus>, Failure> {
+        self.call(Method::GET, "/v1/mounts", &()).await
+    }
+
+    /// Drains and unmounts, telling `on_progress` how far it is.
+    pub async fn unmount(
+        &self,
+        request: &UnmountRequest,
+        on_progress: &mut (dyn FnMut(DrainProgress) + Send),
+    ) -> Result<DrainReport, Failure> {
+        self.drain(Method::DELETE, "/v1/mounts", request, on_progress).await
+    }
+
+    /// Waits until what is dirty is in the bucket, telling `on_progress` how far it is.
+    pub async fn flush(
+        &self,
+        request: &FlushRequest,
+        on_progress: &mut (dyn FnMut(DrainProgress) + Send),
+    ) -> Result<DrainReport, Failure> {
+        self.drain(Method::POST, "/v1/flush", request, on_progress).await
+    }
+
+    /// Tells the daemon to drain and end; returns when it has begun to.
+    pub async fn shutdown(&self) -> Result<(), Failure> {
+        self.call(Method::POST, "/v1/shutdown", &()).await
+    }
+
+    /// The metrics in the OpenMetrics text format.
+    pub async fn metrics(&self) -> Result<String, Failure> {
+        let body = self.send(Method::GET, "/metrics", &()).await?;
+        Ok(String::from_utf8_lossy(&read_whole(body).await?).into_owned())
+    }
+
+    async fn call<Q: Serialize, A: DeserializeOwned>(&self, method: Method, path: &str, ask: &Q) -> Result<A, Failure> {
+        let body = read_whole(self.send(method, path, ask).await?).await?;
+        serde_json::from_slice(&body).map_err(not_understood)
+    }
+
+    /// Reads the answer's events, one a line, until the last.
+    async fn drain<Q: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        ask: &Q,
+        on_progress: &mut (dyn FnMut(DrainProgress) + Send),
+    ) -> Result<DrainReport, Failure> {
+        let mut body = self.send(method, path, ask).await?;
+        let mut pending = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(broken_off)?.into_data() else { continue };
+            pending.extend_from_slice(&data);
+            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                match serde_json::from_slice(&line).map_err(not_understood)? {
+                    DrainEvent::Progress(progress) => on_progress(progress),
+                    DrainEvent::Done(report) => return Ok(report),
+                    DrainEvent::Failed(failure) => return Err(failure),
+                }
+            }
+        }
+        Err(Failure::other("the daemon ended before it was done")
+            .with_hint("`pail status` tells what is not in the bucket yet"))
+    }
+
+    async fn send<Q: Serialize>(&self, method: Method, path: &str, ask: &Q) -> Result<Incoming, Failure> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|err| self.not_reached(&err))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(broken_off)?;
+        tokio::spawn(connection);
+        let body = serde_json::to_vec(ask).map_err(not_understood)?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::HOST, "pail")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(not_understood)?;
+        let (head, body) = sender.send_request(request).await.map_err(broken_off)?.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        Err(failure_of(head.status, &read_whole(body).await?))
+    }
+
+    fn not_reached(&self, err: &std::io::Error) -> Failure {
+        let socket = self.socket.display();
+        match err.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+                Failure::new(FailureKind::NotRunning, format!("no daemon is running (no answer at {socket})"))
+                    .with_hint("`pail mount` starts one")
+            }
+            _ => Failure::from_io(format!("cannot reach the daemon at {socket}"), err),
+        }
+    }
+
+    /// The socket that is called.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+async fn read_whole(body: Incoming) -> Result<Bytes, Failure> {
+    let limited = http_body_util::Limited::new(body, ANSWER_BYTES_MAX);
+    limited.collect().await.map(|all| all.to_bytes()).map_err(|err| {
+        Failure::other("the daemon's answer broke off").because(err.to_string())
+    })
+}
+
+/// An answer that is no success carries a [`Failure`], unless it comes from the HTTP layer itself.
+fn failure_of(status: StatusCode, body: &[u8]) -> Failure {
+    serde_json::from_slice(body).unwrap_or_else(|_| {
+        Failure::other(format!("the daemon answered {status}")).because(String::from_utf8_lossy(body).trim().to_owned())
+    })
+}
+
+fn broken_off(err: hyper::Error) -> Failure {
+    Failure::other("the connection to the daemon broke off").because(err.to_string())
+}
+
+fn not_understood(err: impl std::fmt::Display) -> Failure {
+    Failure::other("the command and the daemon do not understand each other")
+        .because(err.to_string())
+        .with_hint("they may be of different versions: `pail umount --all` ends the daemon, and the next mount starts a new one")
+}

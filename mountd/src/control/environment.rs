@@ -1,0 +1,111 @@
+//! The part of a caller's environment that says who they are to a store.
+//!
+//! Owns: [`CallerEnvironment`]. A mount is resolved with the variables of the shell that asked for it, not with those
+//! of the shell that happened to start the daemon; so they travel with the request, over a socket that only this user can open.
+//! Invariant: values that are secret are never shown, logged or written to a file.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Variables whose values are credentials.
+const SECRET: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+];
+
+/// Variables that lead to credentials, or to the endpoint, without being secret.
+const PUBLIC: &[&str] = &[
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_CA_BUNDLE",
+    "HOME",
+];
+
+/// Variables of a caller that concern credentials and endpoints. `Debug` shows names only.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallerEnvironment(BTreeMap<String, String>);
+
+impl CallerEnvironment {
+    /// Those of this process. A variable that is not UTF-8 is left out: none of them can be right so.
+    pub fn of_this_process() -> Self {
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// Those that `lookup` knows; empty values count as unset, as the AWS tools have it.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let names = SECRET.iter().chain(PUBLIC);
+        Self(
+            names
+                .filter_map(|name| Some((name.to_string(), lookup(name)?)))
+                .filter(|(_, value)| !value.is_empty())
+                .collect(),
+        )
+    }
+
+    /// One variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// All variables; for the store's opening alone.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// Whether keys were given by value, so that a daemon that starts again cannot have them.
+    pub fn has_secrets(&self) -> bool {
+        self.0.keys().any(|name| SECRET.contains(&name.as_str()))
+    }
+
+    /// What may be written to a file.
+    pub fn without_secrets(&self) -> Self {
+        let public = self.0.iter().filter(|(name, _)| !SECRET.contains(&name.as_str()));
+        Self(public.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+}
+
+impl fmt::Debug for CallerEnvironment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_neither_shown_nor_kept() {
+        let environment = CallerEnvironment::from_lookup(|name| match name {
+            "AWS_SECRET_ACCESS_KEY" => Some("hunter2".into()),
+            "AWS_PROFILE" => Some("work".into()),
+            "AWS_REGION" => Some(String::new()),
+            _ => None,
+        });
+        assert!(environment.has_secrets());
+        assert_eq!(environment.get("AWS_REGION"), None);
+        assert!(!format!("{environment:?}").contains("hunter2"));
+        let kept = serde_json::to_string(&environment.without_secrets()).unwrap();
+        assert_eq!(kept, r#"{"AWS_PROFILE":"work"}"#);
+        assert!(!environment.without_secrets().has_secrets());
+    }
+}

@@ -1,0 +1,177 @@
+//! What the command and the daemon say to each other, as JSON.
+//!
+//! Owns: requests, answers and events of the control API, version 1. Fields may be added; none changes its meaning.
+
+use crate::control::{CallerEnvironment, Failure};
+use crate::fs::{FsStatus, Unpublished};
+use crate::quantity::Period;
+use crate::settings::{Directories, Limits};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A mount as it was asked for, every default filled in: two equal ones are the same mount. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountSpec {
+    /// `s3://bucket[/prefix]`.
+    pub source: String,
+    /// Absolute path of the directory to mount at.
+    pub mount_point: PathBuf,
+    /// The S3 endpoint; `None` leaves it to the profile, or AWS by region.
+    pub endpoint_url: Option<String>,
+    /// The region; `None` leaves it to the profile.
+    pub region: Option<String>,
+    /// The profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// Refuse every change.
+    pub read_only: bool,
+    /// How long a listing's or HEAD's word is taken.
+    pub metadata_ttl: Period,
+    /// Owner shown.
+    pub uid: u32,
+    /// Group shown.
+    pub gid: u32,
+    /// Permission bits shown for files.
+    pub file_mode: u16,
+    /// Permission bits shown for directories.
+    pub dir_mode: u16,
+    /// Let other users in.
+    pub allow_other: bool,
+}
+
+/// `POST /v1/mounts`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MountRequest {
+    /// What to mount.
+    pub spec: MountSpec,
+    /// Create the bucket where it is missing.
+    pub create_bucket: bool,
+    /// Where the caller's credentials come from.
+    pub environment: CallerEnvironment,
+    /// Budgets and directories that the caller asks for.
+    pub limits: Limits,
+}
+
+/// What `POST /v1/mounts` did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountOutcome {
+    /// The mount, its mount point resolved.
+    pub spec: MountSpec,
+    /// The same mount was there before; nothing was done.
+    pub already_mounted: bool,
+    /// The mount point was created; it is removed again on unmounting when it is empty then.
+    pub created_directory: bool,
+    /// The bucket was created.
+    pub created_bucket: bool,
+    /// A dead mount was found at the place and cleared.
+    pub recovered: bool,
+}
+
+/// `DELETE /v1/mounts`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnmountRequest {
+    /// The mount; `None` for all.
+    pub mount_point: Option<PathBuf>,
+    /// How long to wait for what is not in the bucket yet, in milliseconds.
+    pub timeout_ms: u64,
+    /// Unmount even when something remains or the mount is busy: what remains stays in the journal.
+    pub force: bool,
+}
+
+/// `POST /v1/flush`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FlushRequest {
+    /// A mount point or any path under one; `None` for all mounts.
+    pub path: Option<PathBuf>,
+    /// How long to wait, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// A file that is not in the bucket yet, and the mount it is in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Remaining {
+    /// The mount.
+    pub mount_point: PathBuf,
+    /// The file.
+    #[serde(flatten)]
+    pub file: Unpublished,
+}
+
+/// What a flush or an unmount came to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DrainReport {
+    /// Mounts that are gone.
+    pub unmounted: Vec<PathBuf>,
+    /// Files that this call published.
+    pub published: u64,
+    /// Files that are not in the bucket yet.
+    pub remaining: Vec<Remaining>,
+    /// What failed otherwise, such as a mount that is busy.
+    pub failures: Vec<Failure>,
+}
+
+/// How far a flush or an unmount is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainProgress {
+    /// Files that are not in the bucket yet.
+    pub files_left: u64,
+    /// Bytes sent of the files that are being published now.
+    pub bytes_done: u64,
+    /// Bytes of the files that are being published now.
+    pub bytes_total: u64,
+}
+
+/// One line of the answer to a flush or an unmount.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainEvent {
+    /// How far it is.
+    Progress(DrainProgress),
+    /// The end.
+    Done(DrainReport),
+    /// It could not be done at all.
+    Failed(Failure),
+}
+
+/// What a mount is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountState {
+    /// Being mounted.
+    Starting,
+    /// Usable.
+    Mounted,
+    /// Not mounted; tried again with a growing pause.
+    Failed,
+    /// Being drained and unmounted.
+    Unmounting,
+}
+
+/// A row of `GET /v1/mounts`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MountStatus {
+    /// What was asked for.
+    pub spec: MountSpec,
+    /// What it is doing.
+    pub state: MountState,
+    /// Why it is not mounted, in state `failed`.
+    pub failure: Option<Failure>,
+    /// Counters, and what is not published.
+    pub fs: FsStatus,
+}
+
+/// `GET /v1/health`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Health {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// It takes no more mounts and will soon be gone.
+    pub stopping: bool,
+    /// Where it keeps its things.
+    pub directories: Directories,
+    /// Memory budget in bytes.
+    pub memory_bytes: u64,
+    /// Disk budget of clean replicas in bytes.
+    pub cache_bytes: u64,
+}

@@ -1,0 +1,57 @@
+//! What a daemon that is gone has left mounted.
+//!
+//! Owns: [`clear`], for commands that find no daemon: to give up a dead mount needs neither credentials nor a daemon. It takes the
+//! daemon's lock meanwhile, so that no daemon restores what is being cleared.
+
+use super::mount_list::MountList;
+use super::{mount_point, mountinfo, process};
+use crate::control::types::DrainReport;
+use crate::control::{Failure, FailureKind};
+use crate::settings::Directories;
+use std::path::{Path, PathBuf};
+
+pub use super::mount_point::is_dead;
+
+/// Clears the dead mount at `place`, or all that the list knows, and takes them off the list. Errors: a daemon has started
+/// meanwhile; nothing is mounted at `place`. Blocks.
+pub fn clear(directories: &Directories, place: Option<&Path>) -> Result<DrainReport, Failure> {
+    directories.prepare(rustix::process::geteuid().as_raw())?;
+    let Some(_lock) = process::take_lock(directories)? else {
+        return Err(Failure::new(FailureKind::Stopping, "a daemon has just started, or is about to end")
+            .with_hint("try again"));
+    };
+    let list = MountList::open(directories.mounts_file())?;
+    let mut report = DrainReport::default();
+    let places: Vec<PathBuf> = match place {
+        Some(place) => vec![mount_point::resolve(place)?],
+        None => list.all().into_iter().map(|saved| saved.spec.mount_point).collect(),
+    };
+    for place in places {
+        let cleared = clear_at(&place)?;
+        if let Some(saved) = list.remove(&place)? {
+            mount_point::remove_created(&saved.created_directories);
+            report.unmounted.push(place);
+        } else if cleared {
+            report.unmounted.push(place);
+        }
+    }
+    match place {
+        Some(place) if report.unmounted.is_empty() => {
+            Err(Failure::new(FailureKind::NotFound, format!("nothing is mounted at {}", place.display()))
+                .with_hint("`pail status` lists the mounts"))
+        }
+        _ => Ok(report),
+    }
+}
+
+/// Whether a dead Pail mount was there.
+pub(super) fn clear_at(place: &Path) -> Result<bool, Failure> {
+    let mounts = mountinfo::read().map_err(|err| Failure::from_io("cannot read /proc/self/mountinfo", &err))?;
+    let ours = mountinfo::at(&mounts, place).is_some_and(|mount| mount.fs_type == mountinfo::PAIL_FSTYPE);
+    if !ours || !is_dead(place) {
+        return Ok(false);
+    }
+    crate::fuse::unmount(place, true)
+        .map_err(|err| Failure::from_io(format!("cannot clear the dead mount at {}", place.display()), &err))?;
+    Ok(true)
+}

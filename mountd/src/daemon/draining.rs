@@ -1,0 +1,300 @@
+//! Ending mounts, and waiting for what is not in the bucket yet.
+//!
+//! Owns: flush, unmount, and the drain of a daemon that is told to stop.
+//!
+//! Invariants:
+//! - Without force nothing is unmounted while a file of it is not in the bucket.
+//! - With force, and when the daemon stops, what remains is named, and its bytes stay in the journal.
+//! - A drain that is cancelled leaves its mount as it was.
+
+use super::mount::{Live, Mount, State};
+use super::mounting::blocking;
+use super::{Daemon, dead, mount_point, open_files};
+use crate::control::types::{DrainProgress, DrainReport, FlushRequest, Remaining, UnmountRequest};
+use crate::control::{Failure, FailureKind};
+use crate::fs::Unpublished;
+use futures::future::join_all;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How long to wait for a session's threads once the kernel has let go of it.
+const SESSION_END_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest deadline that is understood; a longer one is cut to it.
+const DEADLINE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// How an unmount is to be done.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    deadline: Instant,
+    /// Go on although something remains, or the mount is busy.
+    force: bool,
+    /// Take it off the list that the next daemon restores.
+    unlist: bool,
+}
+
+/// Moves a mount back to `Live` unless its unmount went through. Where the kernel's part was done already,
+/// `Daemon::watch_session` sees a live mount without a session and does the rest.
+struct Unmounting<'a> {
+    mount: &'a Arc<Mount>,
+    live: Live,
+    done: bool,
+}
+
+impl Drop for Unmounting<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.mount.set(State::Live(self.live.clone()));
+        }
+    }
+}
+
+impl Daemon {
+    /// Drains and unmounts one mount or all. Errors: nothing is mounted there. What could not be done is in the report.
+    pub async fn unmount(self: &Arc<Self>, request: &UnmountRequest) -> Result<DrainReport, Failure> {
+        let manner = Manner { deadline: deadline(request.timeout_ms), force: request.force, unlist: true };
+        let mounts = match &request.mount_point {
+            None => self.all_mounts(),
+            Some(place) => match self.mount_at(place).await? {
+                Some(mount) => vec![mount],
+                None => return self.unmount_dead(place.clone()).await,
+            },
+        };
+        Ok(self.unmount_each(&mounts, manner).await)
+    }
+
+    /// Waits until what is dirty under a path, or in all mounts, is in the bucket. Errors: the path is in no mount.
+    pub async fn flush(&self, request: &FlushRequest) -> Result<DrainReport, Failure> {
+        let deadline = deadline(request.timeout_ms);
+        let targets: Vec<(Arc<Mount>, String)> = match &request.path {
+            None => self.all_mounts().into_iter().map(|mount| (mount, String::new())).collect(),
+            Some(path) => vec![self.mount_over(path).await?],
+        };
+        let flushes = targets.iter().filter_map(|(mount, path)| Some((mount, mount.live()?, path)));
+        let reports = join_all(flushes.map(|(mount, live, path)| async move {
+            let (published, remaining) = flush_until(&live, path, deadline).await;
+            DrainReport { published, remaining: name_remaining(mount, remaining), ..DrainReport::default() }
+        }));
+        Ok(merge(reports.await))
+    }
+
+    /// How far the publishing of all mounts is.
+    pub fn drain_progress(&self) -> DrainProgress {
+        let mut progress = DrainProgress::default();
+        for live in self.all_mounts().iter().filter_map(|mount| mount.live()) {
+            let status = live.fs.status();
+            progress.files_left += (status.unpublished.len() as u64).max(status.publishing);
+            progress.bytes_done += status.publishing_bytes.0;
+            progress.bytes_total += status.publishing_bytes.1;
+        }
+        progress
+    }
+
+    /// Drains and unmounts everything because the daemon ends; the list keeps what `unlist` does not take off it.
+    pub(super) async fn drain_to_stop(self: &Arc<Self>, unlist: bool) -> DrainReport {
+        let deadline = Instant::now() + self.settings.drain_timeout;
+        self.unmount_each(&self.all_mounts(), Manner { deadline, force: true, unlist }).await
+    }
+
+    async fn unmount_each(self: &Arc<Self>, mounts: &[Arc<Mount>], manner: Manner) -> DrainReport {
+        merge(join_all(mounts.iter().map(|mount| self.unmount_one(mount, manner))).await)
+    }
+
+    async fn unmount_one(self: &Arc<Self>, mount: &Arc<Mount>, manner: Manner) -> DrainReport {
+        let mut report = DrainReport::default();
+        let place = &mount.spec.mount_point;
+        let live = loop {
+            match timeout_at(manner.deadline, mount.settled()).await {
+                Ok(State::Gone) => return report,
+                Ok(State::Failed(_)) => {
+                    // Nothing is mounted: giving up the next attempt is all there is to do.
+                    self.leave(mount, manner).await;
+                    report.unmounted.push(place.clone());
+                    return report;
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    report.failures.push(Failure::other(format!("{} is still being worked on", place.display())));
+                    return report;
+                }
+            }
+            if let Some(live) = mount.begin_unmount() {
+                break live;
+            }
+        };
+        let mut unmounting = Unmounting { mount, live: live.clone(), done: false };
+        let (published, remaining) = flush_until(&live, "", manner.deadline).await;
+        report.published = published;
+        if !remaining.is_empty() && !manner.force {
+            report.remaining = name_remaining(mount, remaining);
+            return report;
+        }
+        if let Err(failure) = detach(&live, place, manner).await {
+            report.failures.push(failure);
+            report.remaining = name_remaining(mount, live.fs.status().unpublished);
+            return report;
+        }
+        report.remaining = name_remaining(mount, live.fs.status().unpublished);
+        for left in &report.remaining {
+            tracing::error!(mount = %place.display(), file = %left.file.path, size_bytes = left.file.size_bytes, journal = %left.file.local_path, "unmounted with a file that is not in the bucket");
+        }
+        self.leave(mount, manner).await;
+        unmounting.done = true;
+        tracing::info!(mount = %place.display(), source = %mount.spec.source, published = report.published, "unmounted");
+        report.unmounted.push(place.clone());
+        report
+    }
+
+    /// Takes a mount that is not mounted any more off the table, and off the list.
+    async fn leave(&self, mount: &Arc<Mount>, manner: Manner) {
+        if manner.unlist {
+            self.unlist_and_clean(&mount.spec.mount_point).await;
+        }
+        self.forget(mount);
+    }
+
+    /// Takes a mount off the list and removes the directories that were made for it.
+    async fn unlist_and_clean(&self, place: &Path) {
+        if let Some(saved) = self.unlist(place) {
+            let created = saved.created_directories;
+            // Removing is a courtesy: a failure is in the log, and there is nothing else to do about it.
+            let _ = blocking(move || {
+                mount_point::remove_created(&created);
+                Ok(())
+            })
+            .await;
+        }
+    }
+
+    pub(super) fn unlist(&self, place: &Path) -> Option<super::mount_list::SavedMount> {
+        self.list.remove(place).unwrap_or_else(|failure| {
+            tracing::error!(mount = %place.display(), error = %failure, "the list of mounts could not be changed");
+            None
+        })
+    }
+
+    /// Waits for the end of a session that the kernel may end at any time (`umount`, `fusermount3 -u`), and tidies up
+    /// after one that nobody here has ended.
+    pub(super) async fn watch_session(self: Arc<Self>, mount: Arc<Mount>, live: Live) {
+        live.fuse.ended().await;
+        // An unmount of our own is let finish; it may also have been cancelled after the kernel's part was done.
+        if !matches!(mount.settled().await, State::Live(_)) || mount.begin_unmount().is_none() {
+            return;
+        }
+        let place = &mount.spec.mount_point;
+        tracing::warn!(mount = %place.display(), "was unmounted by somebody else");
+        let deadline = Instant::now() + self.settings.drain_timeout;
+        let (_, remaining) = flush_until(&live, "", deadline).await;
+        for file in &remaining {
+            tracing::error!(mount = %place.display(), file = %file.path, size_bytes = file.size_bytes, journal = %file.local_path, "is not in the bucket");
+        }
+        self.leave(&mount, Manner { deadline, force: true, unlist: !self.is_stopping() }).await;
+    }
+
+    /// The mount at exactly `place`, which need not be resolved.
+    async fn mount_at(&self, place: &Path) -> Result<Option<Arc<Mount>>, Failure> {
+        // Compared as it is first: resolving asks the file system, which may be the mount itself.
+        if let Some(mount) = self.mounts.lock().get(place) {
+            return Ok(Some(mount.clone()));
+        }
+        let asked = place.to_owned();
+        let resolved = blocking(move || mount_point::resolve(&asked)).await?;
+        Ok(self.mounts.lock().get(&resolved).cloned())
+    }
+
+    /// The mount that `path` lies in, and the path within it.
+    async fn mount_over(&self, path: &Path) -> Result<(Arc<Mount>, String), Failure> {
+        let within = |path: &Path| {
+            let mounts = self.mounts.lock();
+            mounts.iter().find_map(|(place, mount)| {
+                let rest = path.strip_prefix(place).ok()?;
+                Some((mount.clone(), rest.to_string_lossy().into_owned()))
+            })
+        };
+        if let Some(found) = within(path) {
+            return Ok(found);
+        }
+        let asked = path.to_owned();
+        let resolved = blocking(move || mount_point::resolve(&asked)).await?;
+        within(&resolved).ok_or_else(|| {
+            Failure::new(FailureKind::NotFound, format!("{} is in no mount", path.display()))
+                .with_hint("`pail status` lists the mounts")
+        })
+    }
+
+    /// Clears what an earlier daemon left at `place`. Errors: there is no Pail mount.
+    async fn unmount_dead(&self, place: PathBuf) -> Result<DrainReport, Failure> {
+        let asked = place.clone();
+        let place = blocking(move || {
+            let place = mount_point::resolve(&asked)?;
+            if !dead::clear_at(&place)? {
+                return Err(Failure::new(FailureKind::NotFound, format!("nothing is mounted at {}", place.display()))
+                    .with_hint("`pail status` lists the mounts"));
+            }
+            Ok(place)
+        })
+        .await?;
+        self.unlist_and_clean(&place).await;
+        Ok(DrainReport { unmounted: vec![place], ..DrainReport::default() })
+    }
+}
+
+/// Publishes what is dirty under `path` until the deadline; how many files it published, and what remains.
+async fn flush_until(live: &Live, path: &str, deadline: Instant) -> (u64, Vec<Unpublished>) {
+    match timeout_at(deadline, live.fs.flush(path)).await {
+        Ok(report) => (report.published, report.remaining),
+        Err(_) => {
+            let mut remaining = live.fs.status().unpublished;
+            remaining.retain(|file| Path::new(&file.path).starts_with(path));
+            (0, remaining)
+        }
+    }
+}
+
+/// Takes the mount away from the kernel. Errors: busy, with who keeps it so, unless forced.
+async fn detach(live: &Live, place: &Path, manner: Manner) -> Result<(), Failure> {
+    let (fuse, dir) = (live.fuse.clone(), place.to_owned());
+    blocking(move || match fuse.unmount(false) {
+        Ok(()) => Ok(()),
+        Err(_) if manner.force => fuse
+            .unmount(true)
+            .map_err(|err| Failure::from_io(format!("cannot unmount {}", dir.display()), &err)),
+        Err(err) => Err(busy(&dir, &err)),
+    })
+    .await?;
+    if timeout(SESSION_END_TIMEOUT, live.fuse.ended()).await.is_err() {
+        // Programs still have files open there: what they wrote since is published with the rest of the time.
+        flush_until(live, "", manner.deadline).await;
+    }
+    Ok(())
+}
+
+fn busy(place: &Path, err: &std::io::Error) -> Failure {
+    let failure = Failure::from_io(format!("cannot unmount {}", place.display()), err);
+    let users = open_files::users_of(place);
+    let hint = "end the programs that use it, or detach it with --force";
+    match users.is_empty() {
+        true => failure.with_hint(hint),
+        false => failure.because(format!("in use by {}", users.join(", "))).with_hint(hint),
+    }
+}
+
+fn name_remaining(mount: &Mount, files: Vec<Unpublished>) -> Vec<Remaining> {
+    let named = |file| Remaining { mount_point: mount.spec.mount_point.clone(), file };
+    files.into_iter().map(named).collect()
+}
+
+fn merge(reports: Vec<DrainReport>) -> DrainReport {
+    reports.into_iter().fold(DrainReport::default(), |mut all, report| {
+        all.unmounted.extend(report.unmounted);
+        all.published += report.published;
+        all.remaining.extend(report.remaining);
+        all.failures.extend(report.failures);
+        all
+    })
+}
+
+fn deadline(timeout_ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(timeout_ms).min(DEADLINE_MAX)
+}

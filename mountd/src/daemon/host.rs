@@ -1,0 +1,71 @@
+//! What this host must have for a mount: the FUSE device, its helper, the permission to let others in.
+//!
+//! Owns: [`check`], which finds out before anything is done, and [`explain`], the advice for what only mounting shows.
+
+use crate::control::Failure;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The FUSE device.
+const DEVICE: &str = "/dev/fuse";
+/// Mounts for users who are not root.
+const HELPER: &str = "fusermount3";
+/// Where the helper's rules are.
+const CONFIGURATION: &str = "/etc/fuse.conf";
+
+/// Checks that a bucket can be mounted on this host by this user. Blocks shortly.
+pub fn check(allow_other: bool) -> Result<(), Failure> {
+    if !Path::new(DEVICE).exists() {
+        return Err(Failure::other(format!("{DEVICE} is not there: this host cannot mount FUSE file systems")).with_hint(
+            "load the module (modprobe fuse); a container needs --device /dev/fuse --cap-add SYS_ADMIN",
+        ));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    if find_helper().is_none() {
+        return Err(Failure::other(format!("{HELPER} is not installed, and only root can mount without it"))
+            .with_hint("install the package fuse3"));
+    }
+    if allow_other && !others_allowed(&std::fs::read_to_string(CONFIGURATION).unwrap_or_default()) {
+        return Err(Failure::usage("--allow-other is not permitted on this host")
+            .because(format!("{CONFIGURATION} has no line user_allow_other"))
+            .with_hint(format!("leave --allow-other out, or add the line: echo user_allow_other | sudo tee -a {CONFIGURATION}")));
+    }
+    Ok(())
+}
+
+/// What mounting itself failed with.
+pub fn explain(place: &Path, err: &io::Error) -> Failure {
+    let failure = Failure::from_io(format!("cannot mount at {}", place.display()), err);
+    let hint = match err.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) if rustix::process::geteuid().is_root() => {
+            "root lacks the capability SYS_ADMIN here: a container needs --device /dev/fuse --cap-add SYS_ADMIN"
+        }
+        Some(libc::EPERM | libc::EACCES) => "a mount point must be a directory of your own, and /dev/fuse open to you",
+        Some(libc::ENODEV) => "the kernel has no FUSE: load the module (modprobe fuse)",
+        Some(libc::ENOENT) => "fusermount3 may be missing: install the package fuse3",
+        _ => return failure,
+    };
+    failure.with_hint(hint)
+}
+
+fn find_helper() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(HELPER)).find(|program| program.is_file())
+}
+
+fn others_allowed(configuration: &str) -> bool {
+    configuration.lines().any(|line| line.trim() == "user_allow_other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commented_line_permits_nothing() {
+        assert!(!others_allowed("# comment\n#user_allow_other\n"));
+        assert!(others_allowed("mount_max = 1000\n user_allow_other \n"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The mounts of this node and their life.
+//!
+//! Owns: [`Daemon`], which holds all mounts of one user on one node, so that budgets, replicas and connections are shared.
+//! `mounting` makes mounts, `draining` ends them, `restoring` brings them back after a restart, `process` is the life of the
+//! process around it; `mount` is one mount, `mount_point` its directory, `mount_list` what outlives the daemon.
+//!
+//! Locks: `Daemon::mounts` guards the table alone and is never held across an await or a system call; a mount's own state
+//! is changed under it or without it, never the other way round.
+
+pub mod dead;
+mod draining;
+mod host;
+mod log_file;
+pub(crate) mod metrics;
+mod mount;
+pub mod mount_list;
+mod mount_point;
+mod mounting;
+mod open_files;
+pub mod mountinfo;
+pub mod opening;
+pub mod process;
+mod restoring;
+
+use crate::control::types::{Health, MountStatus};
+use crate::control::{Failure, FailureKind};
+use crate::settings::Settings;
+use mount::Mount;
+use mount_list::MountList;
+use pail_cache::{Cache, CacheConfig, CacheStats};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// All mounts of one user on one node.
+pub struct Daemon {
+    settings: Settings,
+    cache: Arc<Cache>,
+    runtime: Handle,
+    list: MountList,
+    /// Every mount that was asked for, by its resolved mount point.
+    mounts: Mutex<BTreeMap<PathBuf, Arc<Mount>>>,
+    /// Becomes true when the daemon is told to stop: no mount is taken any more.
+    stopping: watch::Sender<bool>,
+    /// Becomes true when all mounts are drained and gone.
+    ended: watch::Sender<bool>,
+}
+
+impl Daemon {
+    /// Opens cache and list of mounts. Nothing is mounted yet. Errors: directories that another daemon uses, or that
+    /// cannot be read.
+    pub fn open(settings: Settings) -> Result<Arc<Self>, Failure> {
+        let runtime = Handle::current();
+        let config = CacheConfig {
+            clean_dir: settings.directories.cache.clone(),
+            dirty_dir: settings.directories.state.clone(),
+            memory_bytes: settings.memory_bytes,
+            disk_bytes: settings.cache_bytes,
+        };
+        let cache = Cache::open(config, runtime.clone()).map_err(|err| {
+            Failure::other(format!("cannot open the cache in {}", settings.directories.cache.display()))
+                .because(err.to_string())
+                .with_hint("another daemon may use it: give this one other directories (PAIL_CACHE_DIR, PAIL_STATE_DIR)")
+        })?;
+        let list = MountList::open(settings.directories.mounts_file())?;
+        Ok(Arc::new(Self {
+            settings,
+            cache,
+            runtime,
+            list,
+            mounts: Mutex::default(),
+            stopping: watch::Sender::new(false),
+            ended: watch::Sender::new(false),
+        }))
+    }
+
+    /// What the daemon says of itself.
+    pub fn health(&self) -> Health {
+        Health {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            stopping: self.is_stopping(),
+            directories: self.settings.directories.clone(),
+            memory_bytes: self.settings.memory_bytes,
+            cache_bytes: self.settings.cache_bytes,
+        }
+    }
+
+    /// Every mount that was asked for, by mount point.
+    pub fn mount_statuses(&self) -> Vec<MountStatus> {
+        self.all_mounts().iter().map(|mount| mount.status()).collect()
+    }
+
+    /// Figures of the replicas.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.stats()
+    }
+
+    /// Tells the daemon to drain and end. Returns at once.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Resolves when all mounts are drained and gone after [`Daemon::stop`].
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut ended = self.ended.subscribe();
+        async move {
+            // An error says that the daemon itself is gone.
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    fn refuse_when_stopping(&self) -> Result<(), Failure> {
+        if self.is_stopping() {
+            return Err(Failure::new(FailureKind::Stopping, "the daemon is about to end"));
+        }
+        Ok(())
+    }
+
+    fn all_mounts(&self) -> Vec<Arc<Mount>> {
+        self.mounts.lock().values().cloned().collect()
+    }
+
+    /// Takes `mount` off the table if it is still the one at its place.
+    fn forget(&self, mount: &Arc<Mount>) {
+        let mut mounts = self.mounts.lock();
+        if mounts.get(&mount.spec.mount_point).is_some_and(|other| Arc::ptr_eq(other, mount)) {
+            mounts.remove(&mount.spec.mount_point);
+        }
+        drop(mounts);
+        mount.set(mount::State::Gone);
+    }
+}

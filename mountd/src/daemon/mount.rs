@@ -1,0 +1,140 @@
+//! One mount of the daemon and what it is doing.
+//!
+//! Owns: [`Mount`] and its states:
+//!
+//! ```text
+//! Starting ──> Live <──> Unmounting ──> Gone
+//!     │  ^       └── the kernel ended it ──^
+//!     v  │                                 │
+//!    Failed ───────────────────────────────┘
+//! ```
+//!
+//! Invariant: only who moved a mount into `Starting` or `Unmounting` may move it out, so two requests never work on one
+//! mount at a time; others wait for the next change.
+
+use super::mount_list::SavedMount;
+use crate::control::types::{MountSpec, MountState, MountStatus};
+use crate::control::{CallerEnvironment, Failure};
+use crate::fs::BucketFs;
+use crate::fuse::FuseMount;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A file system in service.
+#[derive(Clone)]
+pub struct Live {
+    /// The bucket as a file system.
+    pub fs: Arc<BucketFs>,
+    /// Its session with the kernel.
+    pub fuse: Arc<FuseMount>,
+}
+
+/// What a mount is doing.
+#[derive(Clone)]
+pub enum State {
+    /// Being mounted.
+    Starting,
+    /// Usable.
+    Live(Live),
+    /// Not mounted, with the reason; tried again.
+    Failed(Failure),
+    /// Being drained and unmounted.
+    Unmounting(Live),
+    /// Off the table.
+    Gone,
+}
+
+/// A mount that was asked for.
+pub struct Mount {
+    /// What was asked for, the mount point resolved.
+    pub spec: MountSpec,
+    /// The caller's variables, in memory only.
+    pub environment: CallerEnvironment,
+    /// The caller gave keys by value, now or before a restart.
+    pub keys_were_given: bool,
+    /// It comes from the list of an earlier daemon, and stays there when it fails.
+    pub restored: bool,
+    state: watch::Sender<State>,
+}
+
+impl Mount {
+    /// A mount that a caller asks for, in state `Starting`.
+    pub fn starting(spec: MountSpec, environment: CallerEnvironment) -> Arc<Self> {
+        let keys_were_given = environment.has_secrets();
+        let state = watch::Sender::new(State::Starting);
+        Arc::new(Self { spec, environment, keys_were_given, restored: false, state })
+    }
+
+    /// A mount of an earlier daemon, in state `Starting`.
+    pub fn restoring(saved: SavedMount) -> Arc<Self> {
+        Arc::new(Self {
+            spec: saved.spec,
+            environment: saved.environment,
+            keys_were_given: saved.keys_were_given,
+            restored: true,
+            state: watch::Sender::new(State::Starting),
+        })
+    }
+
+    /// What it is doing now.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Moves to `next` and wakes who waits.
+    pub fn set(&self, next: State) {
+        self.state.send_replace(next);
+    }
+
+    /// Moves to what `next` makes of the present state, or stays where it gives `None`. True when moved.
+    pub fn move_if(&self, next: impl FnOnce(&State) -> Option<State>) -> bool {
+        self.state.send_if_modified(|state| match next(state) {
+            Some(next) => {
+                *state = next;
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// Begins unmounting. `None` unless it is live.
+    pub fn begin_unmount(&self) -> Option<Live> {
+        let mut live = None;
+        self.move_if(|state| match state {
+            State::Live(now) => {
+                live = Some(now.clone());
+                Some(State::Unmounting(now.clone()))
+            }
+            _ => None,
+        });
+        live
+    }
+
+    /// Waits until it is neither being mounted nor being unmounted; gives the state it is in then.
+    pub async fn settled(&self) -> State {
+        let mut changes = self.state.subscribe();
+        let settled = changes.wait_for(|state| !matches!(state, State::Starting | State::Unmounting(_))).await;
+        // The sender lives in self, so there is always a next change to wait for.
+        settled.map_or(State::Gone, |state| state.clone())
+    }
+
+    /// The file system, where one is in service.
+    pub fn live(&self) -> Option<Live> {
+        match &*self.state.borrow() {
+            State::Live(live) | State::Unmounting(live) => Some(live.clone()),
+            _ => None,
+        }
+    }
+
+    /// A row of `pail status`.
+    pub fn status(&self) -> MountStatus {
+        let (state, failure) = match self.state() {
+            State::Starting => (MountState::Starting, None),
+            State::Live(_) => (MountState::Mounted, None),
+            State::Failed(failure) => (MountState::Failed, Some(failure)),
+            State::Unmounting(_) | State::Gone => (MountState::Unmounting, None),
+        };
+        let fs = self.live().map(|live| live.fs.status()).unwrap_or_default();
+        MountStatus { spec: self.spec.clone(), state, failure, fs }
+    }
+}

@@ -1,0 +1,145 @@
+//! The list of mounts that outlives the daemon.
+//!
+//! Owns: `mounts.json`. Invariants: the file is replaced as a whole, after its content is on disk, so that a crash leaves
+//! the old list or the new one; and it holds no secret.
+
+use crate::control::types::MountSpec;
+use crate::control::{CallerEnvironment, Failure};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A mount as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedMount {
+    /// What was asked for.
+    pub spec: MountSpec,
+    /// The caller's variables that are not secret.
+    pub environment: CallerEnvironment,
+    /// The caller gave keys by value, which are not kept.
+    pub keys_were_given: bool,
+    /// Directories that were made for it, outermost first.
+    pub created_directories: Vec<PathBuf>,
+}
+
+/// The list, in memory and on disk alike.
+#[derive(Debug)]
+pub struct MountList {
+    file: PathBuf,
+    /// Guards list and file together, so that the file is never older than the list. Held while the file is written;
+    /// nothing else is locked meanwhile.
+    mounts: Mutex<Vec<SavedMount>>,
+}
+
+impl MountList {
+    /// Reads the list; one that cannot be understood is put aside under another name, and said so in the log.
+    pub fn open(file: PathBuf) -> Result<Self, Failure> {
+        let mounts = match std::fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).or_else(|err| {
+                let aside = file.with_extension("json.unreadable");
+                tracing::error!(file = %file.display(), error = %err, aside = %aside.display(), "the list of mounts cannot be read, and was put aside");
+                std::fs::rename(&file, &aside).map(|()| Vec::new())
+            }),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(err) => Err(err),
+        }
+        .map_err(|err| Failure::from_io(format!("cannot read {}", file.display()), &err))?;
+        Ok(Self { file, mounts: Mutex::new(mounts) })
+    }
+
+    /// All mounts.
+    pub fn all(&self) -> Vec<SavedMount> {
+        self.mounts.lock().clone()
+    }
+
+    /// Adds a mount, or replaces the one at its place.
+    pub fn put(&self, mount: SavedMount) -> Result<(), Failure> {
+        let mut mounts = self.mounts.lock();
+        mounts.retain(|other| other.spec.mount_point != mount.spec.mount_point);
+        mounts.push(mount);
+        self.write(&mounts)
+    }
+
+    /// Takes a mount off the list; returns it if it was there.
+    pub fn remove(&self, mount_point: &Path) -> Result<Option<SavedMount>, Failure> {
+        let mut mounts = self.mounts.lock();
+        let Some(index) = mounts.iter().position(|mount| mount.spec.mount_point == mount_point) else {
+            return Ok(None);
+        };
+        let removed = mounts.remove(index);
+        self.write(&mounts)?;
+        Ok(Some(removed))
+    }
+
+    fn write(&self, mounts: &[SavedMount]) -> Result<(), Failure> {
+        let replace = || -> std::io::Result<()> {
+            let dir = self.file.parent().unwrap_or(Path::new("/"));
+            // Created with mode 0600.
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            serde_json::to_writer_pretty(&mut file, mounts)?;
+            file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
+            file.persist(&self.file)?;
+            std::fs::File::open(dir)?.sync_all()
+        };
+        replace().map_err(|err| Failure::from_io(format!("cannot write {}", self.file.display()), &err))
+    }
+}
+
+/// Reads the list without changing anything, for commands that find no daemon.
+pub fn read_only(file: &Path) -> Vec<SavedMount> {
+    std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantity::Period;
+
+    fn mount(place: &str, source: &str) -> SavedMount {
+        SavedMount {
+            spec: MountSpec {
+                source: source.into(),
+                mount_point: place.into(),
+                endpoint_url: None,
+                region: None,
+                profile: None,
+                read_only: false,
+                metadata_ttl: Period::default(),
+                uid: 1,
+                gid: 1,
+                file_mode: 0o644,
+                dir_mode: 0o755,
+                allow_other: false,
+            },
+            environment: CallerEnvironment::default(),
+            keys_were_given: true,
+            created_directories: vec![],
+        }
+    }
+
+    #[test]
+    fn survives_being_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("mounts.json");
+        let list = MountList::open(file.clone()).unwrap();
+        list.put(mount("/a", "s3://one")).unwrap();
+        list.put(mount("/b", "s3://two")).unwrap();
+        list.put(mount("/a", "s3://three")).unwrap();
+        assert_eq!(list.remove(Path::new("/b")).unwrap(), Some(mount("/b", "s3://two")));
+        assert_eq!(list.remove(Path::new("/b")).unwrap(), None);
+        assert_eq!(MountList::open(file).unwrap().all(), [mount("/a", "s3://three")]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("mounts.json");
+        std::fs::write(&file, "{torn").unwrap();
+        assert!(MountList::open(file.clone()).unwrap().all().is_empty());
+        assert_eq!(std::fs::read_to_string(dir.path().join("mounts.json.unreadable")).unwrap(), "{torn");
+        assert!(!file.exists());
+    }
+}

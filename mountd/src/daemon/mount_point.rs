@@ -1,0 +1,214 @@
+//! The directory that a bucket is to be mounted at: its checks, its making and its removal.
+//!
+//! Owns: [`MountPoint`]. Nothing is touched before every check has passed. All functions block, and may block for long on
+//! somebody's hung network file system: call them off the runtime's workers.
+//!
+//! Invariant: a directory is removed only if this daemon made it and it is empty.
+
+use super::mountinfo::{self, PAIL_FSTYPE};
+use crate::control::Failure;
+use std::ffi::OsString;
+use std::fs::Permissions;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+/// A place at which a bucket can be mounted.
+#[derive(Debug)]
+pub struct MountPoint {
+    /// A Pail mount without a daemon was there and was cleared.
+    pub recovered: bool,
+    /// Directories that are missing, outermost first.
+    missing: Vec<PathBuf>,
+}
+
+/// Resolves `path`: symbolic links followed as far as it exists, the rest appended. The final component is not followed
+/// where that fails, so that a dead mount keeps its name. Errors: a relative path; `..` in the part that is missing.
+pub fn resolve(path: &Path) -> Result<PathBuf, Failure> {
+    if !path.is_absolute() {
+        return Err(Failure::usage(format!("the mount point {} is not an absolute path", path.display())));
+    }
+    let mut missing: Vec<OsString> = Vec::new();
+    let mut existing = path.to_path_buf();
+    loop {
+        match std::fs::canonicalize(&existing) {
+            Ok(mut resolved) => {
+                resolved.extend(missing.iter().rev());
+                return Ok(resolved);
+            }
+            Err(_) => {
+                let last = existing.components().next_back();
+                let (Some(Component::Normal(name)), Some(parent)) = (last, existing.parent()) else {
+                    return Err(Failure::usage(format!("the mount point {} cannot be resolved", path.display())));
+                };
+                missing.push(name.to_owned());
+                existing = parent.to_path_buf();
+            }
+        }
+    }
+}
+
+impl MountPoint {
+    /// Checks that a bucket can be mounted at `path`, which is resolved; a dead Pail mount there is cleared.
+    /// Errors: it is a file, is not empty, lies within a Pail mount, is another file system's mount point.
+    pub fn check(path: &Path) -> Result<Self, Failure> {
+        let mut mounts = read_mounts()?;
+        let mut recovered = false;
+        while let Some(mounted) = mountinfo::at(&mounts, path) {
+            let source = mounted.source.to_string_lossy().into_owned();
+            if mounted.fs_type != PAIL_FSTYPE {
+                return Err(Failure::usage(format!(
+                    "{} is a mount point already: {source} ({})",
+                    path.display(),
+                    mounted.fs_type
+                ))
+                .with_hint("mount at another directory, or unmount that one first"));
+            }
+            if !is_dead(path) {
+                return Err(Failure::usage(format!("{source} is mounted at {} by another daemon", path.display()))
+                    .with_hint("`pail status` with that daemon's PAIL_RUNTIME_DIR shows it"));
+            }
+            crate::fuse::unmount(path, true)
+                .map_err(|err| Failure::from_io(format!("cannot clear the dead mount at {}", path.display()), &err))?;
+            tracing::warn!(mount = %path.display(), source, "cleared a dead mount");
+            recovered = true;
+            mounts = read_mounts()?;
+        }
+        if let Some(outer) = mountinfo::pail_above(&mounts, path) {
+            return Err(Failure::usage(format!(
+                "{} lies within the mount of {} at {}",
+                path.display(),
+                outer.source.to_string_lossy(),
+                outer.mount_point.display()
+            ))
+            .with_hint("a directory made there would become an object of that bucket: mount elsewhere"));
+        }
+        Ok(Self { recovered, missing: inspect(path)? })
+    }
+
+    /// Creates what is missing; returns what it created, outermost first. Errors: none of it stays created.
+    pub fn create(&self) -> Result<Vec<PathBuf>, Failure> {
+        let mut created: Vec<PathBuf> = Vec::new();
+        for dir in &self.missing {
+            match std::fs::create_dir(dir) {
+                Ok(()) => {
+                    created.push(dir.clone());
+                    // The daemon's umask is for what is private to it; this is a place for programs.
+                    let _ = std::fs::set_permissions(dir, Permissions::from_mode(0o755));
+                }
+                // Somebody else made it meanwhile: theirs then.
+                Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
+                Err(err) => {
+                    remove_created(&created);
+                    return Err(Failure::from_io(format!("cannot create {}", dir.display()), &err)
+                        .with_hint("create the mount point yourself, or choose one in a directory of your own"));
+                }
+            }
+        }
+        Ok(created)
+    }
+}
+
+/// Removes directories that [`MountPoint::create`] made, innermost first, as far as they are empty.
+pub fn remove_created(created: &[PathBuf]) {
+    for dir in created.iter().rev() {
+        if let Err(err) = std::fs::remove_dir(dir) {
+            tracing::debug!(dir = %dir.display(), error = %err, "a directory made for a mount stays");
+            return;
+        }
+    }
+}
+
+/// Whether the mount at `path` has lost its daemon.
+pub fn is_dead(path: &Path) -> bool {
+    matches!(std::fs::metadata(path), Err(err) if err.raw_os_error() == Some(libc::ENOTCONN | libc::ECONNABORTED))
+}
+
+fn read_mounts() -> Result<Vec<mountinfo::MountInfo>, Failure> {
+    mountinfo::read().map_err(|err| Failure::from_io("cannot read /proc/self/mountinfo", &err))
+}
+
+/// The directories that are missing on the way to `path`. Errors: it, or something on the way, is not an empty directory.
+fn inspect(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut missing = Vec::new();
+    for place in path.ancestors() {
+        match std::fs::symlink_metadata(place) {
+            Err(err) if err.kind() == ErrorKind::NotFound => missing.push(place.to_owned()),
+            Err(err) => return Err(Failure::from_io(format!("cannot look at {}", place.display()), &err)),
+            Ok(meta) if !meta.is_dir() => {
+                return Err(Failure::usage(format!("{} is not a directory", place.display()))
+                    .with_hint("mount at an empty directory, or at a name that is not taken"));
+            }
+            Ok(_) => break,
+        }
+    }
+    missing.reverse();
+    if missing.is_empty() {
+        refuse_content(path)?;
+    }
+    Ok(missing)
+}
+
+fn refuse_content(path: &Path) -> Result<(), Failure> {
+    let mut entries = std::fs::read_dir(path)
+        .map_err(|err| Failure::from_io(format!("cannot look into {}", path.display()), &err))?;
+    match entries.next() {
+        None => Ok(()),
+        Some(Err(err)) => Err(Failure::from_io(format!("cannot look into {}", path.display()), &err)),
+        Some(Ok(entry)) => {
+            let name = entry.file_name();
+            Err(Failure::usage(format!("{} is not empty: it holds {:?}", path.display(), name.to_string_lossy()))
+                .with_hint("a mount would hide what is there: mount at an empty directory, or move that away"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolves_links_and_keeps_what_is_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let real = std::fs::canonicalize(root.path()).unwrap();
+        std::fs::create_dir(real.join("dir")).unwrap();
+        std::os::unix::fs::symlink(real.join("dir"), real.join("link")).unwrap();
+        assert_eq!(resolve(&real.join("link")).unwrap(), real.join("dir"));
+        assert_eq!(resolve(&real.join("link/a/b")).unwrap(), real.join("dir/a/b"));
+        assert_eq!(resolve(&real.join("dir/../dir")).unwrap(), real.join("dir"));
+        assert!(resolve(&real.join("none/../x")).is_err());
+        assert!(resolve(Path::new("relative")).is_err());
+    }
+
+    #[test]
+    fn files_and_full_directories_are_refused_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(root.path()).unwrap();
+        std::fs::write(root.join("file"), "x").unwrap();
+        for (path, told) in
+            [(root.join("file"), "is not a directory"), (root.join("file/x"), "file is not a directory"), (root.clone(), "\"file\"")]
+        {
+            let failure = MountPoint::check(&path).unwrap_err();
+            assert!(failure.to_string().contains(told), "{failure}");
+            assert_eq!(failure.kind.exit_code(), 2);
+        }
+        assert!(MountPoint::check(Path::new("/proc")).unwrap_err().to_string().contains("proc"));
+    }
+
+    #[test]
+    fn what_is_created_is_removed_again_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(root.path()).unwrap();
+        std::fs::create_dir(root.join("theirs")).unwrap();
+        let point = MountPoint::check(&root.join("theirs/a/b")).unwrap();
+        let created = point.create().unwrap();
+        assert_eq!(created, [root.join("theirs/a"), root.join("theirs/a/b")]);
+        remove_created(&created);
+        assert!(root.join("theirs").is_dir() && !root.join("theirs/a").exists());
+
+        let created = point.create().unwrap();
+        std::fs::write(root.join("theirs/a/kept"), "x").unwrap();
+        remove_created(&created);
+        assert!(root.join("theirs/a/kept").exists() && !root.join("theirs/a/b").exists());
+    }
+}

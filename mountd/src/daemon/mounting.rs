@@ -1,0 +1,248 @@
+//! Making mounts.
+//!
+//! Owns: `Daemon::mount` and the steps that restoring shares with it. Invariant: a mount that fails leaves nothing mounted,
+//! created or listed.
+
+use super::mount::{Live, Mount, State};
+use super::mount_list::SavedMount;
+use super::mount_point::{self, MountPoint};
+use super::{Daemon, host, opening};
+use crate::control::Failure;
+use crate::control::types::{MountOutcome, MountRequest, MountSpec};
+use crate::fs::{BucketFs, FsOptions};
+use crate::fuse::{FuseMount, FuseOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Threads that take requests from the kernel, for each mount.
+const FUSE_THREADS: usize = 4;
+
+/// What was done on the way to a mount.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Made {
+    directory: bool,
+    bucket: bool,
+    recovered: bool,
+}
+
+/// A place on the table that is given back unless the mount succeeds.
+struct Reservation {
+    daemon: Arc<Daemon>,
+    mount: Arc<Mount>,
+    succeeded: bool,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.succeeded {
+            self.daemon.forget(&self.mount);
+        }
+    }
+}
+
+/// Whether there is something to do.
+enum Place {
+    Reserved(Arc<Mount>),
+    AlreadyMounted(Arc<Mount>),
+}
+
+impl Daemon {
+    /// Mounts; returns when the mount is usable. The same mount at the same place is a no-op.
+    pub async fn mount(self: &Arc<Self>, mut request: MountRequest) -> Result<MountOutcome, Failure> {
+        self.refuse_other_limits(&request)?;
+        opening::parse_source(&request.spec.source)?;
+        let asked = request.spec.mount_point.clone();
+        request.spec.mount_point = blocking(move || mount_point::resolve(&asked)).await?;
+        let mount = match self.reserve(&request).await? {
+            Place::Reserved(mount) => mount,
+            Place::AlreadyMounted(mount) => return Ok(outcome(&mount, Made::default(), true)),
+        };
+        let mut reservation = Reservation { daemon: self.clone(), mount: mount.clone(), succeeded: false };
+        let established = self.establish(&mount, request.create_bucket, Vec::new()).await;
+        reservation.succeeded = established.is_ok();
+        drop(reservation);
+        match established {
+            Ok(made) => Ok(outcome(&mount, made, false)),
+            Err(failure) => {
+                tracing::warn!(mount = %mount.spec.mount_point.display(), source = %mount.spec.source, error = %failure, "not mounted");
+                // It may have taken the place of a mount that waits to be restored: that goes on waiting.
+                self.restore_place(&mount.spec.mount_point);
+                Err(failure)
+            }
+        }
+    }
+
+    fn refuse_other_limits(&self, request: &MountRequest) -> Result<(), Failure> {
+        let settings = &self.settings;
+        let conflicts =
+            request.limits.conflicts(&settings.directories.cache, settings.cache_bytes, settings.memory_bytes);
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::usage(format!("the running daemon has other budgets or directories: {}", conflicts.join(", ")))
+            .with_hint("leave them out, or end the daemon first: `pail umount --all`"))
+    }
+
+    /// Takes the place on the table. Waits for another request on the same place to finish.
+    async fn reserve(&self, request: &MountRequest) -> Result<Place, Failure> {
+        loop {
+            let busy = {
+                let mut mounts = self.mounts.lock();
+                self.refuse_when_stopping()?;
+                let place = &request.spec.mount_point;
+                if let Some(other) = mounts.keys().find(|other| *other != place && overlap(other, place)) {
+                    return Err(Failure::usage(format!(
+                        "{} and the mount at {} lie one within the other",
+                        place.display(),
+                        other.display()
+                    ))
+                    .with_hint("mount at a directory outside of it"));
+                }
+                match mounts.get(place).map(|mount| (mount.clone(), mount.state())) {
+                    None | Some((_, State::Failed(_) | State::Gone)) => {
+                        let mount = Mount::starting(request.spec.clone(), request.environment.clone());
+                        mounts.insert(place.clone(), mount.clone());
+                        return Ok(Place::Reserved(mount));
+                    }
+                    Some((mount, State::Live(_))) => {
+                        refuse_other_target(&mount.spec, &request.spec)?;
+                        return Ok(Place::AlreadyMounted(mount));
+                    }
+                    Some((mount, State::Starting | State::Unmounting(_))) => mount,
+                }
+            };
+            busy.settled().await;
+        }
+    }
+
+    /// Does the mounting of `mount`, which is in state `Starting`, and moves it to `Live`. `created_before` are directories
+    /// that were made for it by an earlier daemon.
+    pub(super) async fn establish(
+        self: &Arc<Self>,
+        mount: &Arc<Mount>,
+        create_bucket: bool,
+        created_before: Vec<PathBuf>,
+    ) -> Result<Made, Failure> {
+        let spec = mount.spec.clone();
+        let point = blocking(move || {
+            host::check(spec.allow_other)?;
+            MountPoint::check(&spec.mount_point)
+        })
+        .await?;
+        let bucket = opening::open_bucket((&mount.spec).into(), &mount.environment, create_bucket).await?;
+        let recovered = point.recovered;
+        let created = blocking(move || point.create()).await?;
+        let made = Made { directory: !created.is_empty(), bucket: bucket.created, recovered };
+        let mut created_directories = created_before;
+        created_directories.extend(created.iter().cloned());
+        let saved = SavedMount {
+            spec: mount.spec.clone(),
+            environment: mount.environment.without_secrets(),
+            keys_were_given: mount.keys_were_given,
+            created_directories,
+        };
+        // Listed before it is mounted: a crash in between is repaired at the next start, the other way round it is not.
+        let started = match self.list.put(saved) {
+            Ok(()) => self.start_session(mount, &bucket).await,
+            Err(failure) => Err(failure),
+        };
+        match started {
+            Ok(live) => {
+                mount.set(State::Live(live.clone()));
+                tokio::spawn(self.clone().watch_session(mount.clone(), live));
+                tracing::info!(mount = %mount.spec.mount_point.display(), source = %mount.spec.source, read_only = mount.spec.read_only, "mounted");
+                Ok(made)
+            }
+            Err(failure) => {
+                if !mount.restored {
+                    self.unlist(&mount.spec.mount_point);
+                }
+                mount_point::remove_created(&created);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn start_session(&self, mount: &Arc<Mount>, bucket: &opening::OpenBucket) -> Result<Live, Failure> {
+        let spec = &mount.spec;
+        let fs = BucketFs::new(bucket.store.clone(), self.cache.clone(), fs_options(spec, &bucket.prefix));
+        fs.prime().await.map_err(|err| Failure::from_store(format!("cannot list {}", spec.source), &err))?;
+        let options = FuseOptions {
+            fs_name: spec.source.clone(),
+            read_only: spec.read_only,
+            allow_other: spec.allow_other,
+            threads: FUSE_THREADS,
+        };
+        let (session_fs, place, runtime) = (fs.clone(), spec.mount_point.clone(), self.runtime.clone());
+        let fuse = blocking(move || {
+            FuseMount::start(session_fs, &place, &options, runtime).map_err(|err| host::explain(&place, &err))
+        })
+        .await?;
+        Ok(Live { fs, fuse: Arc::new(fuse) })
+    }
+}
+
+/// Runs `work`, which blocks, off the runtime's workers.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|err| Err(Failure::other("an internal task broke off").because(err.to_string())))
+}
+
+fn fs_options(spec: &MountSpec, prefix: &str) -> FsOptions {
+    FsOptions {
+        prefix: prefix.to_owned(),
+        read_only: spec.read_only,
+        metadata_ttl: spec.metadata_ttl.0,
+        uid: spec.uid,
+        gid: spec.gid,
+        file_mode: spec.file_mode,
+        dir_mode: spec.dir_mode,
+        mount_name: spec.mount_point.display().to_string(),
+    }
+}
+
+fn overlap(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}
+
+fn refuse_other_target(there: &MountSpec, asked: &MountSpec) -> Result<(), Failure> {
+    if there == asked {
+        return Ok(());
+    }
+    let place = there.mount_point.display();
+    let what = if there.source == asked.source {
+        format!("{} is mounted at {place} with other options: {}", there.source, differences(there, asked).join(", "))
+    } else {
+        format!("{} is mounted at {place}, not {}", there.source, asked.source)
+    };
+    Err(Failure::usage(what).with_hint(format!("unmount it first: pail umount {place}")))
+}
+
+/// The options that differ, as `name in-force (asked: wanted)`.
+fn differences(there: &MountSpec, asked: &MountSpec) -> Vec<String> {
+    let (Ok(serde_json::Value::Object(there)), Ok(serde_json::Value::Object(asked))) =
+        (serde_json::to_value(there), serde_json::to_value(asked))
+    else {
+        return Vec::new();
+    };
+    let differ = there.iter().filter(|(name, value)| asked.get(*name) != Some(value));
+    differ
+        .map(|(name, value)| {
+            let wanted = asked.get(name).map(ToString::to_string).unwrap_or_default();
+            format!("{} {value} (asked: {wanted})", name.replace('_', "-"))
+        })
+        .collect()
+}
+
+fn outcome(mount: &Mount, made: Made, already_mounted: bool) -> MountOutcome {
+    MountOutcome {
+        spec: mount.spec.clone(),
+        already_mounted,
+        created_directory: made.directory,
+        created_bucket: made.bucket,
+        recovered: made.recovered,
+    }
+}

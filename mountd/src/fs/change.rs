@@ -1,0 +1,276 @@
+//! Making, removing and changing what names stand for.
+//!
+//! Owns: `mkdir`, `rmdir`, `mknod`, `unlink`, `setattr`.
+//!
+//! # Why a marker for a directory that lost its last file
+//! A bucket has directories only as prefixes of keys: with the last file the directory would vanish, which no local file system
+//! does. So when a listing has told that the last name went, the directory gets the marker that mkdir would have given it.
+
+use super::BucketFs;
+use super::attr::{Attr, Entry};
+use super::dirty::DirtyFile;
+use super::error::{FsResult, Posix};
+use super::fetch::ObjectFetch;
+use super::inode::{Content, Inode, Kind};
+use super::name;
+use super::namespace::Known;
+use bytes::Bytes;
+use pail_store::{Condition, Payload, PutOptions, RawKey};
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+/// What `setattr` is to change.
+#[derive(Debug, Clone, Default)]
+pub struct SetAttr {
+    /// A new length.
+    pub size: Option<u64>,
+    /// New permission bits.
+    pub mode: Option<u16>,
+    /// A new owner.
+    pub uid: Option<u32>,
+    /// A new group.
+    pub gid: Option<u32>,
+    /// A new modification time.
+    pub mtime: Option<SystemTime>,
+}
+
+impl BucketFs {
+    /// Makes a directory: a marker object `name/`. Errors: EEXIST, EROFS, the store's.
+    pub async fn mkdir(&self, parent: u64, name: &OsStr) -> FsResult<Entry> {
+        self.counters.count("mkdir");
+        let parent = self.writable_directory(parent)?;
+        let name = name::parse(name)?;
+        let dir = self.dir_prefix(&parent);
+        self.check_absent(&parent, &dir, name).await?;
+        self.put_marker(&name::dir_prefix(&dir, name)).await?;
+        self.namespace.lock().put_new_dir(&dir, name, Instant::now());
+        let inode = self.inodes.introduce(|table| table.dir(&parent, name));
+        Ok(self.entry(&inode, self.options.metadata_ttl))
+    }
+
+    pub(super) async fn check_absent(&self, parent: &Inode, dir: &str, name: &str) -> FsResult<()> {
+        if self.written_here(parent, name).is_some() || self.resolve(dir, name).await?.0 != Known::Absent {
+            return Err(Posix::Exists.into());
+        }
+        Ok(())
+    }
+
+    async fn put_marker(&self, prefix: &str) -> FsResult<()> {
+        let key = RawKey::new(prefix).map_err(|_| Posix::NameTooLong)?;
+        self.store.put(&key, Payload::Bytes(Bytes::new()), PutOptions::default()).await?;
+        Ok(())
+    }
+
+    /// Keeps a directory that has just lost a name, if that was its last.
+    pub(super) async fn keep_directory(&self, dir: &Arc<Inode>) {
+        let prefix = self.dir_prefix(dir);
+        let written = self.inodes.children(dir).iter().any(|(name, _)| self.written_here(dir, name).is_some());
+        let vanishing = || self.oldest().is_some_and(|oldest| self.namespace.lock().is_vanishing(&prefix, oldest));
+        if prefix == self.options.prefix || written || !vanishing() {
+            return;
+        }
+        match self.put_marker(&prefix).await {
+            Ok(()) => self.namespace.lock().mark(&prefix),
+            Err(error) => self.note_error("marker", &prefix, &error),
+        }
+    }
+
+    /// Makes an empty file and publishes it. Errors: EEXIST, EROFS, the store's.
+    pub async fn mknod(&self, parent: u64, name: &OsStr) -> FsResult<Entry> {
+        self.counters.count("mknod");
+        let parent = self.writable_directory(parent)?;
+        let name = name::parse(name)?;
+        self.check_absent(&parent, &self.dir_prefix(&parent), name).await?;
+        let inode = self.add_new(&parent, name, true)?;
+        let done = match self.unpublished(&inode) {
+            Some(dirty) => self.publish(&inode, &dirty).await.map(|()| self.settle(&inode, &dirty)),
+            None => Ok(()),
+        };
+        if done.is_err() {
+            self.inodes.unlink(&inode);
+            self.inodes.forget(inode.ino, 1);
+        }
+        done.map(|()| self.entry(&inode, self.options.metadata_ttl))
+    }
+
+    /// Removes an empty directory. Errors: ENOENT, ENOTDIR, ENOTEMPTY, EROFS, the store's.
+    pub async fn rmdir(&self, parent: u64, name: &OsStr) -> FsResult<()> {
+        self.counters.count("rmdir");
+        let parent = self.writable_directory(parent)?;
+        let name = name::parse(name)?;
+        let dir = self.dir_prefix(&parent);
+        let inode = self.inodes.child(&parent, name);
+        let inode = match inode {
+            // Known to the kernel as a directory: it may have vanished from the bucket with its last file.
+            Some(inode) if inode.kind == Kind::Dir => inode,
+            _ if self.written_here(&parent, name).is_some() => return Err(Posix::NotDir.into()),
+            _ => match self.resolve(&dir, name).await?.0 {
+                Known::Dir => self.inodes.dir(&parent, name),
+                Known::File(_) => return Err(Posix::NotDir.into()),
+                Known::Absent => return Err(Posix::NotFound.into()),
+            },
+        };
+        if !self.is_empty(&inode).await? {
+            return Err(Posix::NotEmpty.into());
+        }
+        let prefix = name::dir_prefix(&dir, name);
+        let key = RawKey::new(prefix.as_str()).map_err(|_| Posix::NameTooLong)?;
+        self.store.delete(&key, Condition::None).await?;
+        {
+            let mut namespace = self.namespace.lock();
+            namespace.forget_tree(&prefix);
+            namespace.put(&dir, name, Known::Absent, Instant::now());
+        }
+        self.inodes.unlink(&inode);
+        self.keep_directory(&parent).await;
+        Ok(())
+    }
+
+    /// Removes a file's name and its object. Who has it open goes on. Errors: ENOENT, EISDIR, EROFS, the store's.
+    pub async fn unlink(&self, parent: u64, name: &OsStr) -> FsResult<()> {
+        self.counters.count("unlink");
+        let parent = self.writable_directory(parent)?;
+        let name = name::parse(name)?;
+        let dir = self.dir_prefix(&parent);
+        if self.written_here(&parent, name).is_none() {
+            match self.resolve(&dir, name).await?.0 {
+                Known::Absent => return Err(Posix::NotFound.into()),
+                Known::Dir => return Err(Posix::IsDir.into()),
+                Known::File(_) => {}
+            }
+        }
+        let inode = self.inodes.child(&parent, name).filter(|inode| inode.kind == Kind::File);
+        self.remove_file(inode.as_ref(), &dir, name).await?;
+        self.keep_directory(&parent).await;
+        Ok(())
+    }
+
+    /// Deletes an object, and takes the name from its inode. Errors: the store's; then nothing has changed.
+    pub(super) async fn remove_file(&self, inode: Option<&Arc<Inode>>, dir: &str, name: &str) -> FsResult<()> {
+        let key = name::key(dir, name)?;
+        let dirty = inode.and_then(|inode| self.dirty_content(inode));
+        // No publish may put the object back after it was deleted.
+        let _one = match &dirty {
+            Some(dirty) => Some(dirty.publishing.lock().await),
+            None => None,
+        };
+        if dirty.as_ref().is_none_or(|dirty| dirty.in_bucket.load(Ordering::Acquire)) {
+            if let Some(inode) = inode {
+                self.complete_for_readers(inode, &key).await?;
+            }
+            self.store.delete(&key, Condition::None).await?;
+        }
+        self.remember_name(dir, name, Known::Absent);
+        let Some(inode) = inode else { return Ok(()) };
+        self.inodes.unlink(inode);
+        if let Some(dirty) = &dirty {
+            self.abort_upload(dirty).await;
+            if inode.file().is_some_and(|file| file.lock().opens == 0) {
+                dirty.replica.discard();
+            }
+        }
+        self.inodes.release(inode);
+        Ok(())
+    }
+
+    /// The dirty content of a file, if it has one.
+    pub(super) fn dirty_content(&self, inode: &Inode) -> Option<Arc<DirtyFile>> {
+        match &inode.file()?.lock().content {
+            Content::Dirty(dirty) => Some(dirty.clone()),
+            Content::Clean { .. } => None,
+        }
+    }
+
+    /// Fetches what open handles would no longer find once the object is deleted. Errors: the store's.
+    async fn complete_for_readers(&self, inode: &Arc<Inode>, key: &RawKey) -> FsResult<()> {
+        let Some(file) = inode.file() else { return Ok(()) };
+        let (version, replica) = {
+            let state = file.lock();
+            if state.opens == 0 {
+                return Ok(());
+            }
+            match &state.content {
+                Content::Clean { facts, replica: Some(replica) } => (facts.version.clone(), replica.clone()),
+                Content::Dirty(dirty) => match dirty.base() {
+                    Some(base) => (base.facts.version, base.replica),
+                    None => return Ok(()),
+                },
+                Content::Clean { .. } => return Ok(()),
+            }
+        };
+        let fetch = ObjectFetch::new(self.store.clone(), key.clone(), version);
+        let step = 1 << 20;
+        let mut at = 0;
+        while at < replica.size() {
+            let end = (at + step).min(replica.size());
+            if replica.missing_bytes(at..end) > 0 {
+                replica.prefetch(at..(at + 8 * step).min(replica.size()), &fetch);
+                replica.read(at..end, &fetch).await?;
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Changes a file's length or attributes. A new length is published at once unless somebody has the file open for writing.
+    /// Mode, owner and times hold while the inode lives. Errors: EISDIR, EROFS, EFBIG, those of publishing.
+    pub async fn setattr(&self, ino: u64, change: SetAttr) -> FsResult<Attr> {
+        self.counters.count("setattr");
+        self.check_writable()?;
+        let inode = self.inode(ino)?;
+        if let Some(size) = change.size {
+            self.set_size(&inode, size).await?;
+        }
+        if let Some(file) = inode.file() {
+            let set = &mut file.lock().attributes;
+            set.mode = change.mode.or(set.mode);
+            set.uid = change.uid.or(set.uid);
+            set.gid = change.gid.or(set.gid);
+            set.mtime = change.mtime.or(set.mtime);
+        }
+        Ok(self.attr(&inode))
+    }
+
+    async fn set_size(&self, inode: &Arc<Inode>, size: u64) -> FsResult<()> {
+        if size > super::io::OBJECT_SIZE_BYTES_MAX {
+            return Err(Posix::TooLarge.into());
+        }
+        let file = inode.file().ok_or(Posix::IsDir)?;
+        if matches!(&file.lock().content, Content::Clean { facts, .. } if facts.size == size) {
+            return Ok(());
+        }
+        file.lock().writers += 1;
+        let done = self.truncate_and_publish(inode, size).await;
+        let last_writer = {
+            let mut state = file.lock();
+            state.writers -= 1;
+            state.writers == 0
+        };
+        if last_writer && let Some(dirty) = self.dirty_content(inode) {
+            self.settle(inode, &dirty);
+        }
+        done
+    }
+
+    async fn truncate_and_publish(&self, inode: &Arc<Inode>, size: u64) -> FsResult<()> {
+        let dirty = self.dirty(inode)?;
+        dirty.truncate(size).await?;
+        let only_writer = inode.file().is_some_and(|file| file.lock().writers == 1);
+        if only_writer { self.publish(inode, &dirty).await } else { Ok(()) }
+    }
+
+    /// Makes room: extends the file with zeros if `end` is beyond it. Errors: EBADF, EFBIG, the local disk's.
+    pub async fn allocate(&self, handle: u64, end: u64) -> FsResult<()> {
+        let handle = self.handles.get(handle).filter(|handle| handle.writable).ok_or(Posix::BadHandle)?;
+        if end > super::io::OBJECT_SIZE_BYTES_MAX {
+            return Err(Posix::TooLarge.into());
+        }
+        let dirty = self.dirty(&handle.inode)?;
+        if end > dirty.len() {
+            dirty.truncate(end).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! What a file-system operation can fail with, and the one place where that becomes an errno.
+//!
+//! Owns: [`FsError`] and [`FsError::errno`]. Invariant: an error of the store or the cache keeps its cause until
+//! it has been logged, once, by whoever answers the program.
+
+use pail_cache::ReadError;
+use std::io;
+use std::sync::Arc;
+
+/// A failed file-system operation.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FsError {
+    /// The answer that POSIX prescribes; nothing is wrong with the store.
+    #[error("{}", io::Error::from_raw_os_error(.0.code()))]
+    Posix(Posix),
+    /// The store's word.
+    #[error(transparent)]
+    Store(Arc<pail_store::Error>),
+    /// The local disk's word.
+    #[error("{0}")]
+    Local(Arc<io::Error>),
+    /// The object is no longer the one that was opened.
+    #[error("{0}")]
+    Stale(String),
+}
+
+/// Errors that need no cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Posix {
+    /// No such file or directory.
+    NotFound,
+    /// The name exists.
+    Exists,
+    /// A directory was needed.
+    NotDir,
+    /// A directory was given.
+    IsDir,
+    /// The directory has entries.
+    NotEmpty,
+    /// The mount is read-only.
+    ReadOnly,
+    /// A bad argument.
+    Invalid,
+    /// A name or a key is too long.
+    NameTooLong,
+    /// A name that no key can hold (not UTF-8).
+    IllegalName,
+    /// The handle is not open, or not for this.
+    BadHandle,
+    /// Not offered by this file system.
+    NotSupported,
+    /// Offered by copying: what `mv` does after EXDEV.
+    CrossDevice,
+    /// Larger than an object can be.
+    TooLarge,
+}
+
+impl Posix {
+    fn code(self) -> i32 {
+        match self {
+            Self::NotFound => libc::ENOENT,
+            Self::Exists => libc::EEXIST,
+            Self::NotDir => libc::ENOTDIR,
+            Self::IsDir => libc::EISDIR,
+            Self::NotEmpty => libc::ENOTEMPTY,
+            Self::ReadOnly => libc::EROFS,
+            Self::Invalid => libc::EINVAL,
+            Self::NameTooLong => libc::ENAMETOOLONG,
+            Self::IllegalName => libc::EILSEQ,
+            Self::BadHandle => libc::EBADF,
+            Self::NotSupported => libc::EOPNOTSUPP,
+            Self::CrossDevice => libc::EXDEV,
+            Self::TooLarge => libc::EFBIG,
+        }
+    }
+}
+
+/// A result of a file-system operation.
+pub type FsResult<T> = Result<T, FsError>;
+
+impl FsError {
+    /// The errno a program gets (SEMANTICS.md, "Errors").
+    pub fn errno(&self) -> i32 {
+        use pail_store::ErrorKind;
+        match self {
+            Self::Posix(posix) => posix.code(),
+            Self::Stale(_) => libc::ESTALE,
+            Self::Local(error) => error.raw_os_error().unwrap_or(libc::EIO),
+            Self::Store(error) => match error.kind {
+                ErrorKind::NotFound | ErrorKind::NoSuchBucket => libc::ENOENT,
+                ErrorKind::Denied | ErrorKind::Credentials => libc::EACCES,
+                ErrorKind::Precondition => libc::ESTALE,
+                _ => libc::EIO,
+            },
+        }
+    }
+
+    /// Whether something went wrong, as opposed to an answer that programs ask for every day.
+    pub fn is_fault(&self) -> bool {
+        !matches!(self, Self::Posix(_))
+    }
+
+    /// Whether the store said that the version asked for is not there (any more).
+    pub fn is_version_gone(&self) -> bool {
+        use pail_store::ErrorKind::{NotFound, Precondition};
+        matches!(self, Self::Store(error) if matches!(error.kind, NotFound | Precondition))
+    }
+}
+
+impl From<Posix> for FsError {
+    fn from(posix: Posix) -> Self {
+        Self::Posix(posix)
+    }
+}
+
+impl From<pail_store::Error> for FsError {
+    fn from(error: pail_store::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<io::Error> for FsError {
+    fn from(error: io::Error) -> Self {
+        Self::Local(Arc::new(error))
+    }
+}
+
+impl From<ReadError> for FsError {
+    fn from(error: ReadError) -> Self {
+        if let ReadError::Fetch(source) = &error
+            && let Some(fetch) = source.downcast_ref::<SharedStoreError>()
+        {
+            return Self::Store(fetch.0.clone());
+        }
+        Self::Local(Arc::new(io::Error::other(error)))
+    }
+}
+
+/// A store error on its way through the cache, which hands one failure to every reader that waited for it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct SharedStoreError(pub Arc<pail_store::Error>);

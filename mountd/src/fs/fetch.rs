@@ -1,0 +1,43 @@
+//! How a replica gets the bytes that it lacks.
+//!
+//! Owns: [`ObjectFetch`], which joins the cache's demand to the store's supply: one version of one object.
+
+use super::error::SharedStoreError;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use pail_cache::{Fetch, FetchError};
+use pail_store::{GetOptions, RawKey, Store, Version};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Reads ranges of one version of an object, and fails when another version took its place.
+pub struct ObjectFetch {
+    store: Arc<dyn Store>,
+    key: RawKey,
+    version: Version,
+}
+
+impl ObjectFetch {
+    /// The supply of `version` of `key`.
+    pub fn new(store: Arc<dyn Store>, key: RawKey, version: Version) -> Arc<dyn Fetch> {
+        Arc::new(Self { store, key, version })
+    }
+}
+
+fn shared(error: pail_store::Error) -> FetchError {
+    Arc::new(SharedStoreError(Arc::new(error)))
+}
+
+#[async_trait]
+impl Fetch for ObjectFetch {
+    async fn fetch(
+        &self,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
+        let options = GetOptions { range: Some(range), if_version: Some(self.version.clone()) };
+        let got = self.store.get(&self.key, options).await.map_err(shared)?;
+        Ok(got.body.map(|piece| piece.map_err(shared)).boxed())
+    }
+}

@@ -1,0 +1,365 @@
+//! Inodes: what the kernel, and open files, refer to by number.
+//!
+//! Owns: [`Inode`], its place in the tree and its content, and [`InodeTable`].
+//!
+//! # Why a changed object becomes another inode
+//! An object that somebody else replaced is to this file system what a file is that another was renamed over: a new file under
+//! the old name. While anybody has the old one open it keeps its inode, its version and its pages in the kernel's cache, so
+//! versions are never mixed; the name leads to a new inode. Only an inode that nobody has open moves to the new version in place.
+//!
+//! Invariants:
+//! - The root is inode 1. Other numbers are derived from the path at which the inode was first seen, so that they stay the same
+//!   from one mount to the next; a collision takes the next free number.
+//! - An inode leaves the table when the kernel forgot it, nobody has it open and nothing of it is unpublished.
+//! - Lock order: `InodeTable::introducing`, `Inode::file`, `InodeTable::inner`, `Inode::place`. None is held across an await.
+
+use super::dirty::DirtyFile;
+use super::namespace::Facts;
+use pail_cache::Replica;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+/// The number of the root directory, by FUSE's convention.
+pub const ROOT: u64 = 1;
+
+/// Whether an inode is a file or a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file: one object.
+    File,
+    /// A directory.
+    Dir,
+}
+
+/// Where an inode is in the tree.
+#[derive(Clone)]
+pub struct Place {
+    /// The directory; `None` for the root.
+    pub parent: Option<Arc<Inode>>,
+    /// The name there.
+    pub name: Arc<str>,
+    /// Whether the name was removed while the inode lives on.
+    pub unlinked: bool,
+}
+
+/// What a file's bytes are at the moment.
+#[derive(Clone)]
+pub enum Content {
+    /// One version of the object, as the bucket has it.
+    Clean {
+        /// Its size and version.
+        facts: Facts,
+        /// Its local replica, once somebody opened it.
+        replica: Option<Arc<Replica>>,
+    },
+    /// Something that was written here and may not be in the bucket yet.
+    Dirty(Arc<DirtyFile>),
+}
+
+/// Attributes that were set here and stand in for the defaults.
+#[derive(Debug, Clone, Default)]
+pub struct SetAttributes {
+    /// Permission bits.
+    pub mode: Option<u16>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Modification time.
+    pub mtime: Option<SystemTime>,
+}
+
+/// The changing part of a file.
+pub struct FileState {
+    /// The bytes.
+    pub content: Content,
+    /// When the content was last known to be what the bucket has.
+    pub as_of: Instant,
+    /// Open handles.
+    pub opens: u32,
+    /// Open handles that may write.
+    pub writers: u32,
+    /// Whether bytes of this version were given to a program: from then on the version is pinned.
+    pub read_started: bool,
+    /// The version whose pages the kernel may hold; opening another one drops them.
+    pub kernel_version: Option<pail_store::Version>,
+    /// What was set here.
+    pub attributes: SetAttributes,
+}
+
+/// A file or a directory.
+pub struct Inode {
+    /// The number.
+    pub ino: u64,
+    /// File or directory.
+    pub kind: Kind,
+    /// Guards where it is. Last in the lock order.
+    place: Mutex<Place>,
+    /// Guards the file's state; `None` for directories. First in the lock order.
+    file: Option<Mutex<FileState>>,
+    /// How many references the kernel holds.
+    lookups: AtomicU64,
+}
+
+impl Inode {
+    /// The file's state; `None` for a directory.
+    pub fn file(&self) -> Option<&Mutex<FileState>> {
+        self.file.as_ref()
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> Place {
+        self.place.lock().clone()
+    }
+
+    /// Whether its name was removed.
+    pub fn is_unlinked(&self) -> bool {
+        self.place.lock().unlinked
+    }
+
+    /// The path below the mount point, without a leading slash; empty for the root.
+    pub fn path(&self) -> String {
+        let mut names = Vec::new();
+        let mut place = self.place();
+        while let Some(parent) = place.parent.take() {
+            names.push(place.name);
+            place = parent.place();
+        }
+        names.reverse();
+        names.join("/")
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    by_ino: HashMap<u64, Arc<Inode>>,
+    /// The children that have inodes, by directory and name.
+    children: HashMap<u64, BTreeMap<Arc<str>, Arc<Inode>>>,
+}
+
+/// All inodes of one mount.
+pub struct InodeTable {
+    /// Guards the maps; second in the lock order.
+    inner: Mutex<Inner>,
+    /// Held shared while an inode is looked up and the kernel's reference to it is counted, and alone while one is dropped:
+    /// so none is dropped in between. Before all others in the lock order.
+    introducing: RwLock<()>,
+    root: Arc<Inode>,
+}
+
+impl Default for InodeTable {
+    fn default() -> Self {
+        let root = Arc::new(Inode {
+            ino: ROOT,
+            kind: Kind::Dir,
+            place: Mutex::new(Place { parent: None, name: "".into(), unlinked: false }),
+            file: None,
+            lookups: AtomicU64::new(1),
+        });
+        let inner = Inner { by_ino: HashMap::from([(ROOT, root.clone())]), ..Inner::default() };
+        Self { inner: Mutex::new(inner), introducing: RwLock::new(()), root }
+    }
+}
+
+impl InodeTable {
+    /// The root directory.
+    pub fn root(&self) -> &Arc<Inode> {
+        &self.root
+    }
+
+    /// The inode of a number, if it is alive.
+    pub fn get(&self, ino: u64) -> Option<Arc<Inode>> {
+        self.inner.lock().by_ino.get(&ino).cloned()
+    }
+
+    /// The inode of a name, if it has one.
+    pub fn child(&self, parent: &Inode, name: &str) -> Option<Arc<Inode>> {
+        self.inner.lock().children.get(&parent.ino)?.get(name).cloned()
+    }
+
+    /// The number that a name has, or would get.
+    pub fn number(&self, parent: &Inode, name: &str) -> u64 {
+        let inner = self.inner.lock();
+        let child = inner.children.get(&parent.ino).and_then(|c| c.get(name));
+        child.map_or_else(|| inner.free_number(parent.ino, name), |child| child.ino)
+    }
+
+    /// The inodes below a directory that are alive.
+    pub fn children(&self, parent: &Inode) -> Vec<(Arc<str>, Arc<Inode>)> {
+        let inner = self.inner.lock();
+        let children = inner.children.get(&parent.ino);
+        children.map(|c| c.iter().map(|(n, i)| (n.clone(), i.clone())).collect()).unwrap_or_default()
+    }
+
+    /// Every inode that is alive.
+    pub fn all(&self) -> Vec<Arc<Inode>> {
+        self.inner.lock().by_ino.values().cloned().collect()
+    }
+
+    /// How many inodes are alive.
+    pub fn len(&self) -> usize {
+        self.inner.lock().by_ino.len()
+    }
+
+    /// The directory `name` in `parent`, made if it has no inode. What another kind had the name is unlinked.
+    pub fn dir(&self, parent: &Arc<Inode>, name: &str) -> Arc<Inode> {
+        let mut inner = self.inner.lock();
+        if let Some(child) = inner.children.get(&parent.ino).and_then(|c| c.get(name))
+            && child.kind == Kind::Dir
+        {
+            return child.clone();
+        }
+        inner.add(parent, name, Kind::Dir, None)
+    }
+
+    /// The inode of the object `facts` under `name`, moved to that version or made anew (see the header). A dirty
+    /// inode stays what it is.
+    pub fn file(&self, parent: &Arc<Inode>, name: &str, facts: Facts, as_of: Instant) -> Arc<Inode> {
+        if let Some(child) = self.child(parent, name)
+            && let Some(file) = child.file()
+        {
+            let mut guard = file.lock();
+            let state = &mut *guard;
+            match &mut state.content {
+                Content::Dirty(_) => return child.clone(),
+                Content::Clean { facts: old, .. } if old.version == facts.version => {
+                    state.as_of = state.as_of.max(as_of);
+                    return child.clone();
+                }
+                Content::Clean { .. } if state.as_of > as_of => return child.clone(),
+                Content::Clean { facts: old, replica } if state.opens == 0 => {
+                    (*old, *replica) = (facts, None);
+                    (state.as_of, state.read_started) = (as_of, false);
+                    state.attributes = SetAttributes::default();
+                    return child.clone();
+                }
+                Content::Clean { .. } => {}
+            }
+        }
+        self.add_file(parent, name, Content::Clean { facts, replica: None }, as_of)
+    }
+
+    /// A new inode for a file; an inode that had the name is unlinked.
+    pub fn add_file(&self, parent: &Arc<Inode>, name: &str, content: Content, as_of: Instant) -> Arc<Inode> {
+        let state = FileState {
+            content,
+            as_of,
+            opens: 0,
+            writers: 0,
+            read_started: false,
+            kernel_version: None,
+            attributes: SetAttributes::default(),
+        };
+        self.inner.lock().add(parent, name, Kind::File, Some(state))
+    }
+
+    /// Takes the name from an inode, if it still has it.
+    pub fn unlink(&self, inode: &Arc<Inode>) {
+        self.inner.lock().unlink(inode);
+    }
+
+    /// Gives an inode another place; what had the name there is unlinked.
+    pub fn rename(&self, inode: &Arc<Inode>, parent: &Arc<Inode>, name: &str) {
+        let mut inner = self.inner.lock();
+        inner.detach(inode);
+        if let Some(old) = inner.children.get(&parent.ino).and_then(|c| c.get(name)).cloned() {
+            inner.unlink(&old);
+        }
+        let name: Arc<str> = name.into();
+        inner.children.entry(parent.ino).or_default().insert(name.clone(), inode.clone());
+        *inode.place.lock() = Place { parent: Some(parent.clone()), name, unlinked: false };
+    }
+
+    /// Finds or makes an inode that the kernel is about to be told of, and counts its reference.
+    pub fn introduce(&self, find: impl FnOnce(&Self) -> Arc<Inode>) -> Arc<Inode> {
+        let _dropping_none = self.introducing.read();
+        let inode = find(self);
+        inode.lookups.fetch_add(1, Ordering::AcqRel);
+        inode
+    }
+
+    /// The kernel forgot `count` of its references.
+    pub fn forget(&self, ino: u64, count: u64) {
+        let Some(inode) = self.get(ino) else { return };
+        let before = inode.lookups.fetch_sub(count, Ordering::AcqRel);
+        debug_assert!(before >= count, "the kernel forgot more than it was told");
+        if before <= count {
+            self.release(&inode);
+        }
+    }
+
+    /// Drops the inode from the table unless the kernel, an open handle or unpublished bytes still need it.
+    pub fn release(&self, inode: &Arc<Inode>) {
+        if inode.ino == ROOT {
+            return;
+        }
+        let _introducing_none = self.introducing.write();
+        let file = inode.file().map(Mutex::lock);
+        if let Some(state) = &file {
+            let dirty = matches!(&state.content, Content::Dirty(dirty) if dirty.needs_publishing());
+            if state.opens > 0 || (dirty && !inode.is_unlinked()) {
+                return;
+            }
+        }
+        let mut inner = self.inner.lock();
+        if inode.lookups.load(Ordering::Acquire) == 0 {
+            inner.detach(inode);
+            inner.by_ino.remove(&inode.ino);
+            if inner.children.get(&inode.ino).is_some_and(BTreeMap::is_empty) {
+                inner.children.remove(&inode.ino);
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn add(&mut self, parent: &Arc<Inode>, name: &str, kind: Kind, file: Option<FileState>) -> Arc<Inode> {
+        if let Some(old) = self.children.get(&parent.ino).and_then(|c| c.get(name)).cloned() {
+            self.unlink(&old);
+        }
+        let name: Arc<str> = name.into();
+        let inode = Arc::new(Inode {
+            ino: self.free_number(parent.ino, &name),
+            kind,
+            place: Mutex::new(Place { parent: Some(parent.clone()), name: name.clone(), unlinked: false }),
+            file: file.map(Mutex::new),
+            lookups: AtomicU64::new(0),
+        });
+        self.by_ino.insert(inode.ino, inode.clone());
+        self.children.entry(parent.ino).or_default().insert(name, inode.clone());
+        inode
+    }
+
+    fn free_number(&self, parent: u64, name: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (parent, name).hash(&mut hasher);
+        // Programs built for 32-bit inode numbers aside, only 0 and the root's are taken.
+        let mut ino = hasher.finish();
+        while ino <= ROOT || self.by_ino.contains_key(&ino) {
+            ino = ino.wrapping_add(1);
+        }
+        ino
+    }
+
+    fn unlink(&mut self, inode: &Arc<Inode>) {
+        self.detach(inode);
+        inode.place.lock().unlinked = true;
+    }
+
+    fn detach(&mut self, inode: &Arc<Inode>) {
+        let place = inode.place.lock();
+        let Some(parent) = &place.parent else { return };
+        if let Some(children) = self.children.get_mut(&parent.ino)
+            && children.get(&place.name).is_some_and(|child| Arc::ptr_eq(child, inode))
+        {
+            children.remove(&place.name);
+            if children.is_empty() {
+                self.children.remove(&parent.ino);
+            }
+        }
+    }
+}

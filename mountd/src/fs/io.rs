@@ -1,0 +1,144 @@
+//! Reading and writing open files.
+//!
+//! Owns: `read`, `write`, and what happens when the version that was opened is gone.
+
+use super::BucketFs;
+use super::dirty::DirtyFile;
+use super::error::{FsError, FsResult, Posix};
+use super::fetch::ObjectFetch;
+use super::handle::Handle;
+use super::inode::{Content, Inode};
+use super::namespace::Facts;
+use super::prefetch::WINDOW_BYTES_MAX;
+use bytes::Bytes;
+use pail_cache::Replica;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The largest object of the S3 family, in bytes.
+pub(super) const OBJECT_SIZE_BYTES_MAX: u64 = 5 << 40;
+
+impl BucketFs {
+    /// Up to `len` bytes at `offset`; fewer only at the end of the file. Errors: EBADF, ESTALE when the version that was
+    /// opened is gone and bytes of it were given out already, the store's.
+    pub async fn read(&self, handle: u64, offset: u64, len: u32) -> FsResult<Bytes> {
+        let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
+        let range = offset..offset.saturating_add(u64::from(len));
+        // A write may turn the content dirty, and a publish clean, while a read is under way; either way the file has the bytes.
+        for _ in 0..3 {
+            match self.read_once(&handle, range.clone()).await {
+                Err(error) if error.is_version_gone() => self.move_on(&handle.inode, error).await?,
+                done => return done,
+            }
+        }
+        Err(FsError::Stale(format!("{} changes faster than it can be read", handle.inode.path())))
+    }
+
+    async fn read_once(&self, handle: &Handle, range: Range<u64>) -> FsResult<Bytes> {
+        let file = handle.inode.file().ok_or(Posix::IsDir)?;
+        let content = file.lock().content.clone();
+        let (facts, replica) = match content {
+            Content::Dirty(dirty) => return dirty.read(range).await,
+            Content::Clean { facts, replica } => (facts, replica.ok_or(Posix::BadHandle)?),
+        };
+        let range = range.start.min(facts.size)..range.end.min(facts.size);
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let bytes = self.read_replica(handle, &facts, &replica, range).await?;
+        let mut state = file.lock();
+        if !state.read_started {
+            state.read_started = matches!(&state.content, Content::Clean { facts: now, .. } if now.version == facts.version);
+        }
+        Ok(bytes)
+    }
+
+    async fn read_replica(
+        &self,
+        handle: &Handle,
+        facts: &Facts,
+        replica: &Arc<Replica>,
+        range: Range<u64>,
+    ) -> FsResult<Bytes> {
+        let key = self.key_of(&handle.inode)?;
+        let fetch = ObjectFetch::new(self.store.clone(), key, facts.version.clone());
+        // Ahead first: the read's own bytes are then part of one large request.
+        let advice = handle.prefetcher.advise(range.clone(), facts.size, self.window_bytes_max());
+        if advice.streams != 0 {
+            self.streams.fetch_add(i64::from(advice.streams), Ordering::Relaxed);
+        }
+        if !advice.fetch.is_empty() {
+            handle.prefetcher.accepted(replica.prefetch(advice.fetch, &fetch));
+        }
+        Ok(replica.read(range, &fetch).await?)
+    }
+
+    /// What memory allows one stream to be ahead, in bytes: half the budget, shared by all.
+    fn window_bytes_max(&self) -> u64 {
+        let streams = self.streams.load(Ordering::Relaxed).max(1).unsigned_abs();
+        (self.cache.memory_bytes() / 2 / streams).min(WINDOW_BYTES_MAX)
+    }
+
+    /// The version that was opened is gone. If no byte of it was given out the inode moves to the present one; else the
+    /// error stands.
+    async fn move_on(&self, inode: &Arc<Inode>, error: FsError) -> FsResult<()> {
+        let file = inode.file().ok_or(Posix::IsDir)?;
+        let gone = match &file.lock().content {
+            Content::Clean { facts, .. } => facts.version.clone(),
+            Content::Dirty(dirty) => match dirty.base() {
+                Some(base) => return Err(FsError::Stale(format!("{error}: version {} was opened", base.facts.version))),
+                None => return Ok(()),
+            },
+        };
+        let stale = || FsError::Stale(format!("{error}: version {gone} was opened and is gone"));
+        if inode.is_unlinked() || file.lock().read_started {
+            return Err(stale());
+        }
+        let facts = self.current_facts(inode).await?;
+        let key = self.key_of(inode)?;
+        let mut state = file.lock();
+        if state.read_started {
+            return Err(stale());
+        }
+        if matches!(&state.content, Content::Clean { facts: old, .. } if old.version == gone) {
+            tracing::info!(mount = %self.options.mount_name, key = %key, from = %gone, to = %facts.version,
+                "changed before its first byte was read; moved to the new version");
+            state.kernel_version = Some(facts.version.clone());
+            let replica = Some(self.replica(&key, &facts));
+            state.content = Content::Clean { facts, replica };
+        }
+        drop(state);
+        // The kernel still has the old length.
+        let _ = self.stale_attributes.send(inode.ino);
+        Ok(())
+    }
+
+    /// Writes `data` at `offset`. Errors: EBADF, EFBIG beyond 5 TiB, the local disk's (ENOSPC).
+    pub async fn write(self: &Arc<Self>, handle: u64, offset: u64, data: &[u8]) -> FsResult<()> {
+        let (handle, dirty) = self.writing(handle, offset, data.len())?;
+        dirty.write(offset, data).await?;
+        self.send_early(&handle.inode, &dirty);
+        Ok(())
+    }
+
+    /// As `write`; `None` where a publish holds writers off, so that it would have to wait.
+    pub fn try_write(self: &Arc<Self>, handle: u64, offset: u64, data: &[u8]) -> Option<FsResult<()>> {
+        let (handle, dirty) = match self.writing(handle, offset, data.len()) {
+            Ok(writing) => writing,
+            Err(error) => return Some(Err(error)),
+        };
+        let done = dirty.try_write(offset, data)?;
+        self.send_early(&handle.inode, &dirty);
+        Some(done)
+    }
+
+    fn writing(&self, handle: u64, offset: u64, len: usize) -> FsResult<(Arc<Handle>, Arc<DirtyFile>)> {
+        let handle = self.handles.get(handle).filter(|handle| handle.writable).ok_or(Posix::BadHandle)?;
+        if offset.saturating_add(len as u64) > OBJECT_SIZE_BYTES_MAX {
+            return Err(Posix::TooLarge.into());
+        }
+        let dirty = self.dirty(&handle.inode)?;
+        Ok((handle, dirty))
+    }
+}

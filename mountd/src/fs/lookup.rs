@@ -1,0 +1,153 @@
+//! Finding names: from what was written here, from listings, from the bucket.
+//!
+//! Owns: `lookup`, `getattr`, `forget`, and how a name is asked for.
+//!
+//! # Why a flat listing for each unknown name
+//! `HEAD name` and `LIST name/` are two requests, and tell one name. `LIST` of the prefix `dir/name`, without a
+//! delimiter, is one: it tells whether `name` is an object, whether it is a directory, and up to 1,000 keys below it, which is
+//! all there is in most directories. So a path is walked in about one request, and the files found in a directory cost none.
+
+use super::BucketFs;
+use super::attr::{Attr, Entry};
+use super::error::{FsError, FsResult, Posix};
+use super::inode::{Content, Inode, Kind, ROOT};
+use super::name;
+use super::namespace::Known;
+use pail_store::ListRequest;
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+impl BucketFs {
+    /// Lists the top once: the first check of bucket and credentials, and it primes the first lookups.
+    pub async fn prime(&self) -> Result<(), pail_store::Error> {
+        let prefix = self.options.prefix.clone();
+        let sent = Instant::now();
+        let page = self.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
+        self.namespace.lock().absorb_flat(&prefix, &page, sent);
+        Ok(())
+    }
+
+    /// The inode of `name` in a directory; the kernel holds one more reference to it. `Ok(None)` says that there is none, for
+    /// as long as the duration says. Errors: ENOTDIR, EILSEQ, ENAMETOOLONG, the store's.
+    pub async fn lookup(&self, parent: u64, name: &OsStr) -> FsResult<Result<Entry, Duration>> {
+        self.counters.count("lookup");
+        let name = name::parse(name)?;
+        let parent = self.directory(parent)?;
+        if let Some(inode) = self.written_here(&parent, name) {
+            let inode = self.inodes.introduce(|_| inode);
+            return Ok(Ok(self.entry(&inode, self.options.metadata_ttl)));
+        }
+        let dir = self.dir_prefix(&parent);
+        name::key(&dir, name)?;
+        let (known, as_of) = self.resolve(&dir, name).await?;
+        let ttl = self.options.metadata_ttl.saturating_sub(as_of.elapsed());
+        if let Some(inode) = self.written_here(&parent, name) {
+            // Made while the store was asked.
+            let inode = self.inodes.introduce(|_| inode);
+            return Ok(Ok(self.entry(&inode, ttl)));
+        }
+        Ok(match self.introduce(&parent, name, known, as_of) {
+            Some(inode) => Ok(self.entry(&inode, ttl)),
+            None => Err(ttl),
+        })
+    }
+
+    /// An inode for what is known of a name, with one more reference of the kernel.
+    pub(super) fn introduce(&self, parent: &Arc<Inode>, name: &str, known: Known, as_of: Instant) -> Option<Arc<Inode>> {
+        match known {
+            Known::Absent => None,
+            Known::Dir => Some(self.inodes.introduce(|table| table.dir(parent, name))),
+            Known::File(facts) => Some(self.inodes.introduce(|table| table.file(parent, name, facts, as_of))),
+        }
+    }
+
+    pub(super) fn entry(&self, inode: &Inode, ttl: Duration) -> Entry {
+        Entry { attr: Attr { ttl, ..self.attr(inode) }, ttl }
+    }
+
+    /// The inode of a name that this mount knows better than the bucket: it was written and is not published.
+    pub(super) fn written_here(&self, parent: &Inode, name: &str) -> Option<Arc<Inode>> {
+        let inode = self.inodes.child(parent, name)?;
+        let dirty = inode.file().is_some_and(|file| matches!(file.lock().content, Content::Dirty(_)));
+        dirty.then_some(inode)
+    }
+
+    /// What `name` in `dir` is, and when the request was sent that told so. Errors: the store's.
+    pub(super) async fn resolve(&self, dir: &str, name: &str) -> FsResult<(Known, Instant)> {
+        if let Some(oldest) = self.oldest()
+            && let Some(known) = self.namespace.lock().lookup(dir, name, oldest)
+        {
+            return Ok(known);
+        }
+        let sent = Instant::now();
+        let path = format!("{dir}{name}");
+        // The name with whatever begins like it; then, should a thousand siblings stand before `name/`, that alone.
+        for prefix in [path.clone(), format!("{path}/")] {
+            let page = self.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
+            let mut namespace = self.namespace.lock();
+            namespace.absorb_flat(&prefix, &page, sent);
+            if let Some(known) = namespace.lookup(dir, name, sent) {
+                return Ok(known);
+            }
+        }
+        Ok((Known::Absent, sent))
+    }
+
+    /// The attributes of an inode. Errors: ENOENT when it is gone, the store's.
+    pub async fn getattr(&self, ino: u64) -> FsResult<Attr> {
+        self.counters.count("getattr");
+        let inode = self.inode(ino)?;
+        self.refresh(&inode).await?;
+        Ok(self.attr(&inode))
+    }
+
+    /// Asks the bucket again for a file that nobody has open, once its facts are too old.
+    async fn refresh(&self, inode: &Arc<Inode>) -> FsResult<()> {
+        let Some(file) = inode.file() else { return Ok(()) };
+        let is_current = |as_of: Instant| self.oldest().is_some_and(|oldest| as_of >= oldest);
+        {
+            let state = file.lock();
+            let pinned = state.opens > 0 || matches!(state.content, Content::Dirty(_));
+            if pinned || is_current(state.as_of) || inode.is_unlinked() {
+                return Ok(());
+            }
+        }
+        let place = inode.place();
+        let parent = place.parent.ok_or(Posix::Invalid)?;
+        match self.resolve(&self.dir_prefix(&parent), &place.name).await? {
+            (Known::File(facts), as_of) => {
+                self.inodes.file(&parent, &place.name, facts, as_of);
+                Ok(())
+            }
+            _ => Err(FsError::from(Posix::NotFound)),
+        }
+    }
+
+    /// The kernel dropped `count` references to an inode.
+    pub fn forget(&self, ino: u64, count: u64) {
+        if ino != ROOT {
+            self.inodes.forget(ino, count);
+        }
+    }
+
+    /// Whether a directory holds anything, published or not. Errors: the store's.
+    pub(super) async fn is_empty(&self, dir: &Arc<Inode>) -> FsResult<bool> {
+        let prefix = self.dir_prefix(dir);
+        let written = |(name, _): &(Arc<str>, Arc<Inode>)| self.written_here(dir, name).is_some();
+        if self.inodes.children(dir).iter().any(written) {
+            return Ok(false);
+        }
+        let request = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
+        let page = self.store.list(request).await?;
+        Ok(page.objects.iter().all(|object| object.key.as_str() == prefix))
+    }
+
+    /// The directory of a kind that callers may change things in.
+    pub(super) fn writable_directory(&self, ino: u64) -> FsResult<Arc<Inode>> {
+        self.check_writable()?;
+        let inode = self.directory(ino)?;
+        debug_assert_eq!(inode.kind, Kind::Dir);
+        Ok(inode)
+    }
+}

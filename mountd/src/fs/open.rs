@@ -1,0 +1,283 @@
+//! Opening, creating and closing files.
+//!
+//! Owns: `open`, `create`, `flush`, `fsync`, `release`, and how clean content becomes dirty.
+//!
+//! # Whose close publishes
+//! The kernel says "flush" at every close of a descriptor, also of one that a child inherited or a shell duplicated. Those of
+//! another process than the opener's neither wait nor publish. Nor does the opener's while nothing was written yet and it still
+//! holds another descriptor of the file: that is a shell setting up a redirection. What the last close leaves is published on
+//! release.
+
+use super::BucketFs;
+use super::attr::Entry;
+use super::dirty::{Base, DirtyFile};
+use super::error::{FsError, FsResult, Posix};
+use super::handle::{Handle, holds_descriptor, process_of};
+use super::inode::{Content, FileState, Inode, Kind};
+use super::name;
+use super::namespace::Known;
+use super::prefetch::Prefetcher;
+use pail_cache::{Base as IntentBase, Intent};
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenFlags {
+    /// For reading.
+    pub read: bool,
+    /// For writing.
+    pub write: bool,
+    /// `O_TRUNC`.
+    pub truncate: bool,
+    /// `O_EXCL`.
+    pub exclusive: bool,
+}
+
+/// An open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// The handle's number.
+    pub handle: u64,
+    /// What the kernel has cached of the file still holds.
+    pub keep_cache: bool,
+}
+
+impl BucketFs {
+    /// Opens a file; its present version is pinned from here on. `thread` is the caller's, 0 where unknown.
+    /// Errors: EISDIR, EROFS, the local disk's.
+    pub async fn open(&self, ino: u64, flags: OpenFlags, thread: u32) -> FsResult<Opened> {
+        self.counters.count("open");
+        if flags.write || flags.truncate {
+            self.check_writable()?;
+        }
+        let inode = self.inode(ino)?;
+        let file = inode.file().ok_or(Posix::IsDir)?;
+        // Counted first: what has a writer stays dirty until the writer is gone.
+        {
+            let mut state = file.lock();
+            state.opens += 1;
+            state.writers += u32::from(flags.write);
+        }
+        let handle = self.handles.add(self.handle(inode.clone(), flags, thread));
+        match self.open_content(&inode, flags).await {
+            Ok(keep_cache) => Ok(Opened { handle, keep_cache }),
+            Err(error) => {
+                self.release(handle).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_content(&self, inode: &Arc<Inode>, flags: OpenFlags) -> FsResult<bool> {
+        if flags.truncate {
+            self.dirty(inode)?.truncate(0).await?;
+        }
+        let file = inode.file().ok_or(Posix::IsDir)?;
+        self.pin(inode, &mut file.lock())
+    }
+
+    fn handle(&self, inode: Arc<Inode>, flags: OpenFlags, thread: u32) -> Handle {
+        // Only a writer's process matters, and looking it up is not free.
+        let opener = if flags.write { process_of(thread) } else { 0 };
+        Handle { inode, writable: flags.write, readable: flags.read, opener, prefetcher: Prefetcher::default() }
+    }
+
+    /// Holds on to the present version; says whether the kernel's pages are of it.
+    fn pin(&self, inode: &Inode, state: &mut FileState) -> FsResult<bool> {
+        let Content::Clean { facts, replica } = &mut state.content else { return Ok(true) };
+        if replica.is_none() {
+            *replica = Some(self.replica(&self.key_of(inode)?, facts));
+        }
+        let keep = state.kernel_version.as_ref() == Some(&facts.version);
+        state.kernel_version = Some(facts.version.clone());
+        Ok(keep)
+    }
+
+    /// Makes a file and opens it. Errors: EEXIST with `O_EXCL`, EROFS, ENAMETOOLONG, the local disk's.
+    pub async fn create(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        flags: OpenFlags,
+        thread: u32,
+    ) -> FsResult<(Entry, Opened)> {
+        self.counters.count("create");
+        let parent = self.writable_directory(parent)?;
+        let name = name::parse(name)?;
+        let dir = self.dir_prefix(&parent);
+        name::key(&dir, name)?;
+        let existing = match self.written_here(&parent, name) {
+            Some(inode) => Some(self.inodes.introduce(|_| inode)),
+            None => {
+                let (known, as_of) = self.resolve(&dir, name).await?;
+                self.introduce(&parent, name, known, as_of)
+            }
+        };
+        let inode = match existing {
+            Some(inode) if flags.exclusive || inode.kind == Kind::Dir => {
+                let error = if flags.exclusive { Posix::Exists } else { Posix::IsDir };
+                self.inodes.forget(inode.ino, 1);
+                return Err(error.into());
+            }
+            Some(inode) => inode,
+            None => self.add_new(&parent, name, flags.exclusive)?,
+        };
+        let opened = self.open(inode.ino, flags, thread).await;
+        if opened.is_err() {
+            self.inodes.forget(inode.ino, 1);
+        }
+        Ok((self.entry(&inode, self.options.metadata_ttl), opened?))
+    }
+
+    /// A new file that nobody has published, with one reference of the kernel.
+    pub(super) fn add_new(&self, parent: &Arc<Inode>, name: &str, exclusive: bool) -> FsResult<Arc<Inode>> {
+        let key = name::key(&self.dir_prefix(parent), name)?;
+        let replica = self.cache.create_dirty(self.intent(key.as_str(), None)).map_err(std::io::Error::other)?;
+        let dirty = DirtyFile::new(self.store.clone(), replica, None, false);
+        dirty.must_be_absent.store(exclusive, Ordering::Release);
+        self.learn_capabilities();
+        let content = Content::Dirty(Arc::new(dirty));
+        Ok(self.inodes.introduce(|table| table.add_file(parent, name, content, Instant::now())))
+    }
+
+    pub(super) fn intent(&self, key: &str, base: Option<&Base>) -> Intent {
+        Intent {
+            store: self.store.identity().to_owned(),
+            key: key.to_owned(),
+            base: base
+                .map(|base| IntentBase { version: base.facts.version.to_string(), size: base.facts.size }),
+            mount: self.options.mount_name.clone(),
+            created: SystemTime::now(),
+        }
+    }
+
+    /// Asks in the background what the endpoint can do, so that the first publish need not wait for it.
+    fn learn_capabilities(&self) {
+        if self.capabilities.get().is_none() {
+            let store = self.store.clone();
+            // The store keeps the answer.
+            self.runtime.spawn(async move { drop(store.capabilities().await) });
+        }
+    }
+
+    /// The dirty content of a file; a clean one becomes the base of a new dirty one. Errors: the local disk's.
+    pub(super) fn dirty(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
+        let file = inode.file().ok_or(Posix::IsDir)?;
+        let mut state = file.lock();
+        let (facts, replica) = match &state.content {
+            Content::Dirty(dirty) => return Ok(dirty.clone()),
+            Content::Clean { facts, replica } => (facts.clone(), replica.clone()),
+        };
+        let key = self.key_of(inode)?;
+        let replica = replica.unwrap_or_else(|| self.replica(&key, &facts));
+        let base = Base { key, facts, replica };
+        let intent = self.intent(base.key.as_str(), Some(&base));
+        let local = self.cache.create_dirty(intent).map_err(std::io::Error::other)?;
+        let dirty = Arc::new(DirtyFile::new(self.store.clone(), local, Some(base), true));
+        self.learn_capabilities();
+        state.content = Content::Dirty(dirty.clone());
+        state.attributes.mtime = None;
+        Ok(dirty)
+    }
+
+    /// A descriptor was closed. Errors: those of publishing.
+    pub async fn flush_handle(&self, handle: u64, thread: u32) -> FsResult<()> {
+        self.counters.count("flush");
+        let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
+        let Some(dirty) = self.unpublished(&handle.inode) else { return Ok(()) };
+        let process = process_of(thread);
+        let is_opener = !handle.writable || handle.opener == 0 || process == 0 || process == handle.opener;
+        let is_setup = !dirty.is_touched() && holds_descriptor(process, &handle.inode.path());
+        if !handle.writable || !is_opener || is_setup {
+            return Ok(());
+        }
+        self.publish(&handle.inode, &dirty).await
+    }
+
+    /// A program wants its bytes to be safe. Errors: those of publishing.
+    pub async fn fsync(&self, handle: u64) -> FsResult<()> {
+        self.counters.count("fsync");
+        let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
+        match self.unpublished(&handle.inode) {
+            Some(dirty) => self.publish(&handle.inode, &dirty).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The dirty content that the bucket lacks, if there is any.
+    pub(super) fn unpublished(&self, inode: &Inode) -> Option<Arc<DirtyFile>> {
+        match &inode.file()?.lock().content {
+            Content::Dirty(dirty) if dirty.needs_publishing() => Some(dirty.clone()),
+            _ => None,
+        }
+    }
+
+    /// The last descriptor of a handle is gone.
+    pub async fn release(&self, handle: u64) {
+        self.counters.count("release");
+        let Some(handle) = self.handles.remove(handle) else { return };
+        if handle.prefetcher.is_streaming() {
+            self.streams.fetch_sub(1, Ordering::Relaxed);
+        }
+        let inode = &handle.inode;
+        let Some(file) = inode.file() else { return };
+        let (last_writer, dirty) = {
+            let mut state = file.lock();
+            state.opens -= 1;
+            state.writers -= u32::from(handle.writable);
+            let dirty = match &state.content {
+                Content::Dirty(dirty) => Some(dirty.clone()),
+                Content::Clean { .. } => None,
+            };
+            (state.writers == 0, dirty)
+        };
+        if let Some(dirty) = dirty
+            && last_writer
+        {
+            self.after_last_writer(inode, &dirty).await;
+        }
+        self.inodes.release(inode);
+    }
+
+    async fn after_last_writer(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
+        if inode.is_unlinked() {
+            let unused = inode.file().is_some_and(|file| file.lock().opens == 0);
+            if unused {
+                self.discard(dirty).await;
+            }
+            return;
+        }
+        if dirty.needs_publishing()
+            && !dirty.has_failed()
+            && let Err(error) = self.publish(inode, dirty).await
+        {
+            // Nobody is left to be told; `pail status` shows it.
+            self.note_error("release", &inode.path(), &error);
+        }
+        self.settle(inode, dirty);
+    }
+
+    /// Throws away what was written to a file that has no name any more.
+    pub(super) async fn discard(&self, dirty: &DirtyFile) {
+        let _one = dirty.publishing.lock().await;
+        self.abort_upload(dirty).await;
+        dirty.replica.discard();
+    }
+
+    /// What the bucket said of a name that a handle's version is gone from: the version to move to, if the handle may.
+    pub(super) async fn current_facts(&self, inode: &Inode) -> FsResult<super::namespace::Facts> {
+        let (dir, name) = self.dir_and_name(inode)?;
+        let key = name::key(&dir, &name)?;
+        let sent = Instant::now();
+        let meta = self.store.head(&key).await.map_err(|error| match error.kind {
+            pail_store::ErrorKind::NotFound => FsError::Stale(format!("{key} was deleted since it was opened")),
+            _ => error.into(),
+        })?;
+        let facts = super::namespace::Facts::from(&meta);
+        self.namespace.lock().put(&dir, &name, Known::File(facts.clone()), sent);
+        Ok(facts)
+    }
+}

@@ -1,0 +1,271 @@
+//! Publishing: how a written file becomes one version of its object.
+//!
+//! Owns: the order of things. Small files go in one request. Large ones go in parts, begun while the file is still being
+//! written; a part that a later write touched is sent again. What is sent in the first round may be overtaken by writers; the
+//! last round holds them off, so that what is completed is one state of the file.
+//!
+//! Invariants:
+//! - Nothing is visible in the bucket before the one request that makes the whole file so.
+//! - A failed publish leaves the local bytes and the parts sent; the next one goes on from there.
+
+use super::BucketFs;
+use super::dirty::{Base, DirtyFile};
+use super::error::{FsError, FsResult, Posix};
+use super::inode::{Content, Inode};
+use super::namespace::{Facts, Known};
+use super::part_plan::PartPlan;
+use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use pail_store::{Condition, Payload, PayloadSource, PutOptions, RawKey, Upload, Version};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Files up to this length are read into memory before they are sent, so that the store can add a checksum.
+const IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
+/// Parts of one file that are sent at the same time.
+const PARTS_IN_FLIGHT: usize = 8;
+
+/// A piece of a dirty file as a payload.
+struct DirtySource {
+    dirty: Arc<DirtyFile>,
+    start: u64,
+}
+
+#[async_trait]
+impl PayloadSource for DirtySource {
+    async fn read(&self, range: Range<u64>) -> std::io::Result<Bytes> {
+        let range = self.start + range.start..self.start + range.end;
+        let bytes = self.dirty.read(range.clone()).await.map_err(std::io::Error::other)?;
+        if bytes.len() as u64 != range.end - range.start {
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file was truncated meanwhile"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// What a publish made: the state it sent, and the version that became of it.
+struct Published {
+    generation: u64,
+    len: u64,
+    version: Version,
+}
+
+impl BucketFs {
+    /// Makes the file's present state an object version, if it is not one already. Errors: the store's, ESTALE when
+    /// somebody else changed the object, EEXIST when it had to be absent; the local bytes are kept.
+    pub(super) async fn publish(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) -> FsResult<()> {
+        let _one = dirty.publishing.lock().await;
+        if !dirty.needs_publishing() || inode.is_unlinked() {
+            return Ok(());
+        }
+        let (dir, name) = self.dir_and_name(inode)?;
+        let key = super::name::key(&dir, &name)?;
+        let (started, generation) = (Instant::now(), dirty.generation());
+        let sent = if dirty.len() <= SINGLE_PUT_BYTES_MAX && dirty.upload.lock().active().is_none() {
+            self.put_whole(inode, dirty, &key).await
+        } else {
+            self.put_parts(inode, dirty, &key).await
+        };
+        let published = match sent {
+            Ok(published) => published,
+            Err(error) => return Err(self.publish_failed(dirty, generation, &key, error)),
+        };
+        tracing::info!(mount = %self.options.mount_name, key = %key, bytes = published.len, version = %published.version,
+            ms = started.elapsed().as_millis() as u64, "published");
+        let facts = Facts { size: published.len, version: published.version, mtime: dirty.mtime() };
+        self.remember_name(&dir, &name, Known::File(facts.clone()));
+        let replica = self.replica(&key, &facts);
+        dirty.set_published(published.generation, Base { key, facts, replica });
+        self.counters.published.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn publish_failed(&self, dirty: &DirtyFile, generation: u64, key: &RawKey, error: FsError) -> FsError {
+        let error = match dirty.condition() {
+            Condition::IfAbsent if error.is_version_gone() => Posix::Exists.into(),
+            Condition::IfVersion(version) if error.is_version_gone() => FsError::Stale(format!(
+                "{key} was changed by somebody else since version {version} was opened; the local bytes are kept in {}",
+                dirty.replica.path().display()
+            )),
+            _ => error,
+        };
+        tracing::error!(mount = %self.options.mount_name, key = %key, error = %error,
+            local = %dirty.replica.path().display(), "publishing failed; the local bytes are kept");
+        dirty.set_failed(generation, error.to_string());
+        error
+    }
+
+    /// Replaces the dirty content by the clean replica of what was published, once nobody may write any more.
+    pub(super) fn settle(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
+        let Some(file) = inode.file() else { return };
+        let mut state = file.lock();
+        let is_current = matches!(&state.content, Content::Dirty(current) if Arc::ptr_eq(current, dirty));
+        if !is_current || state.writers > 0 || dirty.needs_publishing() {
+            return;
+        }
+        let Some(facts) = dirty.published_facts() else { return };
+        let Ok(id) = self.key_of(inode).map(|key| self.replica_id(&key, &facts.version)) else { return };
+        let replica = self.cache.adopt(&dirty.replica, id);
+        state.kernel_version = Some(facts.version.clone());
+        state.read_started = true;
+        state.content = Content::Clean { facts, replica: Some(replica) };
+        state.as_of = Instant::now();
+    }
+
+    async fn put_whole(&self, inode: &Inode, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+        let _alone = dirty.gate.write().await;
+        let (generation, len) = (dirty.generation(), dirty.len());
+        let payload = if len <= IN_MEMORY_BYTES_MAX {
+            Payload::Bytes(dirty.read(0..len).await?)
+        } else {
+            Payload::Source { len, source: Arc::new(DirtySource { dirty: dirty.clone(), start: 0 }) }
+        };
+        let options = PutOptions { condition: dirty.condition(), ..self.put_options(inode) };
+        let _slot = self.upload_slots.acquire().await;
+        let version = self.store.put(key, payload, options).await?;
+        Ok(Published { generation, len, version })
+    }
+
+    async fn put_parts(&self, inode: &Inode, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+        let active = self.active_upload(dirty, key).await?;
+        let early = dirty.upload.lock().take_tasks();
+        for task in early {
+            // A part that failed early is sent again below, and its error is then told.
+            let _ = task.await;
+        }
+        let upload = self.start_upload(inode, &active).await?;
+        self.send_missing(dirty, &active, &upload, dirty.len()).await?;
+        let _alone = dirty.gate.write().await;
+        let (generation, len) = (dirty.generation(), dirty.len());
+        self.send_missing(dirty, &active, &upload, len).await?;
+        let parts = dirty.upload.lock().parts(len);
+        let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
+        if let Ok(_) | Err(pail_store::Error { kind: pail_store::ErrorKind::NotFound, .. }) = &completed {
+            // Done, or gone in the store: either way there is nothing to go on from.
+            dirty.upload.lock().reset();
+        }
+        Ok(Published { generation, len, version: completed? })
+    }
+
+    /// The upload to go on with, or a new one where the file was renamed or outgrew the plan.
+    async fn active_upload(&self, dirty: &DirtyFile, key: &RawKey) -> FsResult<Arc<ActiveUpload>> {
+        let capabilities = self.capabilities().await?;
+        let len = dirty.len();
+        let active = dirty.upload.lock().active();
+        if let Some(active) = active {
+            if active.key == *key && active.plan.fits(len, capabilities.part_count_max) {
+                return Ok(active);
+            }
+            self.abort_upload(dirty).await;
+        }
+        let plan = PartPlan::new(len, capabilities.equal_parts, capabilities.part_count_max);
+        if !plan.fits(len, capabilities.part_count_max) {
+            return Err(Posix::TooLarge.into());
+        }
+        Ok(dirty.upload.lock().begin(key.clone(), plan))
+    }
+
+    async fn start_upload(&self, inode: &Inode, active: &ActiveUpload) -> FsResult<Upload> {
+        let options = self.put_options(inode);
+        let upload = active.upload.get_or_try_init(|| self.store.start_upload(&active.key, &options)).await?;
+        Ok(upload.clone())
+    }
+
+    /// Gives up the upload under way, and the parts it has in the store.
+    pub(super) async fn abort_upload(&self, dirty: &DirtyFile) {
+        let (tasks, upload) = {
+            let mut state = dirty.upload.lock();
+            (state.take_tasks(), state.reset())
+        };
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        if let Some(upload) = upload
+            && let Err(error) = self.store.abort_upload(&upload).await
+        {
+            tracing::warn!(mount = %self.options.mount_name, key = %upload.key, error = %error,
+                "an upload could not be aborted; its parts cost storage until it is");
+        }
+    }
+
+    async fn send_missing(
+        &self,
+        dirty: &Arc<DirtyFile>,
+        active: &Arc<ActiveUpload>,
+        upload: &Upload,
+        len: u64,
+    ) -> FsResult<()> {
+        let missing = dirty.upload.lock().missing(len);
+        futures::stream::iter(missing)
+            .map(|(number, range)| self.send_part(dirty, active, upload, number, range))
+            .buffer_unordered(PARTS_IN_FLIGHT)
+            .try_collect()
+            .await
+    }
+
+    async fn send_part(
+        &self,
+        dirty: &Arc<DirtyFile>,
+        active: &ActiveUpload,
+        upload: &Upload,
+        number: u32,
+        range: Range<u64>,
+    ) -> FsResult<()> {
+        debug_assert_eq!(active.plan.range(number).start, range.start);
+        let _slot = self.upload_slots.acquire().await;
+        let len = range.end - range.start;
+        if !dirty.upload.lock().set_sending(number, len) {
+            return Ok(());
+        }
+        let sent = match self.copy_source(dirty, &range) {
+            Some(base) => self.store.copy_part(upload, number, &base.key, &base.facts.version, range).await,
+            None => {
+                let source = Arc::new(DirtySource { dirty: dirty.clone(), start: range.start });
+                self.store.put_part(upload, number, Payload::Source { len, source }).await
+            }
+        };
+        dirty.upload.lock().set_sent(number, sent.as_ref().ok().cloned());
+        sent?;
+        Ok(())
+    }
+
+    /// The base to copy a part from, where the part is unchanged and the store can.
+    fn copy_source(&self, dirty: &DirtyFile, range: &Range<u64>) -> Option<Base> {
+        let capabilities = self.capabilities.get()?;
+        let big_enough = range.end - range.start >= capabilities.part_size_bytes_min;
+        (capabilities.part_copy && big_enough && dirty.is_untouched(range.clone())).then(|| dirty.base()).flatten()
+    }
+
+    /// Begins sending the parts that the writer has left behind. Called after every write; returns at once.
+    pub(super) fn send_early(self: &Arc<Self>, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
+        let mut upload = dirty.upload.lock();
+        if !upload.wants_parts() {
+            return;
+        }
+        // Without the store's capabilities the parts wait for the publish.
+        let Some(capabilities) = self.capabilities.get() else { return };
+        if upload.active().is_none() {
+            let Ok(key) = self.key_of(inode) else { return };
+            upload.begin(key, PartPlan::new(0, capabilities.equal_parts, capabilities.part_count_max));
+        }
+        let Some(active) = upload.active() else { return };
+        while let Some(number) = upload.next_early() {
+            if number > capabilities.part_count_max {
+                return;
+            }
+            let (fs, inode, dirty, active) = (self.clone(), inode.clone(), dirty.clone(), active.clone());
+            upload.add_task(self.runtime.spawn(async move {
+                let range = active.plan.range(number);
+                let sent = match fs.start_upload(&inode, &active).await {
+                    Ok(upload) => fs.send_part(&dirty, &active, &upload, number, range).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = sent {
+                    tracing::debug!(key = %active.key, number, error = %error, "an early part failed; it is sent again at close");
+                }
+            }));
+        }
+    }
+}

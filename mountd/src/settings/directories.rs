@@ -1,0 +1,195 @@
+//! Where a daemon keeps its things.
+//!
+//! Owns: [`Directories`]. By the XDG base directory specification, each one overridden by a variable of Pail's own, so
+//! that daemons with different directories run side by side. Invariant: a directory that holds a socket, a journal or
+//! object bytes belongs to this user and is closed to others; one that is not is refused, never repaired, because
+//! somebody else may have planted it.
+
+use crate::control::Failure;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The directories of one daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directories {
+    /// Clean replicas. People may clear it.
+    pub cache: PathBuf,
+    /// The journal of unpublished files, the list of mounts, the log.
+    pub state: PathBuf,
+    /// Socket and lock; gone after a reboot.
+    pub runtime: PathBuf,
+}
+
+/// Reads one environment variable; tests give their own.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+impl Directories {
+    /// Where the directories are when nothing but the environment says so. Errors: none of `HOME` and the variable
+    /// that would replace it is set.
+    pub fn from_environment(env: Lookup<'_>, uid: u32) -> Result<Self, Failure> {
+        let place = |own: &str, xdg: &str, below_home: &str| -> Result<PathBuf, Failure> {
+            if let Some(dir) = absolute(env, own)? {
+                return Ok(dir);
+            }
+            if let Some(base) = xdg_base(env, xdg) {
+                return Ok(base.join("pail"));
+            }
+            home(env).map(|home| home.join(below_home).join("pail")).ok_or_else(|| {
+                Failure::usage(format!("neither {own} nor HOME is set"))
+                    .with_hint(format!("set {own} to a directory of your own"))
+            })
+        };
+        Ok(Self {
+            cache: place("PAIL_CACHE_DIR", "XDG_CACHE_HOME", ".cache")?,
+            state: place("PAIL_STATE_DIR", "XDG_STATE_HOME", ".local/state")?,
+            runtime: match absolute(env, "PAIL_RUNTIME_DIR")? {
+                Some(dir) => dir,
+                None => default_runtime(env, uid),
+            },
+        })
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.runtime.join("control.sock")
+    }
+
+    /// Held by the daemon for as long as it lives.
+    pub fn lock_file(&self) -> PathBuf {
+        self.runtime.join("daemon.lock")
+    }
+
+    /// The list of mounts.
+    pub fn mounts_file(&self) -> PathBuf {
+        self.state.join("mounts.json")
+    }
+
+    /// The log of a daemon that was started on demand.
+    pub fn log_file(&self) -> PathBuf {
+        self.state.join("mountd.log")
+    }
+
+    /// What the last daemon left unpublished when it was told to stop.
+    pub fn drain_report_file(&self) -> PathBuf {
+        self.state.join("last-drain.json")
+    }
+
+    /// Creates what is missing and checks what is there. Errors: a directory of another user or open to others, or
+    /// one that cannot be created.
+    pub fn prepare(&self, uid: u32) -> Result<(), Failure> {
+        for dir in [&self.runtime, &self.state, &self.cache] {
+            prepare_private(dir, uid)?;
+        }
+        Ok(())
+    }
+}
+
+/// The configuration file's place: `$XDG_CONFIG_HOME/pail/config.toml`.
+pub fn config_file(env: Lookup<'_>) -> Option<PathBuf> {
+    let base = xdg_base(env, "XDG_CONFIG_HOME").or_else(|| home(env).map(|home| home.join(".config")))?;
+    Some(base.join("pail/config.toml"))
+}
+
+/// Creates `dir` with mode 0700, or checks that it is this user's own.
+pub fn prepare_private(dir: &Path, uid: u32) -> Result<(), Failure> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|err| Failure::from_io(format!("cannot create the directory {}", dir.display()), &err))?;
+    let meta = std::fs::metadata(dir)
+        .map_err(|err| Failure::from_io(format!("cannot read the directory {}", dir.display()), &err))?;
+    if meta.uid() != uid {
+        return Err(Failure::usage(format!("{} belongs to user {}, not to you ({uid})", dir.display(), meta.uid()))
+            .with_hint("set PAIL_RUNTIME_DIR, PAIL_STATE_DIR and PAIL_CACHE_DIR to directories of your own"));
+    }
+    if meta.permissions().mode() & 0o022 != 0 {
+        return Err(Failure::usage(format!("others may write to {}", dir.display()))
+            .with_hint(format!("chmod go-w {}, after a look at what is in it", dir.display())));
+    }
+    Ok(())
+}
+
+fn default_runtime(env: Lookup<'_>, uid: u32) -> PathBuf {
+    // A variable that names a directory which is not there is common in containers and after `su`.
+    match xdg_base(env, "XDG_RUNTIME_DIR").filter(|base| base.is_dir()) {
+        Some(base) => base.join("pail"),
+        None if uid == 0 => PathBuf::from("/run/pail"),
+        None => PathBuf::from(format!("/tmp/pail-{uid}")),
+    }
+}
+
+fn home(env: Lookup<'_>) -> Option<PathBuf> {
+    xdg_base(env, "HOME")
+}
+
+/// A base directory; the specification has relative ones ignored.
+fn xdg_base(env: Lookup<'_>, name: &str) -> Option<PathBuf> {
+    env(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// A directory of Pail's own variable, which must be absolute: the daemon's working directory is `/`.
+fn absolute(env: Lookup<'_>, name: &str) -> Result<Option<PathBuf>, Failure> {
+    match env(name).filter(|value| !value.is_empty()).map(PathBuf::from) {
+        Some(path) if !path.is_absolute() => {
+            Err(Failure::usage(format!("{name} must be an absolute path, not {}", path.display())))
+        }
+        found => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(vars: &[(&str, &str)], uid: u32) -> Result<Directories, Failure> {
+        let env = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        Directories::from_environment(&env, uid)
+    }
+
+    #[test]
+    fn own_variables_go_before_xdg_and_xdg_before_home() {
+        let dirs = resolve(
+            &[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/fast"), ("PAIL_STATE_DIR", "/journal"), ("XDG_STATE_HOME", "/x")],
+            1000,
+        )
+        .unwrap();
+        assert_eq!(dirs.cache, Path::new("/fast/pail"));
+        assert_eq!(dirs.state, Path::new("/journal"));
+        let dirs = resolve(&[("HOME", "/home/a"), ("XDG_CACHE_HOME", "relative")], 1000).unwrap();
+        assert_eq!(dirs.cache, Path::new("/home/a/.cache/pail"));
+        assert_eq!(dirs.state, Path::new("/home/a/.local/state/pail"));
+    }
+
+    #[test]
+    fn runtime_directory_falls_back_by_user() {
+        let home = ("HOME", "/h");
+        assert_eq!(resolve(&[home], 0).unwrap().runtime, Path::new("/run/pail"));
+        assert_eq!(resolve(&[home], 7).unwrap().runtime, Path::new("/tmp/pail-7"));
+        assert_eq!(resolve(&[home, ("XDG_RUNTIME_DIR", "/")], 7).unwrap().runtime, Path::new("/pail"));
+        assert_eq!(resolve(&[home, ("XDG_RUNTIME_DIR", "/is/not/there")], 7).unwrap().runtime, Path::new("/tmp/pail-7"));
+        assert_eq!(resolve(&[home, ("PAIL_RUNTIME_DIR", "/r")], 7).unwrap().runtime, Path::new("/r"));
+    }
+
+    #[test]
+    fn without_a_home_the_error_names_the_variable_to_set() {
+        let failure = resolve(&[("XDG_STATE_HOME", "/s")], 7).unwrap_err();
+        assert!(failure.to_string().contains("PAIL_CACHE_DIR"), "{failure}");
+        let failure = resolve(&[("HOME", "/h"), ("PAIL_RUNTIME_DIR", "run")], 7).unwrap_err();
+        assert!(failure.to_string().contains("PAIL_RUNTIME_DIR"), "{failure}");
+    }
+
+    #[test]
+    fn a_directory_open_to_others_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let uid = rustix::process::getuid().as_raw();
+        let dir = root.path().join("a/b");
+        prepare_private(&dir, uid).unwrap();
+        assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(prepare_private(&dir, uid).is_err());
+        assert!(prepare_private(root.path(), uid + 1).unwrap_err().to_string().contains("belongs to user"));
+    }
+}

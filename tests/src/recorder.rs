@@ -1,0 +1,152 @@
+//! A store in front of another that records what is asked, and fails or waits on demand.
+//!
+//! Owns: [`Recorder`]. Requests are named by operation and key, in the order in which they began.
+
+use async_trait::async_trait;
+use pail_store::*;
+use parking_lot::Mutex;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// One rule of failing: the next `times` requests of `operation` whose key holds `key` fail with `kind`.
+struct Rule {
+    operation: &'static str,
+    key: String,
+    kind: ErrorKind,
+    times: u32,
+}
+
+/// A store that records.
+#[derive(Debug)]
+pub struct Recorder {
+    inner: Arc<dyn Store>,
+    /// Guards the log only.
+    requests: Mutex<Vec<String>>,
+    /// Guards the rules only.
+    rules: Mutex<Vec<Rule>>,
+    /// Closed while writes that make an object visible are to wait.
+    writes: Semaphore,
+}
+
+impl std::fmt::Debug for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} fails {} times", self.operation, self.key, self.times)
+    }
+}
+
+impl Recorder {
+    /// Records what is asked of `inner`.
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { inner, requests: Mutex::default(), rules: Mutex::default(), writes: Semaphore::new(1 << 20) })
+    }
+
+    /// The requests since the last call, as `operation key`.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.requests.lock())
+    }
+
+    /// Lets the next `times` requests of `operation` on keys that hold `key` fail.
+    pub fn fail(&self, operation: &'static str, key: &str, kind: ErrorKind, times: u32) {
+        self.rules.lock().push(Rule { operation, key: key.to_owned(), kind, times });
+    }
+
+    /// Holds back puts and completions until the guard is dropped.
+    pub async fn hold_writes(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.writes.acquire_many(1 << 20).await.expect("never closed")
+    }
+
+    fn enter(&self, operation: &'static str, key: &str) -> Result<()> {
+        self.requests.lock().push(format!("{operation} {key}"));
+        let mut rules = self.rules.lock();
+        let hit = rules.iter_mut().find(|r| r.times > 0 && r.operation == operation && key.contains(&r.key));
+        match hit {
+            None => Ok(()),
+            Some(rule) => {
+                rule.times -= 1;
+                Err(Error {
+                    kind: rule.kind,
+                    operation,
+                    bucket: "test".into(),
+                    key: RawKey::new(key).ok(),
+                    status: None,
+                    code: None,
+                    message: "failed on demand".into(),
+                    attempts: 1,
+                })
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Recorder {
+    fn uri(&self) -> &str {
+        self.inner.uri()
+    }
+    fn identity(&self) -> &str {
+        self.inner.identity()
+    }
+    async fn capabilities(&self) -> Result<Capabilities> {
+        self.inner.capabilities().await
+    }
+    async fn check_bucket(&self) -> Result<()> {
+        self.inner.check_bucket().await
+    }
+    async fn create_bucket(&self) -> Result<()> {
+        self.inner.create_bucket().await
+    }
+    async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
+        self.enter("head", key.as_str())?;
+        self.inner.head(key).await
+    }
+    async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
+        self.enter("get", key.as_str())?;
+        self.inner.get(key, options).await
+    }
+    async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
+        self.enter("put", key.as_str())?;
+        let _open = self.writes.acquire().await;
+        self.inner.put(key, payload, options).await
+    }
+    async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
+        self.enter("delete", key.as_str())?;
+        self.inner.delete(key, condition).await
+    }
+    async fn copy(&self, from: &RawKey, version: &Version, to: &RawKey, condition: Condition) -> Result<Version> {
+        self.enter("copy", from.as_str())?;
+        self.inner.copy(from, version, to, condition).await
+    }
+    async fn list(&self, request: ListRequest) -> Result<ListPage> {
+        self.enter("list", &request.prefix)?;
+        self.inner.list(request).await
+    }
+    async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
+        self.enter("start_upload", key.as_str())?;
+        self.inner.start_upload(key, options).await
+    }
+    async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
+        self.enter("put_part", upload.key.as_str())?;
+        self.inner.put_part(upload, number, payload).await
+    }
+    async fn copy_part(
+        &self,
+        upload: &Upload,
+        number: u32,
+        from: &RawKey,
+        version: &Version,
+        range: Range<u64>,
+    ) -> Result<Part> {
+        self.enter("copy_part", upload.key.as_str())?;
+        self.inner.copy_part(upload, number, from, version, range).await
+    }
+    async fn complete_upload(&self, upload: &Upload, parts: &[Part], condition: Condition) -> Result<Version> {
+        self.enter("complete_upload", upload.key.as_str())?;
+        let _open = self.writes.acquire().await;
+        self.inner.complete_upload(upload, parts, condition).await
+    }
+    async fn abort_upload(&self, upload: &Upload) -> Result<()> {
+        self.enter("abort_upload", upload.key.as_str())?;
+        self.inner.abort_upload(upload).await
+    }
+}
