@@ -56,7 +56,8 @@ impl BlockMap {
 
     /// The blocks of a chunk.
     pub fn chunk_blocks(&self, chunk: u64) -> Range<u64> {
-        (chunk * CHUNK_BLOCK_COUNT).min(self.block_count)..((chunk + 1) * CHUNK_BLOCK_COUNT).min(self.block_count)
+        (chunk * CHUNK_BLOCK_COUNT).min(self.block_count)
+            ..((chunk + 1) * CHUNK_BLOCK_COUNT).min(self.block_count)
     }
 
     pub fn is_known(&self, block: u64) -> bool {

@@ -22,7 +22,10 @@ pub(crate) struct BufferPool {
 impl BufferPool {
     /// Keeps at most `idle_bytes_max` bytes of idle buffers.
     pub fn new(idle_bytes_max: u64) -> Arc<Self> {
-        Arc::new(Self { idle: Mutex::new(Vec::new()), idle_count_max: (idle_bytes_max / BLOCK_SIZE_BYTES) as usize })
+        Arc::new(Self {
+            idle: Mutex::new(Vec::new()),
+            idle_count_max: (idle_bytes_max / BLOCK_SIZE_BYTES) as usize,
+        })
     }
 
     /// A buffer of exactly `len` bytes, of any content.

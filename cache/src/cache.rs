@@ -129,8 +129,9 @@ impl Cache {
         let orphans = journal::orphans(&dirty_root).map_err(CacheError::io("read", &dirty_root))?;
         usage.add_dirty(orphans.iter().map(|orphan| orphan.bytes_on_disk as i64).sum());
         let memory = MemoryTier::new(config.memory_bytes);
-        let tier = (config.disk_bytes > 0)
-            .then(|| Arc::new(DiskTier::new(clean_root.clone(), config.disk_bytes, attributes, usage.clone())));
+        let tier = (config.disk_bytes > 0).then(|| {
+            Arc::new(DiskTier::new(clean_root.clone(), config.disk_bytes, attributes, usage.clone()))
+        });
         let shared = Arc::new(Shared {
             fills: FillQueue::new(memory.limit_bytes()),
             memory,

@@ -92,9 +92,9 @@ impl DirtyReplica {
         options.read(true).write(true).create_new(true).mode(0o600);
         let data = options.open(&path).map_err(CacheError::io("create", &path))?;
         let len = intent.base.as_ref().map_or(0, |base| base.size);
-        let made = data
-            .set_len(len)
-            .and_then(|()| journal::write_record(&path, &Record { intent: intent.clone(), local: None }, false));
+        let made = data.set_len(len).and_then(|()| {
+            journal::write_record(&path, &Record { intent: intent.clone(), local: None }, false)
+        });
         if let Err(error) = made {
             let _ = std::fs::remove_file(&path);
             return Err(CacheError::io("write", &path)(error));
@@ -121,7 +121,8 @@ impl DirtyReplica {
         if data.is_empty() {
             return Ok(());
         }
-        let end = offset.checked_add(data.len() as u64).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))?;
+        let end =
+            offset.checked_add(data.len() as u64).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))?;
         let stage = self.shape.read();
         check_open(*stage)?;
         self.data.write_all_at(data, offset)?;
@@ -158,7 +159,9 @@ impl DirtyReplica {
                 continue;
             }
             let border = extent.base_len.clamp(piece.start, piece.end);
-            for (range, kind) in [(piece.start..border, SegmentKind::Base), (border..piece.end, SegmentKind::Zero)] {
+            for (range, kind) in
+                [(piece.start..border, SegmentKind::Base), (border..piece.end, SegmentKind::Zero)]
+            {
                 if !range.is_empty() {
                     segments.push(Segment { range, kind });
                 }

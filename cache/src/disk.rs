@@ -53,10 +53,6 @@ impl DiskFile {
         is_readable(self.entry(block))
     }
 
-    pub fn is_complete(&self) -> bool {
-        (0..block_count(self.size)).all(|block| self.has(block))
-    }
-
     /// Bytes of disk that the file holds.
     pub fn allocated_bytes(&self) -> u64 {
         let blocks = |file: &File| file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
@@ -157,7 +153,8 @@ impl DiskFile {
     /// Takes the checksums of the blocks that have none yet.
     pub fn sum(&self) -> io::Result<()> {
         let mut buffer = vec![0; crate::BLOCK_SIZE_BYTES as usize];
-        let unsummed: Vec<u64> = (0..block_count(self.size)).filter(|block| self.entry(*block) == Entry::Unsummed).collect();
+        let unsummed: Vec<u64> =
+            (0..block_count(self.size)).filter(|block| self.entry(*block) == Entry::Unsummed).collect();
         for block in unsummed {
             let bytes = &mut buffer[..block_len(block, self.size)];
             self.data.read_exact_at(bytes, bytes_of(&(block..block + 1), self.size).start)?;

@@ -100,7 +100,14 @@ impl DiskTier {
     }
 
     /// Takes over a file of the object's bytes by renaming it, with these blocks in it. Errors leave it where it was, or gone.
-    pub fn install(&self, from: &Path, data: File, digest: Digest, size: u64, present: &[Range<u64>]) -> io::Result<DiskFile> {
+    pub fn install(
+        &self,
+        from: &Path,
+        data: File,
+        digest: Digest,
+        size: u64,
+        present: &[Range<u64>],
+    ) -> io::Result<DiskFile> {
         make_dir(&leaf_path(&self.root, leaf_of(digest.name)))?;
         self.remove(digest.name);
         let file = DiskFile::create(data, self.create_state(digest.name, size)?, digest, size)?;

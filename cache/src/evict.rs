@@ -34,7 +34,8 @@ struct Candidate {
 
 /// Frees disk until `bytes` more fit the budget. Gives whether they do.
 pub(crate) fn make_room(shared: &Shared, tier: &DiskTier, bytes: u64) -> bool {
-    let fits = |slack: u64| tier.usage.clean_bytes() + tier.usage.dirty_bytes() + bytes + slack <= tier.limit_bytes;
+    let fits =
+        |slack: u64| tier.usage.clean_bytes() + tier.usage.dirty_bytes() + bytes + slack <= tier.limit_bytes;
     if fits(0) {
         return true;
     }
@@ -81,7 +82,8 @@ fn evict(shared: &Shared, tier: &DiskTier, name: Name) -> u64 {
 /// Replicas that may go, out of a few directories.
 fn sample(shared: &Shared, tier: &DiskTier) -> Vec<Candidate> {
     let mut candidates = Vec::new();
-    let mut leaves: Vec<PathBuf> = subdirectories(&tier.root).iter().flat_map(|dir| subdirectories(dir)).collect();
+    let mut leaves: Vec<PathBuf> =
+        subdirectories(&tier.root).iter().flat_map(|dir| subdirectories(dir)).collect();
     for _ in 0..LEAVES_VISITED_MAX {
         if leaves.is_empty() || candidates.len() >= CANDIDATE_COUNT {
             break;
@@ -107,7 +109,8 @@ fn candidate(shared: &Shared, file: &fs::DirEntry) -> Option<Candidate> {
     let metadata = file.metadata().ok()?;
     let mut last_use = metadata.modified().ok()?;
     if let Some(replica) = shared.live(name) {
-        let idle_ms = shared.now_ms().saturating_sub(replica.used_at_ms.load(std::sync::atomic::Ordering::Relaxed));
+        let idle_ms =
+            shared.now_ms().saturating_sub(replica.used_at_ms.load(std::sync::atomic::Ordering::Relaxed));
         if idle_ms < IN_USE_MS {
             return None;
         }

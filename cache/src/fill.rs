@@ -159,7 +159,8 @@ pub(crate) fn run(shared: &Arc<Shared>, tier: &DiskTier) {
             let follows = |pair: &[Fill]| {
                 pair[0].replica.digest == pair[1].replica.digest && pair[0].number + 1 == pair[1].number
             };
-            let end = 1 + rest.windows(2).take(WRITE_BLOCK_COUNT_MAX - 1).take_while(|pair| follows(pair)).count();
+            let end =
+                1 + rest.windows(2).take(WRITE_BLOCK_COUNT_MAX - 1).take_while(|pair| follows(pair)).count();
             let later = rest.split_off(end);
             let bytes = rest.iter().map(|fill| fill.block.bytes().len() as u64).sum();
             write_run(shared, tier, &rest);

@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn parts_do_not_run_into_each_other() {
-        let id = |store: &str, key: &str| ReplicaId { store: store.into(), key: key.into(), version: "v".into() };
+        let id =
+            |store: &str, key: &str| ReplicaId { store: store.into(), key: key.into(), version: "v".into() };
         assert_ne!(Digest::of(&id("ab", "c"), 1), Digest::of(&id("a", "bc"), 1));
         assert_ne!(Digest::of(&id("a", "b"), 1), Digest::of(&id("a", "b"), 2));
         assert_eq!(Digest::of(&id("a", "b"), 1), Digest::of(&id("a", "b"), 1));

@@ -87,7 +87,8 @@ pub(crate) fn orphans(root: &Path) -> io::Result<Vec<Orphan>> {
         if data_path.extension().is_none_or(|extension| extension != "data") {
             continue;
         }
-        let record = std::fs::read(record_path(&data_path)).and_then(|text| Ok(serde_json::from_slice::<Record>(&text)?));
+        let record = std::fs::read(record_path(&data_path))
+            .and_then(|text| Ok(serde_json::from_slice::<Record>(&text)?));
         match (record, std::fs::metadata(&data_path)) {
             (Ok(record), Ok(metadata)) => orphans.push(Orphan {
                 intent: record.intent,

@@ -84,7 +84,11 @@ impl Replica {
     /// missing run of blocks in one request, joined by everybody who wants the same blocks meanwhile.
     ///
     /// Errors: `range` is not within the object; the fetch failed, and then the next read tries again.
-    pub async fn read(self: &Arc<Self>, range: Range<u64>, fetch: &Arc<dyn Fetch>) -> Result<Bytes, ReadError> {
+    pub async fn read(
+        self: &Arc<Self>,
+        range: Range<u64>,
+        fetch: &Arc<dyn Fetch>,
+    ) -> Result<Bytes, ReadError> {
         if range.start > range.end || range.end > self.size {
             return Err(ReadError::OutOfRange { key: self.id.key.clone(), range, size: self.size });
         }
@@ -138,14 +142,22 @@ impl Replica {
         }
     }
 
-    fn gather_from_disk(&self, file: &DiskFile, range: &Range<u64>, blocks: Vec<u64>, reply: &mut Reply) -> Vec<u64> {
-        let (on_disk, mut missing): (Vec<u64>, Vec<u64>) = blocks.into_iter().partition(|block| file.has(*block));
+    fn gather_from_disk(
+        &self,
+        file: &DiskFile,
+        range: &Range<u64>,
+        blocks: Vec<u64>,
+        reply: &mut Reply,
+    ) -> Vec<u64> {
+        let (on_disk, mut missing): (Vec<u64>, Vec<u64>) =
+            blocks.into_iter().partition(|block| file.has(*block));
         let found = on_disk.len();
         let mut bad_count = 0;
         for run in runs_of(&on_disk) {
             let bytes = bytes_of(&run, self.size);
             if range.start <= bytes.start && bytes.end <= range.end {
-                let out = &mut reply.bytes_mut()[(bytes.start - range.start) as usize..(bytes.end - range.start) as usize];
+                let out = &mut reply.bytes_mut()
+                    [(bytes.start - range.start) as usize..(bytes.end - range.start) as usize];
                 let bad = file.read_blocks(run.start, out, &self.shared.counters);
                 bad_count += bad.len();
                 missing.extend(bad);
@@ -167,7 +179,8 @@ impl Replica {
     fn load_block(&self, file: &DiskFile, number: u64, range: &Range<u64>, reply: &mut Reply) -> bool {
         let bytes = bytes_of(&(number..number + 1), self.size);
         if range.start <= bytes.start && bytes.end <= range.end {
-            let out = &mut reply.bytes_mut()[(bytes.start - range.start) as usize..(bytes.end - range.start) as usize];
+            let out = &mut reply.bytes_mut()
+                [(bytes.start - range.start) as usize..(bytes.end - range.start) as usize];
             return file.read_blocks(number, out, &self.shared.counters).is_empty();
         }
         let len = block_len(number, self.size);
@@ -252,7 +265,9 @@ impl Replica {
         let blocks = blocks_of(&range);
         let cap = fetch_bytes_max(self.shared.memory.limit_bytes(), FETCH_SIZE_BYTES_MAX) / BLOCK_SIZE_BYTES;
         let mut flights = self.flights.lock();
-        let is_missing = |flights: &HashMap<u64, Arc<Slot>>, number| !flights.contains_key(&number) && !self.is_here(number);
+        let is_missing = |flights: &HashMap<u64, Arc<Slot>>, number| {
+            !flights.contains_key(&number) && !self.is_here(number)
+        };
         let (mut at, mut runs) = (blocks.start, Vec::new());
         while at < blocks.end {
             if !is_missing(&flights, at) {
@@ -307,7 +322,9 @@ impl Replica {
             if block.start < range.start || block.end > range.end || self.is_here(number) {
                 continue;
             }
-            let Some(mut reservation) = self.shared.memory.try_reserve(block.end - block.start) else { return };
+            let Some(mut reservation) = self.shared.memory.try_reserve(block.end - block.start) else {
+                return;
+            };
             let mut buffer = reservation.buffer((block.end - block.start) as usize);
             buffer.copy_from_slice(&bytes[(block.start - offset) as usize..(block.end - offset) as usize]);
             self.keep(number, reservation.fill(buffer), false);
@@ -340,7 +357,8 @@ impl Replica {
 
     /// Whether the block can be had without a fetch.
     fn is_here(&self, number: u64) -> bool {
-        self.shared.memory.contains((self.digest.name, number)) || self.disk_file().is_some_and(|file| file.has(number))
+        self.shared.memory.contains((self.digest.name, number))
+            || self.disk_file().is_some_and(|file| file.has(number))
     }
 
     /// Whether all of the object can be had without a fetch.
@@ -351,7 +369,10 @@ impl Replica {
     /// Bytes of `range`, by whole blocks, that would have to be fetched.
     pub fn missing_bytes(&self, range: Range<u64>) -> u64 {
         let range = range.start.min(self.size)..range.end.min(self.size);
-        blocks_of(&range).filter(|number| !self.is_here(*number)).map(|number| block_len(number, self.size) as u64).sum()
+        blocks_of(&range)
+            .filter(|number| !self.is_here(*number))
+            .map(|number| block_len(number, self.size) as u64)
+            .sum()
     }
 
     /// Its file, if it has one; looks for what an earlier process left, once.

@@ -111,5 +111,9 @@ impl Usage {
 
 fn leaf_bytes(leaf: &Path) -> i64 {
     let Ok(files) = std::fs::read_dir(leaf) else { return 0 };
-    files.flatten().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.blocks() as i64 * 512).sum()
+    files
+        .flatten()
+        .filter_map(|file| file.metadata().ok())
+        .map(|metadata| metadata.blocks() as i64 * 512)
+        .sum()
 }

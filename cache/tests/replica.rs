@@ -1,0 +1,193 @@
+//! What a reader of a replica notices: right bytes, one request for many readers, and no harm from a damaged disk.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use pail_cache::{Cache, CacheConfig, Fetch, FetchError, Intent, ReplicaId, SegmentKind};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+const MIB: u64 = 1 << 20;
+
+fn byte(offset: u64) -> u8 {
+    (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8
+}
+
+fn bytes(range: Range<u64>) -> Vec<u8> {
+    range.map(byte).collect()
+}
+
+#[derive(Default)]
+struct Source {
+    fetches: AtomicU64,
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl Fetch for Source {
+    async fn fetch(
+        &self,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(Arc::new(std::io::Error::other("no")));
+        }
+        let pieces: Vec<_> =
+            bytes(range).chunks(100_001).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        Ok(futures::stream::iter(pieces).boxed())
+    }
+}
+
+fn open(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> Arc<Cache> {
+    let config =
+        CacheConfig { clean_dir: dir.join("clean"), dirty_dir: dir.join("dirty"), memory_bytes, disk_bytes };
+    Cache::open(config, tokio::runtime::Handle::current()).unwrap()
+}
+
+fn id(key: &str) -> ReplicaId {
+    ReplicaId { store: "s".into(), key: key.into(), version: "v".into() }
+}
+
+fn source() -> (Arc<Source>, Arc<dyn Fetch>) {
+    let source = Arc::new(Source::default());
+    (source.clone(), source)
+}
+
+fn data_files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.path().is_dir() {
+            files.extend(data_files(&entry.path()));
+        } else if entry.file_name().len() == 32 {
+            files.push(entry.path());
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_readers_of_a_missing_range_cost_one_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 64 * MIB, 0);
+    let (source, fetch) = source();
+    let replica = cache.replica(id("a"), 3 * MIB + 17);
+    let reads = (0..32).map(|_| replica.read(5..MIB, &fetch));
+    for read in futures::future::join_all(reads).await {
+        assert!(read.unwrap() == bytes(5..MIB));
+    }
+    assert_eq!(source.fetches.load(Ordering::SeqCst), 1);
+    assert!(replica.read(3 * MIB..3 * MIB + 17, &fetch).await.unwrap() == bytes(3 * MIB..3 * MIB + 17));
+    assert!(replica.read(0..3 * MIB + 18, &fetch).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_progress_in_the_least_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 0, 256 * MIB);
+    let (_, fetch) = source();
+    let readers = (0..64u64).map(|reader| {
+        let (replica, fetch, cache) =
+            (cache.replica(id(&reader.to_string()), 4 * MIB + 1), fetch.clone(), cache.clone());
+        tokio::spawn(async move {
+            for at in (0..4 * MIB).step_by(MIB as usize - 1000) {
+                let range = at..(at + MIB).min(replica.size());
+                replica.prefetch(range.start..replica.size(), &fetch);
+                assert!(replica.read(range.clone(), &fetch).await.unwrap() == bytes(range));
+                let stats = cache.stats();
+                assert!(stats.memory_used_bytes <= stats.memory_limit_bytes);
+            }
+        })
+    });
+    let all = futures::future::join_all(readers);
+    for reader in tokio::time::timeout(std::time::Duration::from_secs(60), all).await.expect("no deadlock") {
+        reader.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_fetch_fails_its_readers_and_the_next_read_tries_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 64 * MIB, 0);
+    let (source, fetch) = source();
+    let replica = cache.replica(id("a"), MIB);
+    source.fails.store(true, Ordering::SeqCst);
+    assert!(replica.read(0..100, &fetch).await.is_err());
+    source.fails.store(false, Ordering::SeqCst);
+    assert!(replica.read(0..100, &fetch).await.unwrap() == bytes(0..100));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_fetches_nothing_and_damage_is_fetched_again() {
+    for size in [100_000, 3 * MIB + 5, 20 * MIB + 7] {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, fetch) = source();
+        let cache = open(dir.path(), 64 * MIB, 256 * MIB);
+        cache.replica(id("a"), size).read(0..size, &fetch).await.unwrap();
+        cache.drain().await;
+        assert_eq!(cache.stats().dropped_fills, 0);
+        drop(cache);
+        let before = source.fetches.load(Ordering::SeqCst);
+
+        let cache = open(dir.path(), 64 * MIB, 256 * MIB);
+        assert!(cache.replica(id("a"), size).read(0..size, &fetch).await.unwrap() == bytes(0..size));
+        assert_eq!(source.fetches.load(Ordering::SeqCst), before, "{size}: nothing is fetched again");
+        drop(cache);
+
+        let files = data_files(&dir.path().join("clean"));
+        assert_eq!(files.len(), 1);
+        let mut damaged = std::fs::read(&files[0]).unwrap();
+        damaged[size as usize / 2] ^= 1;
+        std::fs::write(&files[0], damaged).unwrap();
+        let cache = open(dir.path(), 64 * MIB, 256 * MIB);
+        assert!(cache.replica(id("a"), size).read(0..size, &fetch).await.unwrap() == bytes(0..size));
+        assert_eq!(source.fetches.load(Ordering::SeqCst), before + 1, "{size}: one hole, one request");
+        assert_eq!(cache.stats().checksum_failures, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_disk_budget_holds_and_evicted_disk_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 64 * MIB, 8 * MIB);
+    let (_, fetch) = source();
+    for key in 0..10 {
+        cache.replica(id(&key.to_string()), 2 * MIB).read(0..2 * MIB, &fetch).await.unwrap();
+        cache.drain().await;
+    }
+    use std::os::unix::fs::MetadataExt;
+    let files = data_files(&dir.path().join("clean"));
+    let held: u64 = files.iter().map(|file| file.metadata().unwrap().blocks() * 512).sum();
+    assert!(held <= 8 * MIB && held >= 2 * MIB, "{held}");
+    assert!(cache.stats().evicted_bytes > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_published_is_read_without_a_fetch_but_for_the_bases_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 64 * MIB, 256 * MIB);
+    let (source, fetch) = source();
+    let base = pail_cache::Base { version: "0".into(), size: MIB };
+    let intent = Intent {
+        store: "s".into(),
+        key: "a".into(),
+        base: Some(base),
+        mount: "m".into(),
+        created: SystemTime::now(),
+    };
+    let dirty = cache.create_dirty(intent).unwrap();
+    dirty.write_at(512 << 10, &bytes(512 << 10..2 * MIB)).unwrap();
+    let kinds: Vec<_> = dirty.segments(0..2 * MIB).iter().map(|segment| segment.kind).collect();
+    assert_eq!(kinds, [SegmentKind::Base, SegmentKind::Local]);
+    let replica = cache.adopt(&dirty, id("a"));
+    assert!(replica.read(512 << 10..2 * MIB, &fetch).await.unwrap() == bytes(512 << 10..2 * MIB));
+    assert_eq!(source.fetches.load(Ordering::SeqCst), 0);
+    assert!(replica.read(0..2 * MIB, &fetch).await.unwrap() == bytes(0..2 * MIB));
+    assert_eq!(source.fetches.load(Ordering::SeqCst), 1);
+    assert!(dirty.write_at(0, b"x").is_err(), "published bytes are not changed any more");
+}
