@@ -12,11 +12,13 @@
 mod error;
 mod key;
 mod memory;
+mod s3;
 mod store;
 mod types;
 
 pub use error::{Error, ErrorKind, Result};
 pub use key::{InvalidKey, KEY_LEN_BYTES_MAX, RawKey};
 pub use memory::MemoryStore;
+pub use s3::{CounterSnapshot, Enforcement, S3Options, S3Store};
 pub use store::Store;
 pub use types::*;

@@ -1,0 +1,108 @@
+//! What the store did, in numbers.
+//!
+//! Owns: [`RequestCounters`], which only grow while the process lives (save `in_flight`), and [`CounterSnapshot`], a copy
+//! of them for metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The operations that are counted, by the S3 API's words. The last one is for any other.
+const OPERATIONS: [&str; 15] = [
+    "HeadBucket",
+    "CreateBucket",
+    "HeadObject",
+    "GetObject",
+    "PutObject",
+    "DeleteObject",
+    "CopyObject",
+    "ListObjectsV2",
+    "CreateMultipartUpload",
+    "UploadPart",
+    "UploadPartCopy",
+    "CompleteMultipartUpload",
+    "AbortMultipartUpload",
+    "GetBucketLocation",
+    "Other",
+];
+
+/// Counters of one store; every attempt counts as a request.
+#[derive(Debug, Default)]
+pub(super) struct RequestCounters {
+    requests: [AtomicU64; OPERATIONS.len()],
+    bytes_received: AtomicU64,
+    bytes_sent: AtomicU64,
+    retries: AtomicU64,
+    in_flight: AtomicU64,
+}
+
+/// A copy of a store's counters, for metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct CounterSnapshot {
+    /// Requests sent by operation, retries included.
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Bytes of objects that arrived.
+    pub bytes_received: u64,
+    /// Bytes of objects that were sent.
+    pub bytes_sent: u64,
+    /// Requests that were sent again, and bodies that were resumed.
+    pub retries: u64,
+    /// Requests that are open now.
+    pub in_flight: u64,
+}
+
+impl RequestCounters {
+    pub fn count_request(&self, operation: &'static str) {
+        let index = OPERATIONS.iter().position(|name| *name == operation).unwrap_or(OPERATIONS.len() - 1);
+        self.requests[index].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn count_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn count_received(&self, bytes: u64) {
+        self.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn count_sent(&self, bytes: u64) {
+        self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn snapshot(&self) -> CounterSnapshot {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CounterSnapshot {
+            requests: OPERATIONS
+                .iter()
+                .copied()
+                .zip(self.requests.iter().map(load))
+                .filter(|(_, n)| *n > 0)
+                .collect(),
+            bytes_received: load(&self.bytes_received),
+            bytes_sent: load(&self.bytes_sent),
+            retries: load(&self.retries),
+            in_flight: load(&self.in_flight),
+        }
+    }
+}
+
+/// The right to one open request. Kept until the answer is read to its end or dropped.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    _permit: OwnedSemaphorePermit,
+    counters: Arc<RequestCounters>,
+}
+
+impl InFlight {
+    pub fn new(permit: OwnedSemaphorePermit, counters: Arc<RequestCounters>) -> Self {
+        counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { _permit: permit, counters }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

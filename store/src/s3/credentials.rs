@@ -1,0 +1,175 @@
+//! Who signs.
+//!
+//! Owns: [`CredentialCache`]. Credentials come from the chain that every AWS tool uses (environment, profile with SSO,
+//! process and assumed roles, web identity, container, instance role), are kept to their expiry and renewed before it,
+//! while the store lives. Where the chain holds none at all, requests go unsigned: public buckets work without any.
+//!
+//! Invariants:
+//! - One renewal at a time; others go on with what is valid, or wait for it.
+//! - A failed renewal is an error only once the old credentials have expired.
+//! - The instance metadata service is asked on AWS alone: elsewhere its address does not answer, and asking takes seconds.
+
+use super::failure::innermost;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::provider_config::ProviderConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use parking_lot::RwLock;
+use std::time::{Duration, SystemTime};
+
+/// Credentials are renewed when less than this is left of them.
+const RENEWAL_LEAD: Duration = Duration::from_secs(300);
+/// The whole chain: a process that hangs, or a metadata address that swallows packets, must not hang a mount.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The credentials of one store.
+pub(super) struct CredentialCache {
+    provider: Option<SharedCredentialsProvider>,
+    /// What the last lookup found. A leaf, held for a load or a store.
+    current: RwLock<Option<Found>>,
+    /// Held by the one who renews, across the request to the credentials' service (never the store): that is what
+    /// makes it one at a time. Before `current` in the order.
+    renewal: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Found {
+    /// `None` is anonymous.
+    credentials: Option<Credentials>,
+}
+
+impl Found {
+    fn expires_within(&self, lead: Duration) -> bool {
+        let expiry = self.credentials.as_ref().and_then(Credentials::expiry);
+        expiry.is_some_and(|expiry| expiry <= SystemTime::now() + lead)
+    }
+}
+
+impl CredentialCache {
+    /// Signs nothing.
+    pub fn anonymous() -> Self {
+        Self {
+            provider: None,
+            current: RwLock::new(Some(Found { credentials: None })),
+            renewal: Default::default(),
+        }
+    }
+
+    /// The chain for `profile`. With `instance_role`, the EC2 metadata service is asked last.
+    pub async fn chain(profile: Option<&str>, region: &str, instance_role: bool) -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let config = ProviderConfig::default()
+            .with_http_client(http)
+            .with_region(Some(aws_config::Region::new(region.to_owned())));
+        let mut from_profile =
+            aws_config::profile::ProfileFileCredentialsProvider::builder().configure(&config);
+        if let Some(profile) = profile {
+            from_profile = from_profile.profile_name(profile);
+        }
+        let from_environment = aws_config::environment::EnvironmentVariableCredentialsProvider::new();
+        // A profile that was asked for by name goes before the environment, as it does in the AWS CLI.
+        let mut chain = match profile {
+            Some(_) => CredentialsProviderChain::first_try("Profile", from_profile.build()),
+            None => CredentialsProviderChain::first_try("Environment", from_environment)
+                .or_else("Profile", from_profile.build())
+                .or_else(
+                    "WebIdentityToken",
+                    aws_config::web_identity_token::WebIdentityTokenCredentialsProvider::builder()
+                        .configure(&config)
+                        .build(),
+                )
+                .or_else(
+                    "EcsContainer",
+                    aws_config::ecs::EcsCredentialsProvider::builder().configure(&config).build(),
+                ),
+        };
+        let is_disabled =
+            std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+        if instance_role && profile.is_none() && !is_disabled {
+            let metadata = aws_config::imds::Client::builder()
+                .configure(&config)
+                .connect_timeout(METADATA_TIMEOUT)
+                .read_timeout(METADATA_TIMEOUT)
+                .max_attempts(2)
+                .build();
+            let provider =
+                aws_config::imds::credentials::ImdsCredentialsProvider::builder().configure(&config);
+            chain = chain.or_else("Ec2InstanceMetadata", provider.imds_client(metadata).build());
+        }
+        Self::with_provider(SharedCredentialsProvider::new(chain))
+    }
+
+    fn with_provider(provider: SharedCredentialsProvider) -> Self {
+        Self { provider: Some(provider), current: RwLock::new(None), renewal: Default::default() }
+    }
+
+    /// What to sign with now; `None` is anonymous. Errors: a sentence without any secret.
+    pub async fn get(&self) -> Result<Option<Credentials>, String> {
+        let current = self.current.read().clone();
+        match current {
+            Some(found) if !found.expires_within(RENEWAL_LEAD) => Ok(found.credentials),
+            Some(found) if !found.expires_within(Duration::ZERO) => match self.renewal.try_lock() {
+                Ok(_renewing) => match self.look_up().await {
+                    Ok(renewed) => Ok(renewed),
+                    Err(cause) => {
+                        tracing::warn!(%cause, "credentials could not be renewed; the old ones are still valid");
+                        Ok(found.credentials)
+                    }
+                },
+                Err(_) => Ok(found.credentials),
+            },
+            _ => {
+                let _renewing = self.renewal.lock().await;
+                let current = self.current.read().clone();
+                match current.filter(|found| !found.expires_within(Duration::ZERO)) {
+                    Some(found) => Ok(found.credentials),
+                    None => self.look_up().await,
+                }
+            }
+        }
+    }
+
+    /// The server says that they expired, whatever their date.
+    pub fn forget(&self) {
+        if self.provider.is_some() {
+            *self.current.write() = None;
+        }
+    }
+
+    /// Whose credentials the last requests were signed with: the end of the access key's id, where that leaves enough unsaid.
+    pub fn describe(&self) -> String {
+        let current = self.current.read().clone();
+        match current.and_then(|found| found.credentials) {
+            None => "without credentials".to_owned(),
+            Some(credentials) => {
+                let id = credentials.access_key_id();
+                let end = id.char_indices().rev().nth(3).map_or(0, |(index, _)| index);
+                let shown = if id.len() >= 12 { &id[end..] } else { "" };
+                format!("with the access key …{shown}")
+            }
+        }
+    }
+
+    async fn look_up(&self) -> Result<Option<Credentials>, String> {
+        let Some(provider) = &self.provider else { return Ok(None) };
+        let found = match tokio::time::timeout(LOOKUP_TIMEOUT, provider.provide_credentials()).await {
+            Ok(Ok(credentials)) => Some(credentials),
+            Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => None,
+            Ok(Err(error)) => return Err(innermost(&error)),
+            Err(_) => return Err(format!("the lookup took longer than {} s", LOOKUP_TIMEOUT.as_secs())),
+        };
+        *self.current.write() = Some(Found { credentials: found.clone() });
+        Ok(found)
+    }
+}
+
+impl std::fmt::Debug for CredentialCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CredentialCache")
+    }
+}

@@ -1,0 +1,160 @@
+//! Where a request goes.
+//!
+//! Owns: [`Endpoint`], which turns a key and a query into a URI. Invariant: the key's bytes reach the server as they
+//! are. Everything but the unreserved characters and `/` is percent-encoded, and nothing is normalised.
+//!
+//! # Why `http::Uri`
+//! `url::Url` collapses `./` and `../` in paths, even as `%2e%2e`; `http::Uri` sends what it is given.
+
+use crate::RawKey;
+use http::Uri;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// The unreserved characters of RFC 3986, as Signature Version 4 wants them.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PATH: &AsciiSet = &QUERY.remove(b'/');
+
+/// A bucket's place: scheme, host, the path before the key, and the region that requests are signed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// `http` or `https`.
+    scheme: &'static str,
+    /// Host and port, the bucket included where it is in the host name.
+    pub authority: String,
+    /// What stands before the key, `/` at the end included.
+    base_path: String,
+    pub region: String,
+    /// On AWS the host name follows the region.
+    aws: Option<AwsStyle>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AwsStyle {
+    bucket: String,
+    virtual_host: bool,
+}
+
+impl Endpoint {
+    /// The bucket at an endpoint of the caller's. Errors: a sentence on what is wrong with the URL.
+    pub fn custom(
+        endpoint_url: &str,
+        bucket: &str,
+        region: &str,
+        virtual_host: bool,
+    ) -> Result<Self, String> {
+        let full = if endpoint_url.contains("://") {
+            endpoint_url.to_owned()
+        } else {
+            format!("https://{endpoint_url}")
+        };
+        let uri: Uri =
+            full.parse().map_err(|e| format!("the endpoint URL {endpoint_url:?} is not valid: {e}"))?;
+        let scheme = match uri.scheme_str() {
+            Some("http") => "http",
+            Some("https") => "https",
+            _ => {
+                return Err(format!("the endpoint URL {endpoint_url:?} must begin with http:// or https://"));
+            }
+        };
+        let Some(host) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else {
+            return Err("the endpoint URL must have a host, and no user name or password".to_owned());
+        };
+        let root = uri.path().trim_end_matches('/');
+        let (authority, base_path) = match virtual_host {
+            true => (format!("{bucket}.{host}"), format!("{root}/")),
+            false => (host.to_string(), format!("{root}/{bucket}/")),
+        };
+        Ok(Self { scheme, authority, base_path, region: region.to_owned(), aws: None })
+    }
+
+    /// The bucket on Amazon S3.
+    pub fn aws(bucket: &str, region: &str, virtual_host: bool) -> Self {
+        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+        let host = format!("s3.{region}.amazonaws.com{suffix}");
+        let (authority, base_path) = match virtual_host {
+            true => (format!("{bucket}.{host}"), "/".to_owned()),
+            false => (host, format!("/{bucket}/")),
+        };
+        let style = AwsStyle { bucket: bucket.to_owned(), virtual_host };
+        Self { scheme: "https", authority, base_path, region: region.to_owned(), aws: Some(style) }
+    }
+
+    /// The same bucket in another region.
+    pub fn in_region(&self, region: &str) -> Self {
+        match &self.aws {
+            Some(style) => Self::aws(&style.bucket, region, style.virtual_host),
+            None => Self { region: region.to_owned(), ..self.clone() },
+        }
+    }
+
+    pub fn is_aws(&self) -> bool {
+        self.aws.is_some()
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.scheme == "https"
+    }
+
+    /// As a person would write it, without the bucket's path.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.authority)
+    }
+
+    /// The URI of an object, or of the bucket itself.
+    pub fn uri(&self, key: Option<&RawKey>, query: &[(&'static str, String)]) -> Result<Uri, http::Error> {
+        let mut target = match key {
+            Some(key) => format!("{}{}", self.base_path, utf8_percent_encode(key.as_str(), PATH)),
+            // Without the last slash, which some servers take for an object of no name.
+            None if self.base_path.len() > 1 => self.base_path.trim_end_matches('/').to_owned(),
+            None => self.base_path.clone(),
+        };
+        for (index, (name, value)) in query.iter().enumerate() {
+            target.push(if index == 0 { '?' } else { '&' });
+            target.push_str(name);
+            target.push('=');
+            target.extend(utf8_percent_encode(value, QUERY));
+        }
+        Uri::builder().scheme(self.scheme).authority(self.authority.as_str()).path_and_query(target).build()
+    }
+}
+
+/// A key (or a copy source `/bucket/key`) as it stands in a header.
+pub(super) fn encoded_copy_source(bucket: &str, key: &RawKey) -> String {
+    format!("/{bucket}/{}", utf8_percent_encode(key.as_str(), PATH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path_of(endpoint: &Endpoint, key: &str) -> String {
+        endpoint.uri(Some(&RawKey::new(key).unwrap()), &[]).unwrap().to_string()
+    }
+
+    #[test]
+    fn keys_are_sent_as_they_are() {
+        let path = Endpoint::custom("http://127.0.0.1:9", "b", "us-east-1", false).unwrap();
+        assert_eq!(path_of(&path, "a//b"), "http://127.0.0.1:9/b/a//b");
+        assert_eq!(path_of(&path, "../x"), "http://127.0.0.1:9/b/../x");
+        assert_eq!(path_of(&path, "/a"), "http://127.0.0.1:9/b//a");
+        assert_eq!(path_of(&path, "%41+ ?#\n"), "http://127.0.0.1:9/b/%2541%2B%20%3F%23%0A");
+        let host = Endpoint::aws("b", "eu-west-1", true);
+        assert_eq!(path_of(&host, "/a"), "https://b.s3.eu-west-1.amazonaws.com//a");
+    }
+
+    #[test]
+    fn region_moves_the_host_on_aws_only() {
+        let moved = Endpoint::aws("b", "us-east-1", true).in_region("cn-north-1");
+        assert_eq!(moved.url(), "https://b.s3.cn-north-1.amazonaws.com.cn");
+        let custom = Endpoint::custom("http://h/base/", "b", "x", false).unwrap().in_region("y");
+        assert_eq!(path_of(&custom, "k"), "http://h/base/b/k");
+        assert_eq!(custom.region, "y");
+    }
+
+    #[test]
+    fn bad_endpoints_are_refused() {
+        for url in ["ftp://h", "http://user:pass@h", "http://", "ht tp://h"] {
+            assert!(Endpoint::custom(url, "b", "r", false).is_err(), "{url}");
+        }
+    }
+}

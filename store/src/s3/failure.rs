@@ -1,0 +1,215 @@
+//! What one attempt ran into, and what helps.
+//!
+//! Owns: [`Failure`], the reading of every answer that is not the one hoped for, and of every transport error.
+//! [`Remedy`] says whether and how another attempt makes sense; the pipeline applies it.
+
+use super::request::S3Request;
+use super::xml;
+use crate::ErrorKind;
+use http::{HeaderMap, StatusCode, header};
+use std::time::{Duration, SystemTime};
+
+/// What another attempt needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Nothing helps.
+    None,
+    /// Time, at least so much where the server said.
+    Wait(Option<Duration>),
+    /// Another region, which the server named. Helps once.
+    Region(String),
+    /// The server's clock. Helps once.
+    Clock(SystemTime),
+    /// Fresh credentials. Helps once.
+    Credentials,
+}
+
+/// A failed attempt.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub kind: ErrorKind,
+    pub status: Option<u16>,
+    pub code: Option<String>,
+    pub message: String,
+    pub remedy: Remedy,
+    /// The server may have done what was asked before it failed to say so.
+    pub maybe_applied: bool,
+}
+
+impl Failure {
+    /// A failure that no attempt can mend.
+    pub fn last(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            status: None,
+            code: None,
+            message: message.into(),
+            remedy: Remedy::None,
+            maybe_applied: false,
+        }
+    }
+
+    /// The connection failed, before or after the request was sent.
+    pub fn transport(message: String, was_sent: bool) -> Self {
+        Self {
+            remedy: Remedy::Wait(None),
+            maybe_applied: was_sent,
+            ..Self::last(ErrorKind::Unreachable, message)
+        }
+    }
+
+    /// hyper's error in words. `endpoint` is a URL without a query.
+    pub fn of_client(error: &hyper_util::client::legacy::Error, endpoint: &str) -> Self {
+        let verb = if error.is_connect() { "cannot connect to" } else { "the connection broke to" };
+        Self::transport(format!("{verb} {endpoint}: {}", innermost(error)), !error.is_connect())
+    }
+}
+
+/// The innermost cause, which is the one that says something: "Connection refused", "invalid peer certificate".
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// Reads an answer. `None` is success.
+pub(super) fn failure_in(
+    request: &S3Request<'_>,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    our_time: SystemTime,
+) -> Option<Failure> {
+    if status.is_success() {
+        let inside = if request.long_running { xml::error_in(body)? } else { return None };
+        return Some(of_code(request, StatusCode::OK, headers, inside, our_time));
+    }
+    let answer = xml::error_in(body).unwrap_or_default();
+    Some(of_code(request, status, headers, answer, our_time))
+}
+
+fn of_code(
+    request: &S3Request<'_>,
+    status: StatusCode,
+    headers: &HeaderMap,
+    answer: xml::ErrorAnswer,
+    our_time: SystemTime,
+) -> Failure {
+    let code = answer.code.as_str();
+    let remedy = remedy_for(request, status, headers, &answer, our_time);
+    let kind = kind_of(request, status, code);
+    // Throttling is said before the work begins; other failures of the server may come after it.
+    let is_throttling = status == StatusCode::TOO_MANY_REQUESTS || is_throttling_code(code);
+    let maybe_applied = kind == ErrorKind::Exhausted && !is_throttling;
+    Failure {
+        kind,
+        status: Some(status.as_u16()),
+        code: (!code.is_empty()).then(|| code.to_owned()),
+        message: message_of(kind, status, &answer.message),
+        remedy,
+        maybe_applied,
+    }
+}
+
+fn is_throttling_code(code: &str) -> bool {
+    matches!(
+        code,
+        "SlowDown" | "TooManyRequests" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded"
+    )
+}
+
+/// Codes of passing failures, whatever the status they come with.
+fn is_transient_code(code: &str) -> bool {
+    is_throttling_code(code)
+        || matches!(
+            code,
+            "InternalError"
+                | "ServiceUnavailable"
+                | "RequestTimeout"
+                | "OperationAborted"
+                | "IncompleteBody"
+                | "BadDigest"
+        )
+}
+
+fn kind_of(request: &S3Request<'_>, status: StatusCode, code: &str) -> ErrorKind {
+    let is_conditional =
+        [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| request.headers.contains_key(name));
+    match code {
+        "NoSuchBucket" => return ErrorKind::NoSuchBucket,
+        "NoSuchKey" | "NoSuchUpload" => return ErrorKind::NotFound,
+        "BucketAlreadyExists" | "BucketAlreadyOwnedByYou" => return ErrorKind::BucketTaken,
+        "PreconditionFailed" | "ConditionalRequestConflict" => return ErrorKind::Precondition,
+        "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" => return ErrorKind::Corrupt,
+        "ExpiredToken" | "RequestTimeTooSkewed" | "InvalidToken" => return ErrorKind::Denied,
+        code if is_transient_code(code) => return ErrorKind::Exhausted,
+        _ => {}
+    }
+    match status.as_u16() {
+        401 | 403 => ErrorKind::Denied,
+        404 if request.key.is_none() => ErrorKind::NoSuchBucket,
+        404 => ErrorKind::NotFound,
+        304 | 412 => ErrorKind::Precondition,
+        409 if is_conditional => ErrorKind::Precondition,
+        416 => ErrorKind::RangeNotSatisfiable,
+        408 | 429 => ErrorKind::Exhausted,
+        400 | 405 | 501 | 505 => ErrorKind::Unsupported,
+        500..=599 => ErrorKind::Exhausted,
+        _ => ErrorKind::Other,
+    }
+}
+
+fn remedy_for(
+    request: &S3Request<'_>,
+    status: StatusCode,
+    headers: &HeaderMap,
+    answer: &xml::ErrorAnswer,
+    our_time: SystemTime,
+) -> Remedy {
+    let named_region =
+        headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    match (status.as_u16(), answer.code.as_str()) {
+        (301 | 307 | 400, _) | (_, "AuthorizationHeaderMalformed" | "PermanentRedirect")
+            if named_region.is_some() || answer.region.is_some() =>
+        {
+            return named_region.or_else(|| answer.region.clone()).map_or(Remedy::None, Remedy::Region);
+        }
+        (_, "ExpiredToken" | "TokenRefreshRequired") => return Remedy::Credentials,
+        (_, "RequestTimeTooSkewed") | (403, "") => {
+            if let Some(theirs) = skewed_clock(headers, our_time) {
+                return Remedy::Clock(theirs);
+            }
+        }
+        _ => {}
+    }
+    if kind_of(request, status, &answer.code) == ErrorKind::Exhausted || is_transient_code(&answer.code) {
+        let seconds =
+            headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        return Remedy::Wait(seconds.map(Duration::from_secs));
+    }
+    Remedy::None
+}
+
+/// The server's time where it is far from ours. A HEAD has no body to say RequestTimeTooSkewed in, so the `Date` tells.
+fn skewed_clock(headers: &HeaderMap, our_time: SystemTime) -> Option<SystemTime> {
+    const SKEW_TOLERATED: Duration = Duration::from_secs(240);
+    let theirs = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+    let skew = theirs.duration_since(our_time).unwrap_or_else(|behind| behind.duration());
+    (skew > SKEW_TOLERATED).then_some(theirs)
+}
+
+fn message_of(kind: ErrorKind, status: StatusCode, said: &str) -> String {
+    if !said.is_empty() {
+        return said.to_owned();
+    }
+    match kind {
+        ErrorKind::NotFound => "no such object".to_owned(),
+        ErrorKind::NoSuchBucket => "no such bucket".to_owned(),
+        ErrorKind::Denied => "access denied".to_owned(),
+        ErrorKind::Precondition => "the object has another version now".to_owned(),
+        ErrorKind::RangeNotSatisfiable => "the range starts beyond the object's end".to_owned(),
+        _ => status.canonical_reason().unwrap_or("unexpected answer").to_owned(),
+    }
+}

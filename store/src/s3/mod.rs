@@ -1,0 +1,239 @@
+//! Buckets of the S3 family: AWS, R2, IBM COS, Ceph, MinIO, Pail's own dev server and the like.
+//!
+//! Owns: [`S3Store`], which puts the parts together: options are resolved to an [`endpoint`] and [`credentials`], every operation is an
+//! S3 [`request`] and goes through the one [`pipeline`], and [`probe`] knows what may be left to the endpoint.
+
+mod body;
+mod counters;
+mod credentials;
+mod endpoint;
+mod failure;
+mod listing;
+mod meta;
+mod open;
+mod options;
+mod pipeline;
+mod probe;
+mod reading;
+mod request;
+mod retry;
+mod sign;
+mod transport;
+mod writing;
+mod xml;
+
+pub use counters::CounterSnapshot;
+pub use options::S3Options;
+pub use probe::Enforcement;
+
+use crate::*;
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt};
+use http::Method;
+use meta::meta_of;
+use pipeline::Pipeline;
+use request::S3Request;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use writing::Writer;
+
+/// Parts of a copy that are under way at a time.
+const PART_COPIES_MAX: usize = 16;
+/// The size of a copied part: 10,000 of them are more than the largest object, and one takes about a second.
+const COPY_PART_SIZE_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// A bucket of the S3 family.
+pub struct S3Store {
+    pipeline: Arc<Pipeline>,
+    uri: String,
+    identity: String,
+    /// Filled once, by the first who asks; others wait for it.
+    enforcement: OnceCell<Enforcement>,
+}
+
+impl S3Store {
+    /// Prepares a store; nothing is sent to the endpoint yet. Errors: `Unsupported` (an endpoint or bucket name that
+    /// cannot be), `Credentials` (they were found, and cannot be loaded).
+    pub async fn open(options: S3Options) -> Result<Arc<Self>> {
+        open::open(options).await
+    }
+
+    /// What the store has sent and received since it was opened.
+    pub fn counters(&self) -> CounterSnapshot {
+        self.pipeline.counters.snapshot()
+    }
+
+    /// Takes what an earlier [`S3Store::enforcement`] found of this endpoint, so that it need not be probed again.
+    pub fn assume(&self, known: Enforcement) {
+        // What was found out meanwhile is newer.
+        let _ = self.enforcement.set(known);
+    }
+
+    /// What the endpoint enforces; probes it at the first call. Errors: the probe could not be made.
+    pub async fn enforcement(&self) -> Result<Enforcement> {
+        self.enforcement.get_or_try_init(|| probe::probe(&self.pipeline)).await.copied()
+    }
+
+    fn writer(&self, enforcement: Enforcement) -> Writer<'_> {
+        Writer { pipeline: &self.pipeline, enforcement }
+    }
+
+    /// The writer for a write on `condition`. One that may not even be probed for (a bucket in which only some
+    /// keys may be written) is checked by a HEAD.
+    async fn writer_for(&self, condition: &Condition) -> Result<Writer<'_>> {
+        let enforcement = match condition {
+            Condition::None => self.enforcement.get().copied().unwrap_or_default(),
+            _ => match self.enforcement().await {
+                Err(error) if error.kind == ErrorKind::Denied => Enforcement::default(),
+                found => found?,
+            },
+        };
+        Ok(self.writer(enforcement))
+    }
+
+    /// Copies what one CopyObject cannot, part by part.
+    async fn copy_by_parts(
+        &self,
+        source: &ObjectMeta,
+        to: &RawKey,
+        condition: &Condition,
+    ) -> Result<Version> {
+        let writer = self.writer_for(condition).await?;
+        let metadata = source.metadata.as_deref().cloned().unwrap_or_default();
+        let upload = writer.start_upload(to, &PutOptions { metadata, ..PutOptions::default() }).await?;
+        let starts = (0..source.size).step_by(COPY_PART_SIZE_BYTES as usize);
+        let copies = starts.zip(1..).map(|(start, number)| {
+            let range = start..source.size.min(start + COPY_PART_SIZE_BYTES);
+            writer.copy_part(&upload, number, &source.key, &source.version, range)
+        });
+        let copied = async {
+            let parts: Vec<Part> =
+                futures::stream::iter(copies).buffered(PART_COPIES_MAX).try_collect().await?;
+            writer.complete_upload(&upload, &parts, condition).await
+        }
+        .await;
+        if copied.is_err() {
+            if let Err(error) = writer.abort_upload(&upload).await {
+                tracing::warn!(%error, "a failed copy's parts could not be freed");
+            }
+        }
+        copied
+    }
+}
+
+impl std::fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "S3Store({})", self.identity)
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        Ok(self.enforcement().await?.capabilities())
+    }
+
+    async fn check_bucket(&self) -> Result<()> {
+        // A listing says more than HeadBucket: its errors have a body, and it is what every mount needs.
+        self.list(ListRequest { max_keys: Some(1), ..ListRequest::default() }).await.map(|_| ())
+    }
+
+    async fn create_bucket(&self) -> Result<()> {
+        let endpoint = self.pipeline.endpoint();
+        let mut request = S3Request::new("CreateBucket", Method::PUT);
+        if endpoint.region != "us-east-1" && endpoint.is_aws() {
+            let document = xml::CreateBucketDocument { location: endpoint.region.clone() };
+            let document = xml::write(&document)
+                .map_err(|cause| self.pipeline.error("CreateBucket", None, ErrorKind::Other, cause))?;
+            request = request.payload(bytes::Bytes::from(document).into());
+        }
+        match self.pipeline.send(&request).await.map_err(Error::from) {
+            Err(error) if error.code.as_deref() == Some("BucketAlreadyOwnedByYou") => Ok(()),
+            outcome => outcome.map(|_| ()),
+        }
+    }
+
+    async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
+        let request = S3Request::on("HeadObject", Method::HEAD, key);
+        meta_of(&self.pipeline, &request, &self.pipeline.send(&request).await?.headers)
+    }
+
+    async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
+        reading::get(&self.pipeline, key, options).await
+    }
+
+    async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
+        self.writer_for(&options.condition).await?.put(key, payload, &options).await
+    }
+
+    async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
+        self.writer_for(&condition).await?.delete(key, &condition).await
+    }
+
+    async fn copy(
+        &self,
+        from: &RawKey,
+        version: &Version,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        let copied = self.writer(Enforcement::default()).copy(from, version, to, &condition).await;
+        match copied {
+            // Servers word their limit differently; whether it was the size is asked only once a copy was refused.
+            Err(error) if matches!(error.kind, ErrorKind::Unsupported) => {
+                let source = self.head(from).await?;
+                let is_pinned = version.is_unknown() || source.version == *version;
+                if !is_pinned || source.size <= Capabilities::full().put_size_bytes_max {
+                    return Err(error);
+                }
+                self.copy_by_parts(&source, to, &condition).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<ListPage> {
+        listing::list(&self.pipeline, request).await
+    }
+
+    async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
+        self.writer(Enforcement::default()).start_upload(key, options).await
+    }
+
+    async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
+        self.writer(Enforcement::default()).put_part(upload, number, payload).await
+    }
+
+    async fn copy_part(
+        &self,
+        upload: &Upload,
+        number: u32,
+        from: &RawKey,
+        version: &Version,
+        range: Range<u64>,
+    ) -> Result<Part> {
+        self.writer(Enforcement::default()).copy_part(upload, number, from, version, range).await
+    }
+
+    async fn complete_upload(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        condition: Condition,
+    ) -> Result<Version> {
+        self.writer_for(&condition).await?.complete_upload(upload, parts, &condition).await
+    }
+
+    async fn abort_upload(&self, upload: &Upload) -> Result<()> {
+        self.writer(Enforcement::default()).abort_upload(upload).await
+    }
+}

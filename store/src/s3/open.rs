@@ -1,0 +1,123 @@
+//! From wishes and surroundings to a store.
+//!
+//! Owns: the order in which options, environment and AWS configuration files decide on endpoint, region and credentials.
+//! It is resolved once, here; nothing later reads the environment.
+
+use super::S3Store;
+use super::credentials::CredentialCache;
+use super::endpoint::Endpoint;
+use super::options::S3Options;
+use super::pipeline::Pipeline;
+use super::probe::Enforcement;
+use super::transport;
+use crate::{Error, ErrorKind, Result};
+use aws_config::profile::ProfileSet;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+const REGION_DEFAULT: &str = "us-east-1";
+
+pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
+    let bucket = options.bucket.clone();
+    let refuse = |kind, message| Error {
+        kind,
+        operation: "open",
+        bucket: bucket.clone(),
+        key: None,
+        status: None,
+        code: None,
+        message,
+        attempts: 1,
+    };
+    let profile =
+        Profile::load(options.profile.as_deref()).await.map_err(|e| refuse(ErrorKind::Credentials, e))?;
+    let endpoint = endpoint_of(&options, &profile).map_err(|e| refuse(ErrorKind::Unsupported, e))?;
+    let client = transport::connect(&options, endpoint.is_tls()).map_err(|e| refuse(ErrorKind::Other, e))?;
+    let credentials = match options.anonymous {
+        true => CredentialCache::anonymous(),
+        false => {
+            CredentialCache::chain(options.profile.as_deref(), &endpoint.region, endpoint.is_aws()).await
+        }
+    };
+    let identity = match endpoint.is_aws() {
+        true => format!("s3://{bucket}"),
+        false => format!("{} {bucket}", endpoint.url()),
+    };
+    let enforcement =
+        Enforcement::known(&endpoint).map_or_else(OnceCell::new, |known| OnceCell::new_with(Some(known)));
+    Ok(Arc::new(S3Store {
+        uri: format!("s3://{bucket}"),
+        identity,
+        enforcement,
+        pipeline: Arc::new(Pipeline::new(options, endpoint, credentials, client)),
+    }))
+}
+
+fn endpoint_of(options: &S3Options, profile: &Profile) -> Result<Endpoint, String> {
+    let region = options
+        .region
+        .clone()
+        .or_else(|| environment("AWS_REGION"))
+        .or_else(|| environment("AWS_DEFAULT_REGION"))
+        .or_else(|| profile.get("region"))
+        .unwrap_or_else(|| REGION_DEFAULT.to_owned());
+    let custom = options
+        .endpoint_url
+        .clone()
+        .or_else(|| environment("AWS_ENDPOINT_URL_S3"))
+        .or_else(|| environment("AWS_ENDPOINT_URL"))
+        .or_else(|| profile.get("endpoint_url"));
+    match custom {
+        Some(url) => Endpoint::custom(&url, &options.bucket, &region, options.virtual_host.unwrap_or(false)),
+        // The certificate's wildcard covers one label, so a dotted name must stay in the path.
+        None => {
+            let virtual_host = options.virtual_host.unwrap_or(!options.bucket.contains('.'));
+            Ok(Endpoint::aws(&options.bucket, &region, virtual_host))
+        }
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The profile of the AWS configuration files that applies.
+struct Profile {
+    files: Option<ProfileSet>,
+    name: String,
+}
+
+impl Profile {
+    /// Errors: a profile that was asked for is not there. Unreadable files are no error here: nothing may need them.
+    async fn load(wanted: Option<&str>) -> Result<Self, String> {
+        let no_override = Default::default();
+        let files = aws_config::profile::load(
+            &Default::default(),
+            &Default::default(),
+            &no_override,
+            wanted.map(|name| name.to_owned().into()),
+        )
+        .await;
+        let files = match files {
+            Ok(files) => Some(files),
+            Err(error) => {
+                tracing::warn!(%error, "the AWS configuration files cannot be read");
+                None
+            }
+        };
+        let name = wanted
+            .map(str::to_owned)
+            .or_else(|| environment("AWS_PROFILE"))
+            .unwrap_or_else(|| "default".to_owned());
+        match (&files, wanted) {
+            (Some(files), Some(wanted)) if files.get_profile(wanted).is_none() => {
+                Err(format!("the AWS configuration files have no profile {wanted:?}"))
+            }
+            _ => Ok(Self { files, name }),
+        }
+    }
+
+    fn get(&self, setting: &str) -> Option<String> {
+        Some(self.files.as_ref()?.get_profile(&self.name)?.get(setting)?.to_owned())
+    }
+}

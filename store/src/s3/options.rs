@@ -1,0 +1,71 @@
+//! How to reach a bucket of the S3 family.
+//!
+//! Owns: [`S3Options`], the raw wishes of the caller. They are resolved once, when the store is opened; nothing later sees them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How to reach a bucket. [`S3Options::new`] gives the defaults.
+#[derive(Debug, Clone)]
+pub struct S3Options {
+    /// The bucket's name.
+    pub bucket: String,
+    /// Else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's, `us-east-1`. On AWS a wrong one is corrected by the
+    /// server's word.
+    pub region: Option<String>,
+    /// Else `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the profile's, AWS itself.
+    pub endpoint_url: Option<String>,
+    /// A profile of the AWS configuration files; else `AWS_PROFILE`, `default`.
+    pub profile: Option<String>,
+    /// The environment variables that credentials, profile, region and endpoint are taken from (`AWS_*`, `HOME`), as a
+    /// daemon does for its callers; `None` is this process's own. Values are secret: `Debug` must not show them.
+    pub environment: Option<CallerVariables>,
+    /// Send unsigned requests, whatever credentials there are.
+    pub anonymous: bool,
+    /// The bucket in the host name (`true`) or in the path. By default in the path, save on AWS.
+    pub virtual_host: Option<bool>,
+    /// Under which prefix the objects of [`capabilities`](crate::Store::capabilities)' probe are made; empty, or
+    /// ending in `/`.
+    pub probe_prefix: String,
+    /// How many requests may be open at a time; others wait.
+    pub requests_in_flight_max: usize,
+    /// How long to wait for a connection.
+    pub connect_timeout: Duration,
+    /// How long to wait for an answer's head once the request is sent.
+    pub head_timeout: Duration,
+    /// How long to wait for the next bytes of an answer.
+    pub stall_timeout: Duration,
+    /// How long to retry a request, or to resume a body that makes no progress, before its error is returned.
+    pub retry_deadline: Duration,
+}
+
+impl S3Options {
+    /// The defaults for `bucket`: everything from the environment and the AWS configuration files.
+    pub fn new(bucket: impl Into<String>) -> Self {
+        Self {
+            bucket: bucket.into(),
+            region: None,
+            endpoint_url: None,
+            profile: None,
+            environment: None,
+            anonymous: false,
+            virtual_host: None,
+            probe_prefix: String::new(),
+            requests_in_flight_max: 128,
+            connect_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
+            retry_deadline: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Environment variables of a caller, by name. `Debug` shows names only.
+#[derive(Clone, Default)]
+pub struct CallerVariables(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for CallerVariables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

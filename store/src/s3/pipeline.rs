@@ -1,0 +1,447 @@
+//! The one way by which requests reach the bucket.
+//!
+//! Owns: [`Pipeline`]: signing, sending, timeouts, retries, the bound on requests in flight, and what was learned of the
+//! server on the way (its region, its clock).
+//!
+//! # Why one pipeline, and no `object_store`
+//! Its keys are normalised paths, so half of the operations would need a second way to the server beside it, with a
+//! second pool, second retries and second credentials.
+//!
+//! Invariants:
+//! - Every attempt is signed anew, with the credentials and the clock of its time.
+//! - Waiting for a place among the requests in flight is no part of any deadline.
+//! - No error and no log line holds a header, a query or a secret.
+
+use super::body::{Progress, RequestBody};
+use super::counters::{InFlight, RequestCounters};
+use super::credentials::CredentialCache;
+use super::endpoint::Endpoint;
+use super::failure::{Failure, Remedy, failure_in, innermost};
+use super::options::S3Options;
+use super::request::S3Request;
+use super::retry::Backoff;
+use super::sign::sign;
+use super::transport::HttpClient;
+use crate::{Error, ErrorKind};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Semaphore;
+
+/// The largest answer that is read as a whole: a listing page of 1,000 long, encoded keys has 4 MiB.
+const ANSWER_SIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long the server may work on a copy or a completion before it answers.
+const LONG_RUNNING_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The state behind one store's requests.
+pub(super) struct Pipeline {
+    pub bucket: String,
+    pub options: S3Options,
+    pub credentials: CredentialCache,
+    pub counters: Arc<RequestCounters>,
+    client: HttpClient,
+    /// Where requests go; replaced when the server names another region. A leaf, held for a load or a store.
+    endpoint: RwLock<Arc<Endpoint>>,
+    in_flight: Arc<Semaphore>,
+    /// The server's clock less ours.
+    clock_skew_ms: AtomicI64,
+}
+
+/// What came back. The body is whole or, for [`Pipeline::open`], still on its way.
+pub(super) struct Answer<B = Bytes> {
+    pub headers: HeaderMap,
+    pub body: B,
+    pub history: History,
+}
+
+/// A body on its way, and its place among the requests in flight.
+pub(super) struct OpenBody {
+    pub body: Incoming,
+    pub _in_flight: InFlight,
+}
+
+/// What it took to get an answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct History {
+    pub attempts: u32,
+    /// An attempt that failed may have taken effect all the same.
+    pub maybe_applied: bool,
+}
+
+/// An error with its history, for those who must know whether it is of their own making.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub error: Error,
+    pub history: History,
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
+/// Which one-time remedies a request has used up.
+#[derive(Default)]
+struct Tried {
+    region: bool,
+    clock: bool,
+    credentials: bool,
+}
+
+impl Pipeline {
+    pub fn new(
+        options: S3Options,
+        endpoint: Endpoint,
+        credentials: CredentialCache,
+        client: HttpClient,
+    ) -> Self {
+        Self {
+            bucket: options.bucket.clone(),
+            credentials,
+            counters: Arc::default(),
+            client,
+            endpoint: RwLock::new(Arc::new(endpoint)),
+            in_flight: Arc::new(Semaphore::new(
+                options.requests_in_flight_max.clamp(1, Semaphore::MAX_PERMITS),
+            )),
+            clock_skew_ms: AtomicI64::new(0),
+            options,
+        }
+    }
+
+    pub fn endpoint(&self) -> Arc<Endpoint> {
+        self.endpoint.read().clone()
+    }
+
+    /// An error of this bucket that no attempt is behind.
+    pub fn error(
+        &self,
+        operation: &'static str,
+        key: Option<&crate::RawKey>,
+        kind: ErrorKind,
+        message: String,
+    ) -> Error {
+        Error {
+            kind,
+            operation,
+            bucket: self.bucket.clone(),
+            key: key.cloned(),
+            status: None,
+            code: None,
+            message,
+            attempts: 1,
+        }
+    }
+
+    /// Sends until there is an answer, and reads it whole.
+    pub async fn send(&self, request: &S3Request<'_>) -> Result<Answer, Failed> {
+        let _in_flight = self.place().await;
+        self.retrying(request, |response| async {
+            let (parts, body) = response.into_parts();
+            Ok((parts, self.collect(body).await?))
+        })
+        .await
+    }
+
+    /// Sends until there is the head of a good answer, and hands over its body as it arrives.
+    pub async fn open(&self, request: &S3Request<'_>) -> Result<Answer<OpenBody>, Failed> {
+        let in_flight = self.place().await;
+        let answer = self
+            .retrying(request, |response| async {
+                let (parts, body) = response.into_parts();
+                match parts.status.is_success() {
+                    true => Ok((parts, OpenOrRead::Open(body))),
+                    false => Ok((parts, OpenOrRead::Read(self.collect(body).await?))),
+                }
+            })
+            .await?;
+        match answer.body {
+            OpenOrRead::Open(body) => Ok(Answer {
+                headers: answer.headers,
+                body: OpenBody { body, _in_flight: in_flight },
+                history: answer.history,
+            }),
+            // `retrying` returns only successes, and those are open.
+            OpenOrRead::Read(_) => Err(self.failed(
+                request,
+                Failure::last(ErrorKind::Other, "an answer without a body"),
+                answer.history,
+            )),
+        }
+    }
+
+    async fn place(&self) -> InFlight {
+        match self.in_flight.clone().acquire_owned().await {
+            Ok(permit) => InFlight::new(permit, self.counters.clone()),
+            Err(_) => unreachable!("the semaphore is never closed"),
+        }
+    }
+
+    async fn retrying<B: AsRef<[u8]>, F>(
+        &self,
+        request: &S3Request<'_>,
+        read: impl Fn(Response<Incoming>) -> F,
+    ) -> Result<Answer<B>, Failed>
+    where
+        F: Future<Output = Result<(http::response::Parts, B), Failure>>,
+    {
+        let started = Instant::now();
+        let mut history = History::default();
+        let mut backoff = Backoff::default();
+        let mut tried = Tried::default();
+        loop {
+            history.attempts += 1;
+            let left = self.options.retry_deadline.saturating_sub(started.elapsed());
+            let failure = match self.attempt(request, left, &read).await {
+                Ok((headers, body)) => return Ok(Answer { headers, body, history }),
+                Err(failure) => failure,
+            };
+            history.maybe_applied |= failure.maybe_applied && request.writes();
+            let delay = self.remedied(&failure.remedy, &mut tried, &mut backoff);
+            match delay {
+                Some(delay) if started.elapsed() + delay < self.options.retry_deadline => {
+                    tracing::warn!(
+                        operation = request.operation,
+                        bucket = self.bucket,
+                        key = request.key.map(tracing::field::display),
+                        status = failure.status,
+                        code = failure.code,
+                        cause = failure.message,
+                        attempt = history.attempts,
+                        delay_ms = delay.as_millis() as u64,
+                        "retrying"
+                    );
+                    self.counters.count_retry();
+                    tokio::time::sleep(delay).await;
+                }
+                _ => return Err(self.failed(request, failure, history)),
+            }
+        }
+    }
+
+    /// Applies a remedy. Returns how long to wait before the next attempt, or `None` if there is no use in one.
+    fn remedied(&self, remedy: &Remedy, tried: &mut Tried, backoff: &mut Backoff) -> Option<Duration> {
+        match remedy {
+            Remedy::None => None,
+            Remedy::Wait(asked) => Some(backoff.next_delay(*asked)),
+            Remedy::Region(region) => {
+                let current = self.endpoint();
+                if std::mem::replace(&mut tried.region, true) {
+                    return None;
+                }
+                tracing::info!(
+                    bucket = self.bucket,
+                    from = current.region,
+                    to = region,
+                    "the bucket is in another region"
+                );
+                *self.endpoint.write() = Arc::new(current.in_region(region));
+                Some(Duration::ZERO)
+            }
+            Remedy::Clock(theirs) => {
+                if std::mem::replace(&mut tried.clock, true) {
+                    return None;
+                }
+                let ours = SystemTime::now();
+                let skew_ms = match theirs.duration_since(ours) {
+                    Ok(ahead) => ahead.as_millis() as i64,
+                    Err(behind) => -(behind.duration().as_millis() as i64),
+                };
+                tracing::warn!(skew_ms, "this machine's clock is wrong; requests are signed by the server's");
+                self.clock_skew_ms.store(skew_ms, Ordering::Relaxed);
+                Some(Duration::ZERO)
+            }
+            Remedy::Credentials => {
+                self.credentials.forget();
+                (!std::mem::replace(&mut tried.credentials, true)).then_some(Duration::ZERO)
+            }
+        }
+    }
+
+    /// Signs, sends, and reads one answer.
+    async fn attempt<B: AsRef<[u8]>, F>(
+        &self,
+        request: &S3Request<'_>,
+        time_left: Duration,
+        read: impl Fn(Response<Incoming>) -> F,
+    ) -> Result<(HeaderMap, B), Failure>
+    where
+        F: Future<Output = Result<(http::response::Parts, B), Failure>>,
+    {
+        let credentials = self.credentials.get().await.map_err(|cause| {
+            Failure::last(ErrorKind::Credentials, format!("the credentials cannot be loaded: {cause}"))
+        })?;
+        let endpoint = self.endpoint();
+        let progress = Arc::new(Progress::default());
+        let http_request = self.http_request(request, credentials.as_ref(), &endpoint, progress.clone())?;
+        self.counters.count_request(request.operation);
+        let started = Instant::now();
+        let sending = self.client.request(http_request);
+        let response = self.head_of(request, sending, &progress, &endpoint, time_left).await;
+        self.counters.count_sent(progress.sent_bytes());
+        let response = response?;
+        let status = response.status();
+        tracing::debug!(
+            operation = request.operation,
+            key = request.key.map(tracing::field::display),
+            status = status.as_u16(),
+            ms = started.elapsed().as_millis() as u64,
+            "request"
+        );
+        let (parts, body) = read(response).await?;
+        match failure_in(request, status, &parts.headers, body.as_ref(), self.now()) {
+            Some(failure) => Err(failure),
+            None => Ok((parts.headers, body)),
+        }
+    }
+
+    fn http_request(
+        &self,
+        request: &S3Request<'_>,
+        credentials: Option<&aws_credential_types::Credentials>,
+        endpoint: &Endpoint,
+        progress: Arc<Progress>,
+    ) -> Result<Request<RequestBody>, Failure> {
+        let invalid = |cause: String| Failure::last(ErrorKind::Unsupported, cause);
+        let uri = endpoint
+            .uri(request.key, &request.query)
+            .map_err(|e| invalid(format!("the key cannot be sent in a request: {e}")))?;
+        let mut http_request = Request::new(RequestBody::new(&request.payload, progress));
+        *http_request.method_mut() = request.method.clone();
+        *http_request.uri_mut() = uri;
+        *http_request.headers_mut() = request.headers.clone();
+        let headers = http_request.headers_mut();
+        let host =
+            endpoint.authority.parse().map_err(|_| invalid("the endpoint's host is not valid".to_owned()))?;
+        headers.insert(header::HOST, host);
+        if request.writes() {
+            headers.insert(header::CONTENT_LENGTH, request.payload.len().into());
+        }
+        headers.insert(
+            header::USER_AGENT,
+            const { http::HeaderValue::from_static(concat!("pail/", env!("CARGO_PKG_VERSION"))) },
+        );
+        if let Some(credentials) = credentials {
+            sign(&mut http_request, credentials, &endpoint.region, self.now()).map_err(invalid)?;
+        }
+        Ok(http_request)
+    }
+
+    /// Waits for the answer's head: as long as the upload moves, and then for the head timeout.
+    async fn head_of(
+        &self,
+        request: &S3Request<'_>,
+        sending: hyper_util::client::legacy::ResponseFuture,
+        progress: &Progress,
+        endpoint: &Endpoint,
+        time_left: Duration,
+    ) -> Result<Response<Incoming>, Failure> {
+        let patience = match request.long_running {
+            true => LONG_RUNNING_TIMEOUT,
+            false => self.options.head_timeout.min(time_left.max(Duration::from_secs(1))),
+        };
+        tokio::pin!(sending);
+        let mut sent_bytes = progress.sent_bytes();
+        loop {
+            match tokio::time::timeout(patience, &mut sending).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => {
+                    return Err(match progress.source_error() {
+                        Some(cause) => Failure::last(
+                            ErrorKind::Source,
+                            format!("what is to be uploaded cannot be read: {cause}"),
+                        ),
+                        None => Failure::of_client(&error, &endpoint.url()),
+                    });
+                }
+                Err(_) if progress.sent_bytes() > sent_bytes => sent_bytes = progress.sent_bytes(),
+                Err(_) => {
+                    let message =
+                        format!("{} did not answer within {} s", endpoint.url(), patience.as_secs());
+                    return Err(Failure::transport(message, true));
+                }
+            }
+        }
+    }
+
+    async fn collect(&self, mut body: Incoming) -> Result<Bytes, Failure> {
+        let mut frames: Vec<Bytes> = Vec::new();
+        let mut len = 0;
+        loop {
+            let frame = tokio::time::timeout(self.options.stall_timeout, body.frame()).await;
+            let data = match frame {
+                Ok(None) => break,
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(Some(Err(error))) => {
+                    return Err(Failure::transport(
+                        format!("the answer broke off: {}", innermost(&error)),
+                        true,
+                    ));
+                }
+                Err(_) => return Err(Failure::transport("the answer stalled".to_owned(), true)),
+            };
+            len += data.len();
+            if len > ANSWER_SIZE_BYTES_MAX {
+                return Err(Failure::last(ErrorKind::Corrupt, "the answer is longer than any can be"));
+            }
+            frames.push(data);
+        }
+        match frames.len() {
+            1 => Ok(frames.swap_remove(0)),
+            _ => Ok(frames.concat().into()),
+        }
+    }
+
+    /// Now, by the server's clock.
+    fn now(&self) -> SystemTime {
+        let skew_ms = self.clock_skew_ms.load(Ordering::Relaxed);
+        let skew = Duration::from_millis(skew_ms.unsigned_abs());
+        if skew_ms < 0 { SystemTime::now() - skew } else { SystemTime::now() + skew }
+    }
+
+    fn failed(&self, request: &S3Request<'_>, failure: Failure, history: History) -> Failed {
+        let mut message = failure.message;
+        match failure.kind {
+            ErrorKind::Denied => {
+                message = format!("{message}; the request was sent {}", self.credentials.describe())
+            }
+            ErrorKind::NoSuchBucket => message = format!("{message} at {}", self.endpoint().url()),
+            ErrorKind::Exhausted => message = format!("{message}; {} keeps failing", self.endpoint().url()),
+            _ if matches!(failure.remedy, Remedy::Region(_)) => {
+                message = format!("{message}; the region {} is wrong", self.endpoint().region);
+            }
+            _ => {}
+        }
+        let error = Error {
+            kind: failure.kind,
+            operation: request.operation,
+            bucket: self.bucket.clone(),
+            key: request.key.cloned(),
+            status: failure.status,
+            code: failure.code,
+            message,
+            attempts: history.attempts,
+        };
+        Failed { error, history }
+    }
+}
+
+enum OpenOrRead {
+    Open(Incoming),
+    Read(Bytes),
+}
+
+impl AsRef<[u8]> for OpenOrRead {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Open(_) => &[],
+            Self::Read(bytes) => bytes,
+        }
+    }
+}

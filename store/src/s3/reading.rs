@@ -1,0 +1,207 @@
+//! GetObject, and bodies that survive their connections.
+//!
+//! Owns: the stream behind [`GetResult::body`]. When a connection breaks, stalls or ends early, the stream asks for the
+//! bytes that are still missing, of the same version, and goes on.
+//!
+//! Invariants:
+//! - Exactly the bytes of the range, in order, of one version; or an error.
+//! - The deadline counts the time in which the *server* makes no progress: a reader may be as slow as it likes.
+//! - Frames are passed on in the transport's own buffers.
+
+use super::failure::innermost;
+use super::meta::{meta_of, quoted, served_range};
+use super::pipeline::{Answer, OpenBody, Pipeline};
+use super::request::S3Request;
+use super::retry::Backoff;
+use crate::{Error, ErrorKind, GetOptions, GetResult, ObjectMeta, RawKey, Result, Version};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::Method;
+use http_body_util::BodyExt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+const OPERATION: &str = "GetObject";
+
+/// Opens an object; see [`Store::get`](crate::Store::get).
+pub(super) async fn get(pipeline: &Arc<Pipeline>, key: &RawKey, options: GetOptions) -> Result<GetResult> {
+    if options.range.as_ref().is_some_and(Range::is_empty) {
+        return get_nothing(pipeline, key, options).await;
+    }
+    let pinned = options.if_version.filter(|version| !version.is_unknown());
+    let (meta, range, open) = open(pipeline, key, options.range, pinned.as_ref()).await?;
+    let version = meta.version.clone();
+    let reading = Reading {
+        pipeline: pipeline.clone(),
+        key: key.clone(),
+        version,
+        missing: range.clone(),
+        open: Some(open),
+        stuck: None,
+        is_over: false,
+    };
+    let body = stream::unfold(reading, |mut reading| async move { Some((reading.next().await?, reading)) });
+    Ok(GetResult { meta, range, body: body.boxed() })
+}
+
+/// HTTP has no word for an empty range.
+async fn get_nothing(pipeline: &Arc<Pipeline>, key: &RawKey, options: GetOptions) -> Result<GetResult> {
+    let request = S3Request::on("HeadObject", Method::HEAD, key);
+    let meta = meta_of(pipeline, &request, &pipeline.send(&request).await?.headers)?;
+    let start = options.range.map_or(0, |range| range.start);
+    if options.if_version.is_some_and(|version| !version.is_unknown() && version != meta.version) {
+        return Err(changed(pipeline, key));
+    }
+    if start >= meta.size {
+        let message = "the range starts beyond the object's end".to_owned();
+        return Err(pipeline.error(OPERATION, Some(key), ErrorKind::RangeNotSatisfiable, message));
+    }
+    Ok(GetResult { meta, range: start..start, body: stream::empty().boxed() })
+}
+
+fn changed(pipeline: &Pipeline, key: &RawKey) -> Error {
+    let message = "the object has another version now".to_owned();
+    pipeline.error(OPERATION, Some(key), ErrorKind::Precondition, message)
+}
+
+/// One request, checked: the version and the range are what was asked for.
+async fn open(
+    pipeline: &Arc<Pipeline>,
+    key: &RawKey,
+    range: Option<Range<u64>>,
+    version: Option<&Version>,
+) -> Result<(ObjectMeta, Range<u64>, OpenBody)> {
+    let mut request = S3Request::on(OPERATION, Method::GET, key);
+    if let Some(range) = &range {
+        request = request.header("range", &format!("bytes={}-{}", range.start, range.end - 1));
+    }
+    if let Some(version) = version {
+        request = request.header("if-match", &quoted(version));
+    }
+    let Answer { headers, body, .. } = pipeline.open(&request).await?;
+    let mut meta = meta_of(pipeline, &request, &headers)?;
+    // Some servers ignore If-Match.
+    if version.is_some_and(|version| meta.version != *version) {
+        return Err(changed(pipeline, key));
+    }
+    let served = served_range(&headers, meta.size).filter(|served| match &range {
+        Some(range) => served.range.start == range.start && served.range.end <= range.end,
+        None => served.range == (0..served.size),
+    });
+    let Some(served) = served else {
+        let message = "the server sent another range than was asked for".to_owned();
+        return Err(pipeline.error(OPERATION, Some(key), ErrorKind::Unsupported, message));
+    };
+    meta.size = served.size;
+    Ok((meta, served.range, body))
+}
+
+/// A body on its way.
+struct Reading {
+    pipeline: Arc<Pipeline>,
+    key: RawKey,
+    version: Version,
+    /// What has not arrived yet.
+    missing: Range<u64>,
+    open: Option<OpenBody>,
+    /// Since when, and how often, nothing came.
+    stuck: Option<(Instant, Backoff)>,
+    is_over: bool,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Option<Result<Bytes>> {
+        while !self.is_over && !self.missing.is_empty() {
+            let cause = match &mut self.open {
+                None => match self.resume().await {
+                    Ok(()) => continue,
+                    Err(error) => return self.end(error),
+                },
+                Some(open) => {
+                    match tokio::time::timeout(self.pipeline.options.stall_timeout, open.body.frame()).await {
+                        Ok(Some(Ok(frame))) => match frame.into_data() {
+                            Ok(data) if data.is_empty() => continue,
+                            Ok(data) => return Some(self.take(data)),
+                            Err(_trailers) => continue,
+                        },
+                        Ok(Some(Err(error))) => innermost(&error),
+                        Ok(None) => "the connection ended too early".to_owned(),
+                        Err(_) => format!("no bytes for {} s", self.pipeline.options.stall_timeout.as_secs()),
+                    }
+                }
+            };
+            if let Err(error) = self.pause(cause).await {
+                return self.end(error);
+            }
+        }
+        // The place among the requests in flight is free before the reader drops the stream.
+        self.open = None;
+        None
+    }
+
+    fn end(&mut self, error: Error) -> Option<Result<Bytes>> {
+        self.is_over = true;
+        self.open = None;
+        Some(Err(error))
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<Bytes> {
+        let len = data.len() as u64;
+        if len > self.missing.end - self.missing.start {
+            self.is_over = true;
+            let message = "more bytes came than the range has".to_owned();
+            return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Corrupt, message));
+        }
+        self.missing.start += len;
+        self.stuck = None;
+        self.pipeline.counters.count_received(len);
+        if self.missing.is_empty() {
+            self.release();
+        }
+        Ok(data)
+    }
+
+    /// Gives the place back; the connection returns to the pool once its end has been read, which costs no wait, since
+    /// the length is known.
+    fn release(&mut self) {
+        self.open = None;
+    }
+
+    /// The connection is lost. Waits before the next one, unless there was no progress for the whole deadline.
+    async fn pause(&mut self, cause: String) -> Result<()> {
+        self.open = None;
+        let (since, backoff) = self.stuck.get_or_insert_with(|| (Instant::now(), Backoff::default()));
+        let delay = backoff.next_delay(None);
+        if since.elapsed() + delay > self.pipeline.options.retry_deadline {
+            let message = format!("the body stopped at byte {}: {cause}", self.missing.start);
+            return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Unreachable, message));
+        }
+        tracing::warn!(
+            operation = OPERATION,
+            bucket = self.pipeline.bucket,
+            key = %self.key,
+            offset = self.missing.start,
+            cause,
+            "resuming a body"
+        );
+        self.pipeline.counters.count_retry();
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    async fn resume(&mut self) -> Result<()> {
+        if self.version.is_unknown() {
+            let message = "the body broke off, and the server names no version to resume it of".to_owned();
+            return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Unreachable, message));
+        }
+        let (_, range, open) =
+            open(&self.pipeline, &self.key, Some(self.missing.clone()), Some(&self.version)).await?;
+        if range != self.missing {
+            let message = "the server sent less than the range that is missing".to_owned();
+            return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Corrupt, message));
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+}

@@ -1,0 +1,62 @@
+//! HTTP under the pipeline.
+//!
+//! Owns: the client and its connections. HTTP/1.1 only: a parallel reader wants many connections, and one HTTP/2
+//! connection is one TCP window. One TLS stack (rustls, ring) with the system's certificates, read only where the
+//! endpoint speaks TLS.
+
+use super::body::RequestBody;
+use super::options::S3Options;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, RequestBody>;
+
+/// Below the idle timeouts of servers and load balancers, so that a connection is rarely taken up as it closes.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Larger frames mean fewer wake-ups per GiB; hyper grows its buffer up to this while reads fill it.
+const READ_BUFFER_SIZE_BYTES_MAX: usize = 512 * 1024;
+
+/// A client for one store. Errors: a sentence, when TLS is wanted and there are no certificates to trust.
+pub(super) fn connect(options: &S3Options, tls: bool) -> Result<HttpClient, String> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(options.connect_timeout));
+    http.set_keepalive(Some(Duration::from_secs(30)));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls_config(tls)?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(options.requests_in_flight_max)
+        .http1_max_buf_size(READ_BUFFER_SIZE_BYTES_MAX)
+        .build(connector))
+}
+
+fn tls_config(tls: bool) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    if tls {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            return Err(
+                "no CA certificates were found on this system; install ca-certificates, or set SSL_CERT_FILE"
+                    .to_owned(),
+            );
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| format!("TLS cannot be set up: {e}"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
