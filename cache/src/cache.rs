@@ -188,7 +188,6 @@ impl Cache {
         if let Err(error) = self.take_over(dirty, &replica) {
             self.shared.counters.disk_errors.add(1);
             tracing::debug!(key = %replica.id().key, %error, "published bytes are not kept; they will be fetched again");
-            dirty.discard();
         }
         replica
     }
@@ -200,10 +199,7 @@ impl Cache {
         };
         let mut slot = replica.disk.lock();
         let size = replica.size();
-        let Some(given) = dirty.give_up()? else { return Ok(()) };
-        if given.len != size {
-            return Err(io::Error::other("it was written after it was published"));
-        }
+        let Some(given) = dirty.give_up(size)? else { return Ok(()) };
         let present: Vec<_> = given
             .local
             .iter()
@@ -213,7 +209,9 @@ impl Cache {
             })
             .filter(|blocks| blocks.start < blocks.end)
             .collect();
-        let file = Arc::new(tier.install(&given.path, given.data, replica.digest, size, &present)?);
+        let installed = tier.install(&given.path, given.data, replica.digest, size, &present);
+        // What was published is in the bucket: a file that cannot be moved there is of no more use.
+        let file = Arc::new(installed.inspect_err(|_| drop(std::fs::remove_file(&given.path)))?);
         *slot = DiskSlot::Open(file.clone());
         drop(slot);
         self.shared.fills.push_sum(file);

@@ -24,6 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+/// After so many bytes written, what a file holds is asked of the file system.
+const RECOUNT_BYTES: i64 = 64 << 20;
+
 /// What the bytes of a [`Segment`] are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SegmentKind {
@@ -244,13 +247,17 @@ impl DirtyReplica {
         self.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
     }
 
-    /// Gives the file away, as it is now; `None` when that was done before. It can be read from here on, but not written.
-    pub(crate) fn give_up(&self) -> io::Result<Option<Given>> {
+    /// Gives the file away, as it is now; `None` when that was done before. It can be read from here on, but not written. Errors: it is
+    /// no longer `len` bytes long, so somebody wrote meanwhile; it then stays as it is.
+    pub(crate) fn give_up(&self, len: u64) -> io::Result<Option<Given>> {
         let mut stage = self.shape.write();
         if *stage != Stage::Open {
             return Ok(None);
         }
         let extent = self.extent.lock();
+        if extent.len != len {
+            return Err(io::Error::other("it was written after it was published"));
+        }
         let mut local = extent.local.clone();
         // Zeros are as local as what was written: the file has them as holes.
         local.insert(extent.base_len..extent.len);
@@ -276,8 +283,11 @@ impl DirtyReplica {
     }
 
     fn count(&self, bytes: i64) {
-        self.counted_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.counted_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.usage.add_dirty(bytes);
+        if before / RECOUNT_BYTES != (before + bytes) / RECOUNT_BYTES {
+            self.recount();
+        }
     }
 
     /// After cutting, and now and then, what it holds is asked of the file system: overwritten bytes were counted twice.

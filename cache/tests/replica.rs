@@ -1,5 +1,7 @@
 //! What a reader of a replica notices: right bytes, one request for many readers, and no harm from a damaged disk.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -163,7 +165,7 @@ async fn the_disk_budget_holds_and_evicted_disk_is_free() {
     use std::os::unix::fs::MetadataExt;
     let files = data_files(&dir.path().join("clean"));
     let held: u64 = files.iter().map(|file| file.metadata().unwrap().blocks() * 512).sum();
-    assert!(held <= 8 * MIB && held >= 2 * MIB, "{held}");
+    assert!((2 * MIB..=8 * MIB).contains(&held), "{held}");
     assert!(cache.stats().evicted_bytes > 0);
 }
 
