@@ -1,1 +1,67 @@
-//! Placeholder.
+//! An S3 server for the quickstart, the tests and the benchmarks.
+//!
+//! Owns: [`Server`], which clients cannot tell from S3 in what it implements, which costs little enough to rank
+//! clients by, and which is slow, fails and imitates other servers on demand.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! use pail_devserver::{Fault, FaultAction, Server, ServerConfig};
+//! let server = Server::start(ServerConfig::default()).await?;
+//! server.create_bucket("data").await?;
+//! server.inject(Fault::once(Some("GetObject"), FaultAction::CutBody { after_bytes: 100_000 }));
+//! println!("{} test testtest", server.endpoint_url());
+//! assert_eq!(server.counters().count("GetObject"), 0);
+//! server.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same can be done over HTTP, below `/_pail/`: see [`mod@control`].
+//!
+//! Invariants: a key is any UTF-8 of up to 1,024 bytes and is never a path; a conditional write is atomic; bytes in memory
+//! are stored and served as the slices they arrived in.
+//!
+//! # Why hyper itself, and not the s3s crate
+//! s3s (0.14) has the signatures, the XML and the types of the whole API, and would keep keys raw. But what this
+//! server is for lies beneath such a layer: cutting and resetting connections in the middle of a body, headers left out or wrong,
+//! a body paced by connection, `If-Match` compared as it was sent. And it is 150,000 lines of mostly generated code to
+//! build, for some twenty operations.
+//!
+//! # What is left out
+//! Versions, tags, ACLs, encryption, SHA-1 checksums, TLS, HTTP/2, and the check of signatures inside
+//! chunks of `STREAMING-AWS4-HMAC-SHA256-PAYLOAD` bodies (their framing is decoded). Operations that are not there
+//! answer 501 NotImplemented. The checksum of a multipart object is not given back.
+
+mod aws_chunked;
+mod bucket;
+mod bucket_ops;
+mod call;
+mod checksum;
+mod condition;
+mod config;
+mod content;
+pub mod control;
+mod counters;
+mod error;
+mod fault;
+mod folder;
+mod listing;
+mod object;
+mod object_ops;
+mod operation;
+mod pace;
+mod payload;
+mod reply;
+mod server;
+mod service;
+mod sigv4;
+mod sink;
+mod target;
+mod upload;
+mod upload_ops;
+mod xml;
+
+pub use config::{Quirks, ServerConfig, Settings};
+pub use counters::{Counters, REQUEST_LOG_LEN_MAX, RequestRecord};
+pub use fault::{Fault, FaultAction};
+pub use server::Server;

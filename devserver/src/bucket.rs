@@ -1,0 +1,203 @@
+//! Buckets and what is in them.
+//!
+//! Owns: [`Buckets`], [`Bucket`], and that a conditional write is atomic: the condition is checked and the object
+//! replaced under one lock.
+//!
+//! Lock order: `Buckets::by_name`, then `Bucket::uploads`, then `Bucket::objects`. None is held across an await. With a
+//! folder, an object's record (a small file) is written under `Bucket::objects`.
+
+use crate::error::S3Error;
+use crate::folder::{BucketRecord, Folder};
+use crate::object::{Object, now};
+use crate::upload::Upload;
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An object's key. It is looked up by bytes, because the end of a range of keys need not be UTF-8; the order of bytes
+/// is the order of the API's listings.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(pub(crate) Arc<str>);
+
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// Objects in the order of a listing.
+pub(crate) type ObjectMap = BTreeMap<Key, Arc<Object>>;
+
+/// One bucket.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub(crate) name: String,
+    pub(crate) created: Timestamp,
+    pub(crate) public: AtomicBool,
+    /// Guards which version each key has. See the lock order above.
+    objects: RwLock<ObjectMap>,
+    /// Guards the uploads in progress by id. See the lock order above.
+    pub(crate) uploads: Mutex<BTreeMap<String, Upload>>,
+    folder: Option<Arc<Folder>>,
+}
+
+impl Bucket {
+    fn new(name: &str, created: Timestamp, folder: Option<Arc<Folder>>) -> Self {
+        Self {
+            name: name.to_owned(),
+            created,
+            public: AtomicBool::new(false),
+            objects: RwLock::default(),
+            uploads: Mutex::default(),
+            folder,
+        }
+    }
+
+    /// Errors: `NoSuchKey`.
+    pub(crate) fn get(&self, key: &str) -> Result<Arc<Object>, S3Error> {
+        self.objects.read().get(key.as_bytes()).cloned().ok_or_else(S3Error::no_such_key)
+    }
+
+    /// Puts an object in place if `check` agrees to what is there. Errors: those of `check`, and of the folder.
+    pub(crate) fn insert(
+        &self,
+        key: &str,
+        mut object: Object,
+        check: impl FnOnce(Option<&Object>) -> Result<(), S3Error>,
+    ) -> Result<Arc<Object>, S3Error> {
+        let mut objects = self.objects.write();
+        check(objects.get(key.as_bytes()).map(Arc::as_ref))?;
+        if let Some(folder) = &self.folder {
+            object.sidecar = Some(folder.write_object(&self.name, key, &object)?);
+        }
+        let object = Arc::new(object);
+        let replaced = objects.insert(Key(key.into()), object.clone());
+        if let Some(sidecar) = replaced.as_ref().and_then(|object| object.sidecar.as_ref()) {
+            sidecar.remove();
+        }
+        Ok(object)
+    }
+
+    /// Removes an object if `check` agrees; an absent one is no error unless `check` says so.
+    pub(crate) fn remove(
+        &self,
+        key: &str,
+        check: impl FnOnce(Option<&Object>) -> Result<(), S3Error>,
+    ) -> Result<(), S3Error> {
+        let mut objects = self.objects.write();
+        check(objects.get(key.as_bytes()).map(Arc::as_ref))?;
+        if let Some(removed) = objects.remove(key.as_bytes())
+            && let Some(sidecar) = &removed.sidecar
+        {
+            sidecar.remove();
+        }
+        Ok(())
+    }
+
+    /// Looks at all objects at one moment.
+    pub(crate) fn with_objects<T>(&self, look: impl FnOnce(&ObjectMap) -> T) -> T {
+        look(&self.objects.read())
+    }
+
+    /// Allows reading and listing without a signature. Errors: those of the folder.
+    pub(crate) fn set_public(&self, public: bool) -> io::Result<()> {
+        self.public.store(public, Ordering::Release);
+        self.record()
+    }
+
+    fn record(&self) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let public = self.public.load(Ordering::Acquire);
+        folder.write_bucket(&self.name, &BucketRecord { created_s: self.created.as_second(), public })
+    }
+}
+
+/// All buckets of a server.
+#[derive(Debug)]
+pub(crate) struct Buckets {
+    /// Guards which buckets there are. First in the lock order above.
+    by_name: RwLock<BTreeMap<String, Arc<Bucket>>>,
+    folder: Option<Arc<Folder>>,
+}
+
+impl Buckets {
+    /// With what is in `folder`, if there is one. Errors: see [`Folder::open`].
+    pub(crate) fn open(folder: Option<PathBuf>) -> io::Result<Self> {
+        let Some(root) = folder else { return Ok(Self { by_name: RwLock::default(), folder: None }) };
+        let (folder, loaded) = Folder::open(root)?;
+        let mut by_name = BTreeMap::new();
+        for found in loaded {
+            let created = Timestamp::from_second(found.record.created_s).unwrap_or_default();
+            let bucket = Bucket::new(&found.name, created, Some(folder.clone()));
+            bucket.public.store(found.record.public, Ordering::Release);
+            *bucket.objects.write() =
+                found.objects.into_iter().map(|(key, object)| (Key(key.into()), Arc::new(object))).collect();
+            by_name.insert(found.name, Arc::new(bucket));
+        }
+        Ok(Self { by_name: RwLock::new(by_name), folder: Some(folder) })
+    }
+
+    pub(crate) fn folder(&self) -> Option<&Arc<Folder>> {
+        self.folder.as_ref()
+    }
+
+    /// Errors: `NoSuchBucket`.
+    pub(crate) fn get(&self, name: &str) -> Result<Arc<Bucket>, S3Error> {
+        self.by_name.read().get(name).cloned().ok_or_else(S3Error::no_such_bucket)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Bucket>> {
+        self.by_name.read().values().cloned().collect()
+    }
+
+    /// Errors: `InvalidBucketName`, `BucketAlreadyOwnedByYou`, and those of the folder.
+    pub(crate) fn create(&self, name: &str) -> Result<(), S3Error> {
+        if !is_bucket_name(name) {
+            return Err(S3Error::new(400, "InvalidBucketName", "The specified bucket is not valid."));
+        }
+        let mut by_name = self.by_name.write();
+        if by_name.contains_key(name) {
+            return Err(S3Error::new(
+                409,
+                "BucketAlreadyOwnedByYou",
+                "Your previous request to create the named bucket succeeded and you already own it.",
+            ));
+        }
+        let bucket = Bucket::new(name, now(), self.folder.clone());
+        bucket.record()?;
+        by_name.insert(name.to_owned(), Arc::new(bucket));
+        Ok(())
+    }
+
+    /// Errors: `NoSuchBucket`, `BucketNotEmpty`, and those of the folder.
+    pub(crate) fn delete(&self, name: &str) -> Result<(), S3Error> {
+        let mut by_name = self.by_name.write();
+        let bucket = by_name.get(name).ok_or_else(S3Error::no_such_bucket)?;
+        if bucket.with_objects(|objects| !objects.is_empty()) {
+            return Err(S3Error::new(409, "BucketNotEmpty", "The bucket you tried to delete is not empty"));
+        }
+        if let Some(folder) = &self.folder {
+            folder.remove_bucket(name)?;
+        }
+        by_name.remove(name);
+        Ok(())
+    }
+}
+
+/// Amazon S3 User Guide, "General purpose bucket naming rules". It also keeps names from being paths.
+fn is_bucket_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
+    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = name.as_bytes();
+    (3..=63).contains(&bytes.len())
+        && bytes.iter().all(|b| allowed(*b))
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && !name.contains("..")
+        && name.parse::<std::net::Ipv4Addr>().is_err()
+}

@@ -1,0 +1,106 @@
+//! What a server is started with, and what can be changed while it runs.
+//!
+//! Owns: [`ServerConfig`] (fixed at the start; one field per command-line flag) and [`Settings`] (timing and quirks,
+//! replaced as a whole through [`Server::set_settings`](crate::Server::set_settings) or `POST /_pail/settings`).
+
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// What a server is started with.
+#[derive(Clone)]
+pub struct ServerConfig {
+    /// Where to listen. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where to keep the objects, or `None` for memory. The folder is created if it is missing.
+    pub folder: Option<PathBuf>,
+    /// The one access key that is accepted.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+    /// Timing and quirks to begin with.
+    pub settings: Settings,
+}
+
+/// `127.0.0.1`, a free port, in memory, the credentials `test` and `testtest`.
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            folder: None,
+            access_key: "test".into(),
+            secret_key: "testtest".into(),
+            settings: Settings::default(),
+        }
+    }
+}
+
+/// The secret is left out.
+impl std::fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("listen", &self.listen)
+            .field("folder", &self.folder)
+            .field("access_key", &self.access_key)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What can be changed while the server runs. Absent JSON fields take their defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Time from a request's last byte to the answer's first, in milliseconds.
+    pub first_byte_ms: u64,
+    /// A uniformly random time of 0 to this many milliseconds is added to `first_byte_ms`.
+    pub jitter_ms: u64,
+    /// Bytes per second of bodies, for each connection and each direction. 0 is unlimited.
+    pub bandwidth_bytes_per_s: u64,
+    /// Whether ETags are the MD5 of the bytes (1.5 CPU seconds per GiB). The default is a hash of the same shape that is
+    /// as stable and costs next to nothing, as on buckets with KMS encryption, where ETags are no MD5 either.
+    pub md5_etags: bool,
+    /// The least size of a multipart upload's parts but the last, in bytes. S3 has 5 MiB.
+    pub part_size_bytes_min: u64,
+    /// The most entries of a listing page. S3 has 1,000.
+    pub list_page_max: u64,
+    /// Buckets that belong to somebody else: creating one is `BucketAlreadyExists`, using one is `AccessDenied`.
+    pub foreign_buckets: Vec<String>,
+    /// Ways in which other servers differ from S3.
+    pub quirks: Quirks,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            first_byte_ms: 0,
+            jitter_ms: 0,
+            bandwidth_bytes_per_s: 0,
+            md5_etags: false,
+            part_size_bytes_min: 5 * 1024 * 1024,
+            list_page_max: 1000,
+            foreign_buckets: Vec::new(),
+            quirks: Quirks::default(),
+        }
+    }
+}
+
+/// Ways in which other servers differ from S3, imitated so that a client's probing can be tested.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quirks {
+    /// Conditions on PutObject, CompleteMultipartUpload, CopyObject and DeleteObject are ignored: all answer 200 (as Garage does).
+    pub ignore_write_conditions: bool,
+    /// Conditions on CompleteMultipartUpload alone are ignored (as Ceph RGW does).
+    pub ignore_complete_conditions: bool,
+    /// Conditions on DeleteObject alone are ignored (as MinIO does).
+    pub ignore_delete_conditions: bool,
+    /// `If-Match` on PutObject holds only when its ETag has no quotes (as with Ceph RGW).
+    pub unquoted_if_match: bool,
+    /// CompleteMultipartUpload answers with an empty ETag (as Ceph RGW does).
+    pub no_complete_etag: bool,
+    /// CompleteMultipartUpload refuses parts of unequal size, but for the last (as R2 does).
+    pub equal_parts: bool,
+    /// UploadPartCopy is not there: 501.
+    pub no_part_copy: bool,
+}
