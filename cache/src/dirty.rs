@@ -83,7 +83,6 @@ pub struct DirtyReplica {
 pub(crate) struct Given {
     pub path: PathBuf,
     pub data: File,
-    pub len: u64,
     pub local: Vec<Range<u64>>,
 }
 
@@ -261,12 +260,8 @@ impl DirtyReplica {
         let mut local = extent.local.clone();
         // Zeros are as local as what was written: the file has them as holes.
         local.insert(extent.base_len..extent.len);
-        let given = Given {
-            path: self.path.clone(),
-            data: self.data.try_clone()?,
-            len: extent.len,
-            local: local.iter().collect(),
-        };
+        let given =
+            Given { path: self.path.clone(), data: self.data.try_clone()?, local: local.iter().collect() };
         *stage = Stage::Given;
         self.remove_record();
         Ok(Some(given))
