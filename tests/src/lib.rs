@@ -1,7 +1,8 @@
 //! What the tests across the crates share.
 //!
-//! Owns: [`files::Files`], a file system without FUSE that is used by path; [`recorder::Recorder`], a store that counts and
+//! Owns: [`files::Files`], a file system without FUSE that is used by path; [`mounted::Mounted`], one with; [`recorder::Recorder`], a store that counts and
 //! fails on demand.
 
 pub mod files;
+pub mod mounted;
 pub mod recorder;

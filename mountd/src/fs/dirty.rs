@@ -101,11 +101,6 @@ impl DirtyFile {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Whether anything was written or truncated since it was made.
-    pub fn is_touched(&self) -> bool {
-        self.generation() > 0
-    }
-
     /// Whether the bucket lacks the present state.
     pub fn needs_publishing(&self) -> bool {
         self.published.load(Ordering::Acquire) != self.generation() + 1

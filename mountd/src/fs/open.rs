@@ -190,7 +190,7 @@ impl BucketFs {
         let Some(dirty) = self.unpublished(&handle.inode) else { return Ok(()) };
         let process = process_of(thread);
         let is_opener = !handle.writable || handle.opener == 0 || process == 0 || process == handle.opener;
-        let is_setup = !dirty.is_touched() && holds_descriptor(process, &handle.inode.path());
+        let is_setup = dirty.len() == 0 && holds_descriptor(process, &handle.inode.path());
         if !handle.writable || !is_opener || is_setup {
             return Ok(());
         }

@@ -1,0 +1,116 @@
+//! Programs on a bucket that is mounted through the kernel.
+
+use pail_mountd::fs::FsOptions;
+use pail_tests::files::Files;
+use pail_tests::mounted::Mounted;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::time::Duration;
+
+/// As many threads as the daemon has: programs of a test block on the file system that the runtime serves.
+macro_rules! mounted_test {
+    ($(#[$doc:meta])* async fn $name:ident() $body:block) => {
+        $(#[$doc])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $name() $body
+    };
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+mounted_test! {
+    async fn programs_copy_append_list_and_remove() {
+        let m = Mounted::new(FsOptions::default()).await;
+        m.sh("echo one > a; echo two >> a; mkdir -p d/e; cp a d/e/b; cat d/e/b").await;
+        assert_eq!(&m.files.get("d/e/b").await.unwrap()[..], b"one\ntwo\n");
+        assert_eq!(m.sh("ls -1 d/e; ls -1 .").await, "b\na\nd\n");
+        m.sh("mv d/e/b c; rm a; rmdir d/e d; test ! -e a; test ! -e d").await;
+        assert_eq!(m.sh("find . -type f").await, "./c\n");
+        m.sh("mkdir x; touch x/1 x/2 x/3; rm -r x; test ! -e x").await;
+        m.sh("mkdir old; echo 1 > old/f; mv old new; cat new/f; test ! -e old").await;
+    }
+}
+
+mounted_test! {
+    async fn a_child_writes_to_the_log_it_inherited() {
+        let m = Mounted::new(FsOptions::default()).await;
+        m.sh("{ echo a; /bin/echo b; (echo c); } > log; python3 - <<'P'\nimport subprocess\nwith open('pylog','w') as f:\n subprocess.run(['/bin/echo','from the child'],stdout=f,check=True)\n f.seek(0,2); f.write('and the parent\\n')\nP").await;
+        assert_eq!(&m.files.get("log").await.unwrap()[..], b"a\nb\nc\n");
+        assert_eq!(&m.files.get("pylog").await.unwrap()[..], b"from the child\nand the parent\n");
+    }
+}
+
+mounted_test! {
+    async fn one_small_file_is_one_request_once_its_directory_is_known() {
+        let m = Mounted::new(FsOptions { metadata_ttl: Duration::from_secs(600), ..FsOptions::default() }).await;
+        m.files.fs.prime().await.unwrap();
+        m.files.requests.take();
+        m.sh("echo hello > greeting").await;
+        assert_eq!(m.files.requests.take(), ["put greeting"]);
+        m.sh("cat greeting greeting").await;
+        assert_eq!(m.files.requests.take(), Vec::<String>::new());
+    }
+}
+
+mounted_test! {
+    async fn mmap_writes_and_reads() {
+        let m = Mounted::new(FsOptions::default()).await;
+        m.sh("python3 - <<'P'\nimport mmap\nwith open('f','w+b') as f:\n f.truncate(1000000)\n with mmap.mmap(f.fileno(),0) as m:\n  m[500000:500005]=b'hello'\n  m.flush()\n  assert m[500000:500005]==b'hello'\nP").await;
+        let bytes = m.files.get("f").await.unwrap();
+        assert_eq!((bytes.len(), &bytes[500_000..500_005]), (1_000_000, &b"hello"[..]));
+    }
+}
+
+mounted_test! {
+    async fn two_handles_of_one_file_agree() {
+        let m = Mounted::new(FsOptions::default()).await;
+        m.files.put("f", vec![1u8; 300_000]).await;
+        let path = m.at("f");
+        blocking(move || {
+            let mut reader = std::fs::File::open(&path).unwrap();
+            let mut bytes = vec![0; 10];
+            reader.read_exact(&mut bytes).unwrap();
+            let mut writer = std::fs::File::options().write(true).open(&path).unwrap();
+            writer.seek(SeekFrom::Start(5)).unwrap();
+            writer.write_all(&[2; 10]).unwrap();
+            reader.seek(SeekFrom::Start(0)).unwrap();
+            reader.read_exact(&mut bytes).unwrap();
+            assert_eq!(bytes, [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]);
+        }).await;
+    }
+}
+
+mounted_test! {
+    async fn errors_reach_programs() {
+        let m = Mounted::new(FsOptions::default()).await;
+        m.files.requests.fail("put", "denied", pail_store::ErrorKind::Denied, 9);
+        let output = m.try_sh("cp /etc/hostname denied").await;
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"));
+        let output = m.try_sh("ln -s a b || ln /etc/hostname c || mkfifo p").await;
+        assert!(!output.status.success());
+        m.sh("! mkdir -p x/y || ! rmdir x").await;
+        drop(m);
+        let read_only = Mounted::over(Files::with(FsOptions { read_only: true, ..FsOptions::default() })).await;
+        let output = read_only.try_sh("echo x > f").await;
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Read-only file system"));
+    }
+}
+
+mounted_test! {
+    async fn a_tree_unpacked_is_the_tree_packed() {
+        let m = Mounted::new(FsOptions::default()).await;
+        m.sh("mkdir -p /tmp/pail-tree.$$; cd /tmp/pail-tree.$$; for i in $(seq 60); do mkdir -p d$((i%7))/e$i; head -c $((i*997)) /dev/urandom > d$((i%7))/e$i/f; done; cd - >/dev/null; tar -C /tmp/pail-tree.$$ -cf - . | tar xf -; diff -r /tmp/pail-tree.$$ .; rm -rf /tmp/pail-tree.$$").await;
+    }
+}
+
+mounted_test! {
+    async fn the_session_ends_when_anybody_unmounts() {
+        let m = Mounted::new(FsOptions::default()).await;
+        m.sh("echo x > f").await;
+        let path = m.path().to_owned();
+        blocking(move || assert!(std::process::Command::new("umount").arg(path).status().unwrap().success())).await;
+        tokio::time::timeout(Duration::from_secs(20), m.mount.ended()).await.unwrap();
+    }
+}
