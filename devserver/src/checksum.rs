@@ -96,7 +96,7 @@ pub(crate) struct Checksum {
 }
 
 enum Hasher {
-    Crc(Crc, usize),
+    Crc(Box<Crc>, usize),
     Sha256(Box<Sha256>),
 }
 
@@ -109,9 +109,9 @@ pub(crate) struct ChecksumHasher {
 impl ChecksumHasher {
     pub(crate) fn new(algorithm: Algorithm) -> Self {
         let hasher = match algorithm {
-            Algorithm::Crc32 => Hasher::Crc(Crc::new(CrcAlgorithm::Crc32IsoHdlc), 4),
-            Algorithm::Crc32c => Hasher::Crc(Crc::new(CrcAlgorithm::Crc32Iscsi), 4),
-            Algorithm::Crc64Nvme => Hasher::Crc(Crc::new(CrcAlgorithm::Crc64Nvme), 8),
+            Algorithm::Crc32 => Hasher::Crc(Box::new(Crc::new(CrcAlgorithm::Crc32IsoHdlc)), 4),
+            Algorithm::Crc32c => Hasher::Crc(Box::new(Crc::new(CrcAlgorithm::Crc32Iscsi)), 4),
+            Algorithm::Crc64Nvme => Hasher::Crc(Box::new(Crc::new(CrcAlgorithm::Crc64Nvme)), 8),
             Algorithm::Sha256 => Hasher::Sha256(Box::default()),
         };
         Self { algorithm, hasher }

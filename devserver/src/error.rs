@@ -5,7 +5,7 @@
 
 use crate::reply::Reply;
 use crate::xml::XmlWriter;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use std::borrow::Cow;
 
 /// An error as a client sees it.
@@ -14,7 +14,8 @@ pub(crate) struct S3Error {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: Cow<'static, str>,
-    pub(crate) headers: HeaderMap,
+    /// Beside those of every answer.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl S3Error {
@@ -23,13 +24,13 @@ impl S3Error {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             code,
             message: message.into(),
-            headers: HeaderMap::new(),
+            headers: Vec::new(),
         }
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
+            self.headers.push((name, value));
         }
         self
     }
@@ -106,7 +107,9 @@ impl S3Error {
         } else {
             Reply::xml(self.document(resource, request_id)).with_status(self.status)
         };
-        reply.headers.extend(self.headers);
+        for (name, value) in self.headers {
+            reply.headers.insert(name, value);
+        }
         reply
     }
 }
