@@ -10,8 +10,10 @@
 //! - The instance metadata service is asked on AWS alone: elsewhere its address does not answer, and asking takes seconds.
 
 use super::failure::innermost;
+use super::surroundings::Surroundings;
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::provider_config::ProviderConfig;
+use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -59,7 +61,12 @@ impl CredentialCache {
     }
 
     /// The chain for `profile`. With `instance_role`, the EC2 metadata service is asked last.
-    pub async fn chain(profile: Option<&str>, region: &str, instance_role: bool) -> Self {
+    pub async fn chain(
+        profile: Option<&str>,
+        surroundings: Surroundings<'_>,
+        region: &str,
+        instance_role: bool,
+    ) -> Self {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build_https();
@@ -67,29 +74,31 @@ impl CredentialCache {
             .with_http_client(http)
             .with_region(Some(aws_config::Region::new(region.to_owned())));
         let mut from_profile =
-            aws_config::profile::ProfileFileCredentialsProvider::builder().configure(&config);
-        if let Some(profile) = profile {
+            aws_config::profile::ProfileFileCredentialsProvider::builder()
+                .configure(&config)
+                .profile_files(surroundings.profile_files());
+        let named = profile.map(str::to_owned).or_else(|| surroundings.get("AWS_PROFILE"));
+        // The library's own fallback is this process's AWS_PROFILE, which is not a caller's.
+        if let Some(profile) = named.or_else(|| surroundings.are_given().then(|| "default".to_owned())) {
             from_profile = from_profile.profile_name(profile);
         }
-        let from_environment = aws_config::environment::EnvironmentVariableCredentialsProvider::new();
         // A profile that was asked for by name goes before the environment, as it does in the AWS CLI.
-        let mut chain = match profile {
-            Some(_) => CredentialsProviderChain::first_try("Profile", from_profile.build()),
-            None => CredentialsProviderChain::first_try("Environment", from_environment)
-                .or_else("Profile", from_profile.build())
-                .or_else(
-                    "WebIdentityToken",
-                    aws_config::web_identity_token::WebIdentityTokenCredentialsProvider::builder()
-                        .configure(&config)
-                        .build(),
-                )
-                .or_else(
+        let mut chain = match (profile, surroundings.static_keys()) {
+            (Some(_), _) => CredentialsProviderChain::first_try("Profile", from_profile.build()),
+            (None, Some(keys)) => CredentialsProviderChain::first_try("Environment", keys),
+            (None, None) => {
+                let mut chain = CredentialsProviderChain::first_try("Profile", from_profile.build());
+                if let Some(web_identity) = web_identity(surroundings, &config) {
+                    chain = chain.or_else("WebIdentityToken", web_identity);
+                }
+                chain.or_else(
                     "EcsContainer",
                     aws_config::ecs::EcsCredentialsProvider::builder().configure(&config).build(),
-                ),
+                )
+            }
         };
         let is_disabled =
-            std::env::var("AWS_EC2_METADATA_DISABLED").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+            surroundings.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if instance_role && profile.is_none() && !is_disabled {
             let metadata = aws_config::imds::Client::builder()
                 .configure(&config)
@@ -166,6 +175,23 @@ impl CredentialCache {
         *self.current.write() = Some(Found { credentials: found.clone() });
         Ok(found)
     }
+}
+
+/// A role that a token in a file stands for, as on Kubernetes; `None` where a caller's variables name none.
+fn web_identity(
+    surroundings: Surroundings<'_>,
+    config: &ProviderConfig,
+) -> Option<WebIdentityTokenCredentialsProvider> {
+    let provider = WebIdentityTokenCredentialsProvider::builder().configure(config);
+    if !surroundings.are_given() {
+        return Some(provider.build());
+    }
+    let configuration = StaticConfiguration {
+        web_identity_token_file: surroundings.get("AWS_WEB_IDENTITY_TOKEN_FILE")?.into(),
+        role_arn: surroundings.get("AWS_ROLE_ARN")?,
+        session_name: surroundings.get("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "pail".to_owned()),
+    };
+    Some(provider.static_configuration(configuration).build())
 }
 
 impl std::fmt::Debug for CredentialCache {

@@ -18,12 +18,13 @@ mod reading;
 mod request;
 mod retry;
 mod sign;
+mod surroundings;
 mod transport;
 mod writing;
 mod xml;
 
 pub use counters::CounterSnapshot;
-pub use options::S3Options;
+pub use options::{CallerVariables, S3Options};
 pub use probe::Enforcement;
 
 use crate::*;
@@ -113,10 +114,10 @@ impl S3Store {
             writer.complete_upload(&upload, &parts, condition).await
         }
         .await;
-        if copied.is_err() {
-            if let Err(error) = writer.abort_upload(&upload).await {
-                tracing::warn!(%error, "a failed copy's parts could not be freed");
-            }
+        if copied.is_err()
+            && let Err(error) = writer.abort_upload(&upload).await
+        {
+            tracing::warn!(%error, "a failed copy's parts could not be freed");
         }
         copied
     }

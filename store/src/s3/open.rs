@@ -9,6 +9,7 @@ use super::endpoint::Endpoint;
 use super::options::S3Options;
 use super::pipeline::Pipeline;
 use super::probe::Enforcement;
+use super::surroundings::Surroundings;
 use super::transport;
 use crate::{Error, ErrorKind, Result};
 use aws_config::profile::ProfileSet;
@@ -19,6 +20,7 @@ const REGION_DEFAULT: &str = "us-east-1";
 
 pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
     let bucket = options.bucket.clone();
+    let surroundings = Surroundings(options.environment.as_ref());
     let refuse = |kind, message| Error {
         kind,
         operation: "open",
@@ -30,13 +32,14 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         attempts: 1,
     };
     let profile =
-        Profile::load(options.profile.as_deref()).await.map_err(|e| refuse(ErrorKind::Credentials, e))?;
-    let endpoint = endpoint_of(&options, &profile).map_err(|e| refuse(ErrorKind::Unsupported, e))?;
+        Profile::load(options.profile.as_deref(), surroundings).await.map_err(|e| refuse(ErrorKind::Credentials, e))?;
+    let endpoint = endpoint_of(&options, surroundings, &profile).map_err(|e| refuse(ErrorKind::Unsupported, e))?;
     let client = transport::connect(&options, endpoint.is_tls()).map_err(|e| refuse(ErrorKind::Other, e))?;
     let credentials = match options.anonymous {
         true => CredentialCache::anonymous(),
         false => {
-            CredentialCache::chain(options.profile.as_deref(), &endpoint.region, endpoint.is_aws()).await
+            let profile = options.profile.as_deref();
+            CredentialCache::chain(profile, surroundings, &endpoint.region, endpoint.is_aws()).await
         }
     };
     let identity = match endpoint.is_aws() {
@@ -53,19 +56,23 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
     }))
 }
 
-fn endpoint_of(options: &S3Options, profile: &Profile) -> Result<Endpoint, String> {
+fn endpoint_of(
+    options: &S3Options,
+    surroundings: Surroundings<'_>,
+    profile: &Profile,
+) -> Result<Endpoint, String> {
     let region = options
         .region
         .clone()
-        .or_else(|| environment("AWS_REGION"))
-        .or_else(|| environment("AWS_DEFAULT_REGION"))
+        .or_else(|| surroundings.get("AWS_REGION"))
+        .or_else(|| surroundings.get("AWS_DEFAULT_REGION"))
         .or_else(|| profile.get("region"))
         .unwrap_or_else(|| REGION_DEFAULT.to_owned());
     let custom = options
         .endpoint_url
         .clone()
-        .or_else(|| environment("AWS_ENDPOINT_URL_S3"))
-        .or_else(|| environment("AWS_ENDPOINT_URL"))
+        .or_else(|| surroundings.get("AWS_ENDPOINT_URL_S3"))
+        .or_else(|| surroundings.get("AWS_ENDPOINT_URL"))
         .or_else(|| profile.get("endpoint_url"));
     match custom {
         Some(url) => Endpoint::custom(&url, &options.bucket, &region, options.virtual_host.unwrap_or(false)),
@@ -77,10 +84,6 @@ fn endpoint_of(options: &S3Options, profile: &Profile) -> Result<Endpoint, Strin
     }
 }
 
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// The profile of the AWS configuration files that applies.
 struct Profile {
     files: Option<ProfileSet>,
@@ -89,12 +92,11 @@ struct Profile {
 
 impl Profile {
     /// Errors: a profile that was asked for is not there. Unreadable files are no error here: nothing may need them.
-    async fn load(wanted: Option<&str>) -> Result<Self, String> {
-        let no_override = Default::default();
+    async fn load(wanted: Option<&str>, surroundings: Surroundings<'_>) -> Result<Self, String> {
         let files = aws_config::profile::load(
             &Default::default(),
             &Default::default(),
-            &no_override,
+            &surroundings.profile_files(),
             wanted.map(|name| name.to_owned().into()),
         )
         .await;
@@ -107,7 +109,7 @@ impl Profile {
         };
         let name = wanted
             .map(str::to_owned)
-            .or_else(|| environment("AWS_PROFILE"))
+            .or_else(|| surroundings.get("AWS_PROFILE"))
             .unwrap_or_else(|| "default".to_owned());
         match (&files, wanted) {
             (Some(files), Some(wanted)) if files.get_profile(wanted).is_none() => {

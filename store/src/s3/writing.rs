@@ -47,6 +47,7 @@ impl Writer<'_> {
         let request = self.conditioned(request, &options.condition, self.enforcement.put).await?;
         let version = match self.pipeline.send(&request).await {
             Ok(answer) => version_in(&answer.headers),
+            Err(failed) if options.condition == Condition::None => return Err(failed.error),
             Err(failed) => self.own_earlier_put(key, &payload, failed).await?,
         };
         self.or_by_head(key, version).await
@@ -86,7 +87,7 @@ impl Writer<'_> {
     ) -> Result<Version> {
         self.check_by_head("CopyObject", to, condition).await?;
         let request =
-            self.from_source(S3Request::on("CopyObject", Method::PUT, to).long_running(), from, version);
+            self.with_source(S3Request::on("CopyObject", Method::PUT, to).long_running(), from, version);
         let answer = self
             .pipeline
             .send(&request)
@@ -97,7 +98,7 @@ impl Writer<'_> {
         self.or_by_head(to, Version::from_etag(&copied.etag)).await
     }
 
-    fn from_source<'k>(&self, request: S3Request<'k>, from: &RawKey, version: &Version) -> S3Request<'k> {
+    fn with_source<'k>(&self, request: S3Request<'k>, from: &RawKey, version: &Version) -> S3Request<'k> {
         let request = request.header("x-amz-copy-source", &encoded_copy_source(&self.pipeline.bucket, from));
         match version.is_unknown() {
             true => request,
@@ -133,7 +134,7 @@ impl Writer<'_> {
             return Err(self.pipeline.error("UploadPartCopy", Some(from), ErrorKind::Unsupported, message));
         }
         let request = self
-            .from_source(part_request("UploadPartCopy", upload, number).long_running(), from, version)
+            .with_source(part_request("UploadPartCopy", upload, number).long_running(), from, version)
             .header("x-amz-copy-source-range", &format!("bytes={}-{}", range.start, range.end - 1));
         let answer = self
             .pipeline

@@ -1,0 +1,284 @@
+//! What any [`Store`] must do, as a suite that runs against any implementation and any endpoint.
+//!
+//! Owns: the cases, and [`run`], which reports all that fail and stops at none. Each case works under a prefix of its
+//! own in a bucket that may hold other things, and deletes what it made.
+
+use crate::*;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+
+/// Keys that some client or server gets wrong. The last ones of a pair are easily confused with the first.
+pub const ODD_KEYS: &[&str] = &[
+    "d", "d/", "d//", "a//b", "/a", "//", "./x", "../x", "a/./b", "a/../b", ".", "..", "%41", "A", "a%2Fb", "a/b",
+    "new\nline", "tab\there", "a+b", "a b", " lead", "trail ", "&<>\"'", "a?b=c", "a#b", "a=b;c:d,e@f", "é", "e\u{301}",
+    "🪣", "dot.", "back\\slash", "star*", "\u{1}", "del\u{7f}", "~-_.!$()[]{}|^`", "日本語/キー",
+];
+
+/// One case.
+pub struct Case {
+    /// Its name, for reports and for [`run`]'s list of deviations.
+    pub name: &'static str,
+    run: for<'a> fn(&'a dyn Store, String) -> BoxFuture<'a, ()>,
+}
+
+/// All cases.
+pub const CASES: &[Case] = &[
+    Case { name: "odd_keys", run: |store, prefix| odd_keys(store, prefix).boxed() },
+    Case { name: "long_key", run: |store, prefix| long_key(store, prefix).boxed() },
+    Case { name: "ranges", run: |store, prefix| ranges(store, prefix).boxed() },
+    Case { name: "absent", run: |store, prefix| absent(store, prefix).boxed() },
+    Case { name: "metadata", run: |store, prefix| metadata(store, prefix).boxed() },
+    Case { name: "conditions", run: |store, prefix| conditions(store, prefix).boxed() },
+    Case { name: "pages", run: |store, prefix| pages(store, prefix).boxed() },
+    Case { name: "multipart", run: |store, prefix| multipart(store, prefix).boxed() },
+    Case { name: "small_part_refused", run: |store, prefix| small_part_refused(store, prefix).boxed() },
+    Case { name: "part_copy", run: |store, prefix| part_copy(store, prefix).boxed() },
+];
+
+/// Runs every case that `deviations` does not name. Returns a line for each that failed.
+pub async fn run(store: &dyn Store, deviations: &[&str]) -> Vec<String> {
+    let mut failed = Vec::new();
+    for case in CASES.iter().filter(|case| !deviations.contains(&case.name)) {
+        let prefix = format!("conformance-{:08x}/{}/", rand::random::<u32>(), case.name);
+        let outcome = AssertUnwindSafe((case.run)(store, prefix.clone())).catch_unwind().await;
+        if let Err(panic) = outcome {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            failed.push(format!("{}: {}", case.name, text.unwrap_or("panicked")));
+        }
+        clean(store, &prefix).await;
+    }
+    failed
+}
+
+async fn clean(store: &dyn Store, prefix: &str) {
+    let objects = all(store, ListRequest { prefix: prefix.to_owned(), ..ListRequest::default() }).await.0;
+    futures::stream::iter(objects)
+        .for_each_concurrent(16, |object| async move {
+            let _ = store.delete(&object.key, Condition::None).await;
+        })
+        .await;
+}
+
+fn key(prefix: &str, name: &str) -> RawKey {
+    RawKey::new(format!("{prefix}{name}")).unwrap_or_else(|e| panic!("{name:?}: {e}"))
+}
+
+/// What succeeded, or a panic that says which operation on what did not.
+fn ok<T>(outcome: Result<T>) -> T {
+    outcome.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn kind_of<T>(outcome: Result<T>) -> Option<ErrorKind> {
+    outcome.err().map(|error| error.kind)
+}
+
+async fn put(store: &dyn Store, key: &RawKey, bytes: &[u8], condition: Condition) -> Result<Version> {
+    let options = PutOptions { condition, ..PutOptions::default() };
+    store.put(key, Bytes::copy_from_slice(bytes).into(), options).await
+}
+
+async fn read(store: &dyn Store, key: &RawKey, range: Option<std::ops::Range<u64>>) -> Vec<u8> {
+    let got = ok(store.get(key, GetOptions { range, if_version: None }).await);
+    let frames: Vec<Bytes> = ok(got.body.try_collect().await);
+    frames.concat()
+}
+
+async fn all(store: &dyn Store, mut request: ListRequest) -> (Vec<ObjectMeta>, Vec<String>) {
+    let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
+    loop {
+        let page = ok(store.list(request.clone()).await);
+        objects.extend(page.objects);
+        prefixes.extend(page.prefixes);
+        match page.next {
+            Some(token) => request.token = Some(token),
+            None => return (objects, prefixes),
+        }
+    }
+}
+
+async fn odd_keys(store: &dyn Store, prefix: String) {
+    for name in ODD_KEYS {
+        ok(put(store, &key(&prefix, name), name.as_bytes(), Condition::None).await);
+    }
+    for name in ODD_KEYS {
+        let key = key(&prefix, name);
+        assert_eq!(ok(store.head(&key).await).size, name.len() as u64, "HEAD {name:?}");
+        assert_eq!(read(store, &key, None).await, name.as_bytes(), "GET {name:?}");
+        let copied = self::key(&prefix, &format!("copy-{name}"));
+        let version = ok(store.head(&key).await).version;
+        ok(store.copy(&key, &version, &copied, Condition::None).await);
+        assert_eq!(read(store, &copied, None).await, name.as_bytes(), "copy of {name:?}");
+        ok(store.delete(&copied, Condition::None).await);
+    }
+    let request = ListRequest { prefix: prefix.clone(), ..ListRequest::default() };
+    let listed: Vec<String> = all(store, request).await.0.iter().map(|object| object.key.as_str().to_owned()).collect();
+    let wanted: BTreeSet<String> = ODD_KEYS.iter().map(|name| format!("{prefix}{name}")).collect();
+    assert_eq!(listed, wanted.into_iter().collect::<Vec<_>>(), "listed keys, in order");
+    ok(store.delete(&key(&prefix, "d"), Condition::None).await);
+    assert_eq!(read(store, &key(&prefix, "d/"), None).await, b"d/", "d/ outlives d");
+    assert_eq!(kind_of(store.head(&key(&prefix, "d")).await), Some(ErrorKind::NotFound), "d is gone");
+}
+
+async fn long_key(store: &dyn Store, prefix: String) {
+    let components = "abcdefghi/".repeat(KEY_LEN_BYTES_MAX);
+    let key = key(&prefix, &components[..KEY_LEN_BYTES_MAX - prefix.len() - 1]);
+    let key = RawKey::new(format!("{key}x")).unwrap_or(key);
+    ok(put(store, &key, b"long", Condition::None).await);
+    assert_eq!(read(store, &key, None).await, b"long");
+    let listed = all(store, ListRequest { prefix, ..ListRequest::default() }).await.0;
+    assert_eq!(listed.iter().map(|object| &object.key).collect::<Vec<_>>(), [&key]);
+}
+
+async fn ranges(store: &dyn Store, prefix: String) {
+    let bytes: Vec<u8> = (0..300_000_u32).map(|index| (index % 251) as u8).collect();
+    let key = key(&prefix, "object");
+    ok(put(store, &key, &bytes, Condition::None).await);
+    assert_eq!(read(store, &key, None).await, bytes);
+    for range in [0..1, 0..300_000, 299_999..300_000, 1_000..200_000, 299_000..999_999_u64] {
+        let end = range.end.min(bytes.len() as u64) as usize;
+        let got = read(store, &key, Some(range.clone())).await;
+        assert!(got == bytes[range.start as usize..end], "bytes of {range:?}");
+    }
+    let got = ok(store.get(&key, GetOptions { range: Some(10..20), if_version: None }).await);
+    assert_eq!((got.meta.size, got.range.clone()), (300_000, 10..20), "a range's answer tells the whole size");
+    assert!(read(store, &key, Some(5..5)).await.is_empty(), "an empty range");
+    for start in [300_000_u64, 400_000] {
+        let options = GetOptions { range: Some(start..start + 10), if_version: None };
+        assert_eq!(kind_of(store.get(&key, options).await), Some(ErrorKind::RangeNotSatisfiable), "from {start}");
+    }
+    let empty = self::key(&prefix, "empty");
+    ok(put(store, &empty, b"", Condition::None).await);
+    assert_eq!(ok(store.head(&empty).await).size, 0);
+    assert!(read(store, &empty, None).await.is_empty());
+}
+
+async fn absent(store: &dyn Store, prefix: String) {
+    let key = key(&prefix, "absent");
+    assert_eq!(kind_of(store.head(&key).await), Some(ErrorKind::NotFound));
+    assert_eq!(kind_of(store.get(&key, GetOptions::default()).await), Some(ErrorKind::NotFound));
+    ok(store.delete(&key, Condition::None).await);
+    let to = self::key(&prefix, "to");
+    let copied = store.copy(&key, &Version::unknown(), &to, Condition::None).await;
+    assert_eq!(kind_of(copied), Some(ErrorKind::NotFound));
+    let page = ok(store.list(ListRequest { prefix, ..ListRequest::default() }).await);
+    assert!(page.objects.is_empty() && page.prefixes.is_empty() && page.next.is_none());
+}
+
+async fn metadata(store: &dyn Store, prefix: String) {
+    let wanted: UserMetadata =
+        [("mode", "33188"), ("mtime", "1700000000.5"), ("note", "a b=c;d")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+    let (from, to) = (key(&prefix, "from"), key(&prefix, "to"));
+    let options = PutOptions { metadata: wanted.clone(), ..PutOptions::default() };
+    let version = ok(store.put(&from, Bytes::from_static(b"x").into(), options).await);
+    assert_eq!(ok(store.head(&from).await).metadata.as_deref(), Some(&wanted), "HEAD");
+    let got = ok(store.get(&from, GetOptions::default()).await);
+    assert_eq!(got.meta.metadata.as_deref(), Some(&wanted), "GET");
+    ok(store.copy(&from, &version, &to, Condition::None).await);
+    assert_eq!(ok(store.head(&to).await).metadata.as_deref(), Some(&wanted), "a copy keeps it");
+}
+
+/// Holds for enforced and for emulated conditions alike, since nobody races here.
+async fn conditions(store: &dyn Store, prefix: String) {
+    let key = key(&prefix, "object");
+    let refused = Some(ErrorKind::Precondition);
+    let first = ok(put(store, &key, b"first", Condition::IfAbsent).await);
+    assert_eq!(kind_of(put(store, &key, b"x", Condition::IfAbsent).await), refused, "put IfAbsent on what is there");
+    let second = ok(put(store, &key, b"second", Condition::IfVersion(first.clone())).await);
+    let old = || Condition::IfVersion(first.clone());
+    assert_eq!(kind_of(put(store, &key, b"x", old()).await), refused, "put IfVersion of an old one");
+    assert_eq!(kind_of(store.delete(&key, old()).await), refused, "delete IfVersion of an old one");
+    let pinned = GetOptions { range: None, if_version: Some(first.clone()) };
+    assert_eq!(kind_of(store.get(&key, pinned).await), refused, "get of an old version");
+    let to = self::key(&prefix, "to");
+    assert_eq!(kind_of(store.copy(&key, &first, &to, Condition::None).await), refused, "copy of an old version");
+    ok(store.copy(&key, &second, &to, Condition::IfAbsent).await);
+    assert_eq!(kind_of(store.copy(&key, &second, &to, Condition::IfAbsent).await), refused, "copy over what is there");
+    for condition in [Condition::IfAbsent, old()] {
+        let upload = ok(store.start_upload(&key, &PutOptions::default()).await);
+        let part = ok(store.put_part(&upload, 1, Bytes::from_static(b"part").into()).await);
+        let completed = store.complete_upload(&upload, &[part], condition.clone()).await;
+        assert_eq!(kind_of(completed), refused, "complete {condition:?}");
+        ok(store.abort_upload(&upload).await);
+    }
+    assert_eq!(read(store, &key, None).await, b"second", "what was refused changed nothing");
+    ok(store.delete(&key, Condition::IfVersion(second.clone())).await);
+    let gone = Condition::IfVersion(second);
+    assert_eq!(kind_of(put(store, &key, b"x", gone.clone()).await), refused, "put IfVersion on what is gone");
+    ok(store.delete(&key, gone).await);
+}
+
+async fn pages(store: &dyn Store, prefix: String) {
+    const COUNT: usize = 1_105;
+    let names: Vec<String> = (0..COUNT).map(|index| format!("{prefix}{}/{:02}", index / 100, index % 100)).collect();
+    futures::stream::iter(&names)
+        .for_each_concurrent(32, |name| async move {
+            let key = RawKey::new(name.as_str()).unwrap_or_else(|e| panic!("{e}"));
+            ok(put(store, &key, b"", Condition::None).await);
+        })
+        .await;
+    let mut sorted = names.clone();
+    sorted.sort();
+    let request = ListRequest { prefix: prefix.clone(), ..ListRequest::default() };
+    let listed = |objects: &[ObjectMeta]| objects.iter().map(|object| object.key.as_str().to_owned()).collect::<Vec<_>>();
+    assert!(listed(&all(store, request.clone()).await.0) == sorted, "all keys, across pages");
+    let first = ok(store.list(ListRequest { max_keys: Some(7), ..request.clone() }).await);
+    assert_eq!(listed(&first.objects), sorted[..7]);
+    assert!(first.next.is_some(), "seven of many is not the end");
+    let after = ListRequest { start_after: Some(sorted[500].clone()), ..request.clone() };
+    assert!(listed(&all(store, after).await.0) == sorted[501..], "keys after one");
+    let folded = ListRequest { delimiter: true, max_keys: Some(5), ..request };
+    let mut wanted: Vec<String> = (0..=COUNT / 100).map(|index| format!("{prefix}{index}/")).collect();
+    wanted.sort();
+    let (objects, prefixes) = all(store, folded).await;
+    assert_eq!((objects.len(), prefixes), (0, wanted), "folded, across pages");
+}
+
+async fn multipart(store: &dyn Store, prefix: String) {
+    let size = ok(store.capabilities().await).part_size_bytes_min as usize;
+    let key = key(&prefix, "object");
+    let options = PutOptions { metadata: [("a".to_owned(), "b".to_owned())].into(), ..PutOptions::default() };
+    let upload = ok(store.start_upload(&key, &options).await);
+    let piece = |byte: u8, len: usize| Payload::Bytes(vec![byte; len].into());
+    let last = ok(store.put_part(&upload, 3, piece(3, 10)).await);
+    ok(store.put_part(&upload, 1, piece(9, size)).await);
+    let first = ok(store.put_part(&upload, 1, piece(1, size)).await);
+    let version = ok(store.complete_upload(&upload, &[first, last], Condition::IfAbsent).await);
+    let meta = ok(store.head(&key).await);
+    assert_eq!((meta.size, &meta.version), (size as u64 + 10, &version));
+    assert_eq!(meta.metadata.as_deref(), Some(&options.metadata));
+    let bytes = read(store, &key, None).await;
+    assert!(bytes[..size].iter().all(|byte| *byte == 1) && bytes[size..] == [3; 10], "the replaced part is gone");
+    let aborted = ok(store.start_upload(&key, &options).await);
+    let part = ok(store.put_part(&aborted, 1, piece(1, 1)).await);
+    ok(store.abort_upload(&aborted).await);
+    assert_eq!(kind_of(store.complete_upload(&aborted, &[part], Condition::None).await), Some(ErrorKind::NotFound));
+    ok(store.abort_upload(&aborted).await);
+}
+
+async fn small_part_refused(store: &dyn Store, prefix: String) {
+    let key = key(&prefix, "object");
+    let upload = ok(store.start_upload(&key, &PutOptions::default()).await);
+    let first = ok(store.put_part(&upload, 1, Bytes::from_static(b"small").into()).await);
+    let last = ok(store.put_part(&upload, 2, Bytes::from_static(b"last").into()).await);
+    let completed = store.complete_upload(&upload, &[first, last], Condition::None).await;
+    assert_eq!(kind_of(completed), Some(ErrorKind::Unsupported));
+    ok(store.abort_upload(&upload).await);
+    assert_eq!(kind_of(store.head(&key).await), Some(ErrorKind::NotFound));
+}
+
+async fn part_copy(store: &dyn Store, prefix: String) {
+    if !ok(store.capabilities().await).part_copy {
+        return;
+    }
+    let (from, to) = (key(&prefix, "from + ä"), key(&prefix, "to"));
+    let version = ok(put(store, &from, b"0123456789", Condition::None).await);
+    let upload = ok(store.start_upload(&to, &PutOptions::default()).await);
+    let part = ok(store.copy_part(&upload, 1, &from, &version, 2..6).await);
+    let other = Version::from_etag("00000000000000000000000000000000");
+    assert_eq!(kind_of(store.copy_part(&upload, 1, &from, &other, 0..1).await), Some(ErrorKind::Precondition));
+    ok(store.complete_upload(&upload, &[part], Condition::None).await);
+    assert_eq!(read(store, &to, None).await, b"2345");
+}
