@@ -1,2 +1,7 @@
-//! The `pail` command.
-fn main() {}
+//! The `pail` program; all of it is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pail::main()
+}

@@ -189,7 +189,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, ms) in [("0", 0), ("0s", 0), ("500ms", 500), ("5s", 5_000), ("5m", 300_000), ("1h", 3_600_000)] {
+        for (text, ms) in
+            [("0", 0), ("0s", 0), ("500ms", 500), ("5s", 5_000), ("5m", 300_000), ("1h", 3_600_000)]
+        {
             assert_eq!(text.parse(), Ok(Period(Duration::from_millis(ms))), "{text}");
         }
         for text in ["", "s", "5", "1.5s", "-1s", "5 years"] {

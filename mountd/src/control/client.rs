@@ -34,10 +34,12 @@ impl Client {
 
     /// Version, process, budgets and directories. Errors: `NotRunning`; one that does not answer within 5 s.
     pub async fn health(&self) -> Result<Health, Failure> {
-        tokio::time::timeout(HEALTH_TIMEOUT, self.call(Method::GET, "/v1/health", &())).await.unwrap_or_else(|_| {
-            Err(Failure::other(format!("the daemon at {} does not answer", self.socket.display()))
-                .with_hint("look at its log, and end it by its process id if it hangs"))
-        })
+        tokio::time::timeout(HEALTH_TIMEOUT, self.call(Method::GET, "/v1/health", &())).await.unwrap_or_else(
+            |_| {
+                Err(Failure::other(format!("the daemon at {} does not answer", self.socket.display()))
+                    .with_hint("look at its log, and end it by its process id if it hangs"))
+            },
+        )
     }
 
     /// Mounts; returns when the mount is usable.
@@ -79,7 +81,12 @@ impl Client {
         Ok(String::from_utf8_lossy(&read_whole(body).await?).into_owned())
     }
 
-    async fn call<Q: Serialize, A: DeserializeOwned>(&self, method: Method, path: &str, ask: &Q) -> Result<A, Failure> {
+    async fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        ask: &Q,
+    ) -> Result<A, Failure> {
         let body = read_whole(self.send(method, path, ask).await?).await?;
         serde_json::from_slice(&body).map_err(not_understood)
     }
@@ -113,7 +120,9 @@ impl Client {
     async fn send<Q: Serialize>(&self, method: Method, path: &str, ask: &Q) -> Result<Incoming, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|err| self.not_reached(&err))?;
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(broken_off)?;
+            hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+                .await
+                .map_err(broken_off)?;
         tokio::spawn(connection);
         let body = serde_json::to_vec(ask).map_err(not_understood)?;
         let request = Request::builder()
@@ -149,15 +158,18 @@ impl Client {
 
 async fn read_whole(body: Incoming) -> Result<Bytes, Failure> {
     let limited = http_body_util::Limited::new(body, ANSWER_BYTES_MAX);
-    limited.collect().await.map(|all| all.to_bytes()).map_err(|err| {
-        Failure::other("the daemon's answer broke off").because(err.to_string())
-    })
+    limited
+        .collect()
+        .await
+        .map(|all| all.to_bytes())
+        .map_err(|err| Failure::other("the daemon's answer broke off").because(err.to_string()))
 }
 
 /// An answer that is no success carries a [`Failure`], unless it comes from the HTTP layer itself.
 fn failure_of(status: StatusCode, body: &[u8]) -> Failure {
     serde_json::from_slice(body).unwrap_or_else(|_| {
-        Failure::other(format!("the daemon answered {status}")).because(String::from_utf8_lossy(body).trim().to_owned())
+        Failure::other(format!("the daemon answered {status}"))
+            .because(String::from_utf8_lossy(body).trim().to_owned())
     })
 }
 

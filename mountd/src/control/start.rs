@@ -47,10 +47,12 @@ pub async fn ensure_daemon(directories: &Directories, limits: &Limits) -> Result
         match client.health().await {
             Ok(health) if !health.stopping => return Ok((client, health)),
             Ok(_) => {}
-            Err(failure) if failure.kind == FailureKind::NotRunning => match spawn(directories, limits, deadline).await? {
-                StartReport::Ready | StartReport::AlreadyRunning => {}
-                StartReport::Failed(failure) => return Err(failure),
-            },
+            Err(failure) if failure.kind == FailureKind::NotRunning => {
+                match spawn(directories, limits, deadline).await? {
+                    StartReport::Ready | StartReport::AlreadyRunning => {}
+                    StartReport::Failed(failure) => return Err(failure),
+                }
+            }
             // One that is just ending may break the connection off.
             Err(failure) if Instant::now() >= deadline => return Err(failure),
             Err(_) => {}
@@ -64,15 +66,17 @@ pub async fn ensure_daemon(directories: &Directories, limits: &Limits) -> Result
 }
 
 /// Starts a daemon and waits for its first line.
-async fn spawn(directories: &Directories, limits: &Limits, deadline: Instant) -> Result<StartReport, Failure> {
+async fn spawn(
+    directories: &Directories,
+    limits: &Limits,
+    deadline: Instant,
+) -> Result<StartReport, Failure> {
     directories.prepare(rustix::process::geteuid().as_raw())?;
     // What is written to standard error before the log is open, and a panic's message, must not get lost.
-    let errors = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(directories.log_file())
-        .map_err(|err| Failure::from_io(format!("cannot write {}", directories.log_file().display()), &err))?;
+    let errors =
+        OpenOptions::new().create(true).append(true).mode(0o600).open(directories.log_file()).map_err(
+            |err| Failure::from_io(format!("cannot write {}", directories.log_file().display()), &err),
+        )?;
     let mut command = tokio::process::Command::new(program());
     command.arg("--on-demand").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
     // The daemon resolves its directories from its environment; said again so that a later change of it in a
@@ -97,8 +101,9 @@ async fn spawn(directories: &Directories, limits: &Limits, deadline: Instant) ->
     let mut line = String::new();
     let read = tokio::time::timeout_at(deadline, BufReader::new(output).read_line(&mut line)).await;
     match read {
-        Ok(Ok(n)) if n > 0 => serde_json::from_str(&line)
-            .map_err(|err| Failure::other(format!("the daemon said {:?}", line.trim())).because(err.to_string())),
+        Ok(Ok(n)) if n > 0 => serde_json::from_str(&line).map_err(|err| {
+            Failure::other(format!("the daemon said {:?}", line.trim())).because(err.to_string())
+        }),
         Ok(_) => Err(Failure::other("the daemon ended while it was starting")
             .with_hint(format!("its log is {}", directories.log_file().display()))),
         Err(_) => Ok(StartReport::AlreadyRunning),

@@ -46,12 +46,14 @@ pub fn clear(directories: &Directories, place: Option<&Path>) -> Result<DrainRep
 
 /// Whether a dead Pail mount was there.
 pub(super) fn clear_at(place: &Path) -> Result<bool, Failure> {
-    let mounts = mountinfo::read().map_err(|err| Failure::from_io("cannot read /proc/self/mountinfo", &err))?;
+    let mounts =
+        mountinfo::read().map_err(|err| Failure::from_io("cannot read /proc/self/mountinfo", &err))?;
     let ours = mountinfo::at(&mounts, place).is_some_and(|mount| mount.fs_type == mountinfo::PAIL_FSTYPE);
     if !ours || !is_dead(place) {
         return Ok(false);
     }
-    crate::fuse::unmount(place, true)
-        .map_err(|err| Failure::from_io(format!("cannot clear the dead mount at {}", place.display()), &err))?;
+    crate::fuse::unmount(place, true).map_err(|err| {
+        Failure::from_io(format!("cannot clear the dead mount at {}", place.display()), &err)
+    })?;
     Ok(true)
 }

@@ -115,7 +115,9 @@ impl Daemon {
                 }
                 Ok(_) => {}
                 Err(_) => {
-                    report.failures.push(Failure::other(format!("{} is still being worked on", place.display())));
+                    report
+                        .failures
+                        .push(Failure::other(format!("{} is still being worked on", place.display())));
                     return report;
                 }
             }
@@ -229,8 +231,11 @@ impl Daemon {
         let place = blocking(move || {
             let place = mount_point::resolve(&asked)?;
             if !dead::clear_at(&place)? {
-                return Err(Failure::new(FailureKind::NotFound, format!("nothing is mounted at {}", place.display()))
-                    .with_hint("`pail status` lists the mounts"));
+                return Err(Failure::new(
+                    FailureKind::NotFound,
+                    format!("nothing is mounted at {}", place.display()),
+                )
+                .with_hint("`pail status` lists the mounts"));
             }
             Ok(place)
         })

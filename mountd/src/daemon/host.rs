@@ -16,7 +16,10 @@ const CONFIGURATION: &str = "/etc/fuse.conf";
 /// Checks that a bucket can be mounted on this host by this user. Blocks shortly.
 pub fn check(allow_other: bool) -> Result<(), Failure> {
     if !Path::new(DEVICE).exists() {
-        return Err(Failure::other(format!("{DEVICE} is not there: this host cannot mount FUSE file systems")).with_hint(
+        return Err(Failure::other(format!(
+            "{DEVICE} is not there: this host cannot mount FUSE file systems"
+        ))
+        .with_hint(
             "load the module (modprobe fuse); a container needs --device /dev/fuse --cap-add SYS_ADMIN",
         ));
     }
@@ -42,7 +45,9 @@ pub fn explain(place: &Path, err: &io::Error) -> Failure {
         Some(libc::EPERM | libc::EACCES) if rustix::process::geteuid().is_root() => {
             "root lacks the capability SYS_ADMIN here: a container needs --device /dev/fuse --cap-add SYS_ADMIN"
         }
-        Some(libc::EPERM | libc::EACCES) => "a mount point must be a directory of your own, and /dev/fuse open to you",
+        Some(libc::EPERM | libc::EACCES) => {
+            "a mount point must be a directory of your own, and /dev/fuse open to you"
+        }
         Some(libc::ENODEV) => "the kernel has no FUSE: load the module (modprobe fuse)",
         Some(libc::ENOENT) => "fusermount3 may be missing: install the package fuse3",
         _ => return failure,

@@ -59,7 +59,9 @@ fn register_mounts(registry: &mut Registry, statuses: &[MountStatus]) {
         }
         registry.register(name, help, family);
     };
-    gauge("unpublished_files", "Files that are not in the bucket yet", &|status| status.fs.unpublished.len() as u64);
+    gauge("unpublished_files", "Files that are not in the bucket yet", &|status| {
+        status.fs.unpublished.len() as u64
+    });
     gauge("unpublished_bytes", "Bytes of files that are not in the bucket yet", &|status| {
         status.fs.unpublished.iter().map(|file| file.size_bytes).sum()
     });

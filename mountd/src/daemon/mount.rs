@@ -113,7 +113,8 @@ impl Mount {
     /// Waits until it is neither being mounted nor being unmounted; gives the state it is in then.
     pub async fn settled(&self) -> State {
         let mut changes = self.state.subscribe();
-        let settled = changes.wait_for(|state| !matches!(state, State::Starting | State::Unmounting(_))).await;
+        let settled =
+            changes.wait_for(|state| !matches!(state, State::Starting | State::Unmounting(_))).await;
         // The sender lives in self, so there is always a next change to wait for.
         settled.map_or(State::Gone, |state| state.clone())
     }

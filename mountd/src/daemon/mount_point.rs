@@ -39,7 +39,10 @@ pub fn resolve(path: &Path) -> Result<PathBuf, Failure> {
             Err(_) => {
                 let last = existing.components().next_back();
                 let (Some(Component::Normal(name)), Some(parent)) = (last, existing.parent()) else {
-                    return Err(Failure::usage(format!("the mount point {} cannot be resolved", path.display())));
+                    return Err(Failure::usage(format!(
+                        "the mount point {} cannot be resolved",
+                        path.display()
+                    )));
                 };
                 missing.push(name.to_owned());
                 existing = parent.to_path_buf();
@@ -65,11 +68,15 @@ impl MountPoint {
                 .with_hint("mount at another directory, or unmount that one first"));
             }
             if !is_dead(path) {
-                return Err(Failure::usage(format!("{source} is mounted at {} by another daemon", path.display()))
-                    .with_hint("`pail status` with that daemon's PAIL_RUNTIME_DIR shows it"));
+                return Err(Failure::usage(format!(
+                    "{source} is mounted at {} by another daemon",
+                    path.display()
+                ))
+                .with_hint("`pail status` with that daemon's PAIL_RUNTIME_DIR shows it"));
             }
-            crate::fuse::unmount(path, true)
-                .map_err(|err| Failure::from_io(format!("cannot clear the dead mount at {}", path.display()), &err))?;
+            crate::fuse::unmount(path, true).map_err(|err| {
+                Failure::from_io(format!("cannot clear the dead mount at {}", path.display()), &err)
+            })?;
             tracing::warn!(mount = %path.display(), source, "cleared a dead mount");
             recovered = true;
             mounts = read_mounts()?;
@@ -101,7 +108,9 @@ impl MountPoint {
                 Err(err) => {
                     remove_created(&created);
                     return Err(Failure::from_io(format!("cannot create {}", dir.display()), &err)
-                        .with_hint("create the mount point yourself, or choose one in a directory of your own"));
+                        .with_hint(
+                            "create the mount point yourself, or choose one in a directory of your own",
+                        ));
                 }
             }
         }
@@ -157,8 +166,12 @@ fn refuse_content(path: &Path) -> Result<(), Failure> {
         Some(Err(err)) => Err(Failure::from_io(format!("cannot look into {}", path.display()), &err)),
         Some(Ok(entry)) => {
             let name = entry.file_name();
-            Err(Failure::usage(format!("{} is not empty: it holds {:?}", path.display(), name.to_string_lossy()))
-                .with_hint("a mount would hide what is there: mount at an empty directory, or move that away"))
+            Err(Failure::usage(format!(
+                "{} is not empty: it holds {:?}",
+                path.display(),
+                name.to_string_lossy()
+            ))
+            .with_hint("a mount would hide what is there: mount at an empty directory, or move that away"))
         }
     }
 }
@@ -185,9 +198,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(root.path()).unwrap();
         std::fs::write(root.join("file"), "x").unwrap();
-        for (path, told) in
-            [(root.join("file"), "is not a directory"), (root.join("file/x"), "file is not a directory"), (root.clone(), "\"file\"")]
-        {
+        for (path, told) in [
+            (root.join("file"), "is not a directory"),
+            (root.join("file/x"), "file is not a directory"),
+            (root.clone(), "\"file\""),
+        ] {
             let failure = MountPoint::check(&path).unwrap_err();
             assert!(failure.to_string().contains(told), "{failure}");
             assert_eq!(failure.kind.exit_code(), 2);

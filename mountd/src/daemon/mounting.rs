@@ -74,13 +74,19 @@ impl Daemon {
 
     fn refuse_other_limits(&self, request: &MountRequest) -> Result<(), Failure> {
         let settings = &self.settings;
-        let conflicts =
-            request.limits.conflicts(&settings.directories.cache, settings.cache_bytes, settings.memory_bytes);
+        let conflicts = request.limits.conflicts(
+            &settings.directories.cache,
+            settings.cache_bytes,
+            settings.memory_bytes,
+        );
         if conflicts.is_empty() {
             return Ok(());
         }
-        Err(Failure::usage(format!("the running daemon has other budgets or directories: {}", conflicts.join(", ")))
-            .with_hint("leave them out, or end the daemon first: `pail umount --all`"))
+        Err(Failure::usage(format!(
+            "the running daemon has other budgets or directories: {}",
+            conflicts.join(", ")
+        ))
+        .with_hint("leave them out, or end the daemon first: `pail umount --all`"))
     }
 
     /// Takes the place on the table. Waits for another request on the same place to finish.
@@ -214,7 +220,11 @@ fn refuse_other_target(there: &MountSpec, asked: &MountSpec) -> Result<(), Failu
     }
     let place = there.mount_point.display();
     let what = if there.source == asked.source {
-        format!("{} is mounted at {place} with other options: {}", there.source, differences(there, asked).join(", "))
+        format!(
+            "{} is mounted at {place} with other options: {}",
+            there.source,
+            differences(there, asked).join(", ")
+        )
     } else {
         format!("{} is mounted at {place}, not {}", there.source, asked.source)
     };

@@ -15,7 +15,9 @@ pub fn users_of(place: &Path) -> Vec<String> {
     let mut users = Vec::new();
     for process in processes.flatten() {
         let name = process.file_name();
-        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else { continue };
+        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
+            continue;
+        };
         if uses(&process.path(), place) {
             let program = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             users.push(format!("{} ({pid})", program.trim()));

@@ -9,9 +9,7 @@
 
 use crate::control::types::MountSpec;
 use crate::control::{CallerEnvironment, Failure, FailureKind};
-use pail_store::{Error, ErrorKind, Store};
-use stub::*;
-
+use pail_store::{BucketUri, CallerVariables, Error, ErrorKind, S3Options, S3Store, Store};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,11 +61,13 @@ pub async fn open_bucket(
     environment: &CallerEnvironment,
     create: bool,
 ) -> Result<OpenBucket, Failure> {
-    tokio::time::timeout(OPENING_TIMEOUT, open_and_check(address, environment, create)).await.unwrap_or_else(|_| {
-        Err(Failure::new(FailureKind::Unreachable, format!("{} does not answer", address.source))
-            .because(format!("no answer within {} s", OPENING_TIMEOUT.as_secs()))
-            .with_hint(unreachable_hint(address)))
-    })
+    tokio::time::timeout(OPENING_TIMEOUT, open_and_check(address, environment, create)).await.unwrap_or_else(
+        |_| {
+            Err(Failure::new(FailureKind::Unreachable, format!("{} does not answer", address.source))
+                .because(format!("no answer within {} s", OPENING_TIMEOUT.as_secs()))
+                .with_hint(unreachable_hint(address)))
+        },
+    )
 }
 
 async fn open_and_check(
@@ -96,7 +96,7 @@ async fn open_and_check(
         Err(err) => return Err(explain(&err)),
     };
     let store = S3Store::open(options).await.map_err(|err| explain(&err))?;
-    Ok(OpenBucket { store, prefix: uri.prefix, created })
+    Ok(OpenBucket { store, prefix: as_directory(&uri.prefix), created })
 }
 
 /// Reads `s3://bucket[/prefix]`. Errors: another scheme, a name that no bucket can have.
@@ -108,13 +108,21 @@ pub fn parse_source(source: &str) -> Result<BucketUri, Failure> {
     })
 }
 
+/// A prefix as a directory's: `s3://bucket/run` and `s3://bucket/run/` mean the same.
+fn as_directory(prefix: &str) -> String {
+    match prefix.trim_end_matches('/') {
+        "" => String::new(),
+        name => format!("{name}/"),
+    }
+}
+
 fn store_options(address: Address<'_>, environment: &CallerEnvironment, uri: &BucketUri) -> S3Options {
     S3Options {
         region: address.region.map(str::to_owned),
         endpoint_url: address.endpoint_url.map(str::to_owned),
         profile: address.profile.map(str::to_owned),
         environment: Some(CallerVariables(environment.variables().clone())),
-        probe_prefix: uri.prefix.clone(),
+        probe_prefix: as_directory(&uri.prefix),
         ..S3Options::new(uri.bucket.clone())
     }
 }
@@ -147,15 +155,4 @@ fn unreachable_hint(address: Address<'_>) -> String {
         Some(url) => format!("check that a server answers at {url}, and the network on the way to it"),
         None => "check the network, and give another endpoint than AWS by --endpoint-url".to_owned(),
     }
-}
-
-mod stub { #![allow(missing_docs)]
-use std::collections::BTreeMap; use std::time::Duration; use std::sync::Arc;
-#[derive(Debug)]
-pub struct BucketUri { pub bucket: String, pub prefix: String }
-impl std::str::FromStr for BucketUri { type Err = String; fn from_str(s:&str)->Result<Self,String>{ Ok(Self{bucket:s.into(),prefix:String::new()}) } }
-#[derive(Clone)] pub struct CallerVariables(pub BTreeMap<String,String>);
-#[derive(Clone)] pub struct S3Options { pub bucket:String, pub region:Option<String>, pub endpoint_url:Option<String>, pub profile:Option<String>, pub environment:Option<CallerVariables>, pub probe_prefix:String, pub retry_deadline:Duration, pub connect_timeout:Duration, pub head_timeout:Duration, pub stall_timeout:Duration }
-impl S3Options { pub fn new(b: impl Into<String>)->Self{ let d=Duration::ZERO; Self{bucket:b.into(),region:None,endpoint_url:None,profile:None,environment:None,probe_prefix:String::new(),retry_deadline:d,connect_timeout:d,head_timeout:d,stall_timeout:d} } }
-pub struct S3Store; impl S3Store { pub async fn open(o:S3Options)->pail_store::Result<Arc<dyn pail_store::Store>> { Ok(Arc::new(pail_store::MemoryStore::new(&o.bucket))) } }
 }

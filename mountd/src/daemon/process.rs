@@ -171,7 +171,10 @@ fn watch_signals(daemon: &Arc<Daemon>) -> Result<(), Failure> {
                 _ = interrupt.recv() => "SIGINT",
             };
             if seen {
-                tracing::error!(signal = name, "a second signal: ends at once, what is not in the bucket stays in the journal");
+                tracing::error!(
+                    signal = name,
+                    "a second signal: ends at once, what is not in the bucket stays in the journal"
+                );
                 std::process::exit(1);
             }
             seen = true;
@@ -273,7 +276,9 @@ fn init_log(mode: &Mode, directories: &Directories) -> Result<(), Failure> {
 /// Keeps what the last drain came to, for who asks after the daemon is gone.
 fn write_report(directories: &Directories, report: &DrainReport) {
     let path = directories.drain_report_file();
-    let written = serde_json::to_vec_pretty(report).map_err(std::io::Error::from).and_then(|text| std::fs::write(&path, text));
+    let written = serde_json::to_vec_pretty(report)
+        .map_err(std::io::Error::from)
+        .and_then(|text| std::fs::write(&path, text));
     if let Err(err) = written {
         tracing::warn!(file = %path.display(), error = %err, "the report of the drain could not be written");
     }

@@ -66,8 +66,10 @@ impl BucketFs {
     /// Keeps a directory that has just lost a name, if that was its last.
     pub(super) async fn keep_directory(&self, dir: &Arc<Inode>) {
         let prefix = self.dir_prefix(dir);
-        let written = self.inodes.children(dir).iter().any(|(name, _)| self.written_here(dir, name).is_some());
-        let vanishing = || self.oldest().is_some_and(|oldest| self.namespace.lock().is_vanishing(&prefix, oldest));
+        let written =
+            self.inodes.children(dir).iter().any(|(name, _)| self.written_here(dir, name).is_some());
+        let vanishing =
+            || self.oldest().is_some_and(|oldest| self.namespace.lock().is_vanishing(&prefix, oldest));
         if prefix == self.options.prefix || written || !vanishing() {
             return;
         }
@@ -148,7 +150,12 @@ impl BucketFs {
     }
 
     /// Deletes an object, and takes the name from its inode. Errors: the store's; then nothing has changed.
-    pub(super) async fn remove_file(&self, inode: Option<&Arc<Inode>>, dir: &str, name: &str) -> FsResult<()> {
+    pub(super) async fn remove_file(
+        &self,
+        inode: Option<&Arc<Inode>>,
+        dir: &str,
+        name: &str,
+    ) -> FsResult<()> {
         let key = name::key(dir, name)?;
         let dirty = inode.and_then(|inode| self.dirty_content(inode));
         // No publish may put the object back after it was deleted.

@@ -67,7 +67,12 @@ pub struct DirtyFile {
 impl DirtyFile {
     /// A file over `base`, whose bytes the bucket then has already, or a new one. `in_bucket` says whether the bucket has an object
     /// of its name.
-    pub fn new(store: Arc<dyn Store>, replica: Arc<DirtyReplica>, base: Option<Base>, in_bucket: bool) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        replica: Arc<DirtyReplica>,
+        base: Option<Base>,
+        in_bucket: bool,
+    ) -> Self {
         Self {
             replica,
             store,
@@ -206,7 +211,9 @@ impl DirtyFile {
         for segment in segments {
             match segment.kind {
                 SegmentKind::Local => bytes.extend_from_slice(&self.replica.read_local(segment.range)?),
-                SegmentKind::Zero => bytes.resize(bytes.len() + (segment.range.end - segment.range.start) as usize, 0),
+                SegmentKind::Zero => {
+                    bytes.resize(bytes.len() + (segment.range.end - segment.range.start) as usize, 0)
+                }
                 SegmentKind::Base => {
                     // A truncation to nothing since the segments were taken leaves zeros.
                     let piece = match self.base() {

@@ -49,7 +49,8 @@ impl BucketFs {
         let bytes = self.read_replica(handle, &facts, &replica, range).await?;
         let mut state = file.lock();
         if !state.read_started {
-            state.read_started = matches!(&state.content, Content::Clean { facts: now, .. } if now.version == facts.version);
+            state.read_started =
+                matches!(&state.content, Content::Clean { facts: now, .. } if now.version == facts.version);
         }
         Ok(bytes)
     }
@@ -87,7 +88,9 @@ impl BucketFs {
         let gone = match &file.lock().content {
             Content::Clean { facts, .. } => facts.version.clone(),
             Content::Dirty(dirty) => match dirty.base() {
-                Some(base) => return Err(FsError::Stale(format!("{error}: version {} was opened", base.facts.version))),
+                Some(base) => {
+                    return Err(FsError::Stale(format!("{error}: version {} was opened", base.facts.version)));
+                }
                 None => return Ok(()),
             },
         };

@@ -54,7 +54,13 @@ impl BucketFs {
     }
 
     /// An inode for what is known of a name, with one more reference of the kernel.
-    pub(super) fn introduce(&self, parent: &Arc<Inode>, name: &str, known: Known, as_of: Instant) -> Option<Arc<Inode>> {
+    pub(super) fn introduce(
+        &self,
+        parent: &Arc<Inode>,
+        name: &str,
+        known: Known,
+        as_of: Instant,
+    ) -> Option<Arc<Inode>> {
         match known {
             Known::Absent => None,
             Known::Dir => Some(self.inodes.introduce(|table| table.dir(parent, name))),
@@ -84,7 +90,8 @@ impl BucketFs {
         let path = format!("{dir}{name}");
         // The name with whatever begins like it; then, should a thousand siblings stand before `name/`, that alone.
         for prefix in [path.clone(), format!("{path}/")] {
-            let page = self.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
+            let page =
+                self.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
             let mut namespace = self.namespace.lock();
             namespace.absorb_flat(&prefix, &page, sent);
             if let Some(known) = namespace.lookup(dir, name, sent) {

@@ -159,7 +159,11 @@ impl BucketFs {
     }
 
     fn replica_id(&self, key: &RawKey, version: &pail_store::Version) -> ReplicaId {
-        ReplicaId { store: self.store.identity().into(), key: key.as_str().into(), version: version.as_str().into() }
+        ReplicaId {
+            store: self.store.identity().into(),
+            key: key.as_str().into(),
+            version: version.as_str().into(),
+        }
     }
 
     fn replica(&self, key: &RawKey, facts: &Facts) -> Arc<Replica> {

@@ -136,7 +136,8 @@ impl Dir {
     }
 
     fn lookup(&self, name: &str, oldest: Instant) -> Option<(Known, Instant)> {
-        let covered = self.spans.iter().filter(|s| s.as_of >= oldest && s.covers(name)).map(|s| s.as_of).max();
+        let covered =
+            self.spans.iter().filter(|s| s.as_of >= oldest && s.covers(name)).map(|s| s.as_of).max();
         match self.names.get(name) {
             Some(entry) if entry.as_of >= oldest && covered.is_none_or(|at| at <= entry.as_of) => {
                 Some((entry.known.clone(), entry.as_of))
@@ -205,7 +206,13 @@ impl Namespace {
         self.shrink();
     }
 
-    fn absorb_key<'p>(&mut self, top: &str, object: &'p ObjectMeta, as_of: Instant, seen: &mut HashSet<&'p str>) {
+    fn absorb_key<'p>(
+        &mut self,
+        top: &str,
+        object: &'p ObjectMeta,
+        as_of: Instant,
+        seen: &mut HashSet<&'p str>,
+    ) {
         let key = object.key.as_str();
         let mut start = top.len();
         while let Some(slash) = key[start..].find('/').map(|at| start + at) {

@@ -82,7 +82,13 @@ impl BucketFs {
     fn handle(&self, inode: Arc<Inode>, flags: OpenFlags, thread: u32) -> Handle {
         // Only a writer's process matters, and looking it up is not free.
         let opener = if flags.write { process_of(thread) } else { 0 };
-        Handle { inode, writable: flags.write, readable: flags.read, opener, prefetcher: Prefetcher::default() }
+        Handle {
+            inode,
+            writable: flags.write,
+            readable: flags.read,
+            opener,
+            prefetcher: Prefetcher::default(),
+        }
     }
 
     /// Holds on to the present version; says whether the kernel's pages are of it.
@@ -135,7 +141,8 @@ impl BucketFs {
     /// A new file that nobody has published, with one reference of the kernel.
     pub(super) fn add_new(&self, parent: &Arc<Inode>, name: &str, exclusive: bool) -> FsResult<Arc<Inode>> {
         let key = name::key(&self.dir_prefix(parent), name)?;
-        let replica = self.cache.create_dirty(self.intent(key.as_str(), None)).map_err(std::io::Error::other)?;
+        let replica =
+            self.cache.create_dirty(self.intent(key.as_str(), None)).map_err(std::io::Error::other)?;
         let dirty = DirtyFile::new(self.store.clone(), replica, None, false);
         dirty.must_be_absent.store(exclusive, Ordering::Release);
         self.learn_capabilities();
@@ -273,7 +280,9 @@ impl BucketFs {
         let key = name::key(&dir, &name)?;
         let sent = Instant::now();
         let meta = self.store.head(&key).await.map_err(|error| match error.kind {
-            pail_store::ErrorKind::NotFound => FsError::Stale(format!("{key} was deleted since it was opened")),
+            pail_store::ErrorKind::NotFound => {
+                FsError::Stale(format!("{key} was deleted since it was opened"))
+            }
             _ => error.into(),
         })?;
         let facts = super::namespace::Facts::from(&meta);

@@ -49,7 +49,8 @@ impl Prefetcher {
     pub fn advise(&self, range: Range<u64>, size: u64, window_max: u64) -> Advice {
         let mut stream = self.stream.lock();
         let was_streaming = stream.window > 0;
-        let near = range.start <= stream.position + REORDER_BYTES && stream.position <= range.end + REORDER_BYTES;
+        let near =
+            range.start <= stream.position + REORDER_BYTES && stream.position <= range.end + REORDER_BYTES;
         // The beginning of a file is where most programs start to read all of it.
         let starts = !stream.begun && range.start == 0;
         let follows = stream.begun && if was_streaming { near } else { range.start == stream.position };
@@ -63,7 +64,8 @@ impl Prefetcher {
         let target = (stream.position + stream.window).min(size);
         let from = if stream.ahead < range.start { range.start } else { stream.ahead };
         // Half a window at a time, so that requests stay large.
-        let enough = stream.ahead >= stream.position && target - target.min(from) < stream.window / 2 && target < size;
+        let enough =
+            stream.ahead >= stream.position && target - target.min(from) < stream.window / 2 && target < size;
         let fetch = if enough || from >= target { 0..0 } else { from..target };
         stream.ahead = stream.ahead.max(fetch.end);
         Advice { fetch, streams: i8::from(!was_streaming) }

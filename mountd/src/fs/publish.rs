@@ -41,7 +41,10 @@ impl PayloadSource for DirtySource {
         let range = self.start + range.start..self.start + range.end;
         let bytes = self.dirty.read(range.clone()).await.map_err(std::io::Error::other)?;
         if bytes.len() as u64 != range.end - range.start {
-            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file was truncated meanwhile"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::UnexpectedEof,
+                "the file was truncated meanwhile",
+            ));
         }
         Ok(bytes)
     }
@@ -235,7 +238,9 @@ impl BucketFs {
     fn copy_source(&self, dirty: &DirtyFile, range: &Range<u64>) -> Option<Base> {
         let capabilities = self.capabilities.get()?;
         let big_enough = range.end - range.start >= capabilities.part_size_bytes_min;
-        (capabilities.part_copy && big_enough && dirty.is_untouched(range.clone())).then(|| dirty.base()).flatten()
+        (capabilities.part_copy && big_enough && dirty.is_untouched(range.clone()))
+            .then(|| dirty.base())
+            .flatten()
     }
 
     /// Begins sending the parts that the writer has left behind. Called after every write; returns at once.

@@ -65,8 +65,13 @@ pub struct DirCursor {
 
 impl DirCursor {
     fn new() -> Self {
-        let mut cursor =
-            Self { entries: Vec::new(), next: Next::Start, after: String::new(), held_back: Vec::new(), sent: Instant::now() };
+        let mut cursor = Self {
+            entries: Vec::new(),
+            next: Next::Start,
+            after: String::new(),
+            held_back: Vec::new(),
+            sent: Instant::now(),
+        };
         cursor.push(".".into(), true, Listed::Dots);
         cursor.push("..".into(), true, Listed::Dots);
         cursor
@@ -122,7 +127,9 @@ impl BucketFs {
             Next::End => return Ok(()),
             Next::Token(token) => Some(token),
             Next::Start => {
-                if let Some(names) = self.oldest().and_then(|oldest| self.namespace.lock().complete(&dir, oldest)) {
+                if let Some(names) =
+                    self.oldest().and_then(|oldest| self.namespace.lock().complete(&dir, oldest))
+                {
                     let local = self.local_names(inode);
                     for (name, known) in names {
                         if !local.iter().any(|(local, _)| *local == name) {
@@ -136,8 +143,12 @@ impl BucketFs {
                 None
             }
         };
-        let request =
-            ListRequest { prefix: dir.clone(), delimiter: true, token: token.clone(), ..ListRequest::default() };
+        let request = ListRequest {
+            prefix: dir.clone(),
+            delimiter: true,
+            token: token.clone(),
+            ..ListRequest::default()
+        };
         let page = match self.store.list(request).await {
             Ok(page) => page,
             Err(error) => {
@@ -154,7 +165,8 @@ impl BucketFs {
         let (sent, after) = (cursor.sent, std::mem::take(&mut cursor.after));
         let mut namespace = self.namespace.lock();
         let end = namespace.absorb_page(dir, &after, &page, sent);
-        let names = page.objects.iter().map(|o| o.key.as_str()).chain(page.prefixes.iter().map(String::as_str));
+        let names =
+            page.objects.iter().map(|o| o.key.as_str()).chain(page.prefixes.iter().map(String::as_str));
         let names: HashSet<&str> = names
             .filter_map(|key| key.strip_prefix(dir))
             .map(|name| name.strip_suffix('/').unwrap_or(name))

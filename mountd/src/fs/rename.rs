@@ -37,12 +37,7 @@ struct Move<'a> {
 
 impl BucketFs {
     /// Gives a file another name. Errors: ENOENT, EEXIST, EISDIR, ENOTDIR, EXDEV for directories, EROFS, the store's.
-    pub async fn rename(
-        &self,
-        from: (u64, &OsStr),
-        to: (u64, &OsStr),
-        mode: RenameMode,
-    ) -> FsResult<()> {
+    pub async fn rename(&self, from: (u64, &OsStr), to: (u64, &OsStr), mode: RenameMode) -> FsResult<()> {
         self.counters.count("rename");
         let (from_parent, to_parent) = (self.writable_directory(from.0)?, self.writable_directory(to.0)?);
         let step = Move {
@@ -72,14 +67,21 @@ impl BucketFs {
             return Ok(inode);
         }
         match self.resolve(&step.from_dir, step.from_name).await? {
-            (Known::File(facts), as_of) => Ok(self.inodes.file(step.from_parent, step.from_name, facts, as_of)),
+            (Known::File(facts), as_of) => {
+                Ok(self.inodes.file(step.from_parent, step.from_name, facts, as_of))
+            }
             (Known::Dir, _) => Err(Posix::CrossDevice.into()),
             (Known::Absent, _) => Err(Posix::NotFound.into()),
         }
     }
 
     /// The file that has the new name, if this mount knows it as an inode. Errors: EEXIST, EISDIR.
-    async fn target(&self, step: &Move<'_>, inode: &Arc<Inode>, mode: RenameMode) -> FsResult<Option<Arc<Inode>>> {
+    async fn target(
+        &self,
+        step: &Move<'_>,
+        inode: &Arc<Inode>,
+        mode: RenameMode,
+    ) -> FsResult<Option<Arc<Inode>>> {
         name::key(&step.to_dir, step.to_name)?;
         let written = self.written_here(step.to_parent, step.to_name);
         let exists = match &written {

@@ -120,7 +120,9 @@ impl BucketFs {
     fn unpublished_below(&self, path: &str) -> Vec<Unpublished> {
         let path = path.trim_matches('/');
         let below = |row: &Unpublished| {
-            path.is_empty() || row.path == path || row.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+            path.is_empty()
+                || row.path == path
+                || row.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
         };
         let rows = self.inodes.all().into_iter().filter_map(|inode| self.unpublished_row(&inode));
         let mut rows: Vec<_> = rows.filter(below).collect();

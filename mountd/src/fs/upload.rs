@@ -114,7 +114,9 @@ impl UploadState {
                 let range = active.plan.range(number);
                 (number, range.start..range.end.min(len))
             })
-            .filter(|(number, range)| self.sent.get(number).is_none_or(|part| part.size != range.end - range.start))
+            .filter(|(number, range)| {
+                self.sent.get(number).is_none_or(|part| part.size != range.end - range.start)
+            })
             .collect()
     }
 

@@ -5,9 +5,10 @@
 
 use crate::fs::{Attr, BucketFs, Entry, FsError, FsResult, Kind, OpenFlags, Posix, RenameMode, SetAttr};
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
-    OpenAccMode, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenAccMode, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -240,7 +241,15 @@ impl fuser::Filesystem for Adapter {
         self.try_answer("mknod", parent, call, move |done| reply_entry(reply, done));
     }
 
-    fn mkdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
         let (fs, name) = (self.fs.clone(), name.to_owned());
         let call = async move { fs.mkdir(parent.0, &name).await };
         self.try_answer("mkdir", parent, call, move |done| reply_entry(reply, done));
@@ -258,7 +267,14 @@ impl fuser::Filesystem for Adapter {
         self.try_answer("rmdir", parent, call, move |done| reply_empty(reply, done));
     }
 
-    fn symlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
+    fn symlink(
+        &self,
+        _request: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _target: &Path,
+        reply: ReplyEntry,
+    ) {
         reply.error(Errno::EPERM);
     }
 
@@ -363,13 +379,27 @@ impl fuser::Filesystem for Adapter {
         self.try_answer("write", ino, call, finish);
     }
 
-    fn flush(&self, request: &Request, ino: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+    fn flush(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
         let (fs, thread) = (self.fs.clone(), request.pid());
         let call = async move { fs.flush_handle(handle.0, thread).await };
         self.try_answer("close", ino, call, move |done| reply_empty(reply, done));
     }
 
-    fn fsync(&self, _request: &Request, ino: INodeNo, handle: FileHandle, _data_only: bool, reply: ReplyEmpty) {
+    fn fsync(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        _data_only: bool,
+        reply: ReplyEmpty,
+    ) {
         let fs = self.fs.clone();
         let call = async move { fs.fsync(handle.0).await };
         self.try_answer("fsync", ino, call, move |done| reply_empty(reply, done));
@@ -397,7 +427,14 @@ impl fuser::Filesystem for Adapter {
         });
     }
 
-    fn readdir(&self, _request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         let (fs, caller) = (self.fs.clone(), self.fs.clone());
         let call = async move { caller.readdir(handle.0, offset).await };
         self.try_answer("readdir", ino, call, move |done| match done {
@@ -450,7 +487,14 @@ impl fuser::Filesystem for Adapter {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _data_only: bool, reply: ReplyEmpty) {
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _data_only: bool,
+        reply: ReplyEmpty,
+    ) {
         // Names are in the bucket when the call that made them returned.
         reply.ok();
     }
@@ -513,7 +557,8 @@ fn add_plus(fs: &BucketFs, handle: u64, reply: &mut ReplyDirectoryPlus, entry: &
         let Some(found) = fs.introduce_entry(handle, entry) else { return false };
         (found.ttl, found.attr)
     };
-    let full = reply.add(INodeNo(attr.ino), entry.next_offset, &*entry.name, &ttl, &file_attr(&attr), Generation(0));
+    let full =
+        reply.add(INodeNo(attr.ino), entry.next_offset, &*entry.name, &ttl, &file_attr(&attr), Generation(0));
     if full && !is_dot {
         fs.forget(attr.ino, 1);
     }

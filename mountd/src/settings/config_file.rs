@@ -32,7 +32,8 @@ impl ConfigFile {
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(err) => return Err(Failure::from_io(format!("cannot read {}", path.display()), &err)),
         };
-        toml::from_str(&text)
-            .map_err(|err| Failure::usage(format!("{} has a mistake", path.display())).because(err.to_string().trim()))
+        toml::from_str(&text).map_err(|err| {
+            Failure::usage(format!("{} has a mistake", path.display())).because(err.to_string().trim())
+        })
     }
 }

@@ -102,8 +102,12 @@ pub fn prepare_private(dir: &Path, uid: u32) -> Result<(), Failure> {
     let meta = std::fs::metadata(dir)
         .map_err(|err| Failure::from_io(format!("cannot read the directory {}", dir.display()), &err))?;
     if meta.uid() != uid {
-        return Err(Failure::usage(format!("{} belongs to user {}, not to you ({uid})", dir.display(), meta.uid()))
-            .with_hint("set PAIL_RUNTIME_DIR, PAIL_STATE_DIR and PAIL_CACHE_DIR to directories of your own"));
+        return Err(Failure::usage(format!(
+            "{} belongs to user {}, not to you ({uid})",
+            dir.display(),
+            meta.uid()
+        ))
+        .with_hint("set PAIL_RUNTIME_DIR, PAIL_STATE_DIR and PAIL_CACHE_DIR to directories of your own"));
     }
     if meta.permissions().mode() & 0o022 != 0 {
         return Err(Failure::usage(format!("others may write to {}", dir.display()))
@@ -145,14 +149,20 @@ mod tests {
     use super::*;
 
     fn resolve(vars: &[(&str, &str)], uid: u32) -> Result<Directories, Failure> {
-        let env = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        let env =
+            |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
         Directories::from_environment(&env, uid)
     }
 
     #[test]
     fn own_variables_go_before_xdg_and_xdg_before_home() {
         let dirs = resolve(
-            &[("HOME", "/home/a"), ("XDG_CACHE_HOME", "/fast"), ("PAIL_STATE_DIR", "/journal"), ("XDG_STATE_HOME", "/x")],
+            &[
+                ("HOME", "/home/a"),
+                ("XDG_CACHE_HOME", "/fast"),
+                ("PAIL_STATE_DIR", "/journal"),
+                ("XDG_STATE_HOME", "/x"),
+            ],
             1000,
         )
         .unwrap();
@@ -169,7 +179,10 @@ mod tests {
         assert_eq!(resolve(&[home], 0).unwrap().runtime, Path::new("/run/pail"));
         assert_eq!(resolve(&[home], 7).unwrap().runtime, Path::new("/tmp/pail-7"));
         assert_eq!(resolve(&[home, ("XDG_RUNTIME_DIR", "/")], 7).unwrap().runtime, Path::new("/pail"));
-        assert_eq!(resolve(&[home, ("XDG_RUNTIME_DIR", "/is/not/there")], 7).unwrap().runtime, Path::new("/tmp/pail-7"));
+        assert_eq!(
+            resolve(&[home, ("XDG_RUNTIME_DIR", "/is/not/there")], 7).unwrap().runtime,
+            Path::new("/tmp/pail-7")
+        );
         assert_eq!(resolve(&[home, ("PAIL_RUNTIME_DIR", "/r")], 7).unwrap().runtime, Path::new("/r"));
     }
 

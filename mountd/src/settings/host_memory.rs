@@ -27,15 +27,20 @@ fn cgroup_limit(groups: &str, sysfs: &Path) -> Option<u64> {
     let mut smallest: Option<u64> = None;
     for line in groups.lines() {
         let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
         let (root, file) = match controllers {
             "" => (sysfs.to_path_buf(), "memory.max"),
-            names if names.split(',').any(|name| name == "memory") => (sysfs.join("memory"), "memory.limit_in_bytes"),
+            names if names.split(',').any(|name| name == "memory") => {
+                (sysfs.join("memory"), "memory.limit_in_bytes")
+            }
             _ => continue,
         };
         let group = root.join(path.trim_start_matches('/'));
         for dir in group.ancestors().take_while(|dir| dir.starts_with(&root)) {
-            let limit = std::fs::read_to_string(dir.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok());
+            let limit =
+                std::fs::read_to_string(dir.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok());
             smallest = match (smallest, limit) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),

@@ -59,7 +59,11 @@ pub fn process_environment(name: &str) -> Option<OsString> {
 impl Settings {
     /// Resolves the settings of a daemon that `limits` starts. Errors: a variable or a line of `config.toml` that
     /// cannot be read, a budget too small to work with, no home directory.
-    pub fn resolve(limits: &Limits, drain_timeout: Option<Duration>, env: Lookup<'_>) -> Result<Self, Failure> {
+    pub fn resolve(
+        limits: &Limits,
+        drain_timeout: Option<Duration>,
+        env: Lookup<'_>,
+    ) -> Result<Self, Failure> {
         let config = match directories::config_file(env) {
             Some(path) => ConfigFile::read(&path)?,
             None => ConfigFile::default(),
@@ -170,14 +174,16 @@ mod tests {
         }
 
         fn resolve(&self, limits: &Limits) -> Result<Settings, Failure> {
-            let env = |name: &str| self.vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+            let env =
+                |name: &str| self.vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
             Settings::resolve(limits, None, &env)
         }
     }
 
     #[test]
     fn flags_go_before_variables_before_the_file_before_defaults() {
-        let config = "memory = \"100M\"\ncache_size = \"1G\"\ncache_dir = \"/from/file\"\ndrain_timeout = \"30s\"\n";
+        let config =
+            "memory = \"100M\"\ncache_size = \"1G\"\ncache_dir = \"/from/file\"\ndrain_timeout = \"30s\"\n";
         let given = Given::new(&[("PAIL_MEMORY", "200M"), ("PAIL_CACHE_DIR", "/from/variable")], config);
         let settings = given.resolve(&Limits::default()).unwrap();
         assert_eq!(settings.memory_bytes, 200 << 20);
@@ -200,7 +206,9 @@ mod tests {
         let given = Given::new(&[], "");
         let settings = given.resolve(&Limits::default()).unwrap();
         assert_eq!(settings.directories.cache, given.home.path().join(".cache/pail"));
-        assert!(settings.memory_bytes >= MEMORY_BYTES_MIN && settings.memory_bytes <= MEMORY_BYTES_DEFAULT_MAX);
+        assert!(
+            settings.memory_bytes >= MEMORY_BYTES_MIN && settings.memory_bytes <= MEMORY_BYTES_DEFAULT_MAX
+        );
         assert_eq!(settings.drain_timeout, DRAIN_TIMEOUT_DEFAULT);
     }
 
@@ -222,7 +230,8 @@ mod tests {
     fn only_what_was_asked_for_can_conflict() {
         let dir = Path::new("/cache");
         assert!(Limits::default().conflicts(dir, 5, 6).is_empty());
-        let same = Limits { cache_dir: Some(dir.into()), cache_size: Some(ByteSize(5)), memory: Some(ByteSize(6)) };
+        let same =
+            Limits { cache_dir: Some(dir.into()), cache_size: Some(ByteSize(5)), memory: Some(ByteSize(6)) };
         assert!(same.conflicts(dir, 5, 6).is_empty());
         let other = Limits { memory: Some(ByteSize(1 << 30)), ..same };
         assert_eq!(other.conflicts(dir, 5, 1 << 20), ["memory 1G (in force: 1M)"]);

@@ -1,0 +1,95 @@
+//! `pail dev-server`.
+
+use crate::{block_on, terminal};
+use pail_devserver::{Server, ServerConfig, Settings};
+use pail_mountd::control::Failure;
+use pail_mountd::quantity::ByteSize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Run an S3 server on this machine, for trying things out, tests and benchmarks
+///
+/// Prints its endpoint as the first line on standard output when it is ready, and runs until a signal ends it. Not for data that
+/// matters.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+
+    /// Keep the objects in this folder [default: in memory]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+
+    /// The access key that is accepted
+    #[arg(long, value_name = "KEY", env = "PAIL_DEV_ACCESS_KEY", default_value = "test")]
+    access_key: String,
+
+    /// Its secret
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "PAIL_DEV_SECRET_KEY",
+        hide_env_values = true,
+        default_value = "testtest"
+    )]
+    secret_key: String,
+
+    /// Time from a request to the first byte of its answer, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    first_byte_ms: u64,
+
+    /// A random time of up to this is added to it, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    jitter_ms: u64,
+
+    /// Bytes per second for each connection, such as 90M; 0 is unlimited
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(0))]
+    bandwidth: ByteSize,
+
+    /// Create this bucket; may be given several times
+    #[arg(long = "bucket", value_name = "NAME")]
+    buckets: Vec<String>,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    block_on(serve(arguments))
+}
+
+async fn serve(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let failed = |err: std::io::Error| Failure::from_io("cannot watch for signals", &err);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let settings = Settings {
+        first_byte_ms: arguments.first_byte_ms,
+        jitter_ms: arguments.jitter_ms,
+        bandwidth_bytes_per_s: arguments.bandwidth.0,
+        ..Settings::default()
+    };
+    let listen = arguments.listen;
+    let config = ServerConfig {
+        listen,
+        folder: arguments.folder,
+        access_key: arguments.access_key,
+        secret_key: arguments.secret_key,
+        settings,
+    };
+    let server = Server::start(config)
+        .await
+        .map_err(|err| Failure::other(format!("cannot serve at {listen}")).because(format!("{err:#}")))?;
+    for bucket in &arguments.buckets {
+        server.create_bucket(bucket).await.map_err(|err| {
+            Failure::other(format!("cannot create the bucket {bucket:?}")).because(format!("{err:#}"))
+        })?;
+    }
+    terminal::line(&server.endpoint_url())?;
+    terminal::flush()?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    server.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,154 @@
+//! `pail ls`.
+
+use crate::{block_on, progress, terminal};
+use jiff::Timestamp;
+use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
+use pail_mountd::daemon::opening::{self, Address, OpenBucket};
+use pail_mountd::quantity::ByteSize;
+use pail_store::{ErrorKind, ListRequest, ObjectMeta, RawKey};
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// List objects, without mounting anything
+///
+/// Names are relative to the URI; those that end in / are directories.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// s3://bucket, a directory in it, or an object
+    uri: String,
+
+    /// Show size and time too
+    #[arg(short, long)]
+    long: bool,
+
+    /// List directories with all they hold
+    #[arg(short, long)]
+    recursive: bool,
+
+    /// Sizes like 1.5 MiB in place of bytes
+    #[arg(long)]
+    human: bool,
+
+    /// Print a JSON object for each line
+    #[arg(long, conflicts_with_all = ["long", "human"])]
+    json: bool,
+
+    /// The S3 endpoint [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, AWS]
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+
+    /// The region [default: AWS_REGION, the profile's, us-east-1]
+    #[arg(long)]
+    region: Option<String>,
+
+    /// A profile of the AWS configuration files [default: AWS_PROFILE]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+}
+
+/// A line of `--json`.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_modified: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<&'a str>,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    block_on(list(&arguments))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(arguments: &Arguments) -> Result<(), Failure> {
+    let environment = CallerEnvironment::of_this_process();
+    let address = Address {
+        source: &arguments.uri,
+        endpoint_url: arguments.endpoint_url.as_deref(),
+        region: arguments.region.as_deref(),
+        profile: arguments.profile.as_deref(),
+    };
+    let what = format!("listing {}", arguments.uri);
+    let bucket = progress::while_waiting(&what, opening::open_bucket(address, &environment, false)).await?;
+    let mut request = ListRequest {
+        prefix: bucket.prefix.clone(),
+        delimiter: !arguments.recursive,
+        ..ListRequest::default()
+    };
+    let mut found = false;
+    loop {
+        let page = progress::while_waiting(&what, bucket.store.list(request.clone()))
+            .await
+            .map_err(|err| Failure::from_store(format!("cannot list {}", arguments.uri), &err))?;
+        found |= !page.objects.is_empty() || !page.prefixes.is_empty();
+        for prefix in &page.prefixes {
+            print_prefix(arguments, &bucket.prefix, prefix)?;
+        }
+        for object in page.objects.iter().filter(|object| object.key.as_str() != bucket.prefix) {
+            print_object(arguments, &bucket.prefix, object)?;
+        }
+        match page.next {
+            Some(next) => request.token = Some(next),
+            None => break,
+        }
+    }
+    match found || bucket.prefix.is_empty() {
+        true => Ok(()),
+        false => list_one(arguments, &bucket).await,
+    }
+}
+
+/// No directory is there: the URI may name an object.
+async fn list_one(arguments: &Arguments, bucket: &OpenBucket) -> Result<(), Failure> {
+    let nothing = || Failure::new(FailureKind::NotFound, format!("nothing is at {}", arguments.uri));
+    let name = bucket.prefix.trim_end_matches('/');
+    let key = RawKey::new(name).map_err(|err| nothing().because(err.to_string()))?;
+    match bucket.store.head(&key).await {
+        Ok(object) => {
+            let directory = name.rfind('/').map_or("", |slash| &name[..=slash]);
+            print_object(arguments, directory, &object)
+        }
+        Err(err) if err.kind == ErrorKind::NotFound => Err(nothing()),
+        Err(err) => Err(Failure::from_store(format!("cannot look at {}", arguments.uri), &err)),
+    }
+}
+
+fn print_prefix(arguments: &Arguments, base: &str, prefix: &str) -> Result<(), Failure> {
+    if arguments.json {
+        return print_row(&Row { key: prefix, size: None, last_modified: None, etag: None });
+    }
+    let name = terminal::shown(prefix.strip_prefix(base).unwrap_or(prefix));
+    match arguments.long {
+        true => terminal::line(&format!("{:>14}  {:20}  {name}", "-", "")),
+        false => terminal::line(&name),
+    }
+}
+
+fn print_object(arguments: &Arguments, base: &str, object: &ObjectMeta) -> Result<(), Failure> {
+    let key = object.key.as_str();
+    let time = Timestamp::try_from(object.last_modified)
+        .map_or_else(|_| "-".to_owned(), |time| format!("{time:.0}"));
+    if arguments.json {
+        return print_row(&Row {
+            key,
+            size: Some(object.size),
+            last_modified: Some(time),
+            etag: Some(object.version.as_str()),
+        });
+    }
+    let name = terminal::shown(key.strip_prefix(base).unwrap_or(key));
+    let size = if arguments.human { ByteSize(object.size).human() } else { object.size.to_string() };
+    match arguments.long || arguments.human {
+        true => terminal::line(&format!("{size:>14}  {time:20}  {name}")),
+        false => terminal::line(&name),
+    }
+}
+
+fn print_row(row: &Row<'_>) -> Result<(), Failure> {
+    let text = serde_json::to_string(row)
+        .map_err(|err| Failure::other("cannot write the answer as JSON").because(err.to_string()))?;
+    terminal::line(&text)
+}

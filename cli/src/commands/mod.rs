@@ -1,0 +1,46 @@
+//! The commands, a file each.
+//!
+//! Owns: [`Command`], the list of them. A command is an arguments struct, whose doc comments are its help, and one function.
+
+mod completion;
+mod dev_server;
+mod flush;
+mod launch;
+mod ls;
+mod mount;
+mod status;
+mod umount;
+
+use clap::Subcommand;
+use pail_mountd::control::Failure;
+use std::process::ExitCode;
+
+/// Exit codes: 0 ok, 1 other, 2 usage or YAML, 3 not found, 4 credentials, 5 partial, 6 unreachable or retries
+/// exhausted, 7 verification failed, 8 no space, 130 interrupted.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Mount(mount::Arguments),
+    Umount(umount::Arguments),
+    Status(status::Arguments),
+    Flush(flush::Arguments),
+    Ls(ls::Arguments),
+    Launch(launch::Arguments),
+    DevServer(dev_server::Arguments),
+    Completion(completion::Arguments),
+}
+
+impl Command {
+    /// Runs the command; its exit code where it is not a failure's.
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Mount(arguments) => mount::run(arguments),
+            Self::Umount(arguments) => umount::run(arguments),
+            Self::Status(arguments) => status::run(arguments),
+            Self::Flush(arguments) => flush::run(arguments),
+            Self::Ls(arguments) => ls::run(arguments),
+            Self::Launch(arguments) => launch::run(arguments),
+            Self::DevServer(arguments) => dev_server::run(arguments),
+            Self::Completion(arguments) => completion::run(arguments),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! `pail mount`.
+
+use crate::{block_on, daemon, terminal};
+use pail_mountd::control::types::{MountOutcome, MountRequest, MountSpec};
+use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
+use pail_mountd::daemon::process::{self, ForegroundMount, Mode};
+use pail_mountd::quantity::{ByteSize, Period};
+use pail_mountd::settings::{Limits, process_environment};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a listing's word is taken, by default.
+const METADATA_TTL: Duration = Duration::from_secs(5);
+/// The same for a read-only mount, which is mostly of a dataset that nobody changes.
+const METADATA_TTL_READ_ONLY: Duration = Duration::from_secs(60);
+
+/// Mount a bucket, or a prefix of one, at a directory
+///
+/// Returns when the mount is usable. The directory must be empty; one that is missing is created, and removed again when it is
+/// unmounted. Mounting the same again does nothing. Keys, profile and region come from where the AWS tools look for them.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// What to mount: s3://bucket or s3://bucket/prefix
+    uri: String,
+
+    /// The directory to mount at
+    dir: PathBuf,
+
+    #[command(flatten)]
+    options: Options,
+
+    /// Create the bucket if it is missing
+    #[arg(long)]
+    create: bool,
+
+    /// Run the daemon in this process until the mount ends or a signal comes
+    #[arg(long)]
+    foreground: bool,
+
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a bucket is reached and shown.
+#[derive(Debug, Default, clap::Args)]
+struct Options {
+    /// The S3 endpoint [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, AWS]
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+
+    /// The region [default: AWS_REGION, the profile's, us-east-1]
+    #[arg(long)]
+    region: Option<String>,
+
+    /// A profile of the AWS configuration files [default: AWS_PROFILE]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+
+    /// Refuse every change
+    #[arg(long)]
+    read_only: bool,
+
+    /// How long what a listing said is taken for true; 0 asks each time [default: 5s, with --read-only 60s]
+    #[arg(long, value_name = "TIME")]
+    metadata_ttl: Option<Period>,
+
+    /// Owner shown [default: you]
+    #[arg(long)]
+    uid: Option<u32>,
+
+    /// Group shown [default: yours]
+    #[arg(long)]
+    gid: Option<u32>,
+
+    /// Permissions shown for files, in octal
+    #[arg(long, value_name = "MODE", default_value = "644", value_parser = parse_mode)]
+    file_mode: u16,
+
+    /// Permissions shown for directories, in octal
+    #[arg(long, value_name = "MODE", default_value = "755", value_parser = parse_mode)]
+    dir_mode: u16,
+
+    /// Let other users in
+    #[arg(long)]
+    allow_other: bool,
+
+    /// Directory of cached objects, for the daemon that is started [default: $XDG_CACHE_HOME/pail]
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+
+    /// Disk budget of cached objects, such as 10G, for the daemon that is started [default: half of what is free, at most 20G]
+    #[arg(long, value_name = "SIZE")]
+    cache_size: Option<ByteSize>,
+
+    /// Memory budget, such as 512M, for the daemon that is started [default: a quarter of the memory or of the cgroup's limit, at most 1G]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let environment = CallerEnvironment::of_this_process();
+    let spec = spec(&arguments.uri, &arguments.dir, &arguments.options, &environment)?;
+    let limits = Limits {
+        cache_dir: arguments.options.cache_dir.as_deref().map(absolute).transpose()?,
+        cache_size: arguments.options.cache_size,
+        memory: arguments.options.memory,
+    };
+    let request = MountRequest {
+        spec,
+        create_bucket: arguments.create,
+        environment,
+        limits: limits.or_environment(&process_environment)?,
+    };
+    if arguments.foreground {
+        return run_in_foreground(request, arguments.json);
+    }
+    let outcome = block_on(daemon::mount(&request))?;
+    report(&outcome, arguments.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_in_foreground(request: MountRequest, json: bool) -> Result<ExitCode, Failure> {
+    let limits = request.limits.clone();
+    let on_mounted = Box::new(move |outcome: &MountOutcome| {
+        // Who reads it may be gone; the mount stays.
+        if let Err(failure) = report(outcome, json) {
+            terminal::print_failure(&failure);
+        }
+    });
+    let left =
+        process::run(Mode::ForMount(Box::new(ForegroundMount { request, on_mounted })), &limits, None)?;
+    if left.remaining.is_empty() && left.failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    super::umount::print_left(&left);
+    Ok(ExitCode::from(FailureKind::Partial.exit_code()))
+}
+
+/// What is to be mounted, with every default filled in. Errors: a directory that has no absolute path.
+fn spec(
+    uri: &str,
+    dir: &Path,
+    options: &Options,
+    environment: &CallerEnvironment,
+) -> Result<MountSpec, Failure> {
+    let first = |names: &[&str]| names.iter().find_map(|name| environment.get(name)).map(str::to_owned);
+    let default_ttl = if options.read_only { METADATA_TTL_READ_ONLY } else { METADATA_TTL };
+    Ok(MountSpec {
+        source: uri.trim_end_matches('/').to_owned(),
+        mount_point: absolute(dir)?,
+        endpoint_url: options
+            .endpoint_url
+            .clone()
+            .or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])),
+        region: options.region.clone().or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"])),
+        profile: options.profile.clone(),
+        read_only: options.read_only,
+        metadata_ttl: options.metadata_ttl.unwrap_or(Period(default_ttl)),
+        uid: options.uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
+        gid: options.gid.unwrap_or_else(|| rustix::process::getgid().as_raw()),
+        file_mode: options.file_mode,
+        dir_mode: options.dir_mode,
+        allow_other: options.allow_other,
+    })
+}
+
+/// The request of a task's mount: the defaults of this command, but for what the task says.
+pub fn task_request(
+    uri: &str,
+    dir: &Path,
+    endpoint_url: Option<String>,
+    read_only: bool,
+    create_bucket: bool,
+) -> Result<MountRequest, Failure> {
+    let environment = CallerEnvironment::of_this_process();
+    let options =
+        Options { endpoint_url, read_only, file_mode: 0o644, dir_mode: 0o755, ..Options::default() };
+    let spec = spec(uri, dir, &options, &environment)?;
+    let limits = Limits::default().or_environment(&process_environment)?;
+    Ok(MountRequest { spec, create_bucket, environment, limits })
+}
+
+fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
+    if json {
+        terminal::json(outcome)?;
+        return terminal::flush();
+    }
+    let place = outcome.spec.mount_point.display();
+    let source = &outcome.spec.source;
+    if outcome.recovered {
+        terminal::note(&format!("note: cleared a dead mount at {place}"));
+    }
+    if outcome.created_bucket {
+        terminal::note(&format!("note: created the bucket of {source}"));
+    }
+    if outcome.created_directory {
+        terminal::note(&format!("note: created {place}"));
+    }
+    match outcome.already_mounted {
+        true => terminal::line(&format!("{source} is mounted at {place} already"))?,
+        false => terminal::line(&format!("mounted {source} at {place}"))?,
+    }
+    terminal::flush()
+}
+
+/// As an absolute path, without asking the file system, which may be a dead mount.
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|err| {
+        let mut failure = Failure::usage(format!("{:?} is not a directory", path.display().to_string()));
+        failure.causes.push(err.to_string());
+        failure
+    })
+}
+
+fn parse_mode(text: &str) -> Result<u16, String> {
+    match u16::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("write permissions in octal, such as 644".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(vars: &[(&str, &str)]) -> CallerEnvironment {
+        CallerEnvironment::from_lookup(|name| {
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_same_wish_in_other_words_is_the_same_mount() {
+        let by_flag = Options { endpoint_url: Some("http://e".into()), ..Options::default() };
+        let dir = Path::new("/mnt/a");
+        let one = spec("s3://b/", dir, &by_flag, &given(&[])).unwrap();
+        let two =
+            spec("s3://b", dir, &Options::default(), &given(&[("AWS_ENDPOINT_URL", "http://e")])).unwrap();
+        assert_eq!(one, two);
+    }
+
+    #[test]
+    fn a_read_only_mount_trusts_listings_longer() {
+        let ttl =
+            |options: &Options| spec("s3://b", Path::new("/m"), options, &given(&[])).unwrap().metadata_ttl.0;
+        assert_eq!(ttl(&Options::default()), METADATA_TTL);
+        assert_eq!(ttl(&Options { read_only: true, ..Options::default() }), METADATA_TTL_READ_ONLY);
+        let told =
+            Options { read_only: true, metadata_ttl: Some(Period(Duration::ZERO)), ..Options::default() };
+        assert_eq!(ttl(&told), Duration::ZERO);
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(parse_mode("644"), Ok(0o644));
+        assert_eq!(parse_mode("0755"), Ok(0o755));
+        for wrong in ["", "888", "7777", "rw"] {
+            assert!(parse_mode(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `pail umount`.
+
+use super::mount::absolute;
+use crate::progress::Draining;
+use crate::{block_on, daemon, terminal};
+use pail_mountd::control::types::{DrainReport, UnmountRequest};
+use pail_mountd::control::{Failure, FailureKind};
+use pail_mountd::daemon::dead;
+use pail_mountd::quantity::{ByteSize, Period};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How many files are named one by one.
+const NAMED_MAX: usize = 10;
+
+/// Publish what is not in the bucket yet, then unmount
+///
+/// Where something cannot be published in time the mount stays, what remains is listed, and the exit code is 5.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The mount
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    dir: Option<PathBuf>,
+
+    /// Every mount
+    #[arg(long)]
+    all: bool,
+
+    /// How long to wait for what is not in the bucket yet
+    #[arg(long, value_name = "TIME", default_value_t = Period(Duration::from_secs(300)))]
+    timeout: Period,
+
+    /// Unmount in any case: what is not published stays in the journal, busy mounts are detached
+    #[arg(long)]
+    force: bool,
+
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let mount_point = arguments.dir.as_deref().map(absolute).transpose()?;
+    let request = UnmountRequest {
+        mount_point,
+        timeout_ms: u64::try_from(arguments.timeout.0.as_millis()).unwrap_or(u64::MAX),
+        force: arguments.force,
+    };
+    let report = block_on(unmount(&request))?;
+    if arguments.json {
+        terminal::json(&report)?;
+    } else {
+        for place in &report.unmounted {
+            terminal::line(&format!("unmounted {}", place.display()))?;
+        }
+        if report.unmounted.is_empty() && report.remaining.is_empty() && report.failures.is_empty() {
+            terminal::note("nothing is mounted");
+        }
+        print_left(&report);
+    }
+    Ok(exit_code(&report))
+}
+
+async fn unmount(request: &UnmountRequest) -> Result<DrainReport, Failure> {
+    let mut progress = Draining::new();
+    let answer = match daemon::running().await {
+        Ok((client, _)) => client.unmount(request, &mut |step| progress.step(step)).await,
+        Err(failure) => Err(failure),
+    };
+    match answer {
+        // What an earlier daemon left needs no daemon to be cleared.
+        Err(failure) if failure.kind == FailureKind::NotRunning => {
+            dead::clear(&daemon::directories()?, request.mount_point.as_deref())
+        }
+        answer => answer,
+    }
+}
+
+/// 0 when all went well, 5 when something remains, else the code of the first failure.
+pub fn exit_code(report: &DrainReport) -> ExitCode {
+    let kind = match report.failures.first() {
+        _ if !report.remaining.is_empty() => FailureKind::Partial,
+        Some(failure) => failure.kind,
+        None => return ExitCode::SUCCESS,
+    };
+    ExitCode::from(kind.exit_code())
+}
+
+/// Tells on standard error what was left, and where it is.
+pub fn print_left(report: &DrainReport) {
+    for failure in &report.failures {
+        terminal::print_failure(failure);
+    }
+    if report.remaining.is_empty() {
+        return;
+    }
+    let count = report.remaining.len();
+    terminal::note(&format!(
+        "error: {count} {} not in the bucket:",
+        if count == 1 { "file is" } else { "files are" }
+    ));
+    for left in report.remaining.iter().take(NAMED_MAX) {
+        let path = left.mount_point.join(&left.file.path);
+        let size = ByteSize(left.file.size_bytes).human();
+        let why = match (&left.file.error, left.file.open) {
+            (Some(error), _) => error.clone(),
+            (None, true) => "still open".to_owned(),
+            (None, false) => "not sent yet".to_owned(),
+        };
+        terminal::note(&format!(
+            "  {} ({size}): {why}; its bytes are in {}",
+            path.display(),
+            left.file.local_path
+        ));
+    }
+    if count > NAMED_MAX {
+        terminal::note(&format!("  and {} more: `pail status --json` lists them", count - NAMED_MAX));
+    }
+}

@@ -1,0 +1,293 @@
+//! A task: what a YAML file asks for, checked before anything runs.
+//!
+//! Owns: [`Task`], read from the parts of a SkyPilot task that Pail acts on. Parts that it does not act on are named once in a note;
+//! a mistake in a part of its own is an error with its place.
+
+mod file_mount;
+mod reader;
+mod substitute;
+mod yaml;
+
+pub use file_mount::FileMount;
+
+use pail_mountd::control::Failure;
+use reader::{Reader, nearest, scalar};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use substitute::is_name;
+use yaml::{Document, Key, Node, Value};
+
+/// Keys of SkyPilot's tasks that mean nothing to a run on this machine.
+const IGNORED: &[&str] = &[
+    "resources",
+    "service",
+    "config",
+    "experimental",
+    "event_callback",
+    "inputs",
+    "outputs",
+    "volumes",
+    "volume_mounts",
+    "pool",
+    "file_mounts_mapping",
+    "estimated",
+    "api_server",
+];
+/// Keys that are acted on.
+const KNOWN: &[&str] = &["name", "num_nodes", "envs", "secrets", "setup", "run", "file_mounts", "workdir"];
+
+/// A task, with all variables replaced.
+#[derive(Debug)]
+pub struct Task {
+    /// Its name, where it has one.
+    pub name: Option<String>,
+    /// Environment of setup and run: `envs` and `secrets`.
+    pub environment: BTreeMap<String, String>,
+    /// Runs first.
+    pub setup: Option<String>,
+    /// Runs then.
+    pub run: Option<String>,
+    /// What to mount before.
+    pub mounts: Vec<FileMount>,
+    /// What a person should know: parts that are not acted on.
+    pub notes: Vec<String>,
+}
+
+/// Values given on the command line, which go before the file's.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    /// Of `envs`.
+    pub envs: BTreeMap<String, String>,
+    /// Of `secrets`.
+    pub secrets: BTreeMap<String, String>,
+}
+
+/// The directory that setup and run run in, and that relative destinations lie in.
+pub fn workdir(home: &Path) -> PathBuf {
+    home.join("sky_workdir")
+}
+
+impl Task {
+    /// Reads a task's file. Errors: a mistake, with file, line, column and the line itself.
+    pub fn read(path: &Path, overrides: &Overrides, home: &Path) -> Result<Self, Failure> {
+        Self::from_document(&Document::read(path)?, overrides, home)
+    }
+
+    fn from_document(document: &Document, overrides: &Overrides, home: &Path) -> Result<Self, Failure> {
+        let nothing = BTreeMap::new();
+        let plain = Reader::new(document, &nothing);
+        let entries = plain.map(&document.root)?;
+        let mut environment = variables(&plain, entries, "envs", &overrides.envs)?;
+        environment.extend(variables(&plain, entries, "secrets", &overrides.secrets)?);
+        let reader = Reader::new(document, &environment);
+        let mut task = Self {
+            name: None,
+            environment: BTreeMap::new(),
+            setup: None,
+            run: None,
+            mounts: Vec::new(),
+            notes: Vec::new(),
+        };
+        let mut ignored = Vec::new();
+        for (key, node) in entries {
+            task.take(&reader, key, node, home, &mut ignored)?;
+        }
+        if !ignored.is_empty() {
+            task.notes.push(format!("note: not acted on in this run: {}", ignored.join(", ")));
+        }
+        task.environment = environment;
+        Ok(task)
+    }
+
+    fn take(
+        &mut self,
+        reader: &Reader<'_>,
+        key: &Key,
+        node: &Node,
+        home: &Path,
+        ignored: &mut Vec<String>,
+    ) -> Result<(), Failure> {
+        match key.name.as_str() {
+            _ if matches!(node.value, Value::Null) => {}
+            "name" => self.name = Some(reader.text(node)?),
+            // The shell replaces the variables of commands itself.
+            "setup" => self.setup = Some(command(reader, node)?),
+            "run" => self.run = Some(command(reader, node)?),
+            "num_nodes" => match scalar(node).as_deref() {
+                Some("1") => {}
+                _ => return Err(reader.mistake(node.place, "only one node, this machine, is supported yet")),
+            },
+            "file_mounts" => {
+                for (destination, entry) in reader.map(node)? {
+                    let mount = FileMount::read(reader, destination, entry, home)?;
+                    if self.mounts.iter().any(|other| other.destination == mount.destination) {
+                        return Err(reader.mistake(destination.place, "this destination is there twice"));
+                    }
+                    self.mounts.push(mount);
+                }
+            }
+            "workdir" => {
+                return Err(reader.mistake(node.place, "syncing a workdir is not supported yet"));
+            }
+            "envs" | "secrets" => {}
+            other => {
+                ignored.push(other.to_owned());
+                // Likely misspelt, and yet no error: SkyPilot's own keys change with its versions.
+                if let Some(near) = nearest(other, KNOWN).filter(|_| !IGNORED.contains(&other)) {
+                    self.notes.push(format!("note: unknown key {other:?}: did you mean {near:?}?"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn command(reader: &Reader<'_>, node: &Node) -> Result<String, Failure> {
+    match &node.value {
+        Value::Text(command) => Ok(command.clone()),
+        other => Err(reader.mistake(node.place, &format!("expected a command, found {}", other.kind()))),
+    }
+}
+
+/// The variables of `envs` or `secrets`, after what the command line says. Errors: a name that no shell takes; a value
+/// that is neither in the file nor on the command line.
+fn variables(
+    reader: &Reader<'_>,
+    entries: &[(Key, Node)],
+    part: &str,
+    overrides: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut values = BTreeMap::new();
+    if let Some((_, node)) = entries.iter().find(|(key, _)| key.name == part) {
+        for (key, value) in reader.map(node)? {
+            if !is_name(&key.name) {
+                return Err(reader.mistake(key.place, &format!("{:?} cannot be a variable's name", key.name)));
+            }
+            let told = overrides.get(&key.name).cloned().or_else(|| scalar(value));
+            match (told, &value.value) {
+                (Some(told), _) => values.insert(key.name.clone(), told),
+                (None, Value::Null) => {
+                    let flag = if part == "envs" { "--env" } else { "--secret" };
+                    return Err(reader
+                        .mistake(key.place, &format!("{} has no value", key.name))
+                        .with_hint(format!("give it by {flag} {}=VALUE", key.name)));
+                }
+                (None, other) => {
+                    return Err(
+                        reader.mistake(value.place, &format!("expected a value, found {}", other.kind()))
+                    );
+                }
+            };
+        }
+    }
+    for (name, value) in overrides {
+        values.insert(name.clone(), value.clone());
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Task, Failure> {
+        let document = Document::parse(Path::new("t.yaml"), text.to_owned())?;
+        Task::from_document(&document, &Overrides::default(), Path::new("/home/u"))
+    }
+
+    fn mount(entry: &str) -> Result<FileMount, Failure> {
+        let lines: String = entry.lines().map(|line| format!("    {line}\n")).collect();
+        read(&format!("file_mounts:\n  /outputs:\n{lines}")).map(|task| task.mounts[0].clone())
+    }
+
+    #[test]
+    fn a_task_as_people_have_it() {
+        let task = read(
+            "name: train\nresources:\n  accelerators: A100\nnum_nodes: 1\nenvs:\n  BUCKET: my-bucket\n  LR: 1e-4\n\
+             file_mounts:\n  /outputs:\n    source: s3://$BUCKET/runs\n    mode: mount\n  data/in:\n    name: ${BUCKET}\n    \
+             config: {mount: {read_only: true}}\n  ~/x:\n    source: s3://b-3/\n    endpoint: http://127.0.0.1:9000\n\
+             setup: pip install x\nrun: |\n  echo $BUCKET\n",
+        )
+        .unwrap();
+        assert_eq!(task.name.as_deref(), Some("train"));
+        assert_eq!(task.environment["LR"], "1e-4");
+        assert_eq!(task.run.as_deref(), Some("echo $BUCKET\n"));
+        assert_eq!(task.notes, ["note: not acted on in this run: resources"]);
+        let expected = [
+            ("/outputs", "s3://my-bucket/runs", false, None, false),
+            ("/home/u/sky_workdir/data/in", "s3://my-bucket", true, None, true),
+            ("/home/u/x", "s3://b-3", false, Some("http://127.0.0.1:9000"), false),
+        ];
+        let found: Vec<_> = task
+            .mounts
+            .iter()
+            .map(|m| {
+                let destination = m.destination.to_str().unwrap();
+                (destination, m.source.as_str(), m.create_bucket, m.endpoint_url.as_deref(), m.read_only)
+            })
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn name_and_source_together_mean_what_the_table_says() {
+        assert!(mount("name: my-bucket").unwrap().create_bucket);
+        assert!(!mount("source: s3://my-bucket").unwrap().create_bucket);
+        for (entry, told) in [
+            ("mode: MOUNT", "needs a `name` or a `source`"),
+            ("source: ./local", "needs the `name`"),
+            ("name: my-bucket\nsource: ./local", "not supported yet"),
+            ("name: my-bucket\nsource: s3://other", "exclude each other"),
+            ("name: s3://my-bucket", "without scheme"),
+            ("name: My_Bucket", "is not a bucket"),
+            ("source: gs://bucket", "not supported yet"),
+            ("name: my-bucket\nmode: MOUNT_CACHED", "MOUNT_CACHED is not supported yet"),
+            ("name: my-bucket\nstore: gcs", "gcs is not supported yet"),
+            ("name: my-bucket\npersistent: no thanks", "true or false"),
+        ] {
+            let failure = mount(entry).unwrap_err();
+            assert!(failure.message.contains(told), "{entry}: {failure}");
+            assert_eq!(failure.kind.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_is_shown_with_the_one_that_was_meant() {
+        let failure = mount("name: my-bucket\npersistant: true").unwrap_err();
+        assert!(failure.message.starts_with("t.yaml:4:5: unknown key \"persistant\""), "{failure}");
+        assert!(failure.message.contains("4 |     persistant: true"), "{failure}");
+        assert_eq!(failure.hint.as_deref(), Some("did you mean \"persistent\"?"));
+        let failure = mount("name: my-bucket\nmode: MOUNTED").unwrap_err();
+        assert!(failure.message.contains("t.yaml:4:11"), "{failure}");
+        let failure = mount("name: my-bucket\nconfig:\n  mount:\n    readonly: true").unwrap_err();
+        assert_eq!(failure.hint.as_deref(), Some("did you mean \"read_only\"?"));
+    }
+
+    #[test]
+    fn destinations_that_cannot_be() {
+        for (destination, told) in
+            [("s3://b/x", "not a URI"), ("/outputs/", "does not end in /"), ("~", "cannot be a mount point")]
+        {
+            let failure =
+                read(&format!("file_mounts:\n  {destination}:\n    name: my-bucket\n")).unwrap_err();
+            assert!(failure.message.contains(told), "{failure}");
+        }
+        assert!(read("file_mounts:\n  /x: ./local\n").unwrap_err().message.contains("t.yaml:2:7"));
+        assert!(read("workdir: .\n").unwrap_err().message.contains("not supported yet"));
+        assert!(read("num_nodes: 2\n").unwrap_err().message.contains("one node"));
+    }
+
+    #[test]
+    fn values_from_the_command_line_go_first() {
+        let text = "envs: {A: 1, B: 2}\nsecrets: {S: null}\nrun: x\n";
+        let document = Document::parse(Path::new("t.yaml"), text.to_owned()).unwrap();
+        let mut overrides = Overrides::default();
+        let home = Path::new("/h");
+        let failure = Task::from_document(&document, &overrides, home).unwrap_err();
+        assert!(failure.hint.unwrap().contains("--secret S="));
+        overrides.envs.insert("B".into(), "3".into());
+        overrides.secrets.insert("S".into(), "s".into());
+        let task = Task::from_document(&document, &overrides, home).unwrap();
+        assert_eq!(task.environment.values().collect::<Vec<_>>(), ["1", "3", "s"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! What is printed.
+//!
+//! Owns: failures (`error:`, `caused by:`, `hint:`), notes, JSON, tables, and names that may hold anything. Invariant: a key
+//! with control characters never reaches a terminal as it is; a pipe gets it byte for byte.
+
+use pail_mountd::control::{Failure, FailureKind};
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+
+/// Prints a failure on standard error.
+pub fn print_failure(failure: &Failure) {
+    let mut lines = format!("error: {}\n", failure.message);
+    for cause in &failure.causes {
+        lines.push_str(&format!("caused by: {cause}\n"));
+    }
+    if let Some(hint) = &failure.hint {
+        lines.push_str(&format!("hint: {hint}\n"));
+    }
+    // Nowhere to print an error about standard error.
+    let _ = std::io::stderr().write_all(lines.as_bytes());
+}
+
+/// Prints a line for people on standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints a line of data. Errors: standard output is gone, which ends the command quietly.
+pub fn line(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{text}").map_err(|err| output_lost(&err))
+}
+
+/// Prints data as one document of JSON.
+pub fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|err| Failure::other("cannot write the answer as JSON").because(err.to_string()))?;
+    line(&text)
+}
+
+/// Flushes standard output, so that a script that waits for a line gets it.
+pub fn flush() -> Result<(), Failure> {
+    std::io::stdout().flush().map_err(|err| output_lost(&err))
+}
+
+/// The failure of writing to standard output; a reader that has had enough (`| head`) is none of our errors.
+pub fn output_lost(err: &std::io::Error) -> Failure {
+    if err.kind() == std::io::ErrorKind::BrokenPipe {
+        // As a program that SIGPIPE ends; Rust ignores the signal.
+        std::process::exit(FailureKind::Interrupted.exit_code().into());
+    }
+    Failure::from_io("cannot write to standard output", err)
+}
+
+/// A name as it may be shown: escaped where standard output is a terminal.
+pub fn shown(name: &str) -> String {
+    match std::io::stdout().is_terminal() {
+        true => escaped(name),
+        false => name.to_owned(),
+    }
+}
+
+fn escaped(name: &str) -> String {
+    name.chars()
+        .flat_map(|c| {
+            let plain = (!c.is_control()).then_some(c);
+            let code = c.is_control().then(|| c.escape_default());
+            plain.into_iter().chain(code.into_iter().flatten())
+        })
+        .collect()
+}
+
+/// Lines of columns that are as wide as their widest cell; the last one is not padded.
+pub fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let layout = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(layout).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_letters_are_not() {
+        assert_eq!(escaped("a\tb\u{1b}[31m/ü\n"), "a\\tb\\u{1b}[31m/ü\\n");
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["a".into(), "bb".into()], vec!["ccc".into(), "d".into()]];
+        assert_eq!(table(&rows), ["a    bb", "ccc  d"]);
+    }
+}
