@@ -6,7 +6,9 @@
 use crate::recorder::Recorder;
 use bytes::{Bytes, BytesMut};
 use pail_cache::{Cache, CacheConfig};
-use pail_mountd::fs::{Attr, BucketFs, FsError, FsOptions, FsResult, OpenFlags, Posix, ROOT, RenameMode, SetAttr};
+use pail_mountd::fs::{
+    Attr, BucketFs, FsError, FsOptions, FsResult, OpenFlags, Posix, ROOT, RenameMode, SetAttr,
+};
 use pail_store::MemoryStore;
 use pail_store::{Payload, PutOptions, RawKey, Store};
 use std::ffi::OsStr;
@@ -27,13 +29,13 @@ pub struct Files {
 }
 
 /// For reading.
-pub const READ: OpenFlags = OpenFlags { read: true, write: false, truncate: false, exclusive: false };
+pub const READ: OpenFlags = OpenFlags { write: false, truncate: false, exclusive: false };
 /// For writing.
-pub const WRITE: OpenFlags = OpenFlags { read: true, write: true, truncate: false, exclusive: false };
+pub const WRITE: OpenFlags = OpenFlags { write: true, truncate: false, exclusive: false };
 /// For writing anew.
-pub const TRUNCATE: OpenFlags = OpenFlags { read: true, write: true, truncate: true, exclusive: false };
+pub const TRUNCATE: OpenFlags = OpenFlags { write: true, truncate: true, exclusive: false };
 /// For writing what must not exist.
-pub const EXCLUSIVE: OpenFlags = OpenFlags { read: true, write: true, truncate: false, exclusive: true };
+pub const EXCLUSIVE: OpenFlags = OpenFlags { write: true, truncate: false, exclusive: true };
 
 impl Files {
     /// An empty bucket, mounted with the default options.

@@ -1,4 +1,4 @@
-//! A store in front of another that records what is asked, and fails or waits on demand.
+//! A store in front of another that records what is asked, and fails on demand.
 //!
 //! Owns: [`Recorder`]. Requests are named by operation and key, in the order in which they began.
 
@@ -7,7 +7,6 @@ use pail_store::*;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// One rule of failing: the next `times` requests of `operation` whose key holds `key` fail with `kind`.
 struct Rule {
@@ -25,8 +24,6 @@ pub struct Recorder {
     requests: Mutex<Vec<String>>,
     /// Guards the rules only.
     rules: Mutex<Vec<Rule>>,
-    /// Closed while writes that make an object visible are to wait.
-    writes: Semaphore,
 }
 
 impl std::fmt::Debug for Rule {
@@ -38,7 +35,7 @@ impl std::fmt::Debug for Rule {
 impl Recorder {
     /// Records what is asked of `inner`.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, requests: Mutex::default(), rules: Mutex::default(), writes: Semaphore::new(1 << 20) })
+        Arc::new(Self { inner, requests: Mutex::default(), rules: Mutex::default() })
     }
 
     /// The requests since the last call, as `operation key`.
@@ -49,11 +46,6 @@ impl Recorder {
     /// Lets the next `times` requests of `operation` on keys that hold `key` fail.
     pub fn fail(&self, operation: &'static str, key: &str, kind: ErrorKind, times: u32) {
         self.rules.lock().push(Rule { operation, key: key.to_owned(), kind, times });
-    }
-
-    /// Holds back puts and completions until the guard is dropped.
-    pub async fn hold_writes(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.writes.acquire_many(1 << 20).await.expect("never closed")
     }
 
     fn enter(&self, operation: &'static str, key: &str) -> Result<()> {
@@ -106,14 +98,19 @@ impl Store for Recorder {
     }
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
         self.enter("put", key.as_str())?;
-        let _open = self.writes.acquire().await;
         self.inner.put(key, payload, options).await
     }
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
         self.enter("delete", key.as_str())?;
         self.inner.delete(key, condition).await
     }
-    async fn copy(&self, from: &RawKey, version: &Version, to: &RawKey, condition: Condition) -> Result<Version> {
+    async fn copy(
+        &self,
+        from: &RawKey,
+        version: &Version,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
         self.enter("copy", from.as_str())?;
         self.inner.copy(from, version, to, condition).await
     }
@@ -140,9 +137,13 @@ impl Store for Recorder {
         self.enter("copy_part", upload.key.as_str())?;
         self.inner.copy_part(upload, number, from, version, range).await
     }
-    async fn complete_upload(&self, upload: &Upload, parts: &[Part], condition: Condition) -> Result<Version> {
+    async fn complete_upload(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        condition: Condition,
+    ) -> Result<Version> {
         self.enter("complete_upload", upload.key.as_str())?;
-        let _open = self.writes.acquire().await;
         self.inner.complete_upload(upload, parts, condition).await
     }
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {

@@ -1,5 +1,8 @@
 //! Programs on a bucket that is mounted through the kernel.
 
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use pail_mountd::fs::FsOptions;
 use pail_tests::files::Files;
 use pail_tests::mounted::Mounted;

@@ -1,5 +1,8 @@
 //! The promises of SEMANTICS.md, each named by its tests, on the file system without FUSE.
 
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use pail_mountd::fs::{FsOptions, RenameMode};
 use pail_store::MemoryStore;
 use pail_store::{Capabilities, ErrorKind, Store};
@@ -177,7 +180,10 @@ async fn readers_see_the_writers_bytes() {
     let reader = files.open("f", READ).await.unwrap();
     let writer = files.open("f", WRITE).await.unwrap();
     files.fs.write(writer, 200_000, b"HERE").await.unwrap();
-    assert_eq!(&files.fs.read(reader, 199_998, 8).await.unwrap()[..], [&bytes[199_998..200_000], b"HERE", &bytes[200_004..200_006]].concat());
+    assert_eq!(
+        &files.fs.read(reader, 199_998, 8).await.unwrap()[..],
+        [&bytes[199_998..200_000], b"HERE", &bytes[200_004..200_006]].concat()
+    );
     files.close(writer).await.unwrap();
     assert_eq!(&files.fs.read(reader, 200_000, 4).await.unwrap()[..], b"HERE");
     let mut expected = bytes;
@@ -220,7 +226,9 @@ async fn parts_of_large_objects_change_and_the_rest_stays() {
     let mut bytes = pattern(40 << 20);
     files.put("f", bytes.clone()).await;
     let handle = files.open("f", WRITE).await.unwrap();
-    for (at, piece) in [(5usize, &b"near the start"[..]), (20 << 20, b"in the middle"), (40 << 20, b"and appended")] {
+    for (at, piece) in
+        [(5usize, &b"near the start"[..]), (20 << 20, b"in the middle"), (40 << 20, b"and appended")]
+    {
         files.fs.write(handle, at as u64, piece).await.unwrap();
         let end = (at + piece.len()).max(bytes.len());
         bytes.resize(end, 0);
@@ -405,7 +413,10 @@ async fn files_are_renamed_before_and_after_they_are_published() {
     files.requests.take();
     files.rename("tmp", "final", RenameMode::Replace).await.unwrap();
     files.close(handle).await.unwrap();
-    assert!(!files.requests.take().iter().any(|request| request.starts_with("copy")), "only its name changed");
+    assert!(
+        !files.requests.take().iter().any(|request| request.starts_with("copy")),
+        "only its name changed"
+    );
     assert_eq!(&files.get("final").await.unwrap()[..], b"one");
     assert_eq!(files.get("tmp").await, None);
 

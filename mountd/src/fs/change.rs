@@ -207,7 +207,7 @@ impl BucketFs {
                 Content::Clean { .. } => return Ok(()),
             }
         };
-        let fetch = ObjectFetch::new(self.store.clone(), key.clone(), version);
+        let fetch = ObjectFetch::of(self.store.clone(), key.clone(), version);
         let step = 1 << 20;
         let mut at = 0;
         while at < replica.size() {

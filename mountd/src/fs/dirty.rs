@@ -228,7 +228,7 @@ impl DirtyFile {
     }
 
     async fn read_base(&self, base: &Base, range: Range<u64>) -> FsResult<Bytes> {
-        let fetch = ObjectFetch::new(self.store.clone(), base.key.clone(), base.facts.version.clone());
+        let fetch = ObjectFetch::of(self.store.clone(), base.key.clone(), base.facts.version.clone());
         Ok(base.replica.read(range, &fetch).await?)
     }
 

@@ -21,7 +21,7 @@ pub struct ObjectFetch {
 
 impl ObjectFetch {
     /// The supply of `version` of `key`.
-    pub fn new(store: Arc<dyn Store>, key: RawKey, version: Version) -> Arc<dyn Fetch> {
+    pub fn of(store: Arc<dyn Store>, key: RawKey, version: Version) -> Arc<dyn Fetch> {
         Arc::new(Self { store, key, version })
     }
 }

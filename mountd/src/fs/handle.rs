@@ -17,8 +17,6 @@ pub struct Handle {
     pub inode: Arc<Inode>,
     /// Opened for writing.
     pub writable: bool,
-    /// Opened for reading.
-    pub readable: bool,
     /// The process (thread group) that opened it, as the daemon sees it; 0 where it cannot.
     pub opener: u32,
     /// What it reads.

@@ -148,7 +148,6 @@ pub struct InodeTable {
     /// Held shared while an inode is looked up and the kernel's reference to it is counted, and alone while one is dropped:
     /// so none is dropped in between. Before all others in the lock order.
     introducing: RwLock<()>,
-    root: Arc<Inode>,
 }
 
 impl Default for InodeTable {
@@ -160,17 +159,12 @@ impl Default for InodeTable {
             file: None,
             lookups: AtomicU64::new(1),
         });
-        let inner = Inner { by_ino: HashMap::from([(ROOT, root.clone())]), ..Inner::default() };
-        Self { inner: Mutex::new(inner), introducing: RwLock::new(()), root }
+        let inner = Inner { by_ino: HashMap::from([(ROOT, root)]), ..Inner::default() };
+        Self { inner: Mutex::new(inner), introducing: RwLock::new(()) }
     }
 }
 
 impl InodeTable {
-    /// The root directory.
-    pub fn root(&self) -> &Arc<Inode> {
-        &self.root
-    }
-
     /// The inode of a number, if it is alive.
     pub fn get(&self, ino: u64) -> Option<Arc<Inode>> {
         self.inner.lock().by_ino.get(&ino).cloned()

@@ -63,7 +63,7 @@ impl BucketFs {
         range: Range<u64>,
     ) -> FsResult<Bytes> {
         let key = self.key_of(&handle.inode)?;
-        let fetch = ObjectFetch::new(self.store.clone(), key, facts.version.clone());
+        let fetch = ObjectFetch::of(self.store.clone(), key, facts.version.clone());
         // Ahead first: the read's own bytes are then part of one large request.
         let advice = handle.prefetcher.advise(range.clone(), facts.size, self.window_bytes_max());
         if advice.streams != 0 {
@@ -89,7 +89,10 @@ impl BucketFs {
             Content::Clean { facts, .. } => facts.version.clone(),
             Content::Dirty(dirty) => match dirty.base() {
                 Some(base) => {
-                    return Err(FsError::Stale(format!("{error}: version {} was opened", base.facts.version)));
+                    return Err(FsError::Stale(format!(
+                        "{error}: version {} was opened",
+                        base.facts.version
+                    )));
                 }
                 None => return Ok(()),
             },

@@ -26,8 +26,6 @@ use std::time::{Instant, SystemTime};
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenFlags {
-    /// For reading.
-    pub read: bool,
     /// For writing.
     pub write: bool,
     /// `O_TRUNC`.
@@ -82,13 +80,7 @@ impl BucketFs {
     fn handle(&self, inode: Arc<Inode>, flags: OpenFlags, thread: u32) -> Handle {
         // Only a writer's process matters, and looking it up is not free.
         let opener = if flags.write { process_of(thread) } else { 0 };
-        Handle {
-            inode,
-            writable: flags.write,
-            readable: flags.read,
-            opener,
-            prefetcher: Prefetcher::default(),
-        }
+        Handle { inode, writable: flags.write, opener, prefetcher: Prefetcher::default() }
     }
 
     /// Holds on to the present version; says whether the kernel's pages are of it.

@@ -131,7 +131,6 @@ fn reply_absent(reply: ReplyEntry, ttl: Duration) {
 fn open_flags(flags: i32) -> OpenFlags {
     let mode = fuser::OpenFlags(flags).acc_mode();
     OpenFlags {
-        read: mode != OpenAccMode::O_WRONLY,
         write: mode != OpenAccMode::O_RDONLY,
         truncate: flags & libc::O_TRUNC != 0,
         exclusive: flags & libc::O_EXCL != 0,
