@@ -1,5 +1,7 @@
 //! A server on a folder keeps what it was given.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
 mod client;
 
 use client::Client;
