@@ -12,9 +12,42 @@ use std::panic::AssertUnwindSafe;
 
 /// Keys that some client or server gets wrong. The last ones of a pair are easily confused with the first.
 pub const ODD_KEYS: &[&str] = &[
-    "d", "d/", "d//", "a//b", "/a", "//", "./x", "../x", "a/./b", "a/../b", ".", "..", "%41", "A", "a%2Fb", "a/b",
-    "new\nline", "tab\there", "a+b", "a b", " lead", "trail ", "&<>\"'", "a?b=c", "a#b", "a=b;c:d,e@f", "é", "e\u{301}",
-    "🪣", "dot.", "back\\slash", "star*", "\u{1}", "del\u{7f}", "~-_.!$()[]{}|^`", "日本語/キー",
+    "d",
+    "d/",
+    "d//",
+    "a//b",
+    "/a",
+    "//",
+    "./x",
+    "../x",
+    "a/./b",
+    "a/../b",
+    ".",
+    "..",
+    "%41",
+    "A",
+    "a%2Fb",
+    "a/b",
+    "new\nline",
+    "tab\there",
+    "a+b",
+    "a b",
+    " lead",
+    "trail ",
+    "&<>\"'",
+    "a?b=c",
+    "a#b",
+    "a=b;c:d,e@f",
+    "é",
+    "e\u{301}",
+    "🪣",
+    "dot.",
+    "back\\slash",
+    "star*",
+    "\u{1}",
+    "del\u{7f}",
+    "~-_.!$()[]{}|^`",
+    "日本語/キー",
 ];
 
 /// One case.
@@ -45,7 +78,10 @@ pub async fn run(store: &dyn Store, deviations: &[&str]) -> Vec<String> {
         let prefix = format!("conformance-{:08x}/{}/", rand::random::<u32>(), case.name);
         let outcome = AssertUnwindSafe((case.run)(store, prefix.clone())).catch_unwind().await;
         if let Err(panic) = outcome {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
             failed.push(format!("{}: {}", case.name, text.unwrap_or("panicked")));
         }
         clean(store, &prefix).await;
@@ -114,7 +150,8 @@ async fn odd_keys(store: &dyn Store, prefix: String) {
         ok(store.delete(&copied, Condition::None).await);
     }
     let request = ListRequest { prefix: prefix.clone(), ..ListRequest::default() };
-    let listed: Vec<String> = all(store, request).await.0.iter().map(|object| object.key.as_str().to_owned()).collect();
+    let listed: Vec<String> =
+        all(store, request).await.0.iter().map(|object| object.key.as_str().to_owned()).collect();
     let wanted: BTreeSet<String> = ODD_KEYS.iter().map(|name| format!("{prefix}{name}")).collect();
     assert_eq!(listed, wanted.into_iter().collect::<Vec<_>>(), "listed keys, in order");
     ok(store.delete(&key(&prefix, "d"), Condition::None).await);
@@ -143,11 +180,19 @@ async fn ranges(store: &dyn Store, prefix: String) {
         assert!(got == bytes[range.start as usize..end], "bytes of {range:?}");
     }
     let got = ok(store.get(&key, GetOptions { range: Some(10..20), if_version: None }).await);
-    assert_eq!((got.meta.size, got.range.clone()), (300_000, 10..20), "a range's answer tells the whole size");
+    assert_eq!(
+        (got.meta.size, got.range.clone()),
+        (300_000, 10..20),
+        "a range's answer tells the whole size"
+    );
     assert!(read(store, &key, Some(5..5)).await.is_empty(), "an empty range");
     for start in [300_000_u64, 400_000] {
         let options = GetOptions { range: Some(start..start + 10), if_version: None };
-        assert_eq!(kind_of(store.get(&key, options).await), Some(ErrorKind::RangeNotSatisfiable), "from {start}");
+        assert_eq!(
+            kind_of(store.get(&key, options).await),
+            Some(ErrorKind::RangeNotSatisfiable),
+            "from {start}"
+        );
     }
     let empty = self::key(&prefix, "empty");
     ok(put(store, &empty, b"", Condition::None).await);
@@ -168,8 +213,9 @@ async fn absent(store: &dyn Store, prefix: String) {
 }
 
 async fn metadata(store: &dyn Store, prefix: String) {
-    let wanted: UserMetadata =
-        [("mode", "33188"), ("mtime", "1700000000.5"), ("note", "a b=c;d")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+    let wanted: UserMetadata = [("mode", "33188"), ("mtime", "1700000000.5"), ("note", "a b=c;d")]
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .into();
     let (from, to) = (key(&prefix, "from"), key(&prefix, "to"));
     let options = PutOptions { metadata: wanted.clone(), ..PutOptions::default() };
     let version = ok(store.put(&from, Bytes::from_static(b"x").into(), options).await);
@@ -185,7 +231,11 @@ async fn conditions(store: &dyn Store, prefix: String) {
     let key = key(&prefix, "object");
     let refused = Some(ErrorKind::Precondition);
     let first = ok(put(store, &key, b"first", Condition::IfAbsent).await);
-    assert_eq!(kind_of(put(store, &key, b"x", Condition::IfAbsent).await), refused, "put IfAbsent on what is there");
+    assert_eq!(
+        kind_of(put(store, &key, b"x", Condition::IfAbsent).await),
+        refused,
+        "put IfAbsent on what is there"
+    );
     let second = ok(put(store, &key, b"second", Condition::IfVersion(first.clone())).await);
     let old = || Condition::IfVersion(first.clone());
     assert_eq!(kind_of(put(store, &key, b"x", old()).await), refused, "put IfVersion of an old one");
@@ -193,9 +243,17 @@ async fn conditions(store: &dyn Store, prefix: String) {
     let pinned = GetOptions { range: None, if_version: Some(first.clone()) };
     assert_eq!(kind_of(store.get(&key, pinned).await), refused, "get of an old version");
     let to = self::key(&prefix, "to");
-    assert_eq!(kind_of(store.copy(&key, &first, &to, Condition::None).await), refused, "copy of an old version");
+    assert_eq!(
+        kind_of(store.copy(&key, &first, &to, Condition::None).await),
+        refused,
+        "copy of an old version"
+    );
     ok(store.copy(&key, &second, &to, Condition::IfAbsent).await);
-    assert_eq!(kind_of(store.copy(&key, &second, &to, Condition::IfAbsent).await), refused, "copy over what is there");
+    assert_eq!(
+        kind_of(store.copy(&key, &second, &to, Condition::IfAbsent).await),
+        refused,
+        "copy over what is there"
+    );
     for condition in [Condition::IfAbsent, old()] {
         let upload = ok(store.start_upload(&key, &PutOptions::default()).await);
         let part = ok(store.put_part(&upload, 1, Bytes::from_static(b"part").into()).await);
@@ -212,7 +270,8 @@ async fn conditions(store: &dyn Store, prefix: String) {
 
 async fn pages(store: &dyn Store, prefix: String) {
     const COUNT: usize = 1_105;
-    let names: Vec<String> = (0..COUNT).map(|index| format!("{prefix}{}/{:02}", index / 100, index % 100)).collect();
+    let names: Vec<String> =
+        (0..COUNT).map(|index| format!("{prefix}{}/{:02}", index / 100, index % 100)).collect();
     futures::stream::iter(&names)
         .for_each_concurrent(32, |name| async move {
             let key = RawKey::new(name.as_str()).unwrap_or_else(|e| panic!("{e}"));
@@ -222,7 +281,9 @@ async fn pages(store: &dyn Store, prefix: String) {
     let mut sorted = names.clone();
     sorted.sort();
     let request = ListRequest { prefix: prefix.clone(), ..ListRequest::default() };
-    let listed = |objects: &[ObjectMeta]| objects.iter().map(|object| object.key.as_str().to_owned()).collect::<Vec<_>>();
+    let listed = |objects: &[ObjectMeta]| {
+        objects.iter().map(|object| object.key.as_str().to_owned()).collect::<Vec<_>>()
+    };
     assert!(listed(&all(store, request.clone()).await.0) == sorted, "all keys, across pages");
     let first = ok(store.list(ListRequest { max_keys: Some(7), ..request.clone() }).await);
     assert_eq!(listed(&first.objects), sorted[..7]);
@@ -250,11 +311,17 @@ async fn multipart(store: &dyn Store, prefix: String) {
     assert_eq!((meta.size, &meta.version), (size as u64 + 10, &version));
     assert_eq!(meta.metadata.as_deref(), Some(&options.metadata));
     let bytes = read(store, &key, None).await;
-    assert!(bytes[..size].iter().all(|byte| *byte == 1) && bytes[size..] == [3; 10], "the replaced part is gone");
+    assert!(
+        bytes[..size].iter().all(|byte| *byte == 1) && bytes[size..] == [3; 10],
+        "the replaced part is gone"
+    );
     let aborted = ok(store.start_upload(&key, &options).await);
     let part = ok(store.put_part(&aborted, 1, piece(1, 1)).await);
     ok(store.abort_upload(&aborted).await);
-    assert_eq!(kind_of(store.complete_upload(&aborted, &[part], Condition::None).await), Some(ErrorKind::NotFound));
+    assert_eq!(
+        kind_of(store.complete_upload(&aborted, &[part], Condition::None).await),
+        Some(ErrorKind::NotFound)
+    );
     ok(store.abort_upload(&aborted).await);
 }
 
@@ -278,7 +345,10 @@ async fn part_copy(store: &dyn Store, prefix: String) {
     let upload = ok(store.start_upload(&to, &PutOptions::default()).await);
     let part = ok(store.copy_part(&upload, 1, &from, &version, 2..6).await);
     let other = Version::from_etag("00000000000000000000000000000000");
-    assert_eq!(kind_of(store.copy_part(&upload, 1, &from, &other, 0..1).await), Some(ErrorKind::Precondition));
+    assert_eq!(
+        kind_of(store.copy_part(&upload, 1, &from, &other, 0..1).await),
+        Some(ErrorKind::Precondition)
+    );
     ok(store.complete_upload(&upload, &[part], Condition::None).await);
     assert_eq!(read(store, &to, None).await, b"2345");
 }

@@ -102,8 +102,19 @@ mod tests {
     #[test]
     fn names_that_no_bucket_can_have_are_refused() {
         for uri in [
-            "gs://data", "data", "s3://", "s3://ab", "s3://Data", "s3://-ab", "s3://ab-", "s3://a..b", "s3://10.0.0.1",
-            "s3://xn--a", "s3://a-s3alias", "s3://a--ol-s3", "s3://a_b",
+            "gs://data",
+            "data",
+            "s3://",
+            "s3://ab",
+            "s3://Data",
+            "s3://-ab",
+            "s3://ab-",
+            "s3://a..b",
+            "s3://10.0.0.1",
+            "s3://xn--a",
+            "s3://a-s3alias",
+            "s3://a--ol-s3",
+            "s3://a_b",
         ] {
             assert!(uri.parse::<BucketUri>().is_err(), "{uri}");
         }

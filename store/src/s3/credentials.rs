@@ -73,10 +73,9 @@ impl CredentialCache {
         let config = ProviderConfig::default()
             .with_http_client(http)
             .with_region(Some(aws_config::Region::new(region.to_owned())));
-        let mut from_profile =
-            aws_config::profile::ProfileFileCredentialsProvider::builder()
-                .configure(&config)
-                .profile_files(surroundings.profile_files());
+        let mut from_profile = aws_config::profile::ProfileFileCredentialsProvider::builder()
+            .configure(&config)
+            .profile_files(surroundings.profile_files());
         let named = profile.map(str::to_owned).or_else(|| surroundings.get("AWS_PROFILE"));
         // The library's own fallback is this process's AWS_PROFILE, which is not a caller's.
         if let Some(profile) = named.or_else(|| surroundings.are_given().then(|| "default".to_owned())) {
@@ -97,8 +96,9 @@ impl CredentialCache {
                 )
             }
         };
-        let is_disabled =
-            surroundings.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let is_disabled = surroundings
+            .get("AWS_EC2_METADATA_DISABLED")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if instance_role && profile.is_none() && !is_disabled {
             let metadata = aws_config::imds::Client::builder()
                 .configure(&config)

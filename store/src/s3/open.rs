@@ -31,9 +31,11 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         message,
         attempts: 1,
     };
-    let profile =
-        Profile::load(options.profile.as_deref(), surroundings).await.map_err(|e| refuse(ErrorKind::Credentials, e))?;
-    let endpoint = endpoint_of(&options, surroundings, &profile).map_err(|e| refuse(ErrorKind::Unsupported, e))?;
+    let profile = Profile::load(options.profile.as_deref(), surroundings)
+        .await
+        .map_err(|e| refuse(ErrorKind::Credentials, e))?;
+    let endpoint =
+        endpoint_of(&options, surroundings, &profile).map_err(|e| refuse(ErrorKind::Unsupported, e))?;
     let client = transport::connect(&options, endpoint.is_tls()).map_err(|e| refuse(ErrorKind::Other, e))?;
     let credentials = match options.anonymous {
         true => CredentialCache::anonymous(),

@@ -45,7 +45,8 @@ impl Surroundings<'_> {
             let named = self.get(variable).map(|path| expand_home(&path, home.as_deref()));
             named.or_else(|| home.as_ref().map(|home| home.join(default))).filter(|path| path.is_file())
         };
-        let mut files = EnvConfigFiles::builder();
+        // The library panics on a set of no files at all.
+        let mut files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, "");
         if let Some(path) = place("AWS_CONFIG_FILE", ".aws/config") {
             files = files.with_file(EnvConfigFileKind::Config, path);
         }
@@ -75,5 +76,7 @@ mod tests {
         assert_eq!(surroundings.get("AWS_REGION"), None);
         assert!(surroundings.static_keys().is_none());
         assert!(Surroundings(None).get("PATH").is_some());
+        // Without a home there are no files, which is no error.
+        surroundings.profile_files();
     }
 }

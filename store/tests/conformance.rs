@@ -1,0 +1,91 @@
+//! The conformance suite against everything that it can be run against here.
+//!
+//! Owns: the runs. The memory store and the dev server always; any other endpoint where `PAIL_CONFORMANCE_ENDPOINT` names one,
+//! with `PAIL_CONFORMANCE_ACCESS_KEY`, `PAIL_CONFORMANCE_SECRET_KEY`, `PAIL_CONFORMANCE_BUCKET` (created if absent) and
+//! `PAIL_CONFORMANCE_SKIP`, the names of the cases in which that server is known to differ, separated by commas.
+
+use pail_devserver::{Quirks, Server, ServerConfig, Settings};
+use pail_store::{CallerVariables, MemoryStore, S3Options, S3Store, Store, conformance};
+use std::sync::Arc;
+
+async fn open(endpoint: &str, bucket: &str, access_key: &str, secret_key: &str) -> Arc<S3Store> {
+    let keys = [("AWS_ACCESS_KEY_ID", access_key), ("AWS_SECRET_ACCESS_KEY", secret_key)];
+    let environment = keys.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let options = S3Options {
+        endpoint_url: Some(endpoint.to_owned()),
+        environment: Some(CallerVariables(environment)),
+        ..S3Options::new(bucket)
+    };
+    S3Store::open(options).await.unwrap()
+}
+
+async fn assert_conforms(store: &dyn Store, deviations: &[&str]) {
+    let failed = conformance::run(store, deviations).await;
+    assert!(failed.is_empty(), "{store:?}:\n{}", failed.join("\n"));
+}
+
+async fn devserver(quirks: Quirks) -> (Server, Arc<S3Store>) {
+    let settings = Settings { quirks, ..Settings::default() };
+    let server = Server::start(ServerConfig { settings, ..ServerConfig::default() }).await.unwrap();
+    let store = open(&server.endpoint_url(), "conformance", "test", "testtest").await;
+    store.create_bucket().await.unwrap();
+    (server, store)
+}
+
+#[tokio::test]
+async fn memory_conforms() {
+    assert_conforms(&MemoryStore::new("conformance"), &[]).await;
+}
+
+#[tokio::test]
+async fn devserver_conforms() {
+    let (server, store) = devserver(Quirks::default()).await;
+    let capabilities = store.capabilities().await.unwrap();
+    assert!(capabilities.conditional_put && capabilities.conditional_complete && capabilities.part_copy);
+    assert_conforms(&*store, &[]).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_conditions_is_found_out_and_conforms() {
+    let (server, store) = devserver(Quirks { ignore_write_conditions: true, ..Quirks::default() }).await;
+    let capabilities = store.capabilities().await.unwrap();
+    assert!(!capabilities.conditional_put && !capabilities.conditional_complete);
+    assert_conforms(&*store, &[]).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_server_with_the_quirks_of_ceph_conforms() {
+    let quirks = Quirks {
+        ignore_complete_conditions: true,
+        ignore_delete_conditions: true,
+        unquoted_if_match: true,
+        no_complete_etag: true,
+        no_part_copy: true,
+        ..Quirks::default()
+    };
+    let (server, store) = devserver(quirks).await;
+    let capabilities = store.capabilities().await.unwrap();
+    assert!(capabilities.conditional_put && !capabilities.conditional_complete && !capabilities.part_copy);
+    assert_conforms(&*store, &[]).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_endpoint_of_the_environment_conforms() {
+    let Ok(endpoint) = std::env::var("PAIL_CONFORMANCE_ENDPOINT") else {
+        eprintln!("PAIL_CONFORMANCE_ENDPOINT is not set: nothing to run against");
+        return;
+    };
+    let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let bucket = variable("PAIL_CONFORMANCE_BUCKET", "pail-conformance");
+    let access_key = variable("PAIL_CONFORMANCE_ACCESS_KEY", "test");
+    let store =
+        open(&endpoint, &bucket, &access_key, &variable("PAIL_CONFORMANCE_SECRET_KEY", "testtest")).await;
+    store.create_bucket().await.unwrap();
+    let skip = variable("PAIL_CONFORMANCE_SKIP", "");
+    let skip: Vec<&str> = skip.split(',').filter(|name| !name.is_empty()).collect();
+    eprintln!("{:?}", store.capabilities().await.unwrap());
+    assert_conforms(&*store, &skip).await;
+}
