@@ -24,7 +24,7 @@ const IDLE_POLL: Duration = Duration::from_millis(200);
 /// How long the end waits for the cache's disk.
 const CACHE_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Which events are logged where `PAIL_LOG` does not say.
-const LOG_FILTER_DEFAULT: &str = "info";
+const LOG_FILTER_DEFAULT: &str = "info,fuser=error";
 
 /// What starts the daemon, and so what ends it.
 pub enum Mode {

@@ -1,0 +1,105 @@
+//! What happens to unpublished files when a mount or a daemon ends, through the real programs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod sandbox;
+
+use pail_devserver::{Fault, FaultAction};
+use sandbox::{BUCKET, Sandbox, finish, wait_until};
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_stopped_daemon_publishes_what_is_open_and_the_next_one_mounts_again() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    let mut open = fs::File::create(mnt.join("log")).unwrap();
+    open.write_all(b"so far").unwrap();
+    sandbox.end_daemon(libc::SIGTERM);
+    drop(open);
+    assert_eq!(sandbox.object("log").as_deref(), Some("6"));
+    assert!(sandbox.kernel_mounts().is_empty(), "a busy mount is detached");
+    let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("second")]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    wait_until("it is back", || fs::read(mnt.join("log")).is_ok_and(|bytes| bytes == b"so far"));
+}
+
+#[test]
+fn a_busy_mount_stays_unless_forced_and_its_user_is_named() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    let open = fs::File::create(mnt.join("open")).unwrap();
+    let refused = sandbox.pail(&["umount", &sandbox.at("mnt")]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    assert!(refused.err.contains(&std::process::id().to_string()), "{refused:?}");
+    assert_eq!(sandbox.kernel_mounts().len(), 1);
+    let forced = sandbox.pail(&["umount", &sandbox.at("mnt"), "--force"]);
+    assert!(sandbox.kernel_mounts().is_empty(), "{forced:?}");
+    drop(open);
+}
+
+#[test]
+fn what_cannot_be_published_keeps_the_mount_and_is_named() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    sandbox.server.inject(Fault {
+        key_contains: Some("stuck".into()),
+        times: u32::MAX,
+        ..Fault::once(None, FaultAction::InternalError)
+    });
+    let writer = Command::new("sh")
+        .args(["-c", "echo precious > stuck"])
+        .current_dir(&mnt)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("it is seen", || !sandbox.status()["mounts"][0]["fs"]["unpublished"][0].is_null());
+    let flush = sandbox.pail(&["flush", "--timeout", "500ms"]);
+    assert_eq!(flush.code, 5, "{flush:?}");
+    assert!(flush.err.contains("stuck"), "{flush:?}");
+    let umount = sandbox.pail(&["umount", &sandbox.at("mnt"), "--timeout", "500ms"]);
+    assert_eq!(umount.code, 5, "{umount:?}");
+    assert!(umount.err.contains("stuck") && umount.err.contains("state/pail"), "{umount:?}");
+    assert_eq!(sandbox.kernel_mounts().len(), 1);
+    sandbox.server.clear_faults();
+    let ran = finish(writer);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let umount = sandbox.pail(&["umount", &sandbox.at("mnt")]);
+    assert_eq!(umount.code, 0, "{umount:?}");
+    assert_eq!(sandbox.object("stuck").as_deref(), Some("9"));
+}
+
+#[test]
+fn a_mount_that_somebody_else_unmounts_leaves_the_list() {
+    let sandbox = Sandbox::new();
+    sandbox.mounted();
+    assert!(Command::new("fusermount3").args(["-u", &sandbox.at("mnt")]).status().unwrap().success());
+    wait_until("it is off the list", || sandbox.status()["mounts"].as_array().is_some_and(Vec::is_empty));
+    wait_until("its directory is gone", || !sandbox.path("mnt").exists());
+}
+
+#[test]
+fn paths_outside_of_mounts_are_not_found() {
+    let sandbox = Sandbox::new();
+    sandbox.mounted();
+    for arguments in [["flush", "/"], ["umount", "/"]] {
+        let ran = sandbox.pail(&arguments);
+        assert_eq!(ran.code, 3, "{ran:?}");
+    }
+}
+
+#[test]
+fn metrics_count_what_was_done() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    fs::write(mnt.join("x"), "1").unwrap();
+    let socket = sandbox.at("run/control.sock");
+    let client = pail_mountd::control::Client::new(&socket);
+    let text = sandbox.runtime.block_on(client.metrics()).unwrap();
+    assert!(text.contains("pail_mounts{state=\"mounted\"} 1"), "{text}");
+    assert!(text.contains("pail_operations_total{"), "{text}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&socket).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}

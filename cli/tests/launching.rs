@@ -1,0 +1,125 @@
+//! `pail launch`, `pail ls` and `pail dev-server`, through the real programs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod sandbox;
+
+use sandbox::{BUCKET, Sandbox, finish, wait_until};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+fn task(sandbox: &Sandbox, text: &str) -> String {
+    let path = sandbox.path("task.yaml");
+    fs::write(&path, text.replace("OUT", &sandbox.at("outputs"))).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_task_writes_into_a_bucket_that_is_created_and_may_run_again() {
+    let sandbox = Sandbox::new();
+    let path = task(
+        &sandbox,
+        "name: t\nenvs: {WHO: me}\nfile_mounts:\n  OUT: {name: made-for-it}\nsetup: echo setup > OUT/setup\n\
+         run: |\n  echo \"$WHO $SKYPILOT_NODE_RANK $SKYPILOT_NUM_NODES\" > OUT/log\n  pwd\n",
+    );
+    for _ in 0..2 {
+        let ran = sandbox.pail(&["launch", &path]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.out.trim().ends_with("sky_workdir"), "{ran:?}");
+    }
+    let ls = sandbox.pail(&["ls", "s3://made-for-it"]);
+    assert_eq!(ls.out, "log\nsetup\n", "{ls:?}");
+    assert_eq!(fs::read_to_string(sandbox.path("outputs/log")).unwrap(), "me 0 1\n");
+}
+
+#[test]
+fn what_a_failed_run_wrote_is_in_the_bucket_and_its_code_is_kept() {
+    let sandbox = Sandbox::new();
+    let path = task(
+        &sandbox,
+        "file_mounts:\n  OUT: {source: s3://demo-bucket}\nrun: |\n  set -e\n  exec 3> OUT/part; echo x >&3\n  exit 42\n",
+    );
+    let ran = sandbox.pail(&["launch", &path]);
+    assert_eq!(ran.code, 42, "{ran:?}");
+    assert_eq!(sandbox.object("part").as_deref(), Some("2"));
+}
+
+#[test]
+fn an_interrupt_reaches_the_command_and_the_barrier_still_holds() {
+    let sandbox = Sandbox::new();
+    let path = task(
+        &sandbox,
+        "file_mounts:\n  OUT: {source: s3://demo-bucket}\nrun: |\n  trap 'echo end > OUT/end; exit 7' INT\n  touch OUT/begin\n  \
+         while :; do sleep 0.05; done\n",
+    );
+    let mut command = sandbox.command(&["launch", &path]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("it runs", || sandbox.path("outputs/begin").exists());
+    // SAFETY: a signal to a process that this test started.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    let ran = finish(child);
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert_eq!(sandbox.object("end").as_deref(), Some("4"));
+}
+
+#[test]
+fn a_mistake_is_shown_with_its_place_before_anything_runs() {
+    let sandbox = Sandbox::new();
+    let path = task(&sandbox, "file_mounts:\n  OUT:\n    nmae: some-bucket\nrun: touch OUT.ran\n");
+    let ran = sandbox.pail(&["launch", &path]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("task.yaml:3:5") && ran.err.contains("nmae: some-bucket"), "{ran:?}");
+    assert!(ran.err.contains("\"name\""), "{ran:?}");
+    assert!(!sandbox.path("outputs.ran").exists());
+}
+
+#[test]
+fn a_source_that_is_not_there_is_not_created() {
+    let sandbox = Sandbox::new();
+    let path = task(&sandbox, "file_mounts:\n  OUT: {source: s3://not-there}\nrun: touch OUT.ran\n");
+    let ran = sandbox.pail(&["launch", &path]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(!sandbox.path("outputs.ran").exists());
+}
+
+#[test]
+fn listings_show_directories_objects_and_odd_keys() {
+    let sandbox = Sandbox::new();
+    for key in ["a", "d/x", "d/y/z", "odd\tkey"] {
+        let put = sandbox.server.put_object(BUCKET, key, key.as_bytes().to_vec().into());
+        sandbox.runtime.block_on(put).unwrap();
+    }
+    let ls = |arguments: &[&str]| {
+        let ran = sandbox.pail(&[&["ls"], arguments].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.out
+    };
+    let root = format!("s3://{BUCKET}");
+    let sorted = |text: String| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(ls(&[&root])), ["a", "d/", "odd\tkey"]);
+    assert_eq!(sorted(ls(&["-r", &root])), ["a", "d/x", "d/y/z", "odd\tkey"]);
+    assert_eq!(ls(&[&format!("{root}/d/x")]), "x\n");
+    assert!(ls(&["-l", &format!("{root}/d")]).lines().any(|line| line.contains("  x") && line.contains(" 3 ")));
+    let missing = sandbox.pail(&["ls", &format!("{root}/none")]);
+    assert_eq!(missing.code, 3, "{missing:?}");
+}
+
+#[test]
+fn the_server_tells_its_endpoint_and_ends_on_a_signal() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["dev-server", "--bucket", "one", "--secret-key", "sss"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut endpoint = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut endpoint).unwrap();
+    let mut list = sandbox.command(&["ls", "s3://one", "--endpoint-url", endpoint.trim()]);
+    let ran = sandbox::run(list.env("AWS_SECRET_ACCESS_KEY", "sss"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    // SAFETY: a signal to a process that this test started.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

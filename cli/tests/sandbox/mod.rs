@@ -1,0 +1,192 @@
+//! A place to run the real programs in: an S3 server in this process, directories of its own, and a daemon that nobody else uses.
+//!
+//! Owns: [`Sandbox`], which unmounts everything and ends the daemon when it is dropped, also when a test fails.
+
+// Each test program uses its own part of this.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use pail_devserver::{Server, ServerConfig};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// How long anything may take that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const BUCKET: &str = "demo-bucket";
+pub const SECRET: &str = "testtest";
+
+pub struct Sandbox {
+    pub server: Server,
+    pub runtime: Runtime,
+    dir: TempDir,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Sandbox {
+    /// A server with one empty bucket. No daemon runs yet.
+    pub fn new() -> Self {
+        build_daemon();
+        let runtime = Runtime::new().unwrap();
+        let server = runtime.block_on(Server::start(ServerConfig::default())).unwrap();
+        runtime.block_on(server.create_bucket(BUCKET)).unwrap();
+        Self { server, runtime, dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// A path in the sandbox.
+    pub fn path(&self, name: &str) -> PathBuf {
+        std::fs::canonicalize(self.dir.path()).unwrap().join(name)
+    }
+
+    /// A path in the sandbox, as text.
+    pub fn at(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// The command, with the sandbox's environment and no other.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pail"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("PAIL_RUNTIME_DIR", self.path("run"))
+            .env("PAIL_CACHE_SIZE", "256M")
+            .env("PAIL_MEMORY", "64M")
+            .env("AWS_ENDPOINT_URL", self.server.endpoint_url())
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", SECRET)
+            .stdin(Stdio::null());
+        std::fs::create_dir_all(self.path("home")).unwrap();
+        command
+    }
+
+    /// Runs the command to its end.
+    pub fn pail(&self, arguments: &[&str]) -> Ran {
+        run(&mut self.command(arguments))
+    }
+
+    /// Mounts the bucket, which must go well; the mount point.
+    pub fn mounted(&self) -> PathBuf {
+        let ran = self.pail(&["mount", &format!("s3://{BUCKET}"), &self.at("mnt")]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        self.path("mnt")
+    }
+
+    /// `pail status --json`.
+    pub fn status(&self) -> Value {
+        let ran = self.pail(&["status", "--json"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        serde_json::from_str(&ran.out).unwrap()
+    }
+
+    /// The daemon's process, if one runs.
+    pub fn daemon_pid(&self) -> Option<i32> {
+        self.status()["daemon"]["pid"].as_i64().map(|pid| pid as i32)
+    }
+
+    /// Sends a signal to the daemon and waits until it is gone.
+    pub fn end_daemon(&self, signal: i32) {
+        let pid = self.daemon_pid().expect("a daemon runs");
+        // SAFETY: a signal to a process that this sandbox started.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        wait_until("the daemon is gone", || !is_running(pid));
+    }
+
+    /// What the server has under a key.
+    pub fn object(&self, key: &str) -> Option<String> {
+        let ran = self.pail(&["ls", "-r", "--json", &format!("s3://{BUCKET}")]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let rows = ran.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.filter(|row| row["key"] == key).map(|row| row["size"].to_string()).next()
+    }
+
+    /// All that is mounted below the sandbox, by the kernel's word.
+    pub fn kernel_mounts(&self) -> Vec<String> {
+        let root = self.at("");
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let places = table.lines().filter_map(|line| line.split(' ').nth(4));
+        places.filter(|place| place.starts_with(root.trim_end_matches('/'))).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let ran = self.pail(&["umount", "--all", "--force", "--timeout", "1s"]);
+        let health = self.pail(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&health.out).unwrap_or_default();
+        if let Some(pid) = status["daemon"]["pid"].as_i64().map(|pid| pid as i32) {
+            // SAFETY: a signal to a process that this sandbox started.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+            let end = Instant::now() + Duration::from_secs(10);
+            while is_running(pid) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        for place in self.kernel_mounts() {
+            let _ = Command::new("umount").args(["-l", &place]).status();
+        }
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.path("state/pail/mountd.log")).unwrap_or_default();
+            eprintln!("umount: {ran:?}\nthe daemon's log:\n{log}");
+        }
+    }
+}
+
+/// Runs a command to its end, within [`PATIENCE`].
+pub fn run(command: &mut Command) -> Ran {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    finish(child)
+}
+
+/// Waits for a command that was started with piped output.
+pub fn finish(child: Child) -> Ran {
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
+}
+
+/// Waits until something is so; fails with what it waited for.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_running(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // A process that ended and was not waited for is gone for us.
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+/// The daemon is a program of another package, which cargo does not build for the tests of this one.
+fn build_daemon() {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "pail-mountd", "--bin", "pail-mountd"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        assert!(build.arg("--manifest-path").arg(manifest).status().unwrap().success());
+    });
+}
