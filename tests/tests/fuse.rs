@@ -85,6 +85,16 @@ mounted_test! {
 }
 
 mounted_test! {
+    // SEMANTICS: attributes.3
+    async fn what_a_bucket_cannot_hold_is_refused_and_locks_hold() {
+        let m = Mounted::new(FsOptions::default()).await;
+        m.sh("echo x > f; ! ln -s f s; ! ln f h; ! mkfifo p; ! setfattr -n user.a -v b f 2>/dev/null").await;
+        m.sh("test $(stat -f -c %a .) -gt 1000000000").await;
+        m.sh("exec 8> lock; flock -n 8; ! flock -n lock true").await;
+    }
+}
+
+mounted_test! {
     async fn errors_reach_programs() {
         let m = Mounted::new(FsOptions::default()).await;
         m.files.requests.fail("put", "denied", pail_store::ErrorKind::Denied, 9);

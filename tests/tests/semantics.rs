@@ -142,7 +142,29 @@ async fn names_that_no_key_can_hold_are_refused() {
     assert_eq!(errno(files.open(&format!("{deep}/{}", "f".repeat(250)), WRITE).await), libc::ENAMETOOLONG);
 }
 
-// SEMANTICS: reading.2
+// SEMANTICS: reading.1
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_read_anywhere_at_once() {
+    let files = Arc::new(Files::new());
+    let bytes = Arc::new(pattern(5 << 20));
+    files.put("f", bytes.to_vec()).await;
+    let handle = files.open("f", READ).await.unwrap();
+    let readers = (0..16usize).map(|reader| {
+        let (files, bytes) = (files.clone(), bytes.clone());
+        tokio::spawn(async move {
+            for step in 0..50usize {
+                let at = (reader * 7_919_333 + step * 1_299_721) % bytes.len();
+                let got = files.fs.read(handle, at as u64, 70_001).await.unwrap();
+                assert!(got[..] == bytes[at..(at + 70_001).min(bytes.len())], "at {at}");
+            }
+        })
+    });
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+// SEMANTICS: reading.2, reading.3
 #[tokio::test]
 async fn versions_are_never_mixed() {
     let files = Files::with(no_ttl());
@@ -156,7 +178,7 @@ async fn versions_are_never_mixed() {
         Ok(bytes) => assert_eq!(&bytes[..], &old[..]),
         Err(error) => assert_eq!(error.errno(), libc::ESTALE),
     }
-    // reading.3: the name leads to the new version, in another inode.
+    // The name leads to the new version, in another inode.
     assert_eq!(&files.read("f").await.unwrap()[..], &new[..]);
 }
 
@@ -240,7 +262,7 @@ async fn parts_of_large_objects_change_and_the_rest_stays() {
     assert!(copied >= 2, "parts that did not change are copied by the server, {copied} were");
 }
 
-// SEMANTICS: writing.1
+// SEMANTICS: writing.1, writing.7
 #[tokio::test]
 async fn truncation_and_extension_leave_zeros() {
     let files = Files::new();
@@ -347,6 +369,33 @@ async fn conditions_hold_by_a_look_first_where_the_endpoint_has_none() {
 
 async fn capabilities() -> Capabilities {
     MemoryStore::new("x").capabilities().await.unwrap()
+}
+
+// SEMANTICS: writing.8
+#[tokio::test]
+async fn a_file_is_at_most_as_large_as_an_object() {
+    let files = Files::new();
+    let handle = files.open("f", WRITE).await.unwrap();
+    assert_eq!(errno(files.fs.write(handle, 5 << 40, b"x").await), libc::EFBIG);
+    assert_eq!(errno(files.truncate("f", (5 << 40) + 1).await), libc::EFBIG);
+    files.close(handle).await.unwrap();
+}
+
+// SEMANTICS: attributes.1, attributes.2
+#[tokio::test]
+async fn attributes_are_the_mounts_until_they_are_set() {
+    use pail_mountd::fs::SetAttr;
+    let options = FsOptions { uid: 7, gid: 8, file_mode: 0o640, dir_mode: 0o710, ..FsOptions::default() };
+    let files = Files::with(options);
+    files.put("d/f", vec![0; 1234]).await;
+    let (dir, file) = (files.lookup("d").await.unwrap(), files.lookup("d/f").await.unwrap());
+    assert_eq!((dir.mode, dir.uid, dir.gid), (0o710, 7, 8));
+    assert_eq!((file.mode, file.uid, file.gid, file.size), (0o640, 7, 8, 1234));
+    let mtime = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let change = SetAttr { mode: Some(0o755), mtime: Some(mtime), ..SetAttr::default() };
+    files.fs.setattr(file.ino, change).await.unwrap();
+    let file = files.lookup("d/f").await.unwrap();
+    assert_eq!((file.mode, file.mtime), (0o755, mtime));
 }
 
 // SEMANTICS: changing names.1
