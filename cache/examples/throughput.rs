@@ -96,7 +96,7 @@ async fn read_randomly(replica: &Arc<Replica>, fetch: &Arc<dyn Fetch>, what: &st
     let count = 500_000;
     let started = Instant::now();
     for step in 0..count {
-        let start = (step * 0x9e37_79b9_7f4a_7c15_u64 >> 20) % (within / 4096) * 4096;
+        let start = (0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(step) >> 20) % (within / 4096) * 4096;
         replica.read(start..start + 4096, fetch).await.unwrap();
     }
     println!("{what:34} {:9.0} reads/s", count as f64 / started.elapsed().as_secs_f64());

@@ -4,7 +4,7 @@
 //!
 //! Invariant: there is at most one [`Replica`] of an identity at a time, so that readers of one version meet.
 
-use crate::block::{BLOCK_SIZE_BYTES, block_count};
+use crate::adopt;
 use crate::buffer::ReplyPool;
 use crate::dirty::DirtyReplica;
 use crate::disk_tier::{DiskTier, make_dir};
@@ -12,7 +12,8 @@ use crate::fill::{self, FillQueue};
 use crate::identity::{Digest, Name, ReplicaId};
 use crate::journal::{self, Intent, Orphan};
 use crate::memory::MemoryTier;
-use crate::replica::{DiskSlot, Replica};
+use crate::open_files::OpenFiles;
+use crate::replica::Replica;
 use crate::state;
 use crate::stats::{CacheStats, Counters};
 use crate::usage::Usage;
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub memory: Arc<MemoryTier>,
     pub disk: Option<Arc<DiskTier>>,
     pub fills: Arc<FillQueue>,
+    pub open_files: OpenFiles,
     pub replies: Arc<ReplyPool>,
     pub counters: Counters,
     pub runtime: tokio::runtime::Handle,
@@ -136,6 +138,7 @@ impl Cache {
             fills: FillQueue::new(memory.limit_bytes()),
             memory,
             disk: tier.clone(),
+            open_files: OpenFiles::default(),
             replies: Arc::default(),
             counters: Counters::default(),
             runtime,
@@ -179,43 +182,17 @@ impl Cache {
         DirtyReplica::create(&self.dirty_root, intent, self.shared.usage.clone()).map(Arc::new)
     }
 
-    /// What was published becomes the clean replica of its version, by a rename; blocks of which a part is still the base's are
-    /// missing. From here on `dirty` can be read but not written. Where the file cannot be taken over the replica is as it was:
+    /// What was published becomes the clean replica of its version, by a rename, or by a copy behind the work where that cannot
+    /// be; blocks of which a part is still the base's are missing. From here on `dirty` can be read but not written. Where the file cannot be taken over the replica is as it was:
     /// its bytes will be fetched.
     pub fn adopt(self: &Arc<Self>, dirty: &DirtyReplica, id: ReplicaId) -> Arc<Replica> {
         let size = dirty.len();
         let replica = self.replica(id, size);
-        if let Err(error) = self.take_over(dirty, &replica) {
+        if let Err(error) = adopt::take_over(&self.shared, dirty, &replica) {
             self.shared.counters.disk_errors.add(1);
             tracing::debug!(key = %replica.id().key, %error, "published bytes are not kept; they will be fetched again");
         }
         replica
-    }
-
-    fn take_over(&self, dirty: &DirtyReplica, replica: &Arc<Replica>) -> io::Result<()> {
-        let Some(tier) = &self.shared.disk else {
-            dirty.discard();
-            return Ok(());
-        };
-        let mut slot = replica.disk.lock();
-        let size = replica.size();
-        let Some(given) = dirty.give_up(size)? else { return Ok(()) };
-        let present: Vec<_> = given
-            .local
-            .iter()
-            .map(|range| {
-                let end = if range.end >= size { block_count(size) } else { range.end / BLOCK_SIZE_BYTES };
-                range.start.div_ceil(BLOCK_SIZE_BYTES)..end
-            })
-            .filter(|blocks| blocks.start < blocks.end)
-            .collect();
-        let installed = tier.install(&given.path, given.data, replica.digest, size, &present);
-        // What was published is in the bucket: a file that cannot be moved there is of no more use.
-        let file = Arc::new(installed.inspect_err(|_| drop(std::fs::remove_file(&given.path)))?);
-        *slot = DiskSlot::Open(file.clone());
-        drop(slot);
-        self.shared.fills.push_sum(file);
-        Ok(())
     }
 
     /// Dirty replicas that an earlier process left. They stay until somebody removes them.

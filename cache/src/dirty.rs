@@ -8,7 +8,7 @@
 //!   file ever had are gone: growing again shows zeros.
 //! - Nothing but its owner's [`DirtyReplica::discard`] or its being published removes it.
 //!
-//! Lock order: `shape`, then `extent`.
+//! Lock order: `shape`, then `record`, then `extent`.
 
 use crate::cache::CacheError;
 use crate::journal::{self, Intent, Record};
@@ -62,6 +62,8 @@ struct Extent {
     local: RangeSet,
     /// Before it, what is not local is the base's.
     base_len: u64,
+    /// A write failed, and what it left outside of the ranges is not cleared away yet.
+    has_debris: bool,
 }
 
 /// What was written here and is not in the bucket yet.
@@ -70,10 +72,10 @@ pub struct DirtyReplica {
     path: PathBuf,
     /// Held shared while bytes are written, alone by whatever changes which bytes there are otherwise.
     shape: RwLock<Stage>,
-    /// Guards length and ranges.
+    /// Guards length and ranges. A leaf.
     extent: Mutex<Extent>,
-    /// Guards the record on disk.
-    intent: Mutex<Intent>,
+    /// What is on record, and guards it on disk. Before `extent`.
+    record: Mutex<Record>,
     usage: Arc<Usage>,
     /// What it added to the usage.
     counted_bytes: AtomicI64,
@@ -94,10 +96,10 @@ impl DirtyReplica {
         options.read(true).write(true).create_new(true).mode(0o600);
         let data = options.open(&path).map_err(CacheError::io("create", &path))?;
         let len = intent.base.as_ref().map_or(0, |base| base.size);
-        let made = data.set_len(len).and_then(|()| {
-            journal::write_record(&path, &Record { intent: intent.clone(), local: None }, false)
-        });
+        let record = Record { intent, local: None, base_len: len };
+        let made = data.set_len(len).and_then(|()| journal::write_record(&path, &record, false));
         if let Err(error) = made {
+            journal::remove_record(&path);
             let _ = std::fs::remove_file(&path);
             return Err(CacheError::io("write", &path)(error));
         }
@@ -105,8 +107,8 @@ impl DirtyReplica {
             data,
             path,
             shape: RwLock::new(Stage::Open),
-            extent: Mutex::new(Extent { len, local: RangeSet::default(), base_len: len }),
-            intent: Mutex::new(intent),
+            extent: Mutex::new(Extent { len, local: RangeSet::default(), base_len: len, has_debris: false }),
+            record: Mutex::new(record),
             usage,
             counted_bytes: AtomicI64::new(0),
         })
@@ -118,7 +120,7 @@ impl DirtyReplica {
     }
 
     /// Writes `data` at `offset`. Errors: the local disk's (ENOSPC, EFBIG); it was published or discarded (ESTALE). On error any part of
-    /// the range may have been written, and is as it was before to readers unless it was local already.
+    /// the range that was local may have been written; the rest is as it was.
     pub fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         if data.is_empty() {
             return Ok(());
@@ -127,7 +129,12 @@ impl DirtyReplica {
             offset.checked_add(data.len() as u64).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))?;
         let stage = self.shape.read();
         check_open(*stage)?;
-        self.data.write_all_at(data, offset)?;
+        if let Err(error) = self.data.write_all_at(data, offset) {
+            self.extent.lock().has_debris = true;
+            drop(stage);
+            self.clear_debris(offset..end);
+            return Err(error);
+        }
         let mut extent = self.extent.lock();
         extent.len = extent.len.max(end);
         extent.local.insert(offset..end);
@@ -136,10 +143,41 @@ impl DirtyReplica {
         Ok(())
     }
 
+    /// A failed write left bytes where zeros are to be, or beyond the end.
+    fn clear_debris(&self, range: Range<u64>) {
+        let stage = self.shape.write();
+        if *stage != Stage::Open {
+            return;
+        }
+        let zeros = self.segments(range).into_iter().filter(|segment| segment.kind == SegmentKind::Zero);
+        let punched = zeros.map(|Segment { range, .. }| {
+            let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+            Ok(rustix::fs::fallocate(&self.data, flags, range.start, range.end - range.start)?)
+        });
+        let punched: io::Result<()> = punched.collect();
+        let mut extent = self.extent.lock();
+        let cleared = punched.and_then(|()| self.data.set_len(extent.len));
+        // With debris left it can be published, but its file is not taken over.
+        extent.has_debris = cleared.is_err();
+        drop(extent);
+        self.recount();
+    }
+
     /// Cuts it, or extends it with zeros, to `len` bytes. Errors: as of [`DirtyReplica::write_at`].
     pub fn truncate(&self, len: u64) -> io::Result<()> {
         let stage = self.shape.write();
         check_open(*stage)?;
+        let mut record = self.record.lock();
+        if len < record.base_len {
+            // Recorded before it is done: whoever recovers it must not show what was cut off.
+            let mut shorter = Record { base_len: len, ..record.clone() };
+            for range in shorter.local.iter_mut().flatten() {
+                *range = range.start.min(len)..range.end.min(len);
+            }
+            journal::write_record(&self.path, &shorter, shorter.local.is_some())?;
+            *record = shorter;
+        }
+        drop(record);
         self.data.set_len(len)?;
         let mut extent = self.extent.lock();
         extent.len = len;
@@ -207,16 +245,17 @@ impl DirtyReplica {
 
     /// What is to become of it.
     pub fn intent(&self) -> Intent {
-        self.intent.lock().clone()
+        self.record.lock().intent.clone()
     }
 
-    /// Records what is to become of it now. Errors: the local disk's; the old record then stands.
+    /// Records what is to become of it now; as safely as the record was before. Errors: the local disk's; the old record then stands.
     pub fn set_intent(&self, intent: Intent) -> io::Result<()> {
         let stage = self.shape.read();
         check_open(*stage)?;
-        let mut current = self.intent.lock();
-        journal::write_record(&self.path, &Record { intent: intent.clone(), local: None }, false)?;
-        *current = intent;
+        let mut record = self.record.lock();
+        let next = Record { intent, ..record.clone() };
+        journal::write_record(&self.path, &next, next.local.is_some())?;
+        *record = next;
         Ok(())
     }
 
@@ -224,25 +263,29 @@ impl DirtyReplica {
     pub fn sync(&self) -> io::Result<()> {
         let stage = self.shape.read();
         check_open(*stage)?;
+        let mut record = self.record.lock();
         // Ranges before data: what is recorded as local then is on disk.
         let local = self.extent.lock().local.iter().collect();
         self.data.sync_all()?;
-        let intent = self.intent.lock();
-        journal::write_record(&self.path, &Record { intent: intent.clone(), local: Some(local) }, true)
+        let next = Record { local: Some(local), ..record.clone() };
+        journal::write_record(&self.path, &next, true)?;
+        *record = next;
+        Ok(())
     }
 
     /// Removes it from disk. Its bytes can be read while it is held.
     pub fn discard(&self) {
         let mut stage = self.shape.write();
         if *stage == Stage::Open {
-            self.remove_record();
+            self.forget();
             let _ = std::fs::remove_file(&self.path);
         }
         *stage = Stage::Discarded;
     }
 
-    fn remove_record(&self) {
-        let _ = std::fs::remove_file(journal::record_path(&self.path));
+    /// It is no longer one that was not published.
+    fn forget(&self) {
+        journal::remove_record(&self.path);
         self.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
     }
 
@@ -257,13 +300,16 @@ impl DirtyReplica {
         if extent.len != len {
             return Err(io::Error::other("it was written after it was published"));
         }
+        if extent.has_debris {
+            return Err(io::Error::other("a failed write left bytes in it"));
+        }
         let mut local = extent.local.clone();
         // Zeros are as local as what was written: the file has them as holes.
         local.insert(extent.base_len..extent.len);
         let given =
             Given { path: self.path.clone(), data: self.data.try_clone()?, local: local.iter().collect() };
         *stage = Stage::Given;
-        self.remove_record();
+        self.forget();
         Ok(Some(given))
     }
 

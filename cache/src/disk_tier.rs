@@ -110,11 +110,15 @@ impl DiskTier {
     ) -> io::Result<DiskFile> {
         make_dir(&leaf_path(&self.root, leaf_of(digest.name)))?;
         self.remove(digest.name);
-        let file = DiskFile::create(data, self.create_state(digest.name, size)?, digest, size)?;
+        std::fs::rename(from, self.data_path(digest.name))?;
+        let made = self
+            .create_state(digest.name, size)
+            .and_then(|state| DiskFile::create(data, state, digest, size))
+            .inspect_err(|_| drop(std::fs::remove_file(self.data_path(digest.name))));
+        let file = made?;
         for blocks in present {
             file.mark_unsummed(blocks.clone());
         }
-        std::fs::rename(from, self.data_path(digest.name))?;
         self.usage.add_clean(leaf_of(digest.name), file.allocated_bytes() as i64);
         Ok(file)
     }

@@ -138,9 +138,7 @@ impl Run {
     }
 
     fn fail(&mut self, error: ReadError) {
-        for block in std::mem::take(&mut self.blocks) {
-            self.replica.failed(block, error.clone());
-        }
+        self.replica.failed(std::mem::take(&mut self.blocks), &error);
     }
 }
 

@@ -7,11 +7,13 @@
 //! - One thread writes, so blocks of one replica that lie on end go down in one write, and no two writes meet.
 //! - A replica whose disk failed, or for which no room can be made, is not filled any further; its reads go on.
 
+use crate::adopt::CopyIn;
 use crate::block::Block;
 use crate::cache::Shared;
 use crate::disk::DiskFile;
 use crate::disk_tier::{DiskTier, leaf_of};
 use crate::evict;
+use crate::identity::Name;
 use crate::replica::{DiskSlot, Replica};
 use crate::stats::Counters;
 use parking_lot::{Condvar, Mutex};
@@ -33,11 +35,19 @@ struct Fill {
     block: Arc<Block>,
 }
 
+/// Work on a published file.
+enum Chore {
+    /// Its checksums are to be taken.
+    Sum(Name, Arc<DiskFile>),
+    /// It is on another file system.
+    Copy(CopyIn),
+}
+
 #[derive(Default)]
 struct State {
     fills: Vec<Fill>,
-    /// Files that were taken over and whose checksums are to be taken.
-    sums: Vec<Arc<DiskFile>>,
+    /// What is to be done about files that were taken over.
+    chores: Vec<Chore>,
     queued_bytes: u64,
     is_writing: bool,
     /// Somebody waits for the queue to be empty.
@@ -84,9 +94,21 @@ impl FillQueue {
     }
 
     /// Has the checksums of a file taken.
-    pub fn push_sum(&self, file: Arc<DiskFile>) {
-        self.state.lock().sums.push(file);
-        self.more.notify_one();
+    pub fn push_sum(&self, name: Name, file: Arc<DiskFile>) {
+        self.push_chore(Chore::Sum(name, file));
+    }
+
+    /// Has a file of another file system copied.
+    pub fn push_copy(&self, copy: CopyIn) {
+        self.push_chore(Chore::Copy(copy));
+    }
+
+    fn push_chore(&self, chore: Chore) {
+        let mut state = self.state.lock();
+        if !state.is_closed {
+            state.chores.push(chore);
+            self.more.notify_one();
+        }
     }
 
     /// Waits until all that was queued is written or dropped.
@@ -97,7 +119,7 @@ impl FillQueue {
             idle.as_mut().enable();
             {
                 let mut state = self.state.lock();
-                if state.fills.is_empty() && state.sums.is_empty() && !state.is_writing {
+                if state.fills.is_empty() && state.chores.is_empty() && !state.is_writing {
                     return;
                 }
                 state.drainers += 1;
@@ -115,9 +137,9 @@ impl FillQueue {
     }
 
     /// What to write next; `None` at the end.
-    fn next(&self) -> Option<(Vec<Fill>, Vec<Arc<DiskFile>>)> {
+    fn next(&self) -> Option<(Vec<Fill>, Vec<Chore>)> {
         let mut state = self.state.lock();
-        while state.fills.is_empty() && state.sums.is_empty() {
+        while state.fills.is_empty() && state.chores.is_empty() {
             if state.is_closed {
                 return None;
             }
@@ -130,7 +152,7 @@ impl FillQueue {
             }
         }
         state.is_writing = true;
-        Some((std::mem::take(&mut state.fills), std::mem::take(&mut state.sums)))
+        Some((std::mem::take(&mut state.fills), std::mem::take(&mut state.chores)))
     }
 
     fn written(&self, bytes: u64) {
@@ -145,7 +167,7 @@ impl FillQueue {
 
 /// The thread that writes. It ends when the queue was closed and is empty.
 pub(crate) fn run(shared: &Arc<Shared>, tier: &DiskTier) {
-    while let Some((mut fills, sums)) = shared.fills.next() {
+    while let Some((mut fills, chores)) = shared.fills.next() {
         fills.sort_by_key(|fill| (fill.replica.digest.name, fill.number));
         fills.dedup_by(|later, first| {
             let same = later.replica.digest == first.replica.digest && later.number == first.number;
@@ -168,8 +190,17 @@ pub(crate) fn run(shared: &Arc<Shared>, tier: &DiskTier) {
             shared.fills.written(bytes);
             rest = later;
         }
-        for file in sums {
-            if let Err(error) = file.sum() {
+        for chore in chores {
+            let done = match chore {
+                Chore::Sum(name, file) => {
+                    let before = file.allocated_bytes();
+                    let summed = file.sum();
+                    tier.usage.add_clean(leaf_of(name), file.allocated_bytes() as i64 - before as i64);
+                    summed
+                }
+                Chore::Copy(copy) => copy.run(shared, tier),
+            };
+            if let Err(error) = done {
                 failed(shared, &error);
             }
         }
@@ -187,47 +218,56 @@ fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
         return dropped(fills.len());
     }
     let covers_all = *first == 0 && fills.len() as u64 == crate::block::block_count(replica.size());
-    let written = file_for(replica, tier, covers_all).and_then(|file| match file {
-        Some(file) => {
-            let before = file.allocated_bytes();
-            file.write_blocks(*first, &blocks)?;
-            Ok(Some((file, before)))
-        }
-        None => Ok(None),
-    });
+    let (file, before) = match file_for(replica, tier, covers_all) {
+        Ok(Some(found)) => found,
+        Ok(None) => return dropped(fills.len()),
+        Err(error) => return give_up(shared, tier, replica, fills.len(), &error),
+    };
+    let written = file.write_blocks(*first, &blocks);
+    tier.usage.add_clean(leaf_of(replica.digest.name), file.allocated_bytes() as i64 - before as i64);
     match written {
-        Ok(Some((file, before))) => {
-            tier.usage.add_clean(leaf_of(replica.digest.name), file.allocated_bytes() as i64 - before as i64);
-            shared.fills.is_failing.store(false, Ordering::Relaxed);
-        }
-        Ok(None) => dropped(fills.len()),
-        Err(error) => {
-            *replica.disk.lock() = DiskSlot::Off;
-            tier.remove(replica.digest.name);
-            dropped(fills.len());
-            failed(shared, &error);
-        }
+        Ok(()) => shared.fills.is_failing.store(false, Ordering::Relaxed),
+        Err(error) => give_up(shared, tier, replica, fills.len(), &error),
     }
 }
 
-/// The replica's file, made where there is none; `None` where it is not kept.
-fn file_for(replica: &Replica, tier: &DiskTier, covers_all: bool) -> std::io::Result<Option<Arc<DiskFile>>> {
+/// The replica is not kept on disk any more.
+fn give_up(shared: &Shared, tier: &DiskTier, replica: &Replica, block_count: usize, error: &std::io::Error) {
+    if let DiskSlot::Open(file) = std::mem::replace(&mut *replica.disk.lock(), DiskSlot::Off) {
+        // Its descriptor may be the only way to it by now.
+        let freed = file.allocated_bytes();
+        file.free();
+        tier.usage.add_clean(leaf_of(replica.digest.name), -(freed as i64));
+    }
+    tier.remove(replica.digest.name);
+    shared.counters.dropped_fills.add(block_count as u64);
+    failed(shared, error);
+}
+
+/// The replica's file, made where there is none, and the bytes that it is known to hold; `None` where it is not kept.
+fn file_for(
+    replica: &Replica,
+    tier: &DiskTier,
+    covers_all: bool,
+) -> std::io::Result<Option<(Arc<DiskFile>, u64)>> {
     if let Some(file) = replica.disk_file() {
-        return Ok(Some(file));
+        let held = file.allocated_bytes();
+        return Ok(Some((file, held)));
     }
     let mut slot = replica.disk.lock();
     match &*slot {
         DiskSlot::Off => return Ok(None),
-        DiskSlot::Open(file) => return Ok(Some(file.clone())),
+        DiskSlot::Open(file) => return Ok(Some((file.clone(), file.allocated_bytes()))),
         DiskSlot::Unknown | DiskSlot::Absent => {}
     }
-    let file = tier.create(replica.digest, replica.size())?;
+    let file = Arc::new(tier.create(replica.digest, replica.size())?);
     if !covers_all {
         file.set_full_length()?;
     }
-    let file = Arc::new(file);
     *slot = DiskSlot::Open(file.clone());
-    Ok(Some(file))
+    drop(slot);
+    replica.shared().open_files.opened(replica.shared(), replica.digest.name);
+    Ok(Some((file, 0)))
 }
 
 fn failed(shared: &Shared, error: &std::io::Error) {

@@ -44,6 +44,8 @@ pub struct Orphan {
     pub len: u64,
     /// Which of its bytes were written, as of when it was last synced; `None` when it never was.
     pub local: Option<Vec<Range<u64>>>,
+    /// Before it, what is not local is the base's; from it on, zeros.
+    pub base_len: u64,
     /// The file of its bytes.
     pub data_path: PathBuf,
     /// Bytes of disk that it holds.
@@ -51,16 +53,18 @@ pub struct Orphan {
 }
 
 /// What is recorded of a dirty replica.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub intent: Intent,
     /// Present in records that were synced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<Vec<Range<u64>>>,
+    /// How much of the base still shows, in bytes.
+    pub base_len: u64,
 }
 
 /// The record that belongs to a data file.
-pub(crate) fn record_path(data: &Path) -> PathBuf {
+fn record_path(data: &Path) -> PathBuf {
     data.with_extension("json")
 }
 
@@ -79,6 +83,13 @@ pub(crate) fn write_record(data: &Path, record: &Record, durable: bool) -> io::R
     }
 }
 
+/// Removes the record of a data file.
+pub(crate) fn remove_record(data: &Path) {
+    for path in [record_path(data), data.with_extension("json.new")] {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// The dirty replicas in `root`. A data file without a readable record is left where it is, and told of.
 pub(crate) fn orphans(root: &Path) -> io::Result<Vec<Orphan>> {
     let mut orphans = Vec::new();
@@ -94,6 +105,7 @@ pub(crate) fn orphans(root: &Path) -> io::Result<Vec<Orphan>> {
                 intent: record.intent,
                 len: metadata.len(),
                 local: record.local,
+                base_len: record.base_len,
                 bytes_on_disk: metadata.blocks() * 512,
                 data_path,
             }),

@@ -9,6 +9,7 @@
 //! Invariants: every block that comes from disk has passed its checksum; a fault of the local disk may slow a read, and neither
 //! fails nor falsifies it; everything is bounded, and at its bounds slows down.
 
+mod adopt;
 mod block;
 mod blockmap;
 mod buffer;
@@ -23,6 +24,7 @@ mod flight;
 mod identity;
 mod journal;
 mod memory;
+mod open_files;
 mod ranges;
 mod replica;
 mod state;

@@ -35,7 +35,7 @@ const VIEW_BYTES_MIN: u64 = 32 << 10;
 
 /// Where a replica is on disk.
 pub(crate) enum DiskSlot {
-    /// Nobody looked.
+    /// Nobody looked, or its file was closed for others'.
     Unknown,
     /// It is not there (yet).
     Absent,
@@ -347,11 +347,14 @@ impl Replica {
         }
     }
 
-    /// A block will not come.
-    pub(crate) fn failed(&self, number: u64, error: ReadError) {
-        let slot = self.flights.lock().remove(&number);
-        if let Some(slot) = slot {
-            slot.end(Err(error));
+    /// Blocks will not come. All leave the flights before anybody hears of it: who tries again must not join what failed.
+    pub(crate) fn failed(&self, blocks: Range<u64>, error: &ReadError) {
+        let slots: Vec<_> = {
+            let mut flights = self.flights.lock();
+            blocks.filter_map(|number| flights.remove(&number)).collect()
+        };
+        for slot in slots {
+            slot.end(Err(error.clone()));
         }
     }
 
@@ -375,12 +378,15 @@ impl Replica {
             .sum()
     }
 
-    /// Its file, if it has one; looks for what an earlier process left, once.
+    /// Its file, if it has one; looks for what an earlier reader or process left.
     pub(crate) fn disk_file(&self) -> Option<Arc<DiskFile>> {
         let mut slot = self.disk.lock();
         if let (DiskSlot::Unknown, Some(tier)) = (&*slot, &self.shared.disk) {
             *slot = match tier.lookup(self.digest, self.size) {
-                Some(file) => DiskSlot::Open(Arc::new(file)),
+                Some(file) => {
+                    self.shared.open_files.opened(&self.shared, self.digest.name);
+                    DiskSlot::Open(Arc::new(file))
+                }
                 None => DiskSlot::Absent,
             };
         }
