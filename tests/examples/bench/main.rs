@@ -48,7 +48,9 @@ struct Options {
 impl Options {
     fn parse() -> Result<Self> {
         let directory = |name: &str| {
-            std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set: start scripts/bench"))
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .with_context(|| format!("{name} is not set: start scripts/bench"))
         };
         let mut options = Self {
             peers: false,
@@ -69,7 +71,11 @@ impl Options {
                 "--rounds" => options.rounds = value()?.parse().context("--rounds takes a number")?,
                 "--jobs" => {
                     let list = value()?;
-                    options.jobs = list.split(',').map(str::parse).collect::<Result<_, _>>().context("--jobs takes numbers")?;
+                    options.jobs = list
+                        .split(',')
+                        .map(str::parse)
+                        .collect::<Result<_, _>>()
+                        .context("--jobs takes numbers")?;
                 }
                 "--perf" => options.perf = Some(value()?.into()),
                 "--help" | "-h" => {
@@ -118,7 +124,8 @@ fn main() -> Result<()> {
             }
         }
     }
-    report::save(&samples, &bench.options.results, bench.options.rounds, bench.options.quick)
+    let Options { results, pail, rounds, quick, .. } = &bench.options;
+    report::save(&samples, results, pail, *rounds, *quick)
 }
 
 impl Bench {
@@ -127,10 +134,11 @@ impl Bench {
         drop_kernel_caches();
         let verify = if round == 1 { Verify::Yes } else { Verify::No };
         if tool == Tool::PlainClient {
-            return self.run_plain(job);
+            return self.run_plain(job, round);
         }
-        let mounted = Mounted::new(tool, &self.options.pail, &self.options.work, self.server.endpoint(), job.memory)?;
-        job.prepare(&mounted, &self.corpus, &self.sizes)?;
+        let mounted =
+            Mounted::new(tool, &self.options.pail, &self.options.work, self.server.endpoint(), job.memory)?;
+        job.prepare(&mounted, &self.sizes)?;
         mounted.settle()?;
         self.server.reset()?;
         let (cpu_before, server_before) = (mounted.cpu_s()?, self.server.cpu_s()?);
@@ -164,11 +172,11 @@ impl Bench {
         job.verify(verify, &mounted, &self.client, &self.corpus, &self.sizes)?;
         self.server.configure(0, 0)?;
         mounted.unmount()?;
-        job.clean(&self.client, &self.sizes)?;
+        job.clean(&self.client)?;
         Ok(sample)
     }
 
-    fn run_plain(&self, job: &Job) -> Result<Sample> {
+    fn run_plain(&self, job: &Job, round: usize) -> Result<Sample> {
         self.server.reset()?;
         let server_before = self.server.cpu_s()?;
         let cpu_before = tool::cpu_s(std::process::id())?;
@@ -178,7 +186,7 @@ impl Bench {
             name: job.name,
             unit: job.unit,
             tool: Tool::PlainClient.name(),
-            round: 0,
+            round,
             cpu_s: tool::cpu_s(std::process::id())? - cpu_before,
             server_cpu_s: self.server.cpu_s()? - server_before,
             peak_rss_bytes: 0,
@@ -210,7 +218,8 @@ impl Bench {
     }
 
     fn record_profile(&self, job: &Job, mounted: &Mounted, round: usize) -> Result<Option<Child>> {
-        let Some(dir) = self.options.perf.as_deref().filter(|_| round == 1 && mounted.tool() == Tool::Pail) else {
+        let Some(dir) = self.options.perf.as_deref().filter(|_| round == 1 && mounted.tool() == Tool::Pail)
+        else {
             return Ok(None);
         };
         std::fs::create_dir_all(dir)?;
@@ -234,11 +243,7 @@ impl Bench {
 
 /// Writes out and drops what the kernel caches; only the superuser can drop, for others the mounts are fresh all the same.
 fn drop_kernel_caches() {
-    rustix_free_sync();
-    let _ = std::fs::write("/proc/sys/vm/drop_caches", "3");
-}
-
-fn rustix_free_sync() {
     // SAFETY: sync() takes nothing and cannot fail.
-    unsafe { libc::sync() }
+    unsafe { libc::sync() };
+    let _ = std::fs::write("/proc/sys/vm/drop_caches", "3");
 }

@@ -26,6 +26,8 @@ pub struct PlainClient {
 
 impl PlainClient {
     pub fn new(endpoint: &str) -> Result<Self> {
+        // Its HTTP client asks for one even where nothing is encrypted. An error says that there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let store = AmazonS3Builder::new()
             .with_endpoint(endpoint)
             .with_bucket_name(BUCKET)
@@ -80,8 +82,12 @@ impl PlainClient {
                 .map(|start| {
                     let (store, key) = (self.store.clone(), key.clone());
                     // A task each: the bodies are then read on all cores.
-                    let get = async move { store.get_range(&key, start..(start + RANGE_BYTES).min(len_bytes)).await };
-                    async { tokio::spawn(get).await.map_err(anyhow::Error::from)?.map_err(anyhow::Error::from) }
+                    let get = async move {
+                        store.get_range(&key, start..(start + RANGE_BYTES).min(len_bytes)).await
+                    };
+                    async {
+                        tokio::spawn(get).await.map_err(anyhow::Error::from)?.map_err(anyhow::Error::from)
+                    }
                 })
                 .buffered(CONCURRENCY)
                 .try_fold(0, async |sum, body| Ok(sum + body.len() as u64))
@@ -102,13 +108,20 @@ impl PlainClient {
         })
     }
 
+    /// Removes an object.
+    pub fn remove(&self, key: &str) -> Result<()> {
+        Ok(self.runtime.block_on(self.store.delete(&Key::from(key)))?)
+    }
+
     /// Removes every object below a prefix.
     pub fn remove_below(&self, prefix: &str) -> Result<()> {
         self.runtime.block_on(async {
             let listed = self.store.list(Some(&Key::from(prefix)));
             listed
                 .map_err(anyhow::Error::from)
-                .try_for_each_concurrent(CONCURRENCY, async |meta| Ok(self.store.delete(&meta.location).await?))
+                .try_for_each_concurrent(CONCURRENCY, async |meta| {
+                    Ok(self.store.delete(&meta.location).await?)
+                })
                 .await
         })
     }

@@ -89,7 +89,8 @@ impl DevServer {
         )?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer)?;
-        let (head, document) = answer.split_once("\r\n\r\n").context("the server's answer has no end of header")?;
+        let (head, document) =
+            answer.split_once("\r\n\r\n").context("the server's answer has no end of header")?;
         if !head.starts_with("HTTP/1.1 200") {
             bail!("the server answered {method} {what} with {answer}");
         }

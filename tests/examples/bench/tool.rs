@@ -44,7 +44,7 @@ impl Tool {
                 "-o",
                 "parallel_count=16,multireq_max=32,multipart_size=8",
                 "-o",
-                "enable_unsigned_payload,big_writes",
+                "big_writes",
             ],
             Self::Rclone => &[
                 "--vfs-cache-mode=full",
@@ -68,7 +68,8 @@ impl Tool {
         let program = if self == Self::Pail { pail } else { Path::new(self.name()) };
         let argument = if self == Self::Rclone { "version" } else { "--version" };
         let output = Command::new(program).arg(argument).output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let text =
+            output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
         text.lines().next().unwrap_or_default().to_owned()
     }
 }
@@ -241,7 +242,9 @@ impl Mounted {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        for pid in self.pids.iter().filter(|pid| marked_processes(&self.root).unwrap_or_default().contains(pid)) {
+        for pid in
+            self.pids.iter().filter(|pid| marked_processes(&self.root).unwrap_or_default().contains(pid))
+        {
             let _ = signal(*pid, libc::SIGKILL);
         }
         if let Some(mut process) = self.process.take() {
@@ -281,9 +284,11 @@ pub fn note_pid(work: &Path, pid: u32) -> Result<()> {
 
 /// Processor seconds of a process and its ended children, of /proc/PID/stat (proc_pid_stat(5): fields 14 to 17).
 pub fn cpu_s(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
+    let stat =
+        fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
     let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat without a name")?;
-    let ticks: u64 = fields.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
     // SAFETY: sysconf() takes a number and touches no memory.
     let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     Ok(ticks as f64 / ticks_per_s as f64)
@@ -291,7 +296,10 @@ pub fn cpu_s(pid: u32) -> Result<f64> {
 
 fn peak_rss_bytes(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc/PID/status without VmHWM")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("/proc/PID/status without VmHWM")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib << 10)
 }
