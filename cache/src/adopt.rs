@@ -29,9 +29,10 @@ pub(crate) fn take_over(
         dirty.discard();
         return Ok(());
     };
-    let mut slot = replica.disk.lock();
     let size = replica.size();
+    // Before the slot: a write to `dirty` that finds the disk full takes slots to make room.
     let Some(given) = dirty.give_up(size)? else { return Ok(()) };
+    let mut slot = replica.disk.lock();
     let present: Vec<_> = given.local.iter().map(|range| whole_blocks(range, size)).collect();
     let copied = given.data.try_clone();
     match tier.install(&given.path, given.data, replica.digest, size, &present) {

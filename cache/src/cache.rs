@@ -179,7 +179,7 @@ impl Cache {
 
     /// A new dirty replica, empty, or as long as its base. Errors: the local disk's.
     pub fn create_dirty(self: &Arc<Self>, intent: Intent) -> Result<Arc<DirtyReplica>, CacheError> {
-        DirtyReplica::create(&self.dirty_root, intent, self.shared.usage.clone()).map(Arc::new)
+        DirtyReplica::create(&self.dirty_root, intent, self.shared.clone()).map(Arc::new)
     }
 
     /// What was published becomes the clean replica of its version, by a rename, or by a copy behind the work where that cannot

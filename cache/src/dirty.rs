@@ -8,12 +8,12 @@
 //!   file ever had are gone: growing again shows zeros.
 //! - Nothing but its owner's [`DirtyReplica::discard`] or its being published removes it.
 //!
-//! Lock order: `shape`, then `record`, then `extent`.
+//! Lock order: `shape`, then `record`, then `extent`; `shape` also comes before a clean replica's `disk`.
 
-use crate::cache::CacheError;
+use crate::cache::{CacheError, Shared};
+use crate::evict;
 use crate::journal::{self, Intent, Record};
 use crate::ranges::RangeSet;
-use crate::usage::Usage;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::fs::{File, OpenOptions};
@@ -76,7 +76,7 @@ pub struct DirtyReplica {
     extent: Mutex<Extent>,
     /// What is on record, and guards it on disk. Before `extent`.
     record: Mutex<Record>,
-    usage: Arc<Usage>,
+    shared: Arc<Shared>,
     /// What it added to the usage.
     counted_bytes: AtomicI64,
 }
@@ -90,7 +90,7 @@ pub(crate) struct Given {
 
 #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
 impl DirtyReplica {
-    pub(crate) fn create(root: &Path, intent: Intent, usage: Arc<Usage>) -> Result<Self, CacheError> {
+    pub(crate) fn create(root: &Path, intent: Intent, shared: Arc<Shared>) -> Result<Self, CacheError> {
         let path = root.join(format!("{:032x}.data", rand::random::<u128>()));
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
@@ -109,7 +109,7 @@ impl DirtyReplica {
             shape: RwLock::new(Stage::Open),
             extent: Mutex::new(Extent { len, local: RangeSet::default(), base_len: len, has_debris: false }),
             record: Mutex::new(record),
-            usage,
+            shared,
             counted_bytes: AtomicI64::new(0),
         })
     }
@@ -129,7 +129,7 @@ impl DirtyReplica {
             offset.checked_add(data.len() as u64).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))?;
         let stage = self.shape.read();
         check_open(*stage)?;
-        if let Err(error) = self.data.write_all_at(data, offset) {
+        if let Err(error) = self.write_data(offset, data) {
             self.extent.lock().has_debris = true;
             drop(stage);
             self.clear_debris(offset..end);
@@ -141,6 +141,25 @@ impl DirtyReplica {
         drop(extent);
         self.count(data.len() as i64);
         Ok(())
+    }
+
+    /// Writes to the file. Where the disk is full, clean replicas go first.
+    fn write_data(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        loop {
+            match self.data.write_all_at(data, offset) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::StorageFull && self.make_room(data.len() as u64) => {}
+                written => return written,
+            }
+        }
+    }
+
+    /// Gives whether anything was freed.
+    fn make_room(&self, bytes: u64) -> bool {
+        let Some(tier) = &self.shared.disk else { return false };
+        let device = |metadata: io::Result<std::fs::Metadata>| metadata.map(|metadata| metadata.dev()).ok();
+        device(self.data.metadata()) == device(std::fs::metadata(&tier.root))
+            && evict::give_way(&self.shared, tier, bytes)
     }
 
     /// A failed write left bytes where zeros are to be, or beyond the end.
@@ -235,7 +254,7 @@ impl DirtyReplica {
         let mut filled = 0;
         for segment in self.segments(range).into_iter().filter(|segment| segment.kind == SegmentKind::Base) {
             let piece = &data[(segment.range.start - offset) as usize..(segment.range.end - offset) as usize];
-            self.data.write_all_at(piece, segment.range.start)?;
+            self.write_data(segment.range.start, piece)?;
             filled += piece.len();
             self.extent.lock().local.insert(segment.range);
         }
@@ -286,7 +305,7 @@ impl DirtyReplica {
     /// It is no longer one that was not published.
     fn forget(&self) {
         journal::remove_record(&self.path);
-        self.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
+        self.shared.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
     }
 
     /// Gives the file away, as it is now; `None` when that was done before. It can be read from here on, but not written. Errors: it is
@@ -325,7 +344,7 @@ impl DirtyReplica {
 
     fn count(&self, bytes: i64) {
         let before = self.counted_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.usage.add_dirty(bytes);
+        self.shared.usage.add_dirty(bytes);
         if before / RECOUNT_BYTES != (before + bytes) / RECOUNT_BYTES {
             self.recount();
         }
@@ -335,7 +354,7 @@ impl DirtyReplica {
     fn recount(&self) {
         let now = self.bytes_on_disk() as i64;
         let before = self.counted_bytes.swap(now, Ordering::Relaxed);
-        self.usage.add_dirty(now - before);
+        self.shared.usage.add_dirty(now - before);
     }
 }
 

@@ -27,6 +27,9 @@ const LEAVES_VISITED_MAX: usize = 256;
 /// A share of the budget that is freed beyond what is needed, so that not every write has to look for victims.
 const SLACK_SHARE: u64 = 64;
 
+/// The least that is freed for a write that found the disk full, in bytes.
+const GIVE_WAY_BYTES_MIN: u64 = 16 << 20;
+
 struct Candidate {
     name: Name,
     last_use: SystemTime,
@@ -40,22 +43,36 @@ pub(crate) fn make_room(shared: &Shared, tier: &DiskTier, bytes: u64) -> bool {
         return true;
     }
     let slack = tier.limit_bytes / SLACK_SHARE;
-    while !fits(slack) {
-        let mut candidates = sample(shared, tier);
+    evict_until(shared, tier, false, |_| fits(slack));
+    fits(0)
+}
+
+/// Clean replicas give way to bytes that are written on the same file system when that is full: also those in use, for a write that
+/// fails is worse than a slow read. Gives whether anything was freed.
+pub(crate) fn give_way(shared: &Shared, tier: &DiskTier, bytes: u64) -> bool {
+    let wanted = bytes.max(GIVE_WAY_BYTES_MIN);
+    evict_until(shared, tier, true, |freed| freed >= wanted) > 0
+}
+
+/// Gives how much was freed.
+fn evict_until(shared: &Shared, tier: &DiskTier, in_use_too: bool, enough: impl Fn(u64) -> bool) -> u64 {
+    let mut freed = 0;
+    while !enough(freed) {
+        let before = freed;
+        let mut candidates = sample(shared, tier, in_use_too);
         candidates.sort_by_key(|candidate| candidate.last_use);
-        let mut freed = 0;
         let half = candidates.len().div_ceil(2);
         for candidate in &candidates[..half] {
-            if fits(slack) {
+            if enough(freed) {
                 break;
             }
             freed += evict(shared, tier, candidate.name);
         }
-        if freed == 0 {
+        if freed == before {
             break;
         }
     }
-    fits(0)
+    freed
 }
 
 fn evict(shared: &Shared, tier: &DiskTier, name: Name) -> u64 {
@@ -80,7 +97,7 @@ fn evict(shared: &Shared, tier: &DiskTier, name: Name) -> u64 {
 }
 
 /// Replicas that may go, out of a few directories.
-fn sample(shared: &Shared, tier: &DiskTier) -> Vec<Candidate> {
+fn sample(shared: &Shared, tier: &DiskTier, in_use_too: bool) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     let mut leaves: Vec<PathBuf> =
         subdirectories(&tier.root).iter().flat_map(|dir| subdirectories(dir)).collect();
@@ -91,7 +108,7 @@ fn sample(shared: &Shared, tier: &DiskTier) -> Vec<Candidate> {
         let leaf = leaves.swap_remove(rand::random_range(0..leaves.len()));
         let Ok(files) = fs::read_dir(leaf) else { continue };
         for file in files.flatten() {
-            candidates.extend(candidate(shared, &file));
+            candidates.extend(candidate(shared, &file, in_use_too));
         }
     }
     candidates
@@ -101,7 +118,7 @@ fn subdirectories(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
 }
 
-fn candidate(shared: &Shared, file: &fs::DirEntry) -> Option<Candidate> {
+fn candidate(shared: &Shared, file: &fs::DirEntry, in_use_too: bool) -> Option<Candidate> {
     let file_name = file.file_name();
     let text = file_name.to_str()?;
     // One without its data file is what a crash left: it goes under its name too.
@@ -111,7 +128,7 @@ fn candidate(shared: &Shared, file: &fs::DirEntry) -> Option<Candidate> {
     if let Some(replica) = shared.live(name) {
         let idle_ms =
             shared.now_ms().saturating_sub(replica.used_at_ms.load(std::sync::atomic::Ordering::Relaxed));
-        if idle_ms < IN_USE_MS {
+        if idle_ms < IN_USE_MS && !in_use_too {
             return None;
         }
         last_use = SystemTime::now() - Duration::from_millis(idle_ms);

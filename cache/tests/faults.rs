@@ -1,0 +1,309 @@
+//! What happens when the disk is full, a daemon dies, two want one directory, or many threads one file.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use pail_cache::{
+    Base, Cache, CacheConfig, CacheError, DirtyReplica, Fetch, FetchError, Intent, ReplicaId, SegmentKind,
+};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+const MIB: u64 = 1 << 20;
+/// Says to a child process which directory it works in.
+const CHILD: &str = "PAIL_TEST_CHILD_DIR";
+
+fn bytes(range: Range<u64>) -> Vec<u8> {
+    range.map(|offset| (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
+}
+
+#[derive(Default)]
+struct Source(AtomicU64);
+
+#[async_trait]
+impl Fetch for Source {
+    async fn fetch(
+        &self,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(futures::stream::iter([Ok(Bytes::from(bytes(range)))]).boxed())
+    }
+}
+
+fn config(clean: &Path, dirty: &Path, disk_bytes: u64) -> CacheConfig {
+    CacheConfig { clean_dir: clean.into(), dirty_dir: dirty.into(), memory_bytes: 8 * MIB, disk_bytes }
+}
+
+fn open(dir: &Path, disk_bytes: u64) -> Arc<Cache> {
+    let config = config(&dir.join("clean"), &dir.join("dirty"), disk_bytes);
+    Cache::open(config, tokio::runtime::Handle::current()).unwrap()
+}
+
+fn id(key: impl ToString) -> ReplicaId {
+    ReplicaId { store: "s".into(), key: key.to_string().into(), version: "v".into() }
+}
+
+fn intent(key: &str, base_len: u64) -> Intent {
+    let base = (base_len > 0).then(|| Base { version: "0".into(), size: base_len });
+    Intent { store: "s".into(), key: key.into(), base, mount: "m".into(), created: SystemTime::UNIX_EPOCH }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// This test, in a process of its own.
+fn child(program: &str, args: &[&str], test: &str, dir: &Path) -> std::io::Result<std::process::ExitStatus> {
+    let exe = std::env::current_exe().unwrap();
+    let mut command = if program.is_empty() { Command::new(&exe) } else { Command::new(program) };
+    if !program.is_empty() {
+        command.args(args).arg(&exe);
+    }
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, dir).status()
+}
+
+#[test]
+fn on_a_full_disk_reads_go_on_and_writes_say_so() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return fill_the_disk(Path::new(&dir));
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // A mount namespace of its own, which goes with the process.
+    if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no mount namespace can be made here");
+        return;
+    }
+    let status = child("unshare", &["-m"], "on_a_full_disk_reads_go_on_and_writes_say_so", dir.path());
+    assert!(status.unwrap().success());
+}
+
+fn fill_the_disk(dir: &Path) {
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", dir, "tmpfs", flags, c"size=24m").unwrap();
+    runtime().block_on(async {
+        let cache = open(dir, 1 << 30);
+        let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+        for key in 0..4 {
+            let replica = cache.replica(id(key), 10 * MIB);
+            for start in (0..10 * MIB).step_by(MIB as usize) {
+                assert!(replica.read(start..start + MIB, &fetch).await.unwrap() == bytes(start..start + MIB));
+            }
+            cache.drain().await;
+        }
+        let stats = cache.stats();
+        assert!(stats.dropped_fills > 0 && stats.disk_errors > 0, "the disk was full: {stats:?}");
+
+        let dirty = cache.create_dirty(intent("k", 0)).unwrap();
+        let mut written = 0;
+        let error = loop {
+            match dirty.write_at(written, &bytes(written..written + MIB)) {
+                Ok(()) => written += MIB,
+                Err(error) => break error,
+            }
+            assert!(written < 24 * MIB);
+        };
+        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+        assert!(written > 20 * MIB, "what is cached gave way to what is written: {written}");
+        assert_eq!(dirty.len(), written);
+        assert_eq!(dirty.path().metadata().unwrap().len(), written, "the part that failed is gone");
+        assert!(dirty.read_local(0..written).unwrap() == bytes(0..written));
+        let replica = cache.replica(id(0), 10 * MIB);
+        assert!(replica.read(0..MIB, &fetch).await.unwrap() == bytes(0..MIB));
+
+        // What failed left nothing behind: growing shows zeros.
+        dirty.truncate(written + 2 * MIB).unwrap();
+        let kinds: Vec<_> = dirty.segments(0..u64::MAX).iter().map(|segment| segment.kind).collect();
+        assert_eq!(kinds, [SegmentKind::Local, SegmentKind::Zero]);
+        assert!(dirty.read_local(written..written + 2 * MIB).unwrap().iter().all(|byte| *byte == 0));
+
+        dirty.truncate(MIB).unwrap();
+        dirty.write_at(MIB, &bytes(MIB..2 * MIB)).expect("there is room again");
+        dirty.sync().unwrap();
+        assert!(dirty.read_local(0..2 * MIB).unwrap() == bytes(0..2 * MIB));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_another_daemon_uses_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path(), MIB);
+    for (clean, dirty, taken) in [("clean", "other", "clean"), ("other", "dirty", "dirty")] {
+        let config = config(&dir.path().join(clean), &dir.path().join(dirty), MIB);
+        let error = Cache::open(config, tokio::runtime::Handle::current()).err().unwrap();
+        assert!(matches!(&error, CacheError::InUse { dir: told } if *told == dir.path().join(taken)));
+        assert!(error.to_string().contains("another daemon uses"), "{error}");
+    }
+    drop(first);
+    drop(open(dir.path(), MIB));
+}
+
+#[test]
+fn what_a_crash_left_is_found() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let runtime = runtime();
+        let _entered = runtime.enter();
+        let cache = open(Path::new(&dir), 4 * MIB);
+        let dirty = cache.create_dirty(intent("synced", 3 * MIB)).unwrap();
+        dirty.write_at(MIB, &bytes(MIB..4 * MIB)).unwrap();
+        dirty.truncate(2 * MIB).unwrap();
+        dirty.sync().unwrap();
+        let other = cache.create_dirty(intent("not synced", 0)).unwrap();
+        other.write_at(0, b"log").unwrap();
+        std::process::abort();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let status = child("", &[], "what_a_crash_left_is_found", dir.path()).unwrap();
+    assert!(!status.success(), "it was to crash");
+
+    runtime().block_on(async {
+        let cache = open(dir.path(), 4 * MIB);
+        // Whatever else needs disk does not get theirs.
+        let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+        for key in 0..4 {
+            cache.replica(id(key), 3 * MIB).read(0..3 * MIB, &fetch).await.unwrap();
+            cache.drain().await;
+        }
+        let mut orphans = cache.orphans();
+        orphans.sort_by_key(|orphan| orphan.intent.key.clone());
+        assert_eq!(orphans.len(), 2);
+        assert_eq!(orphans[0].intent, intent("not synced", 0));
+        assert_eq!((orphans[0].len, orphans[0].local.clone()), (3, None));
+        assert_eq!(std::fs::read(&orphans[0].data_path).unwrap(), b"log");
+        assert_eq!(orphans[1].intent, intent("synced", 3 * MIB));
+        assert_eq!((orphans[1].len, orphans[1].base_len), (2 * MIB, 2 * MIB));
+        let local = orphans[1].local.as_ref().unwrap();
+        assert_eq!((local.len(), local[0].clone()), (1, MIB..2 * MIB));
+        let data = std::fs::read(&orphans[1].data_path).unwrap();
+        assert!(data[MIB as usize..] == bytes(MIB..2 * MIB));
+        assert!(cache.stats().dirty_bytes >= MIB);
+    });
+}
+
+/// Writers of a region each, one who cuts and grows the tail beyond them, and one who keeps bytes of the base.
+#[test]
+fn threads_that_share_a_file_see_their_own_bytes() {
+    const WRITERS: u64 = 4;
+    const REGION: u64 = 300_001;
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 64 * MIB);
+    let base = vec![0xbb; (WRITERS * REGION) as usize];
+    let dirty = cache.create_dirty(intent("k", WRITERS * REGION)).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let dirty = &dirty;
+                threads
+                    .spawn(move || write_region(dirty, writer * REGION..(writer + 1) * REGION, writer as u8))
+            })
+            .collect();
+        threads.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                dirty.write_at(WRITERS * REGION, &[0xee; 100_000]).unwrap();
+                dirty.truncate(WRITERS * REGION + 1000).unwrap();
+                dirty.truncate(WRITERS * REGION + 200_000).unwrap();
+            }
+        });
+        threads.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                for start in (0..base.len()).step_by(50_000) {
+                    let end = base.len().min(start + 50_000);
+                    dirty.fill_base(start as u64, &base[start..end]).unwrap();
+                }
+            }
+        });
+        let results: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        done.store(true, Ordering::SeqCst);
+        for result in results {
+            result.unwrap();
+        }
+    });
+    for writer in 0..WRITERS {
+        let region = writer * REGION..(writer + 1) * REGION;
+        let seen = dirty.read_local(region).unwrap();
+        assert!(seen.iter().all(|byte| *byte == writer as u8), "region {writer}");
+    }
+    let tail = dirty.read_local(WRITERS * REGION + 1000..WRITERS * REGION + 200_000).unwrap();
+    assert!(tail.iter().all(|byte| *byte == 0), "what was cut off is gone");
+}
+
+fn write_region(dirty: &DirtyReplica, region: Range<u64>, value: u8) {
+    for start in region.clone().step_by(7_001) {
+        let end = region.end.min(start + 7_001);
+        dirty.write_at(start, &vec![value; (end - start) as usize]).unwrap();
+        let segments = dirty.segments(start..end);
+        assert!(segments.iter().all(|segment| segment.kind == SegmentKind::Local));
+        assert!(dirty.read_local(start..end).unwrap().iter().all(|byte| *byte == value));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_published_on_another_file_system_is_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared_memory = tempfile::tempdir_in("/dev/shm");
+    let Some(other) = shared_memory
+        .ok()
+        .filter(|other| other.path().metadata().unwrap().dev() != dir.path().metadata().unwrap().dev())
+    else {
+        eprintln!("skipped: there is no other file system");
+        return;
+    };
+    let config = config(dir.path(), other.path(), 64 * MIB);
+    let cache = Cache::open(config, tokio::runtime::Handle::current()).unwrap();
+    let source = Arc::new(Source::default());
+    let fetch: Arc<dyn Fetch> = source.clone();
+    for len in [1000, 10 * MIB + 3] {
+        let dirty = cache.create_dirty(intent("k", 0)).unwrap();
+        dirty.write_at(0, &bytes(0..len)).unwrap();
+        let replica = cache.adopt(&dirty, id(len));
+        cache.drain().await;
+        assert!(replica.is_complete());
+        assert!(replica.read(0..len, &fetch).await.unwrap() == bytes(0..len));
+        assert!(dirty.read_local(0..len).unwrap() == bytes(0..len), "who still holds it reads on");
+    }
+    assert_eq!(source.0.load(Ordering::SeqCst), 0);
+    let left = std::fs::read_dir(other.path().join("dirty")).unwrap().count();
+    assert_eq!(left, 0, "nothing is left where it was written");
+    assert_eq!(cache.stats().dirty_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_replicas_in_use_have_few_files_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 256 * MIB);
+    let source = Arc::new(Source::default());
+    let fetch: Arc<dyn Fetch> = source.clone();
+    let replicas: Vec<_> = (0..600).map(|key| cache.replica(id(key), 50_000)).collect();
+    for replica in &replicas {
+        replica.read(0..50_000, &fetch).await.unwrap();
+        if cache.stats().memory_used_bytes > 2 * MIB {
+            cache.drain().await;
+        }
+    }
+    tokio::time::timeout(Duration::from_secs(30), cache.drain()).await.expect("the disk keeps up");
+    assert_eq!(cache.stats().dropped_fills, 0);
+    for replica in &replicas {
+        assert!(replica.read(0..50_000, &fetch).await.unwrap() == bytes(0..50_000));
+    }
+    assert_eq!(source.0.load(Ordering::SeqCst), 600, "what was closed was found again");
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let open_count = links
+        .filter(|link| std::fs::read_link(link.path()).is_ok_and(|path| path.starts_with(dir.path())))
+        .count();
+    assert!(open_count < 300, "{open_count} files are open");
+}
