@@ -2,7 +2,11 @@
 //!
 //! Run: `cargo run --release -p pail-cache --example throughput -- [MiB of the object] [directory on the disk to measure]`.
 //! Figures are of the whole process, source and reader included, which only clone and drop references. What the kernel takes to
-//! write the same bytes to a plain file comes first: no cache on that disk can cost less.
+//! write the same bytes to a plain file comes first: no cache on that disk can cost less. That part depends on whether the kernel has
+//! used pages at hand, so the second of two runs is the one to compare.
+//!
+//! On two virtual CPUs with ext4, 1 GiB: a plain file 0.51 CPU s/GiB; cold 0.18 from memory alone, 0.40 to 0.48 with all of it kept on
+//! disk; again from disk 0.05; 1,200,000 reads/s of 4 KiB from memory, 70,000 from disk.
 
 #![allow(clippy::unwrap_used, reason = "a measurement")]
 

@@ -187,15 +187,17 @@ impl DirtyReplica {
         let stage = self.shape.write();
         check_open(*stage)?;
         let mut record = self.record.lock();
-        if len < record.base_len {
-            // Recorded before it is done: whoever recovers it must not show what was cut off.
-            let mut shorter = Record { base_len: len, ..record.clone() };
-            for range in shorter.local.iter_mut().flatten() {
-                *range = range.start.min(len)..range.end.min(len);
-            }
-            journal::write_record(&self.path, &shorter, shorter.local.is_some())?;
-            *record = shorter;
+        let mut next = record.clone();
+        for range in next.local.iter_mut().flatten() {
+            *range = range.start.min(len)..range.end.min(len);
         }
+        if len < next.base_len {
+            // Recorded before it is done: whoever recovers it must not show what was cut off of the base. What was cut off
+            // otherwise is gone from the file.
+            next.base_len = len;
+            journal::write_record(&self.path, &next, next.local.is_some())?;
+        }
+        *record = next;
         drop(record);
         self.data.set_len(len)?;
         let mut extent = self.extent.lock();
@@ -282,11 +284,13 @@ impl DirtyReplica {
     pub fn sync(&self) -> io::Result<()> {
         let stage = self.shape.read();
         check_open(*stage)?;
-        let mut record = self.record.lock();
         // Ranges before data: what is recorded as local then is on disk.
-        let local = self.extent.lock().local.iter().collect();
+        let mut local = self.extent.lock().local.clone();
         self.data.sync_all()?;
-        let next = Record { local: Some(local), ..record.clone() };
+        let mut record = self.record.lock();
+        // Another may have synced more meanwhile; nothing was cut off, which `shape` excludes.
+        record.local.iter().flatten().for_each(|range| local.insert(range.clone()));
+        let next = Record { local: Some(local.iter().collect()), ..record.clone() };
         journal::write_record(&self.path, &next, true)?;
         *record = next;
         Ok(())

@@ -83,6 +83,15 @@ pub(crate) fn write_record(data: &Path, record: &Record, durable: bool) -> io::R
     }
 }
 
+/// What is left of `ranges` in a file of `len` bytes, which may have been cut since they were recorded.
+fn cut(ranges: Vec<Range<u64>>, len: u64) -> Vec<Range<u64>> {
+    ranges
+        .into_iter()
+        .map(|range| range.start..range.end.min(len))
+        .filter(|range| !range.is_empty())
+        .collect()
+}
+
 /// Removes the record of a data file.
 pub(crate) fn remove_record(data: &Path) {
     for path in [record_path(data), data.with_extension("json.new")] {
@@ -104,7 +113,7 @@ pub(crate) fn orphans(root: &Path) -> io::Result<Vec<Orphan>> {
             (Ok(record), Ok(metadata)) => orphans.push(Orphan {
                 intent: record.intent,
                 len: metadata.len(),
-                local: record.local,
+                local: record.local.map(|ranges| cut(ranges, metadata.len())),
                 base_len: record.base_len,
                 bytes_on_disk: metadata.blocks() * 512,
                 data_path,

@@ -4,6 +4,8 @@
 //! keeps its own), and a process may have 1,024 descriptors: the file opened longest ago is closed for the next, and is opened again
 //! when it is read.
 //!
+//! Dirty replicas are not counted: each has one descriptor as long as it is held, and there are as many as files being written.
+//!
 //! Invariant: a file that somebody reads, writes or sums is not closed.
 
 use crate::cache::Shared;

@@ -291,7 +291,8 @@ async fn many_replicas_in_use_have_few_files_open() {
     let replicas: Vec<_> = (0..600).map(|key| cache.replica(id(key), 50_000)).collect();
     for replica in &replicas {
         replica.read(0..50_000, &fetch).await.unwrap();
-        if cache.stats().memory_used_bytes > 2 * MIB {
+        if cache.stats().memory_used_bytes > MIB {
+            // As slowly as any disk keeps up.
             cache.drain().await;
         }
     }
