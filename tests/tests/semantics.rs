@@ -479,6 +479,21 @@ async fn files_are_renamed_before_and_after_they_are_published() {
 
 // SEMANTICS: changing names.3
 #[tokio::test]
+async fn readers_go_on_over_a_rename_of_their_file_and_onto_it() {
+    let files = Files::new();
+    let (moved, replaced) = (pattern(3 << 20), vec![9; 3 << 20]);
+    files.put("moved", moved.clone()).await;
+    files.put("replaced", replaced.clone()).await;
+    let (a, b) = (files.open("moved", READ).await.unwrap(), files.open("replaced", READ).await.unwrap());
+    files.fs.read(a, 0, 10).await.unwrap();
+    files.fs.read(b, 0, 10).await.unwrap();
+    files.rename("moved", "replaced", RenameMode::Replace).await.unwrap();
+    assert!(files.read_handle(a).await.unwrap() == moved);
+    assert!(files.read_handle(b).await.unwrap() == replaced);
+}
+
+// SEMANTICS: changing names.3
+#[tokio::test]
 async fn a_changed_file_is_renamed_with_its_changes() {
     let files = Files::new();
     files.put("a", pattern(1000)).await;

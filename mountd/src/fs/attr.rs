@@ -18,6 +18,8 @@ pub struct Attr {
     pub mtime: SystemTime,
     /// Permission bits.
     pub mode: u16,
+    /// Names it has: 0 once it was unlinked. Always 1 for directories, which tells programs to conclude nothing from it.
+    pub links: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
@@ -45,6 +47,7 @@ impl BucketFs {
             size: 0,
             mtime: self.mounted_at,
             mode: options.dir_mode,
+            links: u32::from(!inode.is_unlinked()),
             uid: options.uid,
             gid: options.gid,
             ttl: options.metadata_ttl,

@@ -126,6 +126,7 @@ impl BucketFs {
             namespace.put(&dir, name, Known::Absent, Instant::now());
         }
         self.inodes.unlink(&inode);
+        self.inodes.release(&inode);
         self.keep_directory(&parent).await;
         Ok(())
     }
@@ -191,7 +192,7 @@ impl BucketFs {
     }
 
     /// Fetches what open handles would no longer find once the object is deleted. Errors: the store's.
-    async fn complete_for_readers(&self, inode: &Arc<Inode>, key: &RawKey) -> FsResult<()> {
+    pub(super) async fn complete_for_readers(&self, inode: &Arc<Inode>, key: &RawKey) -> FsResult<()> {
         let Some(file) = inode.file() else { return Ok(()) };
         let (version, replica) = {
             let state = file.lock();

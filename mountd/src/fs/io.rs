@@ -85,6 +85,15 @@ impl BucketFs {
     /// error stands.
     async fn move_on(&self, inode: &Arc<Inode>, error: FsError) -> FsResult<()> {
         let file = inode.file().ok_or(Posix::IsDir)?;
+        let asked = match &error {
+            FsError::Store(error) => error.key.clone(),
+            _ => None,
+        };
+        if !inode.is_unlinked() && asked.is_some_and(|asked| self.key_of(inode).is_ok_and(|key| key != asked))
+        {
+            // Renamed while it was read: under its new name it has the same bytes.
+            return Ok(());
+        }
         let gone = match &file.lock().content {
             Content::Clean { facts, .. } => facts.version.clone(),
             Content::Dirty(dirty) => match dirty.base() {

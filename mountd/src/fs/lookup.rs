@@ -124,7 +124,9 @@ impl BucketFs {
         let parent = place.parent.ok_or(Posix::Invalid)?;
         match self.resolve(&self.dir_prefix(&parent), &place.name).await? {
             (Known::File(facts), as_of) => {
-                self.inodes.file(&parent, &place.name, facts, as_of);
+                // Opened meanwhile, it keeps its version, and the name got an inode that nobody may come to ask for.
+                let found = self.inodes.file(&parent, &place.name, facts, as_of);
+                self.inodes.release(&found);
                 Ok(())
             }
             _ => Err(FsError::from(Posix::NotFound)),

@@ -192,6 +192,10 @@ impl Namespace {
         for object in &page.objects {
             self.absorb_key(top, object, as_of, &mut seen_dirs);
         }
+        if page.next.is_some() && last.is_none() {
+            // There is more, and nothing says from where on.
+            return;
+        }
         let partial = &prefix[top.len()..];
         let hi = match &last {
             Some(last) => Some(last[top.len()..].to_owned()),

@@ -21,7 +21,20 @@ use pail_cache::{Base as IntentBase, Intent};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long the look at a process's descriptors may take before the answer is no.
+const DESCRIPTORS_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Whether `process` has another descriptor of the file at `path`.
+///
+/// # Why with a timeout
+/// A process that closes the file because it is in execve holds the kernel's lock that a look at its descriptors waits for, and it
+/// waits for our answer meanwhile. Such a close sets up nothing.
+async fn holds_another(process: u32, path: String) -> bool {
+    let look = tokio::task::spawn_blocking(move || holds_descriptor(process, &path));
+    matches!(tokio::time::timeout(DESCRIPTORS_TIMEOUT, look).await, Ok(Ok(true)))
+}
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -166,6 +179,8 @@ impl BucketFs {
     pub(super) fn dirty(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
         let file = inode.file().ok_or(Posix::IsDir)?;
         let mut state = file.lock();
+        // Whatever the caller is about to do changes the file.
+        state.attributes.mtime = None;
         let (facts, replica) = match &state.content {
             Content::Dirty(dirty) => return Ok(dirty.clone()),
             Content::Clean { facts, replica } => (facts.clone(), replica.clone()),
@@ -178,7 +193,6 @@ impl BucketFs {
         let dirty = Arc::new(DirtyFile::new(self.store.clone(), local, Some(base), true));
         self.learn_capabilities();
         state.content = Content::Dirty(dirty.clone());
-        state.attributes.mtime = None;
         Ok(dirty)
     }
 
@@ -189,8 +203,10 @@ impl BucketFs {
         let Some(dirty) = self.unpublished(&handle.inode) else { return Ok(()) };
         let process = process_of(thread);
         let is_opener = !handle.writable || handle.opener == 0 || process == 0 || process == handle.opener;
-        let is_setup = dirty.len() == 0 && holds_descriptor(process, &handle.inode.path());
-        if !handle.writable || !is_opener || is_setup {
+        if !handle.writable || !is_opener {
+            return Ok(());
+        }
+        if dirty.len() == 0 && holds_another(process, handle.inode.path()).await {
             return Ok(());
         }
         self.publish(&handle.inode, &dirty).await

@@ -146,6 +146,9 @@ impl BucketFs {
         let (generation, len) = (dirty.generation(), dirty.len());
         self.send_missing(dirty, &active, &upload, len).await?;
         let parts = dirty.upload.lock().parts(len);
+        let parts = parts.ok_or_else(|| {
+            std::io::Error::other("a part was lost while it was sent; close or flush again")
+        })?;
         let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
         if let Ok(_) | Err(pail_store::Error { kind: pail_store::ErrorKind::NotFound, .. }) = &completed {
             // Done, or gone in the store: either way there is nothing to go on from.
@@ -184,7 +187,11 @@ impl BucketFs {
             let mut state = dirty.upload.lock();
             (state.take_tasks(), state.reset())
         };
-        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        for task in tasks {
+            task.abort();
+            // Cancelled, or done before it could be.
+            let _ = task.await;
+        }
         if let Some(upload) = upload
             && let Err(error) = self.store.abort_upload(&upload).await
         {

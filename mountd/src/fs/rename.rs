@@ -53,9 +53,9 @@ impl BucketFs {
         if target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &inode)) {
             return Ok(());
         }
-        match self.dirty_content(&inode) {
-            Some(dirty) => self.rename_dirty(&step, &inode, &dirty, target.as_ref(), mode).await?,
-            None => self.rename_clean(&step, &inode, target.as_ref(), mode).await?,
+        let moved = self.rename_clean(&step, &inode, target.as_ref(), mode).await?;
+        if !moved && let Some(dirty) = self.dirty_content(&inode) {
+            self.rename_dirty(&step, &inode, &dirty, target.as_ref(), mode).await?;
         }
         self.keep_directory(&from_parent).await;
         Ok(())
@@ -99,39 +99,50 @@ impl BucketFs {
         Ok(written.or(child).filter(|target| target.kind == Kind::File || Arc::ptr_eq(target, inode)))
     }
 
+    /// Moves a file whose content is clean. Returns false, with nothing done, where it is not.
     async fn rename_clean(
         &self,
         step: &Move<'_>,
         inode: &Arc<Inode>,
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
-    ) -> FsResult<()> {
-        let facts = match &inode.file().ok_or(Posix::IsDir)?.lock().content {
+    ) -> FsResult<bool> {
+        let file = inode.file().ok_or(Posix::IsDir)?;
+        let facts = match &file.lock().content {
             Content::Clean { facts, .. } => facts.clone(),
-            // Opened for writing and written to since: the caller sees it as any two programs that race.
-            Content::Dirty(_) => return Err(Posix::CrossDevice.into()),
+            Content::Dirty(_) => return Ok(false),
         };
-        let (facts, key) = self.move_object(step, &facts, target, mode).await?;
-        self.inodes.rename(inode, step.to_parent, step.to_name);
-        if let Some(file) = inode.file() {
+        let moved = |facts: &Facts, key: &RawKey| {
+            self.inodes.rename(inode, step.to_parent, step.to_name);
             let mut state = file.lock();
-            if let Content::Clean { facts: old, replica } = &mut state.content {
-                *replica = replica.is_some().then(|| self.replica(&key, &facts));
-                *old = facts.clone();
-                state.kernel_version = state.kernel_version.take().map(|_| facts.version);
+            let state = &mut *state;
+            match &mut state.content {
+                Content::Clean { facts: old, replica } => {
+                    *replica = replica.is_some().then(|| self.replica(key, facts));
+                    *old = facts.clone();
+                    state.kernel_version = state.kernel_version.take().map(|_| facts.version.clone());
+                }
+                // Written to while the server copied: what it is based on has moved.
+                Content::Dirty(dirty) => {
+                    let replica = self.replica(key, facts);
+                    dirty.rebase(Base { key: key.clone(), facts: facts.clone(), replica });
+                }
             }
-        }
-        Ok(())
+        };
+        self.move_object(step, &facts, target, mode, moved).await?;
+        Ok(true)
     }
 
-    /// Copies the object and deletes the old one; forgets the target's inode. Returns what is under the new key.
+    /// Copies the object, tells `moved` what is under the new key, and deletes the old object: a reader finds the bytes under the
+    /// one key or the other at every moment.
     async fn move_object(
         &self,
         step: &Move<'_>,
         facts: &Facts,
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
-    ) -> FsResult<(Facts, RawKey)> {
+        moved: impl FnOnce(&Facts, &RawKey),
+    ) -> FsResult<()> {
         let (from, to) = (name::key(&step.from_dir, step.from_name)?, name::key(&step.to_dir, step.to_name)?);
         let condition = match mode {
             RenameMode::KeepTarget => Condition::IfAbsent,
@@ -143,6 +154,9 @@ impl BucketFs {
             Some(dirty) => Some(dirty.publishing.lock().await),
             None => None,
         };
+        if let Some(target) = target {
+            self.complete_for_readers(target, &to).await?;
+        }
         let version = self.store.copy(&from, &facts.version, &to, condition).await?;
         if let Some(target) = target {
             self.inodes.unlink(target);
@@ -152,9 +166,10 @@ impl BucketFs {
         }
         let facts = Facts { version, ..facts.clone() };
         self.remember_name(&step.to_dir, step.to_name, Known::File(facts.clone()));
+        moved(&facts, &to);
         self.store.delete(&from, Condition::None).await?;
         self.remember_name(&step.from_dir, step.from_name, Known::Absent);
-        Ok((facts, to))
+        Ok(())
     }
 
     async fn rename_dirty(
@@ -169,16 +184,19 @@ impl BucketFs {
         self.abort_upload(dirty).await;
         match dirty.base().map(|base| base.facts).or_else(|| dirty.published_facts()) {
             Some(facts) if dirty.in_bucket.load(Ordering::Acquire) => {
-                let (facts, key) = self.move_object(step, &facts, target, mode).await?;
-                let replica = self.replica(&key, &facts);
-                dirty.rebase(Base { key, facts, replica });
+                let moved = |facts: &Facts, key: &RawKey| {
+                    let replica = self.replica(key, facts);
+                    dirty.rebase(Base { key: key.clone(), facts: facts.clone(), replica });
+                    self.inodes.rename(inode, step.to_parent, step.to_name);
+                };
+                self.move_object(step, &facts, target, mode, moved).await?;
             }
             _ => {
                 // Nothing of it is in the bucket, but what it replaces may be.
                 self.remove_file(target, &step.to_dir, step.to_name).await?;
+                self.inodes.rename(inode, step.to_parent, step.to_name);
             }
         }
-        self.inodes.rename(inode, step.to_parent, step.to_name);
         dirty.must_be_absent.store(false, Ordering::Release);
         let key = name::key(&step.to_dir, step.to_name)?;
         let intent = self.intent(key.as_str(), dirty.base().as_ref());

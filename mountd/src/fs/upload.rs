@@ -120,10 +120,11 @@ impl UploadState {
             .collect()
     }
 
-    /// The parts of a file of `len` bytes, all sent, in order.
-    pub fn parts(&self, len: u64) -> Vec<Part> {
-        let count = self.active.as_ref().map_or(0, |active| active.plan.count(len));
-        (1..=count).filter_map(|number| self.sent.get(&number).cloned()).collect()
+    /// The parts of a file of `len` bytes in order; `None` unless all of them are in the store as they should be.
+    pub fn parts(&self, len: u64) -> Option<Vec<Part>> {
+        let count = self.active.as_ref()?.plan.count(len);
+        let all_sent = self.missing(len).is_empty();
+        all_sent.then(|| (1..=count).filter_map(|number| self.sent.get(&number).cloned()).collect())
     }
 
     /// Bytes of the file that are in the store already.
@@ -146,6 +147,8 @@ impl UploadState {
     pub fn reset(&mut self) -> Option<Upload> {
         let active = self.active.take();
         self.sent.clear();
+        // Whoever still sends a part of it then finds that nobody waits for it.
+        self.sending.clear();
         self.begun = 0;
         active.and_then(|active| active.upload.get().cloned())
     }
@@ -195,6 +198,7 @@ mod tests {
         let len = PART_SIZE_BYTES + 5;
         assert_eq!(state.missing(len), [(2, PART_SIZE_BYTES..len)]);
         assert_eq!(state.missing(PART_SIZE_BYTES), []);
-        assert_eq!(state.parts(PART_SIZE_BYTES).len(), 1);
+        assert_eq!(state.parts(PART_SIZE_BYTES).unwrap().len(), 1);
+        assert_eq!(state.parts(len), None);
     }
 }
