@@ -54,29 +54,64 @@ pub const ODD_KEYS: &[&str] = &[
 pub struct Case {
     /// Its name, for reports and for [`run`]'s list of deviations.
     pub name: &'static str,
-    run: for<'a> fn(&'a dyn Store, String) -> BoxFuture<'a, ()>,
+    run: for<'a> fn(&'a dyn Store, String, &'a [&'a str]) -> BoxFuture<'a, ()>,
 }
 
 /// All cases.
 pub const CASES: &[Case] = &[
-    Case { name: "odd_keys", run: |store, prefix| odd_keys(store, prefix).boxed() },
-    Case { name: "long_key", run: |store, prefix| long_key(store, prefix).boxed() },
-    Case { name: "ranges", run: |store, prefix| ranges(store, prefix).boxed() },
-    Case { name: "absent", run: |store, prefix| absent(store, prefix).boxed() },
-    Case { name: "metadata", run: |store, prefix| metadata(store, prefix).boxed() },
-    Case { name: "conditions", run: |store, prefix| conditions(store, prefix).boxed() },
-    Case { name: "pages", run: |store, prefix| pages(store, prefix).boxed() },
-    Case { name: "multipart", run: |store, prefix| multipart(store, prefix).boxed() },
-    Case { name: "small_part_refused", run: |store, prefix| small_part_refused(store, prefix).boxed() },
-    Case { name: "part_copy", run: |store, prefix| part_copy(store, prefix).boxed() },
+    Case { name: "odd_keys", run: |store, prefix, skipped| odd_keys(store, prefix, skipped).boxed() },
+    Case { name: "long_key", run: |store, prefix, _| long_key(store, prefix).boxed() },
+    Case { name: "ranges", run: |store, prefix, _| ranges(store, prefix).boxed() },
+    Case { name: "absent", run: |store, prefix, _| absent(store, prefix).boxed() },
+    Case { name: "metadata", run: |store, prefix, _| metadata(store, prefix).boxed() },
+    Case { name: "conditions", run: |store, prefix, _| conditions(store, prefix).boxed() },
+    Case { name: "pages", run: |store, prefix, _| pages(store, prefix).boxed() },
+    Case { name: "multipart", run: |store, prefix, _| multipart(store, prefix).boxed() },
+    Case { name: "aborted_upload", run: |store, prefix, _| aborted_upload(store, prefix).boxed() },
+    Case { name: "small_part_refused", run: |store, prefix, _| small_part_refused(store, prefix).boxed() },
+    Case { name: "part_copy", run: |store, prefix, _| part_copy(store, prefix).boxed() },
 ];
+
+/// A case in which a server is known not to be what it claims to be, through no fault of its client.
+pub struct Deviation {
+    /// The server.
+    pub server: &'static str,
+    /// The case, or one key of it: `odd_keys "a//b"`.
+    pub case: &'static str,
+    /// What the server does instead.
+    pub reason: &'static str,
+}
+
+/// What is known of the servers that the suite runs against.
+pub const KNOWN_DEVIATIONS: &[Deviation] = &[
+    Deviation {
+        server: "moto",
+        case: "odd_keys \"new\\nline\"",
+        reason: "its routes match no path with a newline: 404 on PutObject",
+    },
+    Deviation {
+        server: "moto",
+        case: "aborted_upload",
+        reason: "CompleteMultipartUpload of an upload that is gone is 500: it looks it up without a check",
+    },
+    Deviation {
+        server: "rgw",
+        case: "aborted_upload",
+        reason: "CompleteMultipartUpload of an upload that is gone is 500: it takes the missing lock for a held one",
+    },
+];
+
+/// The deviations of one server, for [`run`].
+pub fn known_deviations(server: &str) -> Vec<&'static str> {
+    KNOWN_DEVIATIONS.iter().filter(|known| known.server == server).map(|known| known.case).collect()
+}
 
 /// Runs every case that `deviations` does not name. Returns a line for each that failed.
 pub async fn run(store: &dyn Store, deviations: &[&str]) -> Vec<String> {
     let mut failed = Vec::new();
     for case in CASES.iter().filter(|case| !deviations.contains(&case.name)) {
         let prefix = format!("conformance-{:08x}/{}/", rand::random::<u32>(), case.name);
-        let outcome = AssertUnwindSafe((case.run)(store, prefix.clone())).catch_unwind().await;
+        let outcome = AssertUnwindSafe((case.run)(store, prefix.clone(), deviations)).catch_unwind().await;
         if let Err(panic) = outcome {
             let text = panic
                 .downcast_ref::<String>()
@@ -135,11 +170,16 @@ async fn all(store: &dyn Store, mut request: ListRequest) -> (Vec<ObjectMeta>, V
     }
 }
 
-async fn odd_keys(store: &dyn Store, prefix: String) {
-    for name in ODD_KEYS {
+async fn odd_keys(store: &dyn Store, prefix: String, skipped: &[&str]) {
+    let names: Vec<&str> = ODD_KEYS
+        .iter()
+        .copied()
+        .filter(|name| !skipped.contains(&format!("odd_keys {name:?}").as_str()))
+        .collect();
+    for name in &names {
         ok(put(store, &key(&prefix, name), name.as_bytes(), Condition::None).await);
     }
-    for name in ODD_KEYS {
+    for name in &names {
         let key = key(&prefix, name);
         assert_eq!(ok(store.head(&key).await).size, name.len() as u64, "HEAD {name:?}");
         assert_eq!(read(store, &key, None).await, name.as_bytes(), "GET {name:?}");
@@ -152,7 +192,7 @@ async fn odd_keys(store: &dyn Store, prefix: String) {
     let request = ListRequest { prefix: prefix.clone(), ..ListRequest::default() };
     let listed: Vec<String> =
         all(store, request).await.0.iter().map(|object| object.key.as_str().to_owned()).collect();
-    let wanted: BTreeSet<String> = ODD_KEYS.iter().map(|name| format!("{prefix}{name}")).collect();
+    let wanted: BTreeSet<String> = names.iter().map(|name| format!("{prefix}{name}")).collect();
     assert_eq!(listed, wanted.into_iter().collect::<Vec<_>>(), "listed keys, in order");
     ok(store.delete(&key(&prefix, "d"), Condition::None).await);
     assert_eq!(read(store, &key(&prefix, "d/"), None).await, b"d/", "d/ outlives d");
@@ -315,14 +355,19 @@ async fn multipart(store: &dyn Store, prefix: String) {
         bytes[..size].iter().all(|byte| *byte == 1) && bytes[size..] == [3; 10],
         "the replaced part is gone"
     );
-    let aborted = ok(store.start_upload(&key, &options).await);
-    let part = ok(store.put_part(&aborted, 1, piece(1, 1)).await);
-    ok(store.abort_upload(&aborted).await);
+}
+
+async fn aborted_upload(store: &dyn Store, prefix: String) {
+    let key = key(&prefix, "object");
+    let upload = ok(store.start_upload(&key, &PutOptions::default()).await);
+    let part = ok(store.put_part(&upload, 1, Bytes::from_static(b"x").into()).await);
+    ok(store.abort_upload(&upload).await);
     assert_eq!(
-        kind_of(store.complete_upload(&aborted, &[part], Condition::None).await),
+        kind_of(store.complete_upload(&upload, &[part], Condition::None).await),
         Some(ErrorKind::NotFound)
     );
-    ok(store.abort_upload(&aborted).await);
+    ok(store.abort_upload(&upload).await);
+    assert_eq!(kind_of(store.head(&key).await), Some(ErrorKind::NotFound), "nothing was made of it");
 }
 
 async fn small_part_refused(store: &dyn Store, prefix: String) {

@@ -158,8 +158,10 @@ impl CredentialCache {
             Some(credentials) => {
                 let id = credentials.access_key_id();
                 let end = id.char_indices().rev().nth(3).map_or(0, |(index, _)| index);
-                let shown = if id.len() >= 12 { &id[end..] } else { "" };
-                format!("with the access key …{shown}")
+                match id.len() >= 12 {
+                    true => format!("with the access key …{}", &id[end..]),
+                    false => "with an access key".to_owned(),
+                }
             }
         }
     }

@@ -80,17 +80,28 @@ impl S3Store {
         Writer { pipeline: &self.pipeline, enforcement }
     }
 
-    /// The writer for a write on `condition`. One that may not even be probed for (a bucket in which only some
-    /// keys may be written) is checked by a HEAD.
+    /// The writer that knows what the endpoint enforces. Where it may not even be probed (a bucket in which only some
+    /// keys may be written), nothing is left to it.
+    async fn probed_writer(&self) -> Result<Writer<'_>> {
+        match self.enforcement().await {
+            Err(error) if error.kind == ErrorKind::Denied => Ok(self.writer(Enforcement::default())),
+            found => Ok(self.writer(found?)),
+        }
+    }
+
     async fn writer_for(&self, condition: &Condition) -> Result<Writer<'_>> {
-        let enforcement = match condition {
-            Condition::None => self.enforcement.get().copied().unwrap_or_default(),
-            _ => match self.enforcement().await {
-                Err(error) if error.kind == ErrorKind::Denied => Enforcement::default(),
-                found => found?,
-            },
-        };
-        Ok(self.writer(enforcement))
+        match condition {
+            Condition::None => Ok(self.writer(self.enforcement.get().copied().unwrap_or_default())),
+            _ => self.probed_writer().await,
+        }
+    }
+
+    /// The writer for a copy of `version`.
+    async fn copier_of(&self, version: &Version) -> Result<Writer<'_>> {
+        match version.is_unknown() {
+            true => self.writer_for(&Condition::None).await,
+            false => self.probed_writer().await,
+        }
     }
 
     /// Copies what one CopyObject cannot, part by part.
@@ -100,7 +111,7 @@ impl S3Store {
         to: &RawKey,
         condition: &Condition,
     ) -> Result<Version> {
-        let writer = self.writer_for(condition).await?;
+        let writer = self.probed_writer().await?;
         let metadata = source.metadata.as_deref().cloned().unwrap_or_default();
         let upload = writer.start_upload(to, &PutOptions { metadata, ..PutOptions::default() }).await?;
         let starts = (0..source.size).step_by(COPY_PART_SIZE_BYTES as usize);
@@ -187,7 +198,7 @@ impl Store for S3Store {
         to: &RawKey,
         condition: Condition,
     ) -> Result<Version> {
-        let copied = self.writer(Enforcement::default()).copy(from, version, to, &condition).await;
+        let copied = self.copier_of(version).await?.copy(from, version, to, &condition).await;
         match copied {
             // Servers word their limit differently; whether it was the size is asked only once a copy was refused.
             Err(error) if matches!(error.kind, ErrorKind::Unsupported) => {
@@ -222,7 +233,7 @@ impl Store for S3Store {
         version: &Version,
         range: Range<u64>,
     ) -> Result<Part> {
-        self.writer(Enforcement::default()).copy_part(upload, number, from, version, range).await
+        self.copier_of(version).await?.copy_part(upload, number, from, version, range).await
     }
 
     async fn complete_upload(

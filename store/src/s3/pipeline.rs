@@ -409,7 +409,10 @@ impl Pipeline {
         let mut message = failure.message;
         match failure.kind {
             ErrorKind::Denied => {
-                message = format!("{message}; the request was sent {}", self.credentials.describe())
+                message = format!("{message}; the request was sent {}", self.credentials.describe());
+                if failure.code.as_deref() == Some("SignatureDoesNotMatch") {
+                    message.push_str(", whose secret is another; check AWS_SECRET_ACCESS_KEY or the profile");
+                }
             }
             ErrorKind::NoSuchBucket => message = format!("{message} at {}", self.endpoint().url()),
             ErrorKind::Exhausted => message = format!("{message}; {} keeps failing", self.endpoint().url()),

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 /// What the endpoint enforces by itself, and how it wants to be asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Enforcement {
     /// Conditions on PutObject.
     pub put: bool,
@@ -29,6 +30,8 @@ pub struct Enforcement {
     pub unquoted_if_match: bool,
     /// UploadPartCopy works.
     pub part_copy: bool,
+    /// The version of a copy's source.
+    pub copy_source: bool,
     /// All parts but the last must have one size.
     pub equal_parts: bool,
 }
@@ -38,14 +41,15 @@ impl Enforcement {
     pub(super) fn known(endpoint: &Endpoint) -> Option<Self> {
         let host = endpoint.authority.split(':').next().unwrap_or_default();
         let is_of = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
-        let writes = Self { put: true, complete: true, part_copy: true, ..Self::default() };
+        let writes =
+            Self { put: true, complete: true, part_copy: true, copy_source: true, ..Self::default() };
         if endpoint.is_aws() {
             Some(Self { delete: true, ..writes })
         } else if is_of("r2.cloudflarestorage.com") {
             Some(Self { complete: false, equal_parts: true, ..writes })
         } else if is_of("storage.googleapis.com") {
             // The XML API takes generations, not ETags, as conditions of writes.
-            Some(Self { put: false, complete: false, part_copy: false, ..writes })
+            Some(Self::default())
         } else if is_of("cloud-object-storage.appdomain.cloud") {
             Some(Self { complete: false, ..writes })
         } else {
@@ -89,9 +93,8 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Enforcement> {
         refused(pipeline, request.header(name, &value))
     };
     let mut found = Enforcement::default();
-    let bogus = Version::from_etag("00000000000000000000000000000000");
     let refuses_present = put("if-none-match", "*".to_owned()).await?;
-    let refuses_other = put("if-match", quoted(&bogus)).await?;
+    let refuses_other = put("if-match", quoted(&bogus_version())).await?;
     if refuses_present && refuses_other {
         let version = writer.head(key).await.map_or(version, |meta| meta.version);
         let refuses_quoted = put("if-match", quoted(&version)).await?;
@@ -100,12 +103,23 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Enforcement> {
         found.put = !refuses_quoted || found.unquoted_if_match;
     }
     let multipart = ask_multipart(pipeline, key, payload.len() as u64).await?;
-    Ok(Enforcement { part_copy: multipart.part_copy, complete: multipart.complete && found.put, ..found })
+    Ok(Enforcement {
+        part_copy: multipart.part_copy,
+        copy_source: multipart.copy_source,
+        complete: multipart.complete && found.put,
+        ..found
+    })
+}
+
+/// A version that no object has.
+fn bogus_version() -> Version {
+    Version::from_etag("00000000000000000000000000000000")
 }
 
 /// One upload of one part, copied where that works.
 async fn ask_multipart(pipeline: &Arc<Pipeline>, key: &RawKey, len: u64) -> Result<Enforcement> {
-    let writer = Writer { pipeline, enforcement: Enforcement { complete: true, ..Enforcement::default() } };
+    let asking = Enforcement { complete: true, copy_source: true, ..Enforcement::default() };
+    let writer = Writer { pipeline, enforcement: asking };
     let upload = match writer.start_upload(key, &PutOptions::default()).await {
         Ok(upload) => upload,
         Err(error) if is_refusal(&error) => return Ok(Enforcement::default()),
@@ -120,11 +134,23 @@ async fn ask_multipart(pipeline: &Arc<Pipeline>, key: &RawKey, len: u64) -> Resu
             }
             Err(error) => return Err(error),
         };
-        let complete = match writer.complete_upload(&upload, &[part], &Condition::IfAbsent).await {
-            Ok(_) => false,
-            Err(error) => error.kind == ErrorKind::Precondition,
-        };
-        Ok(Enforcement { part_copy, complete, ..Enforcement::default() })
+        let copy_source = part_copy
+            && match writer.copy_part(&upload, 2, key, &bogus_version(), 0..len).await {
+                Ok(_) => false,
+                Err(error) if error.kind == ErrorKind::Precondition => true,
+                Err(error) if is_refusal(&error) => false,
+                Err(error) => return Err(error),
+            };
+        // moto enforces If-None-Match here, and ignores If-Match. A completion ends the upload: nothing is asked after it.
+        let mut complete = true;
+        for condition in [Condition::IfVersion(bogus_version()), Condition::IfAbsent] {
+            if !complete {
+                break;
+            }
+            let completed = writer.complete_upload(&upload, std::slice::from_ref(&part), &condition).await;
+            complete = completed.is_err_and(|error| error.kind == ErrorKind::Precondition);
+        }
+        Ok(Enforcement { part_copy, copy_source, complete, ..Enforcement::default() })
     }
     .await;
     writer.abort_upload(&upload).await?;

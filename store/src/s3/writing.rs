@@ -4,13 +4,20 @@
 //!
 //! # Conditions
 //! Where the endpoint enforces a condition it is sent with the write. Elsewhere a HEAD compares just before an
-//! unconditional write, which another writer can race; [`Capabilities`](crate::Capabilities) says which it is.
+//! unconditional write, which another writer can race; [`Capabilities`](crate::Capabilities) says which it is. The same
+//! goes for the version of a copy's source, with one more HEAD after the copy, by which it is known what was copied.
 //!
 //! # A write that may have happened already
 //! When an attempt's answer is lost, the next attempt of a conditional write meets what the first one wrote, and is refused.
 //! So a refusal after such an attempt is checked before it is believed: if the object now holds exactly the bytes that
 //! were to be written, the write took effect. (Another writer of the same bytes at the same moment cannot be told from
-//! ourselves.)
+//! ourselves.) A completion's bytes are no longer at hand; its ETag is the MD5 of its parts' where the server makes it so,
+//! and where not, an unconditional completion is not believed: the object may be an older one of the same size.
+//!
+//! # Checksums
+//! PutObject of bytes in memory carries their CRC32C: servers that know it refuse what was damaged on the way, others
+//! ignore it. Parts carry none: the algorithm would have to be named when the upload begins, and then every part needs its
+//! checksum before its first byte, which one that is read while it is sent does not have.
 
 use super::endpoint::encoded_copy_source;
 use super::meta::{add_options, meta_of, quoted, version_in};
@@ -23,9 +30,11 @@ use crate::{
     Condition, Error, ErrorKind, GetOptions, ObjectMeta, Part, Payload, PutOptions, RawKey, Result, Upload,
     Version,
 };
+use base64::Engine;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::Method;
+use md5::{Digest, Md5};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,6 +53,9 @@ impl Writer<'_> {
     pub async fn put(&self, key: &RawKey, payload: Payload, options: &PutOptions) -> Result<Version> {
         let mut request = S3Request::on("PutObject", Method::PUT, key).payload(payload.clone());
         add_options(self.pipeline, &mut request, options)?;
+        if let Payload::Bytes(bytes) = &payload {
+            request = request.header("x-amz-checksum-crc32c", &crc32c(bytes));
+        }
         let request = self.conditioned(request, &options.condition, self.enforcement.put).await?;
         let version = match self.pipeline.send(&request).await {
             Ok(answer) => version_in(&answer.headers),
@@ -86,6 +98,7 @@ impl Writer<'_> {
         condition: &Condition,
     ) -> Result<Version> {
         self.check_by_head("CopyObject", to, condition).await?;
+        self.check_source("CopyObject", from, version).await?;
         let request =
             self.with_source(S3Request::on("CopyObject", Method::PUT, to).long_running(), from, version);
         let answer = self
@@ -95,6 +108,7 @@ impl Writer<'_> {
             .map_err(Error::from)
             .map_err(|error| of_source(error, from))?;
         let copied: xml::EtagAnswer = self.parsed(&request, &answer.body)?;
+        self.check_source("CopyObject", from, version).await?;
         self.or_by_head(to, Version::from_etag(&copied.etag)).await
     }
 
@@ -133,6 +147,7 @@ impl Writer<'_> {
             let message = "a part cannot be copied from an empty range".to_owned();
             return Err(self.pipeline.error("UploadPartCopy", Some(from), ErrorKind::Unsupported, message));
         }
+        self.check_source("UploadPartCopy", from, version).await?;
         let request = self
             .with_source(part_request("UploadPartCopy", upload, number).long_running(), from, version)
             .header("x-amz-copy-source-range", &format!("bytes={}-{}", range.start, range.end - 1));
@@ -143,6 +158,7 @@ impl Writer<'_> {
             .map_err(Error::from)
             .map_err(|error| of_source(error, from))?;
         let copied: xml::EtagAnswer = self.parsed(&request, &answer.body)?;
+        self.check_source("UploadPartCopy", from, version).await?;
         self.part(upload, "UploadPartCopy", number, range.end - range.start, Version::from_etag(&copied.etag))
     }
 
@@ -248,6 +264,19 @@ impl Writer<'_> {
         }
     }
 
+    /// Whether the source of a copy still has `version`, where the endpoint does not look.
+    async fn check_source(&self, operation: &'static str, from: &RawKey, version: &Version) -> Result<()> {
+        if self.enforcement.copy_source || version.is_unknown() {
+            return Ok(());
+        }
+        let current = self.head(from).await.map_err(|error| of_source(error, from))?;
+        if current.version == *version {
+            return Ok(());
+        }
+        let message = "the object has another version now".to_owned();
+        Err(self.pipeline.error(operation, Some(from), ErrorKind::Precondition, message))
+    }
+
     /// A refused PUT after an attempt whose outcome is unknown: the version, if the object holds our bytes.
     async fn own_earlier_put(&self, key: &RawKey, payload: &Payload, failed: Failed) -> Result<Version> {
         let Failed { error, history } = failed.on_absent_is_precondition();
@@ -272,7 +301,7 @@ impl Writer<'_> {
         Ok(version)
     }
 
-    /// The same of a completion. Its bytes are the parts', which are gone: the size, and an ETag of as many parts, tell.
+    /// The same of a completion, by ETag and size. Ceph RGW calls it an internal error to complete an upload again.
     async fn own_earlier_completion(
         &self,
         key: &RawKey,
@@ -281,19 +310,28 @@ impl Writer<'_> {
         failed: Failed,
     ) -> Result<Version> {
         let Failed { error, history } = failed.on_absent_upload_stays();
-        let is_candidate =
-            matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) && history.maybe_applied;
+        let is_candidate = history.maybe_applied
+            && matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound | ErrorKind::Exhausted);
         if !is_candidate {
             return Err(error);
         }
         let Ok(current) = self.head(key).await else { return Err(error) };
-        let is_base = *condition == Condition::IfVersion(current.version.clone());
-        let has_size = current.size == parts.iter().map(|part| part.size).sum::<u64>();
-        let has_count = match current.version.as_str().rsplit_once('-') {
-            Some((_, count)) => count == parts.len().to_string(),
-            None => true,
+        if multipart_etag(parts).is_some_and(|etag| etag == current.version.as_str()) {
+            return Ok(current.version);
+        }
+        let is_news = match condition {
+            Condition::None => false,
+            Condition::IfAbsent => true,
+            Condition::IfVersion(base) => *base != current.version,
         };
-        if has_size && has_count && !is_base { Ok(current.version) } else { Err(error) }
+        let has_size = current.size == parts.iter().map(|part| part.size).sum::<u64>();
+        // An ETag that counts no parts is that of an object which was put whole.
+        let has_count = current
+            .version
+            .as_str()
+            .rsplit_once('-')
+            .is_some_and(|(_, count)| count == parts.len().to_string());
+        if is_news && has_size && has_count { Ok(current.version) } else { Err(error) }
     }
 
     async fn or_by_head(&self, key: &RawKey, version: Version) -> Result<Version> {
@@ -336,6 +374,23 @@ fn of_source(mut error: Error, from: &RawKey) -> Error {
     error
 }
 
+/// The CRC32C of `bytes` as the API writes it.
+fn crc32c(bytes: &[u8]) -> String {
+    let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32;
+    base64::engine::general_purpose::STANDARD.encode(checksum.to_be_bytes())
+}
+
+/// The ETag that Amazon S3 and most others give to an object of these parts: the MD5 of the parts' MD5s, and their
+/// count. `None` where the parts' ETags are no MD5s.
+fn multipart_etag(parts: &[Part]) -> Option<String> {
+    let mut hasher = Md5::new();
+    for part in parts {
+        let digest = hex::decode(&part.etag).ok().filter(|digest| digest.len() == 16)?;
+        hasher.update(digest);
+    }
+    Some(format!("{}-{}", hex::encode(hasher.finalize()), parts.len()))
+}
+
 /// Whether `frame` is what the payload has at `offset`.
 async fn is_part_of(payload: &Payload, offset: u64, frame: &Bytes) -> bool {
     const READ_SIZE_BYTES: usize = 1024 * 1024;
@@ -352,5 +407,24 @@ async fn is_part_of(payload: &Payload, offset: u64, frame: &Bytes) -> bool {
             }
             true
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_written_as_the_api_wants_them() {
+        assert_eq!(crc32c(b"123456789"), "4waSgw==");
+    }
+
+    #[test]
+    fn an_upload_s_etag_is_that_of_its_parts() {
+        let part = |etag: &str| Part { number: 1, etag: etag.into(), size: 1, checksum: None };
+        let md5_of_a = "0cc175b9c0f1b6a831c399e269772661";
+        let etag = multipart_etag(&[part(md5_of_a), part(md5_of_a)]);
+        assert_eq!(etag.as_deref(), Some("7b3c799ee8b11a11c798c8b41bed8502-2"));
+        assert_eq!(multipart_etag(&[part("opaque")]), None);
     }
 }
