@@ -83,9 +83,13 @@ impl Document {
                 let what = err.without_snippet().to_string();
                 let empty = Node { value: Value::Null, place };
                 let document = Self { path: path.to_owned(), text, root: empty };
-                // The library's words end in the place, which is told already.
-                let what = what.split(" at line ").next().unwrap_or(&what).to_owned();
-                Err(document.mistake(place, &what))
+                // The library's words end in the place, which is told already, and some are for programmers.
+                let what = what.split(" at line ").next().unwrap_or(&what);
+                let what = match what.starts_with("cannot deserialize null into string") {
+                    true => "a key is missing here (a lone ~ means nothing in YAML: put it into quotes)",
+                    false => what,
+                };
+                Err(document.mistake(place, what))
             }
         }
     }

@@ -176,10 +176,17 @@ fn is_running(pid: i32) -> bool {
     !stat.is_empty() && !stat.contains(") Z ")
 }
 
-/// The daemon is a program of another package, which cargo does not build for the tests of this one.
+/// The daemon is a program of another package, which cargo does not build for the tests of this one. Built only where it is
+/// missing, or older than the command, which is linked against the same library.
 fn build_daemon() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
+        let command = Path::new(env!("CARGO_BIN_EXE_pail"));
+        let built = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let daemon = built(&command.with_file_name("pail-mountd"));
+        if daemon.is_some() && daemon >= built(command) {
+            return;
+        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build.args(["build", "--quiet", "--package", "pail-mountd", "--bin", "pail-mountd"]);

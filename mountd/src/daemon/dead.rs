@@ -48,7 +48,7 @@ pub fn clear(directories: &Directories, place: Option<&Path>) -> Result<DrainRep
 pub(super) fn clear_at(place: &Path) -> Result<bool, Failure> {
     let mounts =
         mountinfo::read().map_err(|err| Failure::from_io("cannot read /proc/self/mountinfo", &err))?;
-    let ours = mountinfo::at(&mounts, place).is_some_and(|mount| mount.fs_type == mountinfo::PAIL_FSTYPE);
+    let ours = mountinfo::at(&mounts, place).is_some_and(mountinfo::MountInfo::is_pail);
     if !ours || !is_dead(place) {
         return Ok(false);
     }

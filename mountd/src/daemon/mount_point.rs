@@ -5,7 +5,7 @@
 //!
 //! Invariant: a directory is removed only if this daemon made it and it is empty.
 
-use super::mountinfo::{self, PAIL_FSTYPE};
+use super::mountinfo;
 use crate::control::Failure;
 use std::ffi::OsString;
 use std::fs::Permissions;
@@ -59,7 +59,7 @@ impl MountPoint {
         let mut recovered = false;
         while let Some(mounted) = mountinfo::at(&mounts, path) {
             let source = mounted.source.to_string_lossy().into_owned();
-            if mounted.fs_type != PAIL_FSTYPE {
+            if !mounted.is_pail() {
                 return Err(Failure::usage(format!(
                     "{} is a mount point already: {source} ({})",
                     path.display(),

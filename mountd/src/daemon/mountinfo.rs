@@ -4,11 +4,15 @@
 //! mounted file systems, so it is safe where a `stat` would hang on a dead one.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// The type that Pail's mounts have: `fuse` with the subtype `pail`.
-pub const PAIL_FSTYPE: &str = "fuse.pail";
+/// The type of Pail's mounts that fusermount3 made.
+const PAIL_FSTYPE: &str = "fuse.pail";
+/// The type of those that root made through mount(2), which has no word for a subtype: their source tells them apart.
+const FUSE_FSTYPE: &str = "fuse";
+/// How Pail's sources begin. Other bucket file systems call theirs by their own name.
+const SOURCE_SCHEME: &[u8] = b"s3://";
 
 /// One mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +23,14 @@ pub struct MountInfo {
     pub fs_type: String,
     /// Its source, such as `/dev/sda1` or `s3://bucket`.
     pub source: OsString,
+}
+
+impl MountInfo {
+    /// Whether it is one of Pail's, of whichever daemon.
+    pub fn is_pail(&self) -> bool {
+        let named = self.source.as_bytes().starts_with(SOURCE_SCHEME);
+        self.fs_type == PAIL_FSTYPE || (self.fs_type == FUSE_FSTYPE && named)
+    }
 }
 
 /// Everything that is mounted, in the kernel's order: of several at one place the last is on top.
@@ -41,7 +53,7 @@ pub fn pail_above<'a>(mounts: &'a [MountInfo], place: &Path) -> Option<&'a Mount
             best = Some(mount);
         }
     }
-    best.filter(|mount| mount.fs_type == PAIL_FSTYPE)
+    best.filter(|mount| mount.is_pail())
 }
 
 fn parse(text: &[u8]) -> Vec<MountInfo> {
@@ -100,6 +112,17 @@ mod tests {
         assert_eq!(at(&mounts, Path::new("/mnt/back\\slash")).unwrap().fs_type, "fuse.s3fs");
         assert_eq!(at(&mounts, Path::new("/mnt/twice")).unwrap().source, "s3://top");
         assert_eq!(at(&mounts, Path::new("/mnt")), None);
+    }
+
+    #[test]
+    fn pails_own_are_known_by_type_or_source() {
+        let is_pail = |fs_type: &str, source: &str| {
+            MountInfo { mount_point: "/m".into(), fs_type: fs_type.into(), source: source.into() }.is_pail()
+        };
+        assert!(is_pail("fuse.pail", "whatever"));
+        assert!(is_pail("fuse", "s3://bucket"));
+        assert!(!is_pail("fuse", "mountpoint-s3"));
+        assert!(!is_pail("fuse.s3fs", "s3://bucket"));
     }
 
     #[test]
