@@ -125,6 +125,11 @@ async fn a_file_whose_directory_comes_pages_later_is_shown_as_the_directory_only
     let names = files.list("").await.unwrap();
     assert_eq!(names.iter().filter(|name| *name == "x/" || *name == "x").collect::<Vec<_>>(), ["x/"]);
     assert_eq!(names.len(), 1_501);
+
+    // Behind a thousand siblings, a directory is found by its name alone, too.
+    let fresh = Files::over(files.bucket.clone(), FsOptions::default());
+    fresh.bucket.delete(&pail_store::RawKey::new("x").unwrap(), pail_store::Condition::None).await.unwrap();
+    assert_eq!(fresh.list("x").await.unwrap(), ["y"]);
 }
 
 // SEMANTICS: names.6
@@ -304,6 +309,44 @@ async fn a_failed_close_keeps_the_bytes_and_flush_publishes_them() {
     assert_eq!(&files.get("f").await.unwrap()[..], b"precious");
 }
 
+// SEMANTICS: writing.3
+#[tokio::test]
+async fn a_part_that_failed_is_sent_again_and_the_others_are_not() {
+    let files = Files::new();
+    let bytes = pattern(60 << 20);
+    files.requests.fail("put_part", "f", ErrorKind::Exhausted, 1);
+    files.requests.fail("complete_upload", "f", ErrorKind::Exhausted, 1);
+    assert_eq!(errno(files.write("f", &bytes).await), libc::EIO);
+    files.fs.flush("").await;
+    assert_eq!(files.fs.flush("").await.remaining.len(), 0);
+    assert!(files.get("f").await.unwrap() == bytes);
+    assert_eq!(files.bucket.uploads_pending(), 0);
+}
+
+// SEMANTICS: writing.2
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fsync_while_another_writes_publishes_whole_states() {
+    let files = Arc::new(Files::new());
+    let handle = files.open("f", WRITE).await.unwrap();
+    let writer = {
+        let files = files.clone();
+        tokio::spawn(async move {
+            for (at, piece) in pattern(100 << 20).chunks(1 << 20).enumerate() {
+                files.fs.write(handle, (at << 20) as u64, piece).await.unwrap();
+            }
+        })
+    };
+    while !writer.is_finished() {
+        files.fs.fsync(handle).await.unwrap();
+        let seen = files.get("f").await.unwrap();
+        assert!(seen == pattern(seen.len()), "{} bytes are not a state that the file was in", seen.len());
+        tokio::task::yield_now().await;
+    }
+    writer.await.unwrap();
+    files.close(handle).await.unwrap();
+    assert!(files.get("f").await.unwrap() == pattern(100 << 20));
+}
+
 // SEMANTICS: writing.4
 #[tokio::test]
 async fn a_child_that_closes_an_inherited_descriptor_neither_waits_nor_publishes() {
@@ -333,6 +376,19 @@ async fn a_part_changed_over_somebody_elses_change_is_refused_and_kept() {
     assert_eq!(&files.get("f").await.unwrap()[..], b"theirs");
     assert_eq!(files.fs.status().unpublished.len(), 1);
 
+    // Replaced, and seen to be, before the first write.
+    let files = Files::with(no_ttl());
+    files.put("g", pattern(1000)).await;
+    let handle = files.open("g", WRITE).await.unwrap();
+    files.put("g", "theirs").await;
+    assert_eq!(files.lookup("g").await.unwrap().size, 6);
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    assert_eq!(errno(files.close(handle).await), libc::ESTALE);
+    let kept = files.fs.status().unpublished;
+    assert_eq!(&std::fs::read(&kept[0].local_path).unwrap()[..4], b"mine");
+    assert_eq!(&files.get("g").await.unwrap()[..], b"theirs");
+
+    let files = Files::new();
     files.put("whole", "old").await;
     let handle = files.open("whole", TRUNCATE).await.unwrap();
     files.fs.write(handle, 0, b"mine").await.unwrap();

@@ -157,13 +157,13 @@ impl BucketFs {
         dir: &str,
         name: &str,
     ) -> FsResult<()> {
-        let key = name::key(dir, name)?;
-        let dirty = inode.and_then(|inode| self.dirty_content(inode));
         // No publish may put the object back after it was deleted.
-        let _one = match &dirty {
-            Some(dirty) => Some(dirty.publishing.lock().await),
+        let _one = match inode {
+            Some(inode) => Some(inode.changing.lock().await),
             None => None,
         };
+        let key = name::key(dir, name)?;
+        let dirty = inode.and_then(|inode| self.dirty_content(inode));
         if dirty.as_ref().is_none_or(|dirty| dirty.in_bucket.load(Ordering::Acquire)) {
             if let Some(inode) = inode {
                 self.complete_for_readers(inode, &key).await?;
@@ -171,16 +171,23 @@ impl BucketFs {
             self.store.delete(&key, Condition::None).await?;
         }
         self.remember_name(dir, name, Known::Absent);
-        let Some(inode) = inode else { return Ok(()) };
+        if let Some(inode) = inode {
+            self.drop_name(inode).await;
+        }
+        Ok(())
+    }
+
+    /// Takes the name from an inode whose `changing` the caller holds. What was written to it and is not published will never be:
+    /// who has it open goes on, and with the last of them the bytes go.
+    pub(super) async fn drop_name(&self, inode: &Arc<Inode>) {
         self.inodes.unlink(inode);
-        if let Some(dirty) = &dirty {
-            self.abort_upload(dirty).await;
+        if let Some(dirty) = self.dirty_content(inode) {
+            self.abort_upload(&dirty).await;
             if inode.file().is_some_and(|file| file.lock().opens == 0) {
                 dirty.replica.discard();
             }
         }
         self.inodes.release(inode);
-        Ok(())
     }
 
     /// The dirty content of a file, if it has one.
@@ -257,7 +264,8 @@ impl BucketFs {
             state.writers == 0
         };
         if last_writer && let Some(dirty) = self.dirty_content(inode) {
-            self.settle(inode, &dirty);
+            // Another handle may have gone meanwhile and left the publishing to this one.
+            self.after_last_writer(inode, &dirty).await;
         }
         done
     }

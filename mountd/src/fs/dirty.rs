@@ -58,8 +58,6 @@ pub struct DirtyFile {
     pub error: Mutex<Option<String>>,
     /// Shared by writers, alone for the last round of a publish.
     pub gate: tokio::sync::RwLock<()>,
-    /// One publish, rename or unlink at a time.
-    pub publishing: tokio::sync::Mutex<()>,
     /// The upload under way. Guards its parts; never held across an await.
     pub upload: Mutex<UploadState>,
 }
@@ -86,7 +84,6 @@ impl DirtyFile {
             mtime: Mutex::new(SystemTime::now()),
             error: Mutex::new(None),
             gate: tokio::sync::RwLock::new(()),
-            publishing: tokio::sync::Mutex::new(()),
             upload: Mutex::new(UploadState::default()),
         }
     }

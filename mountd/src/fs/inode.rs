@@ -44,6 +44,8 @@ pub struct Place {
     pub name: Arc<str>,
     /// Whether the name was removed while the inode lives on.
     pub unlinked: bool,
+    /// Whether the name leads to another inode now, because somebody else replaced the object.
+    pub superseded: bool,
 }
 
 /// What a file's bytes are at the moment.
@@ -91,6 +93,39 @@ pub struct FileState {
     pub attributes: SetAttributes,
 }
 
+impl FileState {
+    fn new(content: Content, as_of: Instant) -> Self {
+        Self {
+            content,
+            as_of,
+            opens: 0,
+            writers: 0,
+            read_started: false,
+            kernel_version: None,
+            attributes: SetAttributes::default(),
+        }
+    }
+
+    /// Whether this inode may stand for `facts`; it moves to them where nobody has it open (see the header).
+    fn take_over(&mut self, facts: &Facts, as_of: Instant) -> bool {
+        match &mut self.content {
+            Content::Dirty(_) => true,
+            Content::Clean { facts: old, .. } if old.version == facts.version => {
+                self.as_of = self.as_of.max(as_of);
+                true
+            }
+            Content::Clean { .. } if self.as_of > as_of => true,
+            Content::Clean { facts: old, replica } if self.opens == 0 => {
+                (*old, *replica) = (facts.clone(), None);
+                (self.as_of, self.read_started) = (as_of, false);
+                self.attributes = SetAttributes::default();
+                true
+            }
+            Content::Clean { .. } => false,
+        }
+    }
+}
+
 /// A file or a directory.
 pub struct Inode {
     /// The number.
@@ -103,6 +138,9 @@ pub struct Inode {
     file: Option<Mutex<FileState>>,
     /// How many references the kernel holds.
     lookups: AtomicU64,
+    /// One publish, rename or removal of the file at a time. Async, and held across their requests; before all other locks.
+    /// Whoever needs those of two files takes the one of the smaller number first.
+    pub changing: tokio::sync::Mutex<()>,
 }
 
 impl Inode {
@@ -119,6 +157,11 @@ impl Inode {
     /// Whether its name was removed.
     pub fn is_unlinked(&self) -> bool {
         self.place.lock().unlinked
+    }
+
+    /// Whether its name leads to what somebody else put there.
+    pub fn is_superseded(&self) -> bool {
+        self.place.lock().superseded
     }
 
     /// The path below the mount point, without a leading slash; empty for the root.
@@ -155,9 +198,10 @@ impl Default for InodeTable {
         let root = Arc::new(Inode {
             ino: ROOT,
             kind: Kind::Dir,
-            place: Mutex::new(Place { parent: None, name: "".into(), unlinked: false }),
+            place: Mutex::new(Place { parent: None, name: "".into(), unlinked: false, superseded: false }),
             file: None,
             lookups: AtomicU64::new(1),
+            changing: tokio::sync::Mutex::new(()),
         });
         let inner = Inner { by_ino: HashMap::from([(ROOT, root)]), ..Inner::default() };
         Self { inner: Mutex::new(inner), introducing: RwLock::new(()) }
@@ -213,41 +257,27 @@ impl InodeTable {
     /// The inode of the object `facts` under `name`, moved to that version or made anew (see the header). A dirty
     /// inode stays what it is.
     pub fn file(&self, parent: &Arc<Inode>, name: &str, facts: Facts, as_of: Instant) -> Arc<Inode> {
-        if let Some(child) = self.child(parent, name)
-            && let Some(file) = child.file()
-        {
-            let mut guard = file.lock();
-            let state = &mut *guard;
-            match &mut state.content {
-                Content::Dirty(_) => return child.clone(),
-                Content::Clean { facts: old, .. } if old.version == facts.version => {
-                    state.as_of = state.as_of.max(as_of);
-                    return child.clone();
-                }
-                Content::Clean { .. } if state.as_of > as_of => return child.clone(),
-                Content::Clean { facts: old, replica } if state.opens == 0 => {
-                    (*old, *replica) = (facts, None);
-                    (state.as_of, state.read_started) = (as_of, false);
-                    state.attributes = SetAttributes::default();
-                    return child.clone();
-                }
-                Content::Clean { .. } => {}
+        loop {
+            let child = self.child(parent, name);
+            let mut state = child.as_ref().and_then(|child| child.file()).map(Mutex::lock);
+            if let (Some(child), Some(state)) = (&child, &mut state)
+                && state.take_over(&facts, as_of)
+            {
+                return child.clone();
+            }
+            // Still locked: what was decided on holds until the new inode has the name.
+            let mut inner = self.inner.lock();
+            let now = inner.children.get(&parent.ino).and_then(|c| c.get(name));
+            if now.map(Arc::as_ptr) == child.as_ref().map(Arc::as_ptr) {
+                let content = Content::Clean { facts, replica: None };
+                return inner.add(parent, name, Kind::File, Some(FileState::new(content, as_of)));
             }
         }
-        self.add_file(parent, name, Content::Clean { facts, replica: None }, as_of)
     }
 
-    /// A new inode for a file; an inode that had the name is unlinked.
+    /// A new inode for a file; an inode that had the name is superseded.
     pub fn add_file(&self, parent: &Arc<Inode>, name: &str, content: Content, as_of: Instant) -> Arc<Inode> {
-        let state = FileState {
-            content,
-            as_of,
-            opens: 0,
-            writers: 0,
-            read_started: false,
-            kernel_version: None,
-            attributes: SetAttributes::default(),
-        };
+        let state = FileState::new(content, as_of);
         self.inner.lock().add(parent, name, Kind::File, Some(state))
     }
 
@@ -265,7 +295,8 @@ impl InodeTable {
         }
         let name: Arc<str> = name.into();
         inner.children.entry(parent.ino).or_default().insert(name.clone(), inode.clone());
-        *inode.place.lock() = Place { parent: Some(parent.clone()), name, unlinked: false };
+        *inode.place.lock() =
+            Place { parent: Some(parent.clone()), name, unlinked: false, superseded: false };
     }
 
     /// Finds or makes an inode that the kernel is about to be told of, and counts its reference.
@@ -274,6 +305,14 @@ impl InodeTable {
         let inode = find(self);
         inode.lookups.fetch_add(1, Ordering::AcqRel);
         inode
+    }
+
+    /// As `introduce`, for an inode that may not be there.
+    pub fn introduce_found(&self, find: impl FnOnce(&Self) -> Option<Arc<Inode>>) -> Option<Arc<Inode>> {
+        let _dropping_none = self.introducing.read();
+        let inode = find(self)?;
+        inode.lookups.fetch_add(1, Ordering::AcqRel);
+        Some(inode)
     }
 
     /// The kernel forgot `count` of its references.
@@ -313,15 +352,22 @@ impl InodeTable {
 impl Inner {
     fn add(&mut self, parent: &Arc<Inode>, name: &str, kind: Kind, file: Option<FileState>) -> Arc<Inode> {
         if let Some(old) = self.children.get(&parent.ino).and_then(|c| c.get(name)).cloned() {
-            self.unlink(&old);
+            self.detach(&old);
+            old.place.lock().superseded = true;
         }
         let name: Arc<str> = name.into();
         let inode = Arc::new(Inode {
             ino: self.free_number(parent.ino, &name),
             kind,
-            place: Mutex::new(Place { parent: Some(parent.clone()), name: name.clone(), unlinked: false }),
+            place: Mutex::new(Place {
+                parent: Some(parent.clone()),
+                name: name.clone(),
+                unlinked: false,
+                superseded: false,
+            }),
             file: file.map(Mutex::new),
             lookups: AtomicU64::new(0),
+            changing: tokio::sync::Mutex::new(()),
         });
         self.by_ino.insert(inode.ino, inode.clone());
         self.children.entry(parent.ino).or_default().insert(name, inode.clone());

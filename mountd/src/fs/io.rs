@@ -19,40 +19,53 @@ use std::sync::atomic::Ordering;
 /// The largest object of the S3 family, in bytes.
 pub(super) const OBJECT_SIZE_BYTES_MAX: u64 = 5 << 40;
 
+/// How often a read begins anew because the content moved on.
+const READ_ATTEMPTS: usize = 4;
+
 impl BucketFs {
     /// Up to `len` bytes at `offset`; fewer only at the end of the file. Errors: EBADF, ESTALE when the version that was
     /// opened is gone and bytes of it were given out already, the store's.
     pub async fn read(&self, handle: u64, offset: u64, len: u32) -> FsResult<Bytes> {
         let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
         let range = offset..offset.saturating_add(u64::from(len));
-        // A write may turn the content dirty, and a publish clean, while a read is under way; either way the file has the bytes.
-        for _ in 0..3 {
-            match self.read_once(&handle, range.clone()).await {
-                Err(error) if error.is_version_gone() => self.move_on(&handle.inode, error).await?,
-                done => return done,
+        let file = handle.inode.file().ok_or(Posix::IsDir)?;
+        // The content may move on while it is read: by a write, a publish, a rename, or to the version that took its place.
+        for _ in 0..READ_ATTEMPTS {
+            let content = file.lock().content.clone();
+            match self.read_content(&handle, &content, range.clone()).await {
+                Err(error) if error.is_version_gone() => self.move_on(&handle.inode, &content, error).await?,
+                Ok(bytes) if self.note_read(&handle.inode, &content) => return Ok(bytes),
+                Ok(_) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(FsError::Stale(format!("{} changes faster than it can be read", handle.inode.path())))
     }
 
-    async fn read_once(&self, handle: &Handle, range: Range<u64>) -> FsResult<Bytes> {
-        let file = handle.inode.file().ok_or(Posix::IsDir)?;
-        let content = file.lock().content.clone();
+    async fn read_content(&self, handle: &Handle, content: &Content, range: Range<u64>) -> FsResult<Bytes> {
         let (facts, replica) = match content {
             Content::Dirty(dirty) => return dirty.read(range).await,
-            Content::Clean { facts, replica } => (facts, replica.ok_or(Posix::BadHandle)?),
+            Content::Clean { facts, replica } => (facts, replica.as_ref().ok_or(Posix::BadHandle)?),
         };
         let range = range.start.min(facts.size)..range.end.min(facts.size);
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let bytes = self.read_replica(handle, &facts, &replica, range).await?;
+        self.read_replica(handle, facts, replica, range).await
+    }
+
+    /// Bytes of `content` are about to be given out: from here on its version is pinned. False where another version has taken
+    /// its place meanwhile, of which bytes may have been given out already.
+    fn note_read(&self, inode: &Inode, content: &Content) -> bool {
+        let Content::Clean { facts: read, .. } = content else { return true };
+        let Some(file) = inode.file() else { return false };
         let mut state = file.lock();
-        if !state.read_started {
-            state.read_started =
-                matches!(&state.content, Content::Clean { facts: now, .. } if now.version == facts.version);
-        }
-        Ok(bytes)
+        let same = match &state.content {
+            Content::Clean { facts: now, .. } => now.version == read.version || inode.is_unlinked(),
+            Content::Dirty(_) => return true,
+        };
+        state.read_started |= same;
+        same
     }
 
     async fn read_replica(
@@ -83,7 +96,7 @@ impl BucketFs {
 
     /// The version that was opened is gone. If no byte of it was given out the inode moves to the present one; else the
     /// error stands.
-    async fn move_on(&self, inode: &Arc<Inode>, error: FsError) -> FsResult<()> {
+    async fn move_on(&self, inode: &Arc<Inode>, read: &Content, error: FsError) -> FsResult<()> {
         let file = inode.file().ok_or(Posix::IsDir)?;
         let asked = match &error {
             FsError::Store(error) => error.key.clone(),
@@ -94,17 +107,18 @@ impl BucketFs {
             // Renamed while it was read: under its new name it has the same bytes.
             return Ok(());
         }
-        let gone = match &file.lock().content {
-            Content::Clean { facts, .. } => facts.version.clone(),
-            Content::Dirty(dirty) => match dirty.base() {
-                Some(base) => {
-                    return Err(FsError::Stale(format!(
-                        "{error}: version {} was opened",
-                        base.facts.version
-                    )));
-                }
-                None => return Ok(()),
-            },
+        let gone = match (read, &file.lock().content) {
+            (Content::Clean { facts: read, .. }, Content::Clean { facts: now, .. })
+                if read.version == now.version =>
+            {
+                read.version.clone()
+            }
+            (Content::Dirty(read), Content::Dirty(now)) if Arc::ptr_eq(read, now) => {
+                let base = read.base().map(|base| base.facts.version.to_string()).unwrap_or_default();
+                return Err(FsError::Stale(format!("{error}: version {base} was opened")));
+            }
+            // It is another content by now, which may well have the bytes.
+            _ => return Ok(()),
         };
         let stale = || FsError::Stale(format!("{error}: version {gone} was opened and is gone"));
         if inode.is_unlinked() || file.lock().read_started {

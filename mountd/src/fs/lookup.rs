@@ -34,17 +34,15 @@ impl BucketFs {
         self.counters.count("lookup");
         let name = name::parse(name)?;
         let parent = self.directory(parent)?;
-        if let Some(inode) = self.written_here(&parent, name) {
-            let inode = self.inodes.introduce(|_| inode);
+        if let Some(inode) = self.inodes.introduce_found(|_| self.written_here(&parent, name)) {
             return Ok(Ok(self.entry(&inode, self.options.metadata_ttl)));
         }
         let dir = self.dir_prefix(&parent);
         name::key(&dir, name)?;
         let (known, as_of) = self.resolve(&dir, name).await?;
         let ttl = self.options.metadata_ttl.saturating_sub(as_of.elapsed());
-        if let Some(inode) = self.written_here(&parent, name) {
+        if let Some(inode) = self.inodes.introduce_found(|_| self.written_here(&parent, name)) {
             // Made while the store was asked.
-            let inode = self.inodes.introduce(|_| inode);
             return Ok(Ok(self.entry(&inode, ttl)));
         }
         Ok(match self.introduce(&parent, name, known, as_of) {
@@ -88,17 +86,22 @@ impl BucketFs {
         }
         let sent = Instant::now();
         let path = format!("{dir}{name}");
-        // The name with whatever begins like it; then, should a thousand siblings stand before `name/`, that alone.
-        for prefix in [path.clone(), format!("{path}/")] {
-            let page =
-                self.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
+        let page = self.store.list(ListRequest { prefix: path.clone(), ..ListRequest::default() }).await?;
+        {
             let mut namespace = self.namespace.lock();
-            namespace.absorb_flat(&prefix, &page, sent);
+            namespace.absorb_flat(&path, &page, sent);
             if let Some(known) = namespace.lookup(dir, name, sent) {
                 return Ok(known);
             }
         }
-        Ok((Known::Absent, sent))
+        // A thousand siblings stand before `name/`, and the object `name`, which would come first, is not there.
+        let below = format!("{path}/");
+        let page = self.store.list(ListRequest { prefix: below.clone(), ..ListRequest::default() }).await?;
+        let known = if page.objects.is_empty() { Known::Absent } else { Known::Dir };
+        let mut namespace = self.namespace.lock();
+        namespace.absorb_flat(&below, &page, sent);
+        namespace.put(dir, name, known.clone(), sent);
+        Ok(namespace.lookup(dir, name, sent).unwrap_or((known, sent)))
     }
 
     /// The attributes of an inode. Errors: ENOENT when it is gone, the store's.

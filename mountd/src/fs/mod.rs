@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - No lock of this module is held across a request to the store, but for the async ones that say so:
-//!   `DirtyFile::publishing`, `DirtyFile::gate` and `DirHandle::cursor`.
+//!   `Inode::changing`, `DirtyFile::gate` and `DirHandle::cursor`.
 //! - What this mount wrote is what it shows, whatever a listing asked for earlier says.
 
 mod attr;

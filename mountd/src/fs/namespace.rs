@@ -177,6 +177,13 @@ impl Namespace {
         Some(seen.map(|(name, e)| (name.clone(), e.known.clone())).collect())
     }
 
+    /// The names of `dir` that were told of after `moment`.
+    pub fn newer(&mut self, dir: &str, moment: Instant) -> Vec<(Arc<str>, Known)> {
+        let Some(dir) = self.dirs.get(dir) else { return Vec::new() };
+        let newer = dir.names.iter().filter(|(_, entry)| entry.as_of > moment);
+        newer.map(|(name, entry)| (name.clone(), entry.known.clone())).collect()
+    }
+
     /// Remembers one name: what a HEAD or a change made here says.
     pub fn put(&mut self, dir: &str, name: &str, known: Known, as_of: Instant) {
         let added = self.dir(dir).put(name, known, as_of);

@@ -120,8 +120,8 @@ impl BucketFs {
         let name = name::parse(name)?;
         let dir = self.dir_prefix(&parent);
         name::key(&dir, name)?;
-        let existing = match self.written_here(&parent, name) {
-            Some(inode) => Some(self.inodes.introduce(|_| inode)),
+        let existing = match self.inodes.introduce_found(|_| self.written_here(&parent, name)) {
+            Some(inode) => Some(inode),
             None => {
                 let (known, as_of) = self.resolve(&dir, name).await?;
                 self.introduce(&parent, name, known, as_of)
@@ -257,11 +257,11 @@ impl BucketFs {
         self.inodes.release(inode);
     }
 
-    async fn after_last_writer(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
+    pub(super) async fn after_last_writer(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
         if inode.is_unlinked() {
             let unused = inode.file().is_some_and(|file| file.lock().opens == 0);
             if unused {
-                self.discard(dirty).await;
+                self.discard(inode, dirty).await;
             }
             return;
         }
@@ -276,8 +276,8 @@ impl BucketFs {
     }
 
     /// Throws away what was written to a file that has no name any more.
-    pub(super) async fn discard(&self, dirty: &DirtyFile) {
-        let _one = dirty.publishing.lock().await;
+    pub(super) async fn discard(&self, inode: &Inode, dirty: &DirtyFile) {
+        let _one = inode.changing.lock().await;
         self.abort_upload(dirty).await;
         dirty.replica.discard();
     }

@@ -18,7 +18,7 @@ use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use pail_store::{Condition, Payload, PayloadSource, PutOptions, RawKey, Upload, Version};
+use pail_store::{Condition, Part, Payload, PayloadSource, PutOptions, RawKey, Upload, Version};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +28,23 @@ use std::time::Instant;
 const IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
 /// Parts of one file that are sent at the same time.
 const PARTS_IN_FLIGHT: usize = 8;
+
+/// How often the last round looks for parts that are still missing.
+const LAST_ROUNDS: usize = 3;
+
+/// A part on its way. Dropped, also where the sending was given up in the middle, it tells how that ended.
+struct Sending<'a> {
+    dirty: &'a DirtyFile,
+    active: &'a Arc<ActiveUpload>,
+    number: u32,
+    sent: Option<Part>,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.dirty.upload.lock().set_sent(self.active, self.number, self.sent.take());
+    }
+}
 
 /// A piece of a dirty file as a payload.
 struct DirtySource {
@@ -61,9 +78,18 @@ impl BucketFs {
     /// Makes the file's present state an object version, if it is not one already. Errors: the store's, ESTALE when
     /// somebody else changed the object, EEXIST when it had to be absent; the local bytes are kept.
     pub(super) async fn publish(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) -> FsResult<()> {
-        let _one = dirty.publishing.lock().await;
+        let _one = inode.changing.lock().await;
         if !dirty.needs_publishing() || inode.is_unlinked() {
             return Ok(());
+        }
+        if inode.is_superseded() {
+            let error = FsError::Stale(format!(
+                "{} was replaced by somebody else since it was opened; the local bytes are kept in {}",
+                inode.path(),
+                dirty.replica.path().display()
+            ));
+            dirty.set_failed(dirty.generation(), error.to_string());
+            return Err(error);
         }
         let (dir, name) = self.dir_and_name(inode)?;
         let key = super::name::key(&dir, &name)?;
@@ -105,6 +131,8 @@ impl BucketFs {
     /// Replaces the dirty content by the clean replica of what was published, once nobody may write any more.
     pub(super) fn settle(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
         let Some(file) = inode.file() else { return };
+        // Whoever is changing it settles it afterwards.
+        let Ok(_one) = inode.changing.try_lock() else { return };
         let mut state = file.lock();
         let is_current = matches!(&state.content, Content::Dirty(current) if Arc::ptr_eq(current, dirty));
         if !is_current || state.writers > 0 || dirty.needs_publishing() {
@@ -135,17 +163,21 @@ impl BucketFs {
 
     async fn put_parts(&self, inode: &Inode, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
         let active = self.active_upload(dirty, key).await?;
-        let early = dirty.upload.lock().take_tasks();
-        for task in early {
-            // A part that failed early is sent again below, and its error is then told.
-            let _ = task.await;
-        }
+        self.wait_for_early(dirty).await;
         let upload = self.start_upload(inode, &active).await?;
         self.send_missing(dirty, &active, &upload, dirty.len()).await?;
         let _alone = dirty.gate.write().await;
         let (generation, len) = (dirty.generation(), dirty.len());
-        self.send_missing(dirty, &active, &upload, len).await?;
-        let parts = dirty.upload.lock().parts(len);
+        let mut parts = None;
+        for _ in 0..LAST_ROUNDS {
+            // The last writes may have begun parts behind them.
+            self.wait_for_early(dirty).await;
+            self.send_missing(dirty, &active, &upload, len).await?;
+            parts = dirty.upload.lock().parts(len);
+            if parts.is_some() {
+                break;
+            }
+        }
         let parts = parts.ok_or_else(|| {
             std::io::Error::other("a part was lost while it was sent; close or flush again")
         })?;
@@ -155,6 +187,14 @@ impl BucketFs {
             dirty.upload.lock().reset();
         }
         Ok(Published { generation, len, version: completed? })
+    }
+
+    async fn wait_for_early(&self, dirty: &DirtyFile) {
+        let early = dirty.upload.lock().take_tasks();
+        for task in early {
+            // A part that failed early is sent again by the publish, and its error is then told.
+            let _ = task.await;
+        }
     }
 
     /// The upload to go on with, or a new one where the file was renamed or outgrew the plan.
@@ -218,7 +258,7 @@ impl BucketFs {
     async fn send_part(
         &self,
         dirty: &Arc<DirtyFile>,
-        active: &ActiveUpload,
+        active: &Arc<ActiveUpload>,
         upload: &Upload,
         number: u32,
         range: Range<u64>,
@@ -226,9 +266,10 @@ impl BucketFs {
         debug_assert_eq!(active.plan.range(number).start, range.start);
         let _slot = self.upload_slots.acquire().await;
         let len = range.end - range.start;
-        if !dirty.upload.lock().set_sending(number, len) {
+        if !dirty.upload.lock().set_sending(active, number, len) {
             return Ok(());
         }
+        let mut sending = Sending { dirty, active, number, sent: None };
         let sent = match self.copy_source(dirty, &range) {
             Some(base) => self.store.copy_part(upload, number, &base.key, &base.facts.version, range).await,
             None => {
@@ -236,8 +277,7 @@ impl BucketFs {
                 self.store.put_part(upload, number, Payload::Source { len, source }).await
             }
         };
-        dirty.upload.lock().set_sent(number, sent.as_ref().ok().cloned());
-        sent?;
+        sending.sent = Some(sent?);
         Ok(())
     }
 

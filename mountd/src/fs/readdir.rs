@@ -197,6 +197,14 @@ impl BucketFs {
         match (end, page.next) {
             (Some(end), Some(token)) => (cursor.after, cursor.next) = (end, Next::Token(token)),
             _ => {
+                let shown: HashSet<Arc<str>> =
+                    cursor.entries.iter().map(|entry| entry.name.clone()).collect();
+                // Published while the pages arrived: neither in a page that was asked for before, nor local any more.
+                for (name, known) in self.namespace.lock().newer(dir, sent) {
+                    if !shown.contains(&name) {
+                        cursor.push_known(name, known);
+                    }
+                }
                 let shown = cursor.entries.iter().map(|entry| entry.name.clone()).collect();
                 self.finish(cursor, local, shown);
             }
@@ -237,12 +245,14 @@ impl BucketFs {
         let handle = self.handles.get_dir(dir_handle)?;
         let (dir, name) = (&handle.inode, &entry.name);
         let ttl = self.options.metadata_ttl;
-        if let Some(inode) = self.written_here(dir, name) {
-            let inode = self.inodes.introduce(|_| inode);
+        if let Some(inode) = self.inodes.introduce_found(|_| self.written_here(dir, name)) {
             return Some(self.entry(&inode, ttl));
         }
         let Listed::Bucket(known, as_of) = &entry.known else { return None };
-        let inode = self.introduce(dir, name, known.clone(), *as_of)?;
+        // Removed or published since the page arrived?
+        let newer = self.namespace.lock().lookup(&self.dir_prefix(dir), name, *as_of);
+        let (known, as_of) = newer.unwrap_or_else(|| (known.clone(), *as_of));
+        let inode = self.introduce(dir, name, known, as_of)?;
         Some(self.entry(&inode, ttl.saturating_sub(as_of.elapsed())))
     }
 }

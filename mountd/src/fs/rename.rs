@@ -7,14 +7,15 @@
 
 use super::BucketFs;
 use super::dirty::{Base, DirtyFile};
-use super::error::{FsResult, Posix};
+use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode, Kind};
 use super::name;
 use super::namespace::{Facts, Known};
-use pail_store::{Condition, RawKey};
+use pail_store::{Condition, ErrorKind, RawKey};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::MutexGuard;
 
 /// What to do about a file that has the new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,22 @@ struct Move<'a> {
     to_name: &'a str,
 }
 
+/// Keeps two files from being published, renamed or removed. In the order of their numbers, so that two renames never wait for
+/// each other.
+async fn lock_both<'a>(one: &'a Inode, other: Option<&'a Arc<Inode>>) -> [Option<MutexGuard<'a, ()>>; 2] {
+    match other {
+        None => [Some(one.changing.lock().await), None],
+        Some(other) if other.ino < one.ino => {
+            let first = other.changing.lock().await;
+            [Some(first), Some(one.changing.lock().await)]
+        }
+        Some(other) => {
+            let first = one.changing.lock().await;
+            [Some(first), Some(other.changing.lock().await)]
+        }
+    }
+}
+
 impl BucketFs {
     /// Gives a file another name. Errors: ENOENT, EEXIST, EISDIR, ENOTDIR, EXDEV for directories, EROFS, the store's.
     pub async fn rename(&self, from: (u64, &OsStr), to: (u64, &OsStr), mode: RenameMode) -> FsResult<()> {
@@ -53,9 +70,15 @@ impl BucketFs {
         if target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &inode)) {
             return Ok(());
         }
-        let moved = self.rename_clean(&step, &inode, target.as_ref(), mode).await?;
-        if !moved && let Some(dirty) = self.dirty_content(&inode) {
-            self.rename_dirty(&step, &inode, &dirty, target.as_ref(), mode).await?;
+        {
+            let _both = lock_both(&inode, target.as_ref()).await;
+            match self.dirty_content(&inode) {
+                Some(dirty) => self.rename_dirty(&step, &inode, &dirty, target.as_ref(), mode).await?,
+                None => self.rename_clean(&step, &inode, target.as_ref(), mode).await?,
+            }
+        }
+        if let Some(dirty) = self.dirty_content(&inode) {
+            self.settle(&inode, &dirty);
         }
         self.keep_directory(&from_parent).await;
         Ok(())
@@ -99,18 +122,19 @@ impl BucketFs {
         Ok(written.or(child).filter(|target| target.kind == Kind::File || Arc::ptr_eq(target, inode)))
     }
 
-    /// Moves a file whose content is clean. Returns false, with nothing done, where it is not.
+    /// Moves a file whose content is clean, or was when it was looked at.
     async fn rename_clean(
         &self,
         step: &Move<'_>,
         inode: &Arc<Inode>,
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
-    ) -> FsResult<bool> {
+    ) -> FsResult<()> {
         let file = inode.file().ok_or(Posix::IsDir)?;
         let facts = match &file.lock().content {
             Content::Clean { facts, .. } => facts.clone(),
-            Content::Dirty(_) => return Ok(false),
+            // Written to just now: what is in the bucket is its base.
+            Content::Dirty(dirty) => dirty.published_facts().ok_or(Posix::NotFound)?,
         };
         let moved = |facts: &Facts, key: &RawKey| {
             self.inodes.rename(inode, step.to_parent, step.to_name);
@@ -129,8 +153,7 @@ impl BucketFs {
                 }
             }
         };
-        self.move_object(step, &facts, target, mode, moved).await?;
-        Ok(true)
+        self.move_object(step, &facts, target, mode, moved).await
     }
 
     /// Copies the object, tells `moved` what is under the new key, and deletes the old object: a reader finds the bytes under the
@@ -148,21 +171,16 @@ impl BucketFs {
             RenameMode::KeepTarget => Condition::IfAbsent,
             RenameMode::Replace => Condition::None,
         };
-        let replaced = target.and_then(|target| self.dirty_content(target));
-        // The target's own publish must not come after the copy.
-        let _one = match &replaced {
-            Some(dirty) => Some(dirty.publishing.lock().await),
-            None => None,
-        };
         if let Some(target) = target {
             self.complete_for_readers(target, &to).await?;
         }
-        let version = self.store.copy(&from, &facts.version, &to, condition).await?;
+        let copied = self.store.copy(&from, &facts.version, &to, condition).await;
+        let version = copied.map_err(|error| match (mode, error.kind) {
+            (RenameMode::KeepTarget, ErrorKind::Precondition) => FsError::from(Posix::Exists),
+            _ => error.into(),
+        })?;
         if let Some(target) = target {
-            self.inodes.unlink(target);
-        }
-        if let Some(dirty) = &replaced {
-            self.abort_upload(dirty).await;
+            self.drop_name(target).await;
         }
         let facts = Facts { version, ..facts.clone() };
         self.remember_name(&step.to_dir, step.to_name, Known::File(facts.clone()));
@@ -180,7 +198,6 @@ impl BucketFs {
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
     ) -> FsResult<()> {
-        let _one = dirty.publishing.lock().await;
         self.abort_upload(dirty).await;
         match dirty.base().map(|base| base.facts).or_else(|| dirty.published_facts()) {
             Some(facts) if dirty.in_bucket.load(Ordering::Acquire) => {
@@ -192,12 +209,17 @@ impl BucketFs {
                 self.move_object(step, &facts, target, mode, moved).await?;
             }
             _ => {
-                // Nothing of it is in the bucket, but what it replaces may be.
-                self.remove_file(target, &step.to_dir, step.to_name).await?;
+                // Nothing of it is in the bucket: what it replaces stays there until this file is published over it.
+                if let Some(target) = target {
+                    let key = name::key(&step.to_dir, step.to_name)?;
+                    self.complete_for_readers(target, &key).await?;
+                    self.drop_name(target).await;
+                }
+                dirty.in_bucket.store(true, Ordering::Release);
                 self.inodes.rename(inode, step.to_parent, step.to_name);
+                dirty.must_be_absent.store(mode == RenameMode::KeepTarget, Ordering::Release);
             }
         }
-        dirty.must_be_absent.store(false, Ordering::Release);
         let key = name::key(&step.to_dir, step.to_name)?;
         let intent = self.intent(key.as_str(), dirty.base().as_ref());
         dirty.replica.set_intent(intent)?;

@@ -143,7 +143,7 @@ impl BucketFs {
         };
         for inode in self.inodes.all() {
             if let Some(dirty) = self.unpublished(&inode)
-                && dirty.publishing.try_lock().is_err()
+                && inode.changing.try_lock().is_err()
             {
                 status.publishing += 1;
                 status.publishing_bytes.0 += dirty.upload.lock().sent_bytes();
@@ -155,20 +155,24 @@ impl BucketFs {
 
     /// Publishes what is dirty under `path` (relative to the mount; empty for all), also in files that are still open,
     /// and waits for what is being published.
-    pub async fn flush(&self, path: &str) -> FlushReport {
+    pub async fn flush(self: &Arc<Self>, path: &str) -> FlushReport {
         let wanted: Vec<String> = self.unpublished_below(path).into_iter().map(|row| row.path).collect();
         let inodes: Vec<Arc<Inode>> =
             self.inodes.all().into_iter().filter(|inode| wanted.contains(&inode.path())).collect();
         let published = futures::stream::iter(inodes)
-            .map(|inode| async move {
-                let Some(dirty) = self.unpublished(&inode) else { return 0 };
-                let done = self.publish(&inode, &dirty).await;
-                self.settle(&inode, &dirty);
-                self.inodes.release(&inode);
-                u64::from(done.is_ok())
+            .map(|inode| {
+                let fs = self.clone();
+                // A task of its own: whoever gives up waiting must not cut off a request that the store may have carried out.
+                self.runtime.spawn(async move {
+                    let Some(dirty) = fs.unpublished(&inode) else { return 0 };
+                    let done = fs.publish(&inode, &dirty).await;
+                    fs.settle(&inode, &dirty);
+                    fs.inodes.release(&inode);
+                    u64::from(done.is_ok())
+                })
             })
             .buffer_unordered(FLUSHES_IN_FLIGHT)
-            .fold(0, |sum, one| async move { sum + one })
+            .fold(0, |sum, one| async move { sum + one.unwrap_or(0) })
             .await;
         FlushReport { published, remaining: self.unpublished_below(path) }
     }

@@ -88,8 +88,15 @@ impl UploadState {
         self.frontier > SINGLE_PUT_BYTES_MAX
     }
 
-    /// Part `number` is about to be read. False if it is sent, or being sent, already.
-    pub fn set_sending(&mut self, number: u32, len: u64) -> bool {
+    fn is_of(&self, active: &Arc<ActiveUpload>) -> bool {
+        self.active.as_ref().is_some_and(|current| Arc::ptr_eq(current, active))
+    }
+
+    /// Part `number` of `active` is about to be read. False if it is sent, or being sent, already, or the upload was given up.
+    pub fn set_sending(&mut self, active: &Arc<ActiveUpload>, number: u32, len: u64) -> bool {
+        if !self.is_of(active) {
+            return false;
+        }
         if self.sent.get(&number).is_some_and(|part| part.size == len) || self.sending.contains_key(&number) {
             return false;
         }
@@ -98,8 +105,11 @@ impl UploadState {
         true
     }
 
-    /// Part `number` is in the store, or failed (`None`).
-    pub fn set_sent(&mut self, number: u32, part: Option<Part>) {
+    /// Part `number` of `active` is in the store, or failed (`None`).
+    pub fn set_sent(&mut self, active: &Arc<ActiveUpload>, number: u32, part: Option<Part>) {
+        if !self.is_of(active) {
+            return;
+        }
         let stale = self.sending.remove(&number).unwrap_or(true);
         if let Some(part) = part.filter(|_| !stale) {
             self.sent.insert(number, part);
@@ -167,8 +177,9 @@ mod tests {
     }
 
     fn send(state: &mut UploadState, number: u32, size: u64) {
-        assert!(state.set_sending(number, size));
-        state.set_sent(number, Some(Part { number, etag: "e".into(), size, checksum: None }));
+        let active = state.active().unwrap();
+        assert!(state.set_sending(&active, number, size));
+        state.set_sent(&active, number, Some(Part { number, etag: "e".into(), size, checksum: None }));
     }
 
     #[test]
@@ -182,10 +193,15 @@ mod tests {
         let len = 3 * PART_SIZE_BYTES;
         let mut state = state(len);
         (1..=2).for_each(|n| send(&mut state, n, PART_SIZE_BYTES));
-        assert!(state.set_sending(3, PART_SIZE_BYTES));
+        let active = state.active().unwrap();
+        assert!(state.set_sending(&active, 3, PART_SIZE_BYTES));
         state.touch(PART_SIZE_BYTES - 1..PART_SIZE_BYTES);
         state.touch(len - 1..len);
-        state.set_sent(3, Some(Part { number: 3, etag: "e".into(), size: PART_SIZE_BYTES, checksum: None }));
+        state.set_sent(
+            &active,
+            3,
+            Some(Part { number: 3, etag: "e".into(), size: PART_SIZE_BYTES, checksum: None }),
+        );
         let missing: Vec<u32> = state.missing(len).into_iter().map(|(n, _)| n).collect();
         assert_eq!(missing, [1, 3]);
     }
