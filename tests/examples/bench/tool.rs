@@ -140,6 +140,10 @@ impl Mounted {
         command
     }
 
+    fn log(&self) -> Result<fs::File> {
+        Ok(fs::File::create(self.root.join("log"))?)
+    }
+
     fn mount_pail(&mut self, endpoint: &str, memory: Option<&str>) -> Result<()> {
         let mut command = self.command(&self.pail);
         command.env("AWS_ENDPOINT_URL", endpoint).arg("mount");
@@ -158,7 +162,7 @@ impl Mounted {
         command.arg(BUCKET).arg(&self.at).arg("-f");
         command.args(["-o", &format!("url={endpoint}")]);
         command.args(["-o", &format!("use_cache={}", self.root.join("cache").display())]);
-        command.args(Tool::S3fs.flags()).stderr(Stdio::null());
+        command.args(Tool::S3fs.flags()).stderr(self.log()?);
         self.process = Some(command.spawn().context("s3fs could not be started")?);
         Ok(())
     }
@@ -175,7 +179,7 @@ impl Mounted {
             .env("RCLONE_S3_REGION", "us-east-1")
             .env("RCLONE_CACHE_DIR", self.root.join("cache"))
             .args(Tool::Rclone.flags())
-            .stderr(Stdio::null());
+            .stderr(self.log()?);
         self.process = Some(command.spawn().context("rclone could not be started")?);
         Ok(())
     }
@@ -185,7 +189,8 @@ impl Mounted {
         while !is_mount_point(&self.at)? {
             if let Some(status) = self.process.as_mut().and_then(|process| process.try_wait().transpose()) {
                 self.is_mounted.set(false);
-                bail!("{} ended in place of mounting: {}", self.tool.name(), status?);
+                let said = fs::read_to_string(self.root.join("log")).unwrap_or_default();
+                bail!("{} ended in place of mounting, {}: {said}", self.tool.name(), status?);
             }
             if began.elapsed() > Duration::from_secs(20) {
                 bail!("{} did not mount within 20 s", self.tool.name());
