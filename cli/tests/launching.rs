@@ -104,7 +104,9 @@ fn listings_show_directories_objects_and_odd_keys() {
     assert_eq!(sorted(ls(&[&root])), ["a", "d/", "odd\tkey"]);
     assert_eq!(sorted(ls(&["-r", &root])), ["a", "d/x", "d/y/z", "odd\tkey"]);
     assert_eq!(ls(&[&format!("{root}/d/x")]), "x\n");
-    assert!(ls(&["-l", &format!("{root}/d")]).lines().any(|line| line.contains("  x") && line.contains(" 3 ")));
+    assert!(
+        ls(&["-l", &format!("{root}/d")]).lines().any(|line| line.contains("  x") && line.contains(" 3 "))
+    );
     let missing = sandbox.pail(&["ls", &format!("{root}/none")]);
     assert_eq!(missing.code, 3, "{missing:?}");
 }

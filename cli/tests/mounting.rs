@@ -145,7 +145,8 @@ fn a_missing_bucket_is_an_error_unless_it_is_to_be_created() {
 fn wrong_keys_and_no_keys_are_told_apart() {
     let sandbox = Sandbox::new();
     let uri = format!("s3://{BUCKET}");
-    let wrong = run(sandbox.command(&["mount", &uri, &sandbox.at("m")]).env("AWS_SECRET_ACCESS_KEY", "wrong-one"));
+    let wrong =
+        run(sandbox.command(&["mount", &uri, &sandbox.at("m")]).env("AWS_SECRET_ACCESS_KEY", "wrong-one"));
     assert_eq!(wrong.code, 4, "{wrong:?}");
     assert!(wrong.err.contains("AWS_SECRET_ACCESS_KEY") && !wrong.err.contains("wrong-one"), "{wrong:?}");
     let mut command = sandbox.command(&["mount", &uri, &sandbox.at("m")]);
@@ -221,7 +222,8 @@ fn other_budgets_than_those_in_force_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.mounted();
     let uri = format!("s3://{BUCKET}/p");
-    let ran = sandbox.pail(&["mount", &uri, &sandbox.at("second"), "--memory", "128M", "--cache-dir", "/else"]);
+    let ran =
+        sandbox.pail(&["mount", &uri, &sandbox.at("second"), "--memory", "128M", "--cache-dir", "/else"]);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains("memory 128M (in force: 64M)") && ran.err.contains("/else"), "{ran:?}");
     assert!(!sandbox.path("second").exists());
@@ -234,7 +236,8 @@ fn commands_that_race_end_up_with_one_daemon() {
     let sandbox = Sandbox::new();
     let racers: Vec<_> = (0..6)
         .map(|n| {
-            let mut command = sandbox.command(&["mount", &format!("s3://{BUCKET}/{n}"), &sandbox.at(&format!("m{n}"))]);
+            let mut command =
+                sandbox.command(&["mount", &format!("s3://{BUCKET}/{n}"), &sandbox.at(&format!("m{n}"))]);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         })
         .collect();
@@ -264,7 +267,8 @@ fn the_same_mount_asked_for_by_many_at_once_is_made_once() {
 #[test]
 fn the_foreground_holds_one_mount_and_ends_with_it() {
     let sandbox = Sandbox::new();
-    let mut command = sandbox.command(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt"), "--foreground"]);
+    let mut command =
+        sandbox.command(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt"), "--foreground"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until("it is mounted", || !sandbox.kernel_mounts().is_empty());
     wait_until("it can be written", || fs::write(sandbox.path("mnt/x"), "1").is_ok());

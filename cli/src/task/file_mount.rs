@@ -51,7 +51,9 @@ impl FileMount {
                     .with_hint("write an object with `source:` and `mode: MOUNT` to mount a bucket"));
             }
             other => {
-                return Err(reader.mistake(node.place, &format!("expected an object, found {}", other.kind())));
+                return Err(
+                    reader.mistake(node.place, &format!("expected an object, found {}", other.kind()))
+                );
             }
         };
         let mut entry = Entry::default();

@@ -265,9 +265,11 @@ mod tests {
 
     #[test]
     fn destinations_that_cannot_be() {
-        for (destination, told) in
-            [("s3://b/x", "not a URI"), ("/outputs/", "does not end in /"), ("\"~\"", "cannot be a mount point")]
-        {
+        for (destination, told) in [
+            ("s3://b/x", "not a URI"),
+            ("/outputs/", "does not end in /"),
+            ("\"~\"", "cannot be a mount point"),
+        ] {
             let failure =
                 read(&format!("file_mounts:\n  {destination}:\n    name: my-bucket\n")).unwrap_err();
             assert!(failure.message.contains(told), "{failure}");

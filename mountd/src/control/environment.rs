@@ -76,6 +76,13 @@ impl CallerEnvironment {
         self.0.keys().any(|name| SECRET.contains(&name.as_str()))
     }
 
+    /// These with the keys of `other`.
+    pub fn with_secrets_of(&self, other: &Self) -> Self {
+        let secret = other.0.iter().filter(|(name, _)| SECRET.contains(&name.as_str()));
+        let all = self.0.iter().chain(secret);
+        Self(all.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     /// What may be written to a file.
     pub fn without_secrets(&self) -> Self {
         let public = self.0.iter().filter(|(name, _)| !SECRET.contains(&name.as_str()));
@@ -107,5 +114,6 @@ mod tests {
         let kept = serde_json::to_string(&environment.without_secrets()).unwrap();
         assert_eq!(kept, r#"{"AWS_PROFILE":"work"}"#);
         assert!(!environment.without_secrets().has_secrets());
+        assert_eq!(environment.without_secrets().with_secrets_of(&environment), environment);
     }
 }

@@ -65,11 +65,16 @@ impl Mount {
         Arc::new(Self { spec, environment, keys_were_given, restored: false, state })
     }
 
-    /// A mount of an earlier daemon, in state `Starting`.
+    /// A mount of an earlier daemon, in state `Starting`. In place of keys that were given then, this daemon's own are tried; a
+    /// mount that had its keys from a profile or a role goes on with those.
     pub fn restoring(saved: SavedMount) -> Arc<Self> {
+        let environment = match saved.keys_were_given {
+            true => saved.environment.with_secrets_of(&CallerEnvironment::of_this_process()),
+            false => saved.environment,
+        };
         Arc::new(Self {
             spec: saved.spec,
-            environment: saved.environment,
+            environment,
             keys_were_given: saved.keys_were_given,
             restored: true,
             state: watch::Sender::new(State::Starting),

@@ -128,9 +128,11 @@ pub fn remove_created(created: &[PathBuf]) {
     }
 }
 
-/// Whether the mount at `path` has lost its daemon.
+/// Whether the mount at `path` has lost its daemon. Asked by statfs, which the kernel never answers from what it remembers, as it
+/// does a stat.
 pub fn is_dead(path: &Path) -> bool {
-    matches!(std::fs::metadata(path), Err(err) if err.raw_os_error() == Some(libc::ENOTCONN | libc::ECONNABORTED))
+    use rustix::io::Errno;
+    matches!(rustix::fs::statvfs(path), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 fn read_mounts() -> Result<Vec<mountinfo::MountInfo>, Failure> {
