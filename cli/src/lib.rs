@@ -4,7 +4,7 @@
 //! starting the daemon; `progress` and `terminal`, what a person sees while waiting and afterwards; `shell`, the commands of a task.
 //!
 //! Invariants: data goes to standard output, progress and notes to standard error; every failure is a
-//! [`Failure`](pail_mountd::control::Failure), whose kind is the exit code.
+//! [`Failure`], whose kind is the exit code.
 
 mod commands;
 mod daemon;

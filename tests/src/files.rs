@@ -50,7 +50,10 @@ impl Files {
 
     /// Another mount of a bucket, with a cache of its own.
     pub fn over(bucket: Arc<MemoryStore>, options: FsOptions) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::within(tempfile::tempdir().expect("a temporary directory"), bucket, options)
+    }
+
+    fn within(dir: TempDir, bucket: Arc<MemoryStore>, options: FsOptions) -> Self {
         let config = CacheConfig {
             clean_dir: dir.path().join("clean"),
             dirty_dir: dir.path().join("dirty"),
@@ -61,6 +64,17 @@ impl Files {
         let requests = Recorder::new(bucket.clone());
         let fs = BucketFs::new(requests.clone(), cache.clone(), options);
         Self { fs, bucket, requests, cache, dir }
+    }
+
+    /// Ends the file system and its cache as a crash would, and starts others in the same directories.
+    pub fn restart(&mut self) {
+        let options = self.fs.options().clone();
+        // The new cache takes the lock of the old one's directories, which goes with its last owner.
+        let idle = Self::over(self.bucket.clone(), options.clone());
+        let old = std::mem::replace(self, idle);
+        let Self { fs, requests, cache, dir, bucket } = old;
+        drop((fs, requests, cache));
+        *self = Self::within(dir, bucket, options);
     }
 
     /// Where the cache is.

@@ -311,6 +311,18 @@ async fn a_failed_close_keeps_the_bytes_and_flush_publishes_them() {
 
 // SEMANTICS: writing.3
 #[tokio::test]
+async fn what_a_daemon_left_unpublished_is_named_by_the_next() {
+    let mut files = Files::new();
+    files.requests.fail("put", "f", ErrorKind::Denied, 9);
+    assert_eq!(errno(files.write("f", b"precious").await), libc::EACCES);
+    files.restart();
+    let left = files.fs.status().left_behind;
+    assert_eq!((left.len(), left[0].path.as_str()), (1, "f"));
+    assert_eq!(std::fs::read(&left[0].local_path).unwrap(), b"precious");
+}
+
+// SEMANTICS: writing.3
+#[tokio::test]
 async fn a_part_that_failed_is_sent_again_and_the_others_are_not() {
     let files = Files::new();
     let bytes = pattern(60 << 20);

@@ -122,6 +122,14 @@ fn print_details(mount: &MountStatus) {
             file.local_path
         ));
     }
+    for file in mount.fs.left_behind.iter().take(NAMED_MAX) {
+        terminal::note(&format!(
+            "{place}: {} was not published when its daemon ended; {} bytes of it are in {}",
+            terminal::shown(&file.path),
+            file.size_bytes,
+            file.local_path
+        ));
+    }
     for error in mount.fs.last_errors.iter().rev().take(NAMED_MAX) {
         terminal::note(&format!("{place}: {error}"));
     }

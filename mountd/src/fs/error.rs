@@ -3,7 +3,7 @@
 //! Owns: [`FsError`] and [`FsError::errno`]. Invariant: an error of the store or the cache keeps its cause until
 //! it has been logged, once, by whoever answers the program.
 
-use pail_cache::ReadError;
+use pail_cache::{CacheError, ReadError};
 use std::io;
 use std::sync::Arc;
 
@@ -122,6 +122,18 @@ impl From<pail_store::Error> for FsError {
 impl From<io::Error> for FsError {
     fn from(error: io::Error) -> Self {
         Self::Local(Arc::new(error))
+    }
+}
+
+impl From<CacheError> for FsError {
+    fn from(error: CacheError) -> Self {
+        // The errno is the program's answer, ENOSPC above all; the words are for the log.
+        let errno = match &error {
+            CacheError::Io { source, .. } => source.raw_os_error(),
+            _ => None,
+        };
+        tracing::debug!(error = %error, "the local disk refused");
+        Self::Local(Arc::new(errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error)))
     }
 }
 

@@ -90,11 +90,10 @@ pub fn process_of(thread: u32) -> u32 {
     tgid.and_then(|tgid| tgid.trim().parse().ok()).unwrap_or(thread)
 }
 
-/// Whether `process` has a descriptor open on a file whose path ends in `path`.
+/// Whether `process` has a descriptor open on the file at `path`; what the path begins with may be left out.
 pub fn holds_descriptor(process: u32, path: &str) -> bool {
     let Ok(descriptors) = std::fs::read_dir(format!("/proc/{process}/fd")) else { return false };
-    let suffix = format!("/{path}");
     descriptors.flatten().any(|descriptor| {
-        std::fs::read_link(descriptor.path()).is_ok_and(|target| target.to_string_lossy().ends_with(&suffix))
+        std::fs::read_link(descriptor.path()).is_ok_and(|target| target.to_string_lossy().ends_with(path))
     })
 }

@@ -152,6 +152,11 @@ impl BucketFs {
         Ok((self.dir_prefix(&parent), place.name))
     }
 
+    /// Where programs see a file; without a mount point only its path below it.
+    fn shown_path(&self, inode: &Inode) -> String {
+        format!("{}/{}", self.options.mount_name.trim_end_matches('/'), inode.path())
+    }
+
     /// The key of a file.
     fn key_of(&self, inode: &Inode) -> FsResult<RawKey> {
         let (dir, name) = self.dir_and_name(inode)?;

@@ -146,8 +146,7 @@ impl BucketFs {
     /// A new file that nobody has published, with one reference of the kernel.
     pub(super) fn add_new(&self, parent: &Arc<Inode>, name: &str, exclusive: bool) -> FsResult<Arc<Inode>> {
         let key = name::key(&self.dir_prefix(parent), name)?;
-        let replica =
-            self.cache.create_dirty(self.intent(key.as_str(), None)).map_err(std::io::Error::other)?;
+        let replica = self.cache.create_dirty(self.intent(key.as_str(), None))?;
         let dirty = DirtyFile::new(self.store.clone(), replica, None, false);
         dirty.must_be_absent.store(exclusive, Ordering::Release);
         self.learn_capabilities();
@@ -189,7 +188,7 @@ impl BucketFs {
         let replica = replica.unwrap_or_else(|| self.replica(&key, &facts));
         let base = Base { key, facts, replica };
         let intent = self.intent(base.key.as_str(), Some(&base));
-        let local = self.cache.create_dirty(intent).map_err(std::io::Error::other)?;
+        let local = self.cache.create_dirty(intent)?;
         let dirty = Arc::new(DirtyFile::new(self.store.clone(), local, Some(base), true));
         self.learn_capabilities();
         state.content = Content::Dirty(dirty.clone());
@@ -206,7 +205,7 @@ impl BucketFs {
         if !handle.writable || !is_opener {
             return Ok(());
         }
-        if dirty.len() == 0 && holds_another(process, handle.inode.path()).await {
+        if dirty.len() == 0 && holds_another(process, self.shown_path(&handle.inode)).await {
             return Ok(());
         }
         self.publish(&handle.inode, &dirty).await

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Settings`], resolved once from what the starting command asked for ([`Limits`]), the `PAIL_*` variables,
 //! `config.toml` and the defaults, the earlier of these going before the later, so that later code never sees where a
-//! value came from; and [`Limits::conflict`], by which a later command's wishes are compared with what is in force.
+//! value came from; and `Limits::conflict`, by which a later command's wishes are compared with what is in force.
 
 mod config_file;
 mod directories;
