@@ -7,7 +7,9 @@ mod sandbox;
 use sandbox::{BUCKET, SECRET, Sandbox, finish, run, wait_until};
 use std::fs;
 use std::net::TcpListener;
-use std::process::Stdio;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 /// Nothing of a failed mount is left.
 fn assert_nothing_left(sandbox: &Sandbox) {
@@ -277,6 +279,41 @@ fn the_foreground_holds_one_mount_and_ends_with_it() {
     let ran = finish(child);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.out.contains("mounted s3://"), "{ran:?}");
+}
+
+#[test]
+fn an_ordinary_user_mounts_through_fusermount3() {
+    let nobody = 65534;
+    if !rustix::process::geteuid().is_root() {
+        // Then all the other tests are by an ordinary user.
+        return;
+    }
+    // As udev sets it up everywhere but in bare containers.
+    fs::set_permissions("/dev/fuse", fs::Permissions::from_mode(0o666)).unwrap();
+    let mut sandbox = Sandbox::new();
+    sandbox.give_to(nobody);
+    let mnt = sandbox.mounted();
+    let script = "echo by-a-user > file && cat file && stat -c %u file";
+    let ran = run(Command::new("sh")
+        .args(["-c", &format!("cd {} && {script}", mnt.display())])
+        .uid(nobody)
+        .gid(nobody));
+    assert_eq!((ran.code, ran.out.as_str()), (0, "by-a-user\n65534\n"), "{ran:?}");
+    assert!(fs::read_dir(&mnt).is_err(), "without --allow-other even root is kept out");
+    let refused = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("x"), "--allow-other"]);
+    let permitted = fs::read_to_string("/etc/fuse.conf")
+        .is_ok_and(|text| text.lines().any(|line| line == "user_allow_other"));
+    assert!(permitted || (refused.code == 2 && refused.err.contains("user_allow_other")), "{refused:?}");
+    let elsewhere = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), "/not-mine"]);
+    assert_ne!(elsewhere.code, 0);
+    assert!(elsewhere.err.contains("cannot create /not-mine"), "{elsewhere:?}");
+    sandbox.end_daemon(libc::SIGKILL);
+    let again = sandbox.mounted();
+    let ran = run(Command::new("cat").arg(again.join("file")).uid(nobody).gid(nobody));
+    assert_eq!(ran.out, "by-a-user\n", "a dead mount is recovered: {ran:?}");
+    let umount = sandbox.pail(&["umount", "--all"]);
+    assert_eq!(umount.code, 0, "{umount:?}");
+    assert!(!sandbox.path("mnt").exists());
 }
 
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {

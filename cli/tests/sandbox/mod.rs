@@ -7,6 +7,7 @@
 
 use pail_devserver::{Server, ServerConfig};
 use serde_json::Value;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
@@ -24,6 +25,7 @@ pub struct Sandbox {
     pub server: Server,
     pub runtime: Runtime,
     dir: TempDir,
+    user: Option<u32>,
 }
 
 /// What a command came to.
@@ -41,7 +43,7 @@ impl Sandbox {
         let runtime = Runtime::new().unwrap();
         let server = runtime.block_on(Server::start(ServerConfig::default())).unwrap();
         runtime.block_on(server.create_bucket(BUCKET)).unwrap();
-        Self { server, runtime, dir: tempfile::tempdir().unwrap() }
+        Self { server, runtime, dir: tempfile::tempdir().unwrap(), user: None }
     }
 
     /// A path in the sandbox.
@@ -73,7 +75,19 @@ impl Sandbox {
             .env("AWS_SECRET_ACCESS_KEY", SECRET)
             .stdin(Stdio::null());
         std::fs::create_dir_all(self.path("home")).unwrap();
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
+    }
+
+    /// Hands the sandbox to an ordinary user, as whom `command` then runs; only root can.
+    pub fn give_to(&mut self, user: u32) {
+        std::fs::create_dir_all(self.path("home")).unwrap();
+        for dir in [self.path(""), self.path("home")] {
+            std::os::unix::fs::chown(dir, Some(user), Some(user)).unwrap();
+        }
+        self.user = Some(user);
     }
 
     /// Runs the command to its end.
