@@ -144,7 +144,10 @@ fn inspect(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut missing = Vec::new();
     for place in path.ancestors() {
         match std::fs::symlink_metadata(place) {
-            Err(err) if err.kind() == ErrorKind::NotFound => missing.push(place.to_owned()),
+            // What lies "below" a file is missing; the file itself is met further up.
+            Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                missing.push(place.to_owned());
+            }
             Err(err) => return Err(Failure::from_io(format!("cannot look at {}", place.display()), &err)),
             Ok(meta) if !meta.is_dir() => {
                 return Err(Failure::usage(format!("{} is not a directory", place.display()))
