@@ -157,7 +157,8 @@ impl Job {
         match self.kind {
             Kind::WarmRead => read_whole(&mounted.at().join(BIG), sizes.big_bytes),
             Kind::RandomRead => read_whole(&mounted.at().join(RANDOM), sizes.random_bytes),
-            Kind::CreateFiles => Ok(std::fs::create_dir(mounted.at().join(CREATED_FILES))?),
+            // The folder's own object may be left of an earlier run.
+            Kind::CreateFiles => Ok(std::fs::create_dir_all(mounted.at().join(CREATED_FILES))?),
             _ => Ok(()),
         }
     }

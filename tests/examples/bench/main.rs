@@ -112,20 +112,34 @@ fn main() -> Result<()> {
         job.store(&bench.client, &bench.corpus, &bench.sizes)?;
     }
 
-    let mut samples = Vec::new();
+    // One that fails must not take the figures of the others with it.
+    let (mut samples, mut failures) = (Vec::new(), 0);
     for round in 1..=bench.options.rounds {
         for job in &jobs {
             for tool in job.tools(bench.options.peers) {
-                let sample = bench
-                    .run(job, tool, round)
-                    .with_context(|| format!("job {} ({}) with {}", job.number, job.name, tool.name()))?;
-                eprintln!("bench: round {round}, {}", sample.line());
-                samples.push(sample);
+                match bench.run(job, tool, round) {
+                    Ok(sample) => {
+                        eprintln!("bench: round {round}, {}", sample.line());
+                        samples.push(sample);
+                    }
+                    Err(error) => {
+                        eprintln!(
+                            "bench: round {round}, job {} {}: failed: {error:#}",
+                            job.number,
+                            tool.name()
+                        );
+                        failures += 1;
+                    }
+                }
             }
         }
     }
     let Options { results, pail, rounds, quick, .. } = &bench.options;
-    report::save(&samples, results, pail, *rounds, *quick)
+    report::save(&samples, results, pail, *rounds, *quick)?;
+    if failures > 0 {
+        bail!("{failures} runs failed; they are not in the medians");
+    }
+    Ok(())
 }
 
 impl Bench {

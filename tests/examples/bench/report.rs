@@ -105,9 +105,13 @@ impl Sample {
     }
 }
 
+/// Not a number where there are no samples.
 fn median(samples: &[&Sample], of: impl Fn(&Sample) -> f64) -> f64 {
     let mut values: Vec<f64> = samples.iter().map(|sample| of(sample)).collect();
     values.sort_by(f64::total_cmp);
+    if values.is_empty() {
+        return f64::NAN;
+    }
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
