@@ -25,6 +25,8 @@ pub struct Counters {
     pub open: u64,
     /// The most requests that were being answered at one time.
     pub peak_open: u64,
+    /// The highest [`round`](RequestRecord::round) of a request.
+    pub rounds: u64,
 }
 
 impl Counters {
@@ -52,6 +54,10 @@ pub struct RequestRecord {
     pub range: Option<String>,
     /// The query parameters but for those of a presigned URL, decoded.
     pub query: BTreeMap<String, String>,
+    /// The round trip it belongs to, from 1: one more than the highest of those whose answers had begun when it arrived. Requests
+    /// that are asked together are of one round. A client that waits for one answer before it asks the next thing waits for
+    /// no more than this many, and for as many unless some of them had nothing to do with each other.
+    pub round: u64,
 }
 
 /// Whether bytes came or went.
@@ -76,20 +82,30 @@ pub(crate) struct Tally {
 struct Log {
     by_operation: BTreeMap<&'static str, u64>,
     records: VecDeque<RequestRecord>,
+    /// The highest round that a request was of.
+    rounds: u64,
+    /// The highest round of which an answer has begun.
+    answered: u64,
 }
 
 impl Tally {
     /// Counts a request, which is open until the guard is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, operation: &'static str, record: RequestRecord) -> OpenRequest {
-        {
+    pub(crate) fn begin(self: &Arc<Self>, operation: &'static str, mut record: RequestRecord) -> OpenRequest {
+        let round = {
             let mut log = self.log.lock();
+            let round = log.answered + 1;
+            record.round = round;
+            log.rounds = log.rounds.max(round);
             *log.by_operation.entry(operation).or_default() += 1;
             if log.records.len() == REQUEST_LOG_LEN_MAX {
                 log.records.pop_front();
             }
             log.records.push_back(record);
-        }
-        self.open()
+            round
+        };
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        self.peak_open.fetch_max(open, Ordering::Relaxed);
+        OpenRequest(Some(Counting { tally: self.clone(), round }))
     }
 
     /// A guard for a request that is not counted.
@@ -97,16 +113,11 @@ impl Tally {
         OpenRequest(None)
     }
 
-    fn open(self: &Arc<Self>) -> OpenRequest {
-        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
-        self.peak_open.fetch_max(open, Ordering::Relaxed);
-        OpenRequest(Some(self.clone()))
-    }
-
     pub(crate) fn snapshot(&self) -> Counters {
-        let requests = {
+        let (requests, rounds) = {
             let log = self.log.lock();
-            log.by_operation.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+            let requests = log.by_operation.iter().map(|(name, count)| ((*name).to_owned(), *count));
+            (requests.collect(), log.rounds)
         };
         Counters {
             requests,
@@ -114,6 +125,7 @@ impl Tally {
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
             open: self.open.load(Ordering::Relaxed),
             peak_open: self.peak_open.load(Ordering::Relaxed),
+            rounds,
         }
     }
 
@@ -121,7 +133,7 @@ impl Tally {
         self.log.lock().records.iter().cloned().collect()
     }
 
-    /// Starts again from zero, log included. Requests that are open stay counted as open.
+    /// Starts again from zero, log included. Requests that are open stay counted as open, and keep their round.
     pub(crate) fn reset(&self) {
         *self.log.lock() = Log::default();
         self.bytes_in.store(0, Ordering::Relaxed);
@@ -132,22 +144,38 @@ impl Tally {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(crate) struct OpenRequest(Option<Arc<Tally>>);
+pub(crate) struct OpenRequest(Option<Counting>);
+
+#[derive(Debug)]
+struct Counting {
+    tally: Arc<Tally>,
+    round: u64,
+}
 
 impl OpenRequest {
     pub(crate) fn count(&self, what: Counted, bytes: u64) {
-        if let Some(tally) = &self.0 {
+        if let Some(Counting { tally, .. }) = &self.0 {
             match what {
                 Counted::Received => tally.bytes_in.fetch_add(bytes, Ordering::Relaxed),
                 Counted::Sent => tally.bytes_out.fetch_add(bytes, Ordering::Relaxed),
             };
         }
     }
+
+    /// The answer begins: what arrives from now on may have waited for it.
+    pub(crate) fn answered(&self) {
+        if let Some(Counting { tally, round }) = &self.0 {
+            let mut log = tally.log.lock();
+            log.answered = log.answered.max(*round);
+        }
+    }
 }
 
+/// A connection that is cut is an answer, too.
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        if let Some(tally) = &self.0 {
+        self.answered();
+        if let Some(Counting { tally, .. }) = &self.0 {
             tally.open.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -54,6 +54,7 @@ pub(crate) async fn serve(
     let fault = shared.faults.take(operation, &target.key);
     let mut call = Call { shared, settings, link, parts, target, fault, open, body: Some(body) };
     let reply = answer(&mut call, operation, &request_id).await?;
+    call.open.answered();
     let body_fault = BodyFault::of(call.fault.as_ref());
     let bandwidth = call.settings.bandwidth_bytes_per_s;
     Ok(reply.into_response(call.link, bandwidth, body_fault, call.open))
@@ -186,5 +187,6 @@ fn record(operation: Operation, target: &Target, headers: &http::HeaderMap) -> R
         key: target.key.clone(),
         range: range.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
         query: target.query.iter().filter(|(name, _)| !name.starts_with("X-Amz-")).cloned().collect(),
+        round: 0,
     }
 }

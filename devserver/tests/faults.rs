@@ -170,6 +170,27 @@ async fn requests_and_bytes_are_counted_and_logged_in_order() {
 }
 
 #[tokio::test]
+async fn requests_that_wait_for_each_other_are_of_different_rounds() {
+    let (server, client) = start(Settings { first_byte_ms: 30, ..Settings::default() }).await;
+    client.put("/bucket/o", b"x").await;
+    // Both arrive before either is answered, however slow this machine is.
+    server.set_settings(Settings { first_byte_ms: 60_000, ..Settings::default() });
+    let stuck = async { tokio::join!(client.get("/bucket/o"), client.get("/bucket/o")) };
+    let arrived = async {
+        while server.counters().count("GetObject") < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = stuck => panic!("an answer came too early"),
+        () = arrived => {}
+    }
+    let rounds: Vec<u64> = server.requests().iter().map(|record| record.round).collect();
+    assert_eq!(rounds, [1, 2, 2]);
+    assert_eq!(server.counters().rounds, 2);
+}
+
+#[tokio::test]
 async fn scripts_control_the_server_over_http_without_a_signature() {
     let (server, client) = start(Settings::default()).await;
     client.put("/bucket/o", b"x").await;
