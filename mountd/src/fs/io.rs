@@ -147,6 +147,7 @@ impl BucketFs {
     pub async fn write(self: &Arc<Self>, handle: u64, offset: u64, data: &[u8]) -> FsResult<()> {
         let (handle, dirty) = self.writing(handle, offset, data.len())?;
         dirty.write(offset, data).await?;
+        self.learn_capabilities(&dirty);
         self.send_early(&handle.inode, &dirty);
         Ok(())
     }
@@ -158,6 +159,7 @@ impl BucketFs {
             Err(error) => return Some(Err(error)),
         };
         let done = dirty.try_write(offset, data)?;
+        self.learn_capabilities(&dirty);
         self.send_early(&handle.inode, &dirty);
         Some(done)
     }

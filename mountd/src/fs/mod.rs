@@ -51,7 +51,7 @@ use pail_store::{Capabilities, PutOptions, RawKey, Store};
 use parking_lot::Mutex;
 use status::Counters;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::{Instant, SystemTime};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
@@ -68,8 +68,10 @@ pub struct BucketFs {
     handles: HandleTable,
     /// Guards the listing cache. Never held across an await; after all locks of `inode`.
     namespace: Mutex<Namespace>,
-    /// What the endpoint can do, asked for when the first file is written.
+    /// What the endpoint can do, asked for when a write first needs to know.
     capabilities: OnceCell<Capabilities>,
+    /// Somebody is asking.
+    asks_capabilities: AtomicBool,
     /// One permit for each request that sends file content.
     upload_slots: Semaphore,
     counters: Counters,
@@ -95,6 +97,7 @@ impl BucketFs {
             handles: HandleTable::default(),
             namespace: Mutex::default(),
             capabilities: OnceCell::new(),
+            asks_capabilities: AtomicBool::new(false),
             upload_slots: Semaphore::new(UPLOADS_IN_FLIGHT),
             counters: Counters::default(),
             streams: AtomicI64::new(0),

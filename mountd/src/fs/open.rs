@@ -149,7 +149,6 @@ impl BucketFs {
         let replica = self.cache.create_dirty(self.intent(key.as_str(), None))?;
         let dirty = DirtyFile::new(self.store.clone(), replica, None, false);
         dirty.must_be_absent.store(exclusive, Ordering::Release);
-        self.learn_capabilities();
         let content = Content::Dirty(Arc::new(dirty));
         Ok(self.inodes.introduce(|table| table.add_file(parent, name, content, Instant::now())))
     }
@@ -162,15 +161,6 @@ impl BucketFs {
                 .map(|base| IntentBase { version: base.facts.version.to_string(), size: base.facts.size }),
             mount: self.options.mount_name.clone(),
             created: SystemTime::now(),
-        }
-    }
-
-    /// Asks in the background what the endpoint can do, so that the first publish need not wait for it.
-    fn learn_capabilities(&self) {
-        if self.capabilities.get().is_none() {
-            let store = self.store.clone();
-            // The store keeps the answer.
-            self.runtime.spawn(async move { drop(store.capabilities().await) });
         }
     }
 
@@ -190,7 +180,6 @@ impl BucketFs {
         let intent = self.intent(base.key.as_str(), Some(&base));
         let local = self.cache.create_dirty(intent)?;
         let dirty = Arc::new(DirtyFile::new(self.store.clone(), local, Some(base), true));
-        self.learn_capabilities();
         state.content = Content::Dirty(dirty.clone());
         Ok(dirty)
     }

@@ -26,6 +26,9 @@ use std::time::Instant;
 
 /// Files up to this length are read into memory before they are sent, so that the store can add a checksum.
 const IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
+/// New files up to this length are sent without knowing what the endpoint can do. Above it the answer is asked for early
+/// enough to have it when the first part is due.
+const UNASKED_BYTES_MAX: u64 = 1 << 20;
 /// Parts of one file that are sent at the same time.
 const PARTS_IN_FLIGHT: usize = 8;
 
@@ -288,6 +291,25 @@ impl BucketFs {
         (capabilities.part_copy && big_enough && dirty.is_untouched(range.clone()))
             .then(|| dirty.base())
             .flatten()
+    }
+
+    /// Asks in the background what the endpoint can do, so that a publish which needs to know need not wait. One request that
+    /// replaces whatever is there needs nothing, and where the endpoint must be probed, that is many times what a small file costs.
+    pub(super) fn learn_capabilities(self: &Arc<Self>, dirty: &DirtyFile) {
+        if self.capabilities.get().is_some() || self.asks_capabilities.load(Ordering::Acquire) {
+            return;
+        }
+        if dirty.len() <= UNASKED_BYTES_MAX && matches!(dirty.condition(), Condition::None) {
+            return;
+        }
+        if !self.asks_capabilities.swap(true, Ordering::AcqRel) {
+            let fs = self.clone();
+            self.runtime.spawn(async move {
+                // The publish asks again, and tells.
+                let _ = fs.capabilities().await;
+                fs.asks_capabilities.store(false, Ordering::Release);
+            });
+        }
     }
 
     /// Begins sending the parts that the writer has left behind. Called after every write; returns at once.
