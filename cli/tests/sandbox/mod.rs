@@ -5,8 +5,11 @@
 // Each test program uses its own part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+use bytes::Bytes;
 use pail_devserver::{Server, ServerConfig};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -97,9 +100,20 @@ impl Sandbox {
 
     /// Mounts the bucket, which must go well; the mount point.
     pub fn mounted(&self) -> PathBuf {
-        let ran = self.pail(&["mount", &format!("s3://{BUCKET}"), &self.at("mnt")]);
+        self.mounted_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn mounted_with(&self, arguments: &[&str]) -> PathBuf {
+        let (bucket, mnt) = (format!("s3://{BUCKET}"), self.at("mnt"));
+        let ran = self.pail(&[&["mount", &bucket, &mnt], arguments].concat());
         assert_eq!(ran.code, 0, "{ran:?}");
         self.path("mnt")
+    }
+
+    /// Puts an object in place without a request.
+    pub fn put(&self, key: &str, bytes: impl Into<Bytes>) {
+        self.runtime.block_on(self.server.put_object(BUCKET, key, bytes.into())).unwrap();
     }
 
     /// `pail status --json`.
@@ -128,6 +142,19 @@ impl Sandbox {
         assert_eq!(ran.code, 0, "{ran:?}");
         let rows = ran.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         rows.filter(|row| row["key"] == key).map(|row| row["size"].to_string()).next()
+    }
+
+    /// An object's bytes as another client gets them: one without a signature, so that none is needed here.
+    pub fn bytes_of(&self, key: &str) -> Vec<u8> {
+        self.server.set_public(BUCKET).unwrap();
+        let mut connection = TcpStream::connect(self.server.addr()).unwrap();
+        let head = format!("GET /{BUCKET}/{key} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        connection.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).unwrap();
+        let body = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{key}: {}", String::from_utf8_lossy(&answer[..body]));
+        answer.split_off(body)
     }
 
     /// All that is mounted below the sandbox, by the kernel's word.

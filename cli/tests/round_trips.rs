@@ -1,0 +1,144 @@
+//! What common work costs in requests and round trips, counted by a server with 30 ms to the first byte.
+//!
+//! Each test has a fresh daemon with an empty cache, and everything that reaches the server is counted until that daemon has ended,
+//! so that nothing is hidden before, behind or beside the work. Mounting asks for two listings, of which the second is shown to the
+//! first lookups: the bucket is larger than that page, and what the tests look for lies behind it. A round trip is counted, never
+//! timed: see `RequestRecord::round` of the server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod sandbox;
+
+use pail_devserver::{Counters, Settings};
+use sandbox::Sandbox;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Barrier;
+
+const FIRST_BYTE_MS: u64 = 30;
+/// Requests to mount: whether the bucket may be listed, and its first page.
+const MOUNTING: u64 = 2;
+/// More objects than a page of a listing holds, with names before all others.
+const FIRST_PAGE: std::ops::Range<u32> = 0..1200;
+
+/// A mounted sandbox whose server has been slow, and has counted, since the mount was made.
+struct Slow {
+    sandbox: Sandbox,
+    mnt: std::path::PathBuf,
+}
+
+impl Slow {
+    /// `fill` puts the objects in place.
+    fn new(arguments: &[&str], fill: impl FnOnce(&Sandbox)) -> Self {
+        let sandbox = Sandbox::new();
+        FIRST_PAGE.for_each(|i| sandbox.put(&format!("!first/{i:04}"), "x"));
+        fill(&sandbox);
+        sandbox.server.set_settings(Settings { first_byte_ms: FIRST_BYTE_MS, ..Settings::default() });
+        let mnt = sandbox.mounted_with(arguments);
+        let counters = sandbox.server.counters();
+        let expected = (MOUNTING, MOUNTING);
+        assert_eq!((counters.count("ListObjectsV2"), counters.total()), expected, "to mount: {counters:?}");
+        sandbox.server.reset_counters();
+        Self { sandbox, mnt }
+    }
+
+    /// What was asked since the mount was made, once the daemon is gone and can ask no more.
+    fn end(&self) -> Counters {
+        let ran = self.sandbox.pail(&["umount", &self.sandbox.at("mnt")]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        self.sandbox.end_daemon(libc::SIGTERM);
+        let counters = self.sandbox.server.counters();
+        println!("{} requests in {} rounds: {:?}", counters.total(), counters.rounds, counters.requests);
+        counters
+    }
+
+    fn log(&self) -> String {
+        let records = self.sandbox.server.requests();
+        let lines = records.iter().map(|record| {
+            format!("{} {} {} {:?}\n", record.round, record.operation, record.key, record.query)
+        });
+        lines.collect()
+    }
+}
+
+/// How many rounds 16 stats at once take, in a directory of which the listing has several pages.
+fn rounds_of_sixteen_stats() -> u64 {
+    let slow = Slow::new(&[], |sandbox| {
+        (0..3200).for_each(|i| sandbox.put(&format!("runs/{i:04}.log"), vec![1; i % 100]));
+    });
+    let together = Barrier::new(16);
+    std::thread::scope(|scope| {
+        for i in (0..3200_u64).step_by(200) {
+            let (together, path) = (&together, slow.mnt.join(format!("runs/{i:04}.log")));
+            scope.spawn(move || {
+                together.wait();
+                assert_eq!(fs::metadata(path).unwrap().len(), i % 100);
+            });
+        }
+    });
+    slow.end().rounds
+}
+
+#[test]
+fn sixteen_parallel_cold_stats_in_one_directory_take_three_round_trips() {
+    // A thread that a busy machine held up asks later than the others, which looks like another round: no run shows fewer than
+    // are needed, so one run that is good enough is proof.
+    assert!((0..3).any(|_| rounds_of_sixteen_stats() <= 3));
+}
+
+#[test]
+fn a_long_listing_of_5_000_objects_takes_seven_round_trips() {
+    let slow = Slow::new(&[], |sandbox| {
+        (0..5000).for_each(|i| sandbox.put(&format!("data/{i:05}"), vec![1; i % 100]))
+    });
+    let output = Command::new("ls").arg("-l").arg(slow.mnt.join("data")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    // The first line is the total.
+    assert_eq!(text.lines().count(), 5001);
+    for (i, line) in text.lines().skip(1).enumerate() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!((fields[4], fields[8]), ((i % 100).to_string().as_str(), format!("{i:05}").as_str()));
+    }
+    let counters = slow.end();
+    assert!(counters.rounds <= 7 && counters.total() <= 7, "{}", slow.log());
+}
+
+#[test]
+fn reading_a_small_file_at_depth_three_takes_three_requests() {
+    let slow = Slow::new(&[], |sandbox| sandbox.put("a/b/c/small", "what is in it"));
+    assert_eq!(fs::read(slow.mnt.join("a/b/c/small")).unwrap(), b"what is in it");
+    let counters = slow.end();
+    assert!(counters.total() <= 3 && counters.count("GetObject") == 1, "{}", slow.log());
+}
+
+/// The kernel gives up its pages of a file, so that a read comes to the daemon again.
+fn drop_pages(path: &Path) {
+    let file = fs::File::open(path).unwrap();
+    // SAFETY: advice on a descriptor that is open.
+    assert_eq!(unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) }, 0);
+}
+
+#[test]
+fn reading_the_same_file_again_takes_no_request() {
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+    // A read-only mount believes a name for a minute: a slow machine shall not make this test look it up again.
+    let slow = Slow::new(&["--read-only"], |sandbox| sandbox.put("a/b/c/file", bytes.clone()));
+    let path = slow.mnt.join("a/b/c/file");
+    assert!(fs::read(&path).unwrap() == bytes);
+    slow.sandbox.server.reset_counters();
+    assert!(fs::read(&path).unwrap() == bytes);
+    drop_pages(&path);
+    assert!(fs::read(&path).unwrap() == bytes, "from the daemon's cache");
+    assert_eq!(slow.end().total(), 0, "{}", slow.log());
+}
+
+#[test]
+fn writing_a_small_file_takes_two_requests() {
+    let slow = Slow::new(&[], |_| {});
+    fs::write(slow.mnt.join("metrics.json"), "{\"loss\": 0.1}").unwrap();
+    let counters = slow.end();
+    assert!(counters.total() <= 2 && counters.count("PutObject") == 1, "{}", slow.log());
+}
