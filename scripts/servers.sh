@@ -1,0 +1,73 @@
+# Sourced by scripts that run something against real S3 servers: start_server NAME sets `endpoint`, stop_server ends it.
+# There are devserver, rgw and moto, on free ports, with the keys test / testtest. What a server needs is in the folder `dir`
+# of the caller; moto, with boto3, is installed under target/tools/moto; the packages of rgw: scripts/setup test.
+
+target=${CARGO_TARGET_DIR:-$PWD/target}
+python=$target/tools/moto/bin/python
+server_pid= endpoint=
+
+# Below the ports that the kernel gives to clients.
+free_port() {
+  local port
+  while port=$((20000 + RANDOM % 12000)); (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  echo "$port"
+}
+
+install_moto() {
+  [ ! -x "$target/tools/moto/bin/moto_server" ] || return 0
+  python3 -m venv "$target/tools/moto"
+  "$target/tools/moto/bin/pip" install --quiet 'moto[server]==5.2.*'
+}
+
+check_servers() { # check_servers NAME…: before the first is started
+  local server
+  for server in "$@"; do
+    case $server in
+      devserver | rgw | moto) ;;
+      *) echo "$(basename "$0"): no server $server; there are devserver, rgw and moto" >&2; exit 2 ;;
+    esac
+  done
+}
+
+start_server() {
+  local log=$dir/$1.log
+  "start_$1" 2>"$log" || { cat "$log" >&2; echo "$(basename "$0"): $1 did not start" >&2; exit 1; }
+}
+
+start_devserver() {
+  rm -f "$dir/endpoint"
+  mkfifo "$dir/endpoint"
+  "$target/release/pail" dev-server >"$dir/endpoint" &
+  server_pid=$!
+  read -r endpoint <"$dir/endpoint"
+}
+
+start_rgw() {
+  RGW_PORT=$(free_port) RGW_MON_PORT=$(free_port)
+  export RGW_PORT RGW_MON_PORT
+  endpoint=http://127.0.0.1:$RGW_PORT
+  scripts/rgw up "$dir/rgw"
+}
+
+start_moto() {
+  local port
+  install_moto
+  port=$(free_port) endpoint=http://127.0.0.1:$port
+  "$target/tools/moto/bin/moto_server" -H 127.0.0.1 -p "$port" >&2 &
+  server_pid=$!
+  for _ in $(seq 300); do
+    (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+    kill -0 "$server_pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  return 1
+}
+
+stop_server() {
+  if [ -n "$server_pid" ]; then
+    kill "$server_pid" 2>/dev/null || true
+    wait "$server_pid" 2>/dev/null || true
+    server_pid=
+  fi
+  [ ! -d "$dir/rgw" ] || scripts/rgw down "$dir/rgw"
+}
