@@ -7,6 +7,7 @@
 use crate::block::{BLOCK_SIZE_BYTES, block_count, bytes_of};
 use crate::cache::Shared;
 use crate::dirty::DirtyReplica;
+use crate::disk::Through;
 use crate::disk_tier::{DiskTier, leaf_of};
 use crate::evict;
 use crate::replica::{DiskSlot, Replica};
@@ -98,7 +99,7 @@ impl CopyIn {
                     buffer.resize(bytes(&blocks) as usize, 0);
                     self.source.read_exact_at(&mut buffer, bytes_of(&blocks, size).start)?;
                     let parts: Vec<&[u8]> = buffer.chunks(BLOCK_SIZE_BYTES as usize).collect();
-                    file.write_blocks(first, &parts)?;
+                    file.write_blocks(first, &parts, Through::PageCache)?;
                 }
             }
             Ok(())

@@ -4,7 +4,7 @@
 //! block's bytes in memory. Invariant: the bytes of a block in memory are counted against the memory budget until its last
 //! holder lets go of them.
 
-use crate::buffer::BufferPool;
+use crate::buffer::{BlockBuffer, BufferPool};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
@@ -43,7 +43,7 @@ pub(crate) fn checksum(bytes: &[u8]) -> u32 {
 
 /// The bytes of one block in memory.
 pub(crate) struct Block {
-    bytes: Box<[u8]>,
+    bytes: BlockBuffer,
     pool: Arc<BufferPool>,
     /// Its share of the memory budget.
     _permit: OwnedSemaphorePermit,
@@ -51,7 +51,7 @@ pub(crate) struct Block {
 
 impl Block {
     /// `permit` is for as many bytes as there are.
-    pub fn new(bytes: Box<[u8]>, pool: Arc<BufferPool>, permit: OwnedSemaphorePermit) -> Self {
+    pub fn new(bytes: BlockBuffer, pool: Arc<BufferPool>, permit: OwnedSemaphorePermit) -> Self {
         debug_assert_eq!(permit.num_permits(), bytes.len());
         Self { bytes, pool, _permit: permit }
     }
@@ -63,7 +63,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.pool.give(std::mem::take(&mut self.bytes));
+        self.pool.give(std::mem::replace(&mut self.bytes, BufferPool::none()));
     }
 }
 

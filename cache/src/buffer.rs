@@ -5,17 +5,27 @@
 //!
 //! # Why
 //! A malloc of 128 KiB or more maps and unmaps pages each time, and freed ones of that size in many threads' arenas are not given
-//! back for long. Buffers that were written before also need no zeroing, which saves `unsafe`.
+//! back for long. Buffers that were written before also need no zeroing, which saves `unsafe`, and their pages are the process's
+//! already: on a virtual machine the first touch of a page costs ten times what copying it does. So the buffer that was given back last
+//! is used first.
 
 use crate::block::BLOCK_SIZE_BYTES;
+use aligned_vec::{AVec, RuntimeAlign};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
+/// The alignment of a whole block in memory, in bytes: what disks want of memory that they read themselves (open(2), O_DIRECT).
+pub(crate) const ALIGNMENT_BYTES: usize = 4096;
+
+/// The bytes of one block. Those of a whole one begin at a multiple of [`ALIGNMENT_BYTES`]; a small object's, of which there may
+/// be millions, anywhere.
+pub(crate) type BlockBuffer = AVec<u8, RuntimeAlign>;
+
 /// Idle buffers of one block each.
 pub(crate) struct BufferPool {
     /// Guards the list; a leaf in the lock order.
-    idle: Mutex<Vec<Box<[u8]>>>,
+    idle: Mutex<Vec<BlockBuffer>>,
     idle_count_max: usize,
 }
 
@@ -29,17 +39,23 @@ impl BufferPool {
     }
 
     /// A buffer of exactly `len` bytes, of any content.
-    pub fn take(&self, len: usize) -> Box<[u8]> {
-        if len == BLOCK_SIZE_BYTES as usize
-            && let Some(buffer) = self.idle.lock().pop()
-        {
+    pub fn take(&self, len: usize) -> BlockBuffer {
+        let is_whole = len == BLOCK_SIZE_BYTES as usize;
+        if is_whole && let Some(buffer) = self.idle.lock().pop() {
             return buffer;
         }
-        vec![0; len].into_boxed_slice()
+        let mut buffer = BlockBuffer::with_capacity(if is_whole { ALIGNMENT_BYTES } else { 1 }, len);
+        buffer.resize(len, 0);
+        buffer
+    }
+
+    /// No buffer yet.
+    pub fn none() -> BlockBuffer {
+        BlockBuffer::new(1)
     }
 
     /// Takes a buffer back.
-    pub fn give(&self, buffer: Box<[u8]>) {
+    pub fn give(&self, buffer: BlockBuffer) {
         if buffer.len() == BLOCK_SIZE_BYTES as usize {
             let mut idle = self.idle.lock();
             if idle.len() < self.idle_count_max {

@@ -4,21 +4,40 @@
 //! against the block's checksum; whatever is wrong with a block makes it absent, never an error.
 //!
 //! Invariants: a block is marked present after its bytes were written; only the filling thread writes clean bytes.
+//!
+//! # Why large objects are written around the page cache
+//! What is read through a mount is in the kernel's cache already, as pages of the mounted file. Writing it to the replica by way of the
+//! page cache would take the same memory a second time, and on a virtual machine the first touch of that memory was the dearest part of a
+//! cold read. Where the disk cannot keep up the page cache takes the excess: a block is then kept that would have been dropped.
 
 use crate::block::{block_count, block_len, bytes_of, checksum};
 use crate::blockmap::{BlockMap, Entry};
+use crate::buffer::ALIGNMENT_BYTES;
 use crate::identity::Digest;
 use crate::state::{StateStore, is_readable};
 use crate::stats::Counters;
 use parking_lot::Mutex;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::sync::OnceLock;
+
+/// How bytes go to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// Into the page cache.
+    PageCache,
+    /// From memory to disk, where the file is large and its file system can.
+    Directly,
+}
 
 /// A replica's data file and its state.
 pub(crate) struct DiskFile {
     data: File,
+    /// The same file around the page cache, opened when it is first wanted; `None` where that is not to be had.
+    direct: OnceLock<Option<File>>,
     state: StateStore,
     digest: Digest,
     size: u64,
@@ -33,13 +52,13 @@ impl DiskFile {
             return None;
         }
         let map = state.load(&data, &digest, size)?;
-        Some(Self { data, state, digest, size, map: Mutex::new(map) })
+        Some(Self { data, direct: OnceLock::new(), state, digest, size, map: Mutex::new(map) })
     }
 
     /// A replica with no block yet.
     pub fn create(data: File, state: StateStore, digest: Digest, size: u64) -> io::Result<Self> {
         let map = state.create(&digest, size)?;
-        Ok(Self { data, state, digest, size, map: Mutex::new(map) })
+        Ok(Self { data, direct: OnceLock::new(), state, digest, size, map: Mutex::new(map) })
     }
 
     /// What is on disk of a block.
@@ -108,23 +127,36 @@ impl DiskFile {
     }
 
     /// Writes blocks that lie on end from `first` on, and marks them present.
-    pub fn write_blocks(&self, first: u64, blocks: &[&[u8]]) -> io::Result<()> {
+    pub fn write_blocks(&self, first: u64, blocks: &[&[u8]], through: Through) -> io::Result<()> {
         let range = bytes_of(&(first..first + blocks.len() as u64), self.size);
         debug_assert_eq!(range.end - range.start, blocks.iter().map(|block| block.len() as u64).sum::<u64>());
-        let mut slices: Vec<IoSlice<'_>> = blocks.iter().map(|block| IoSlice::new(block)).collect();
-        let (mut rest, mut offset) = (&mut slices[..], range.start);
-        while !rest.is_empty() {
-            let written = match rustix::io::pwritev(&self.data, rest, offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => written,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            };
-            offset += written as u64;
-            IoSlice::advance_slices(&mut rest, written);
+        let mut written = 0;
+        if through == Through::Directly
+            && let Some(direct) = self.direct()
+        {
+            let aligned =
+                blocks.iter().take_while(|block| block.len().is_multiple_of(ALIGNMENT_BYTES)).count();
+            // What fails this way, as on a disk with larger sectors, may go the other; if not, that is the error.
+            if write_all(direct, &blocks[..aligned], range.start).is_ok() {
+                written = aligned;
+            }
         }
+        let rest = range.start + written as u64 * crate::BLOCK_SIZE_BYTES;
+        write_all(&self.data, &blocks[written..], rest)?;
         let sums: Vec<Entry> = blocks.iter().map(|block| Entry::Present(checksum(block))).collect();
         self.mark(first, &sums)
+    }
+
+    /// The way around the page cache, if there is one.
+    fn direct(&self) -> Option<&File> {
+        let open = || {
+            let is_large = matches!(self.state, StateStore::Beside(_));
+            let same = format!("/proc/self/fd/{}", self.data.as_raw_fd());
+            let mut options = OpenOptions::new();
+            options.write(true).custom_flags(libc::O_DIRECT);
+            is_large.then(|| options.open(same).ok()).flatten()
+        };
+        self.direct.get_or_init(open).as_ref()
     }
 
     /// Makes the file as long as the object, so that it is whole when its blocks are.
@@ -172,4 +204,21 @@ impl DiskFile {
             let _ = side.set_len(0);
         }
     }
+}
+
+/// Writes all of `blocks` at `offset`.
+fn write_all(file: &File, blocks: &[&[u8]], mut offset: u64) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = blocks.iter().map(|block| IoSlice::new(block)).collect();
+    let mut rest = &mut slices[..];
+    while !rest.is_empty() {
+        let written = match rustix::io::pwritev(file, rest, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        offset += written as u64;
+        IoSlice::advance_slices(&mut rest, written);
+    }
+    Ok(())
 }

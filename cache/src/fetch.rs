@@ -10,6 +10,7 @@
 //! counted.
 
 use crate::block::{block_len, bytes_of};
+use crate::buffer::BufferPool;
 use crate::memory::Reservation;
 use crate::replica::Replica;
 use async_trait::async_trait;
@@ -127,7 +128,7 @@ impl Run {
                     let block = self.blocks.start;
                     self.blocks.start += 1;
                     self.replica.arrived(block, reservation.fill(buffer), ahead);
-                    (buffer, filled) = (Box::default(), 0);
+                    (buffer, filled) = (BufferPool::none(), 0);
                     if !self.blocks.is_empty() {
                         buffer = reservation.buffer(block_len(self.blocks.start, size));
                     }

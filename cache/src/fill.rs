@@ -10,7 +10,7 @@
 use crate::adopt::CopyIn;
 use crate::block::Block;
 use crate::cache::Shared;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, Through};
 use crate::disk_tier::{DiskTier, leaf_of};
 use crate::evict;
 use crate::identity::Name;
@@ -155,6 +155,12 @@ impl FillQueue {
         Some((std::mem::take(&mut state.fills), std::mem::take(&mut state.chores)))
     }
 
+    /// How to write now: directly as long as the disk keeps up.
+    fn way(&self) -> Through {
+        let keeps_up = self.state.lock().queued_bytes <= self.bytes_max / 2;
+        if keeps_up { Through::Directly } else { Through::PageCache }
+    }
+
     fn written(&self, bytes: u64) {
         self.state.lock().queued_bytes -= bytes;
     }
@@ -223,10 +229,13 @@ fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
         Ok(None) => return dropped(fills.len()),
         Err(error) => return give_up(shared, tier, replica, fills.len(), &error),
     };
-    let written = file.write_blocks(*first, &blocks);
+    let written = file.write_blocks(*first, &blocks, shared.fills.way());
     tier.usage.add_clean(leaf_of(replica.digest.name), file.allocated_bytes() as i64 - before as i64);
     match written {
-        Ok(()) => shared.fills.is_failing.store(false, Ordering::Relaxed),
+        Ok(()) => {
+            shared.memory.written(replica.digest.name, *first..first + fills.len() as u64);
+            shared.fills.is_failing.store(false, Ordering::Relaxed);
+        }
         Err(error) => give_up(shared, tier, replica, fills.len(), &error),
     }
 }

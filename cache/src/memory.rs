@@ -10,10 +10,11 @@
 //!   while somebody waits pushes others out, and the semaphore serves in order.
 
 use crate::block::{BLOCK_SIZE_BYTES, Block};
-use crate::buffer::BufferPool;
+use crate::buffer::{BlockBuffer, BufferPool};
 use crate::identity::Name;
 use lru::LruCache;
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -32,9 +33,15 @@ struct Unread {
     since: Instant,
 }
 
+struct Recent {
+    block: Arc<Block>,
+    /// A program that reads in order has passed it: it goes when it is on disk.
+    is_passed: bool,
+}
+
 struct Entries {
     /// Blocks that were read, by last use.
-    recent: LruCache<BlockKey, Arc<Block>>,
+    recent: LruCache<BlockKey, Recent>,
     /// Blocks that were fetched ahead and not read yet, by arrival.
     unread: LruCache<BlockKey, Unread>,
     /// Bytes in `unread` and being fetched ahead.
@@ -104,10 +111,36 @@ impl MemoryTier {
                 entries.ahead_bytes -= old.block.bytes().len() as u64;
             }
         } else {
-            entries.recent.put(key, block);
+            entries.recent.put(key, Recent { block, is_passed: false });
         }
         let wanted = self.wanted_bytes.load(Ordering::SeqCst);
         entries.evict(wanted, true);
+    }
+
+    /// A program that reads in order has passed these blocks, each with whether it is on disk. What is there goes at once, so that its
+    /// buffer is the next to be used; the rest goes when it is written, or as the first when memory is wanted.
+    pub fn pass(&self, name: Name, blocks: impl Iterator<Item = (u64, bool)>) {
+        let mut entries = self.entries.lock();
+        for (number, is_on_disk) in blocks {
+            let key = (name, number);
+            if is_on_disk {
+                entries.recent.pop(&key);
+            } else if let Some(recent) = entries.recent.peek_mut(&key) {
+                recent.is_passed = true;
+                entries.recent.demote(&key);
+            }
+        }
+    }
+
+    /// These blocks are on disk now.
+    pub fn written(&self, name: Name, blocks: Range<u64>) {
+        let mut entries = self.entries.lock();
+        for number in blocks {
+            let key = (name, number);
+            if entries.recent.peek(&key).is_some_and(|recent| recent.is_passed) {
+                entries.recent.pop(&key);
+            }
+        }
     }
 
     /// Bytes of the budget if they can be had now, at the expense of whatever was used least recently.
@@ -178,12 +211,13 @@ impl MemoryTier {
 
 impl Entries {
     fn get(&mut self, key: BlockKey) -> Option<Arc<Block>> {
-        if let Some(block) = self.recent.get(&key) {
-            return Some(block.clone());
+        if let Some(recent) = self.recent.get_mut(&key) {
+            recent.is_passed = false;
+            return Some(recent.block.clone());
         }
         let unread = self.unread.pop(&key)?;
         self.ahead_bytes -= unread.block.bytes().len() as u64;
-        self.recent.put(key, unread.block.clone());
+        self.recent.put(key, Recent { block: unread.block.clone(), is_passed: false });
         Some(unread.block)
     }
 
@@ -192,8 +226,8 @@ impl Entries {
     fn evict(&mut self, bytes: u64, unread_too: bool) {
         let mut evicted = 0;
         while evicted < bytes {
-            if let Some((_, block)) = self.recent.pop_lru() {
-                evicted += block.bytes().len() as u64;
+            if let Some((_, recent)) = self.recent.pop_lru() {
+                evicted += recent.block.bytes().len() as u64;
             } else if let Some((_, unread)) = unread_too.then(|| self.unread.pop_lru()).flatten() {
                 self.ahead_bytes -= unread.block.bytes().len() as u64;
                 evicted += unread.block.bytes().len() as u64;
@@ -209,7 +243,7 @@ impl Entries {
             && let Some((key, unread)) = self.unread.pop_lru()
         {
             self.ahead_bytes -= unread.block.bytes().len() as u64;
-            self.recent.put(key, unread.block);
+            self.recent.put(key, Recent { block: unread.block, is_passed: false });
             self.recent.demote(&key);
         }
     }
@@ -246,13 +280,13 @@ impl Reservation {
     }
 
     /// A buffer of `len` bytes, of any content; [`Reservation::fill`] makes a block of it.
-    pub fn buffer(&self, len: usize) -> Box<[u8]> {
+    pub fn buffer(&self, len: usize) -> BlockBuffer {
         self.tier.pool.take(len)
     }
 
     /// A block of these bytes, whose permits are taken from the reservation. What counted as fetched ahead goes on to the tier with
     /// it, so a block fetched ahead has to be inserted as such.
-    pub fn fill(&mut self, bytes: Box<[u8]>) -> Arc<Block> {
+    pub fn fill(&mut self, bytes: BlockBuffer) -> Arc<Block> {
         let Some(permit) = self.permit.split(bytes.len()) else {
             unreachable!("a reservation covers every block that is made from it")
         };

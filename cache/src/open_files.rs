@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// So many replicas have their files open, of up to two descriptors each.
-const OPEN_COUNT_MAX: usize = 256;
+/// So many replicas have their files open, of up to three descriptors each.
+const OPEN_COUNT_MAX: usize = 192;
 
 /// The replicas whose files are open.
 #[derive(Default)]

@@ -109,6 +109,16 @@ impl Replica {
         Ok(reply.freeze())
     }
 
+    /// A program that reads in order has what is before the end of `range`. Its blocks leave memory as soon as they are on disk: their
+    /// pages serve what comes next, and the process stays small. Without a disk tier they stay.
+    pub fn pass(&self, range: Range<u64>) {
+        let Some(file) = self.disk_file() else { return };
+        let end = if range.end >= self.size { block_count(self.size) } else { range.end / BLOCK_SIZE_BYTES };
+        let blocks = (range.start / BLOCK_SIZE_BYTES).min(end)..end;
+        let on_disk: Vec<(u64, bool)> = blocks.map(|number| (number, file.has(number))).collect();
+        self.shared.memory.pass(self.digest.name, on_disk.into_iter());
+    }
+
     /// A read within one block in memory, without a copy.
     fn view(&self, range: &Range<u64>) -> Option<Bytes> {
         let blocks = blocks_of(range);

@@ -85,7 +85,11 @@ impl BucketFs {
         if !advice.fetch.is_empty() {
             handle.prefetcher.accepted(replica.prefetch(advice.fetch, &fetch));
         }
-        Ok(replica.read(range, &fetch).await?)
+        let bytes = replica.read(range.clone(), &fetch).await?;
+        if handle.prefetcher.is_streaming() {
+            replica.pass(range);
+        }
+        Ok(bytes)
     }
 
     /// What memory allows one stream to be ahead, in bytes: half the budget, shared by all.
