@@ -18,16 +18,21 @@ use crate::replica::{DiskSlot, Replica};
 use crate::stats::Counters;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// The most blocks in one write: 2 MiB.
-const WRITE_BLOCK_COUNT_MAX: usize = 16;
+/// The most blocks in one write: 8 MiB.
+const WRITE_BLOCK_COUNT_MAX: usize = 64;
+/// Writes from this many blocks on (1 MiB) show how fast the disk is.
+const RATED_BLOCK_COUNT_MIN: usize = 8;
 /// How long the writer waits for neighbours of a block.
 const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
 /// The most that waits to be written, in bytes; and a quarter of the memory budget.
 const QUEUE_BYTES_MAX: u64 = 64 << 20;
+
+/// A disk that takes direct writes at less than this, in bytes per second, is slower than the page cache.
+const SLOW_BYTES_PER_S: u64 = 500_000_000;
 
 struct Fill {
     replica: Arc<Replica>,
@@ -62,6 +67,8 @@ pub(crate) struct FillQueue {
     more: Condvar,
     idle: Notify,
     bytes_max: u64,
+    /// How fast direct writes were lately; only the filling thread changes it.
+    direct_bytes_per_s: AtomicU64,
     /// The last write failed, and that was logged.
     is_failing: AtomicBool,
 }
@@ -73,6 +80,8 @@ impl FillQueue {
             more: Condvar::new(),
             idle: Notify::new(),
             bytes_max: QUEUE_BYTES_MAX.min(memory_limit_bytes / 4),
+            // Taken for fast until it was tried.
+            direct_bytes_per_s: AtomicU64::new(2 * SLOW_BYTES_PER_S),
             is_failing: AtomicBool::new(false),
         })
     }
@@ -155,10 +164,18 @@ impl FillQueue {
         Some((std::mem::take(&mut state.fills), std::mem::take(&mut state.chores)))
     }
 
-    /// How to write now: directly as long as the disk keeps up.
+    /// How to write now: directly, unless much waits for a disk that is slow. The page cache then takes more of it.
     fn way(&self) -> Through {
-        let keeps_up = self.state.lock().queued_bytes <= self.bytes_max / 2;
-        if keeps_up { Through::Directly } else { Through::PageCache }
+        let is_slow = self.direct_bytes_per_s.load(Ordering::Relaxed) < SLOW_BYTES_PER_S;
+        let is_behind = self.state.lock().queued_bytes > self.bytes_max / 2;
+        if is_slow && is_behind { Through::PageCache } else { Through::Directly }
+    }
+
+    /// A direct write of `bytes` took so long. Its rate counts as an eighth.
+    fn note_direct(&self, bytes: u64, took: Duration) {
+        let rate = (bytes as f64 / took.as_secs_f64().max(1e-6)) as u64;
+        let known = self.direct_bytes_per_s.load(Ordering::Relaxed);
+        self.direct_bytes_per_s.store(known - known / 8 + rate / 8, Ordering::Relaxed);
     }
 
     fn written(&self, bytes: u64) {
@@ -229,7 +246,12 @@ fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
         Ok(None) => return dropped(fills.len()),
         Err(error) => return give_up(shared, tier, replica, fills.len(), &error),
     };
-    let written = file.write_blocks(*first, &blocks, shared.fills.way());
+    let (through, began) = (shared.fills.way(), Instant::now());
+    let written = file.write_blocks(*first, &blocks, through);
+    // Small writes tell more of their overhead than of the disk.
+    if through == Through::Directly && fills.len() >= RATED_BLOCK_COUNT_MIN {
+        shared.fills.note_direct(bytes, began.elapsed());
+    }
     tier.usage.add_clean(leaf_of(replica.digest.name), file.allocated_bytes() as i64 - before as i64);
     match written {
         Ok(()) => {

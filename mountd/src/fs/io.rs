@@ -9,7 +9,6 @@ use super::fetch::ObjectFetch;
 use super::handle::Handle;
 use super::inode::{Content, Inode};
 use super::namespace::Facts;
-use super::prefetch::WINDOW_BYTES_MAX;
 use bytes::Bytes;
 use pail_cache::Replica;
 use std::ops::Range;
@@ -76,7 +75,7 @@ impl BucketFs {
         range: Range<u64>,
     ) -> FsResult<Bytes> {
         let key = self.key_of(&handle.inode)?;
-        let fetch = ObjectFetch::of(self.store.clone(), key, facts.version.clone());
+        let fetch = ObjectFetch::paced(self.store.clone(), key, facts.version.clone(), self.pace.clone());
         // Ahead first: the read's own bytes are then part of one large request.
         let advice = handle.prefetcher.advise(range.clone(), facts.size, self.window_bytes_max());
         if advice.streams != 0 {
@@ -92,10 +91,10 @@ impl BucketFs {
         Ok(bytes)
     }
 
-    /// What memory allows one stream to be ahead, in bytes: half the budget, shared by all.
+    /// What one stream may be ahead, in bytes: as the store's pace asks for, and at most its share of half the memory budget.
     fn window_bytes_max(&self) -> u64 {
         let streams = self.streams.load(Ordering::Relaxed).max(1).unsigned_abs();
-        (self.cache.memory_bytes() / 2 / streams).min(WINDOW_BYTES_MAX)
+        (self.cache.memory_bytes() / 2 / streams).min(self.pace.window_bytes())
     }
 
     /// The version that was opened is gone. If no byte of it was given out the inode moves to the present one; else the

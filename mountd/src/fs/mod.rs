@@ -25,6 +25,7 @@ mod name;
 mod namespace;
 mod open;
 mod options;
+mod pace;
 mod part_plan;
 mod prefetch;
 mod publish;
@@ -77,6 +78,8 @@ pub struct BucketFs {
     counters: Counters,
     /// Handles that read in order: they share the memory for reading ahead.
     streams: AtomicI64,
+    /// How long the store takes to answer: how far ahead they are to be.
+    pace: Arc<pace::FetchPace>,
     mounted_at: SystemTime,
     /// Inodes whose attributes the kernel should ask for again. The adapter sends them on, from a thread of its own.
     stale_attributes: mpsc::UnboundedSender<u64>,
@@ -101,6 +104,7 @@ impl BucketFs {
             upload_slots: Semaphore::new(UPLOADS_IN_FLIGHT),
             counters: Counters::default(),
             streams: AtomicI64::new(0),
+            pace: Arc::default(),
             mounted_at: SystemTime::now(),
             stale_attributes,
             stale_attributes_out: Mutex::new(Some(out)),

@@ -14,8 +14,8 @@ use std::ops::Range;
 const REORDER_BYTES: u64 = 8 << 20;
 /// The first window.
 const WINDOW_BYTES_MIN: u64 = 1 << 20;
-/// The largest window: 16 requests of 8 MiB, which at 30 ms and 90 MB/s each are 1 GB/s.
-pub const WINDOW_BYTES_MAX: u64 = 128 << 20;
+/// A window is topped up by so much at a time, in bytes: requests stay large, and nearly all of it is always under way.
+const STEP_BYTES: u64 = 8 << 20;
 
 #[derive(Default)]
 struct Stream {
@@ -63,9 +63,8 @@ impl Prefetcher {
         stream.window = (stream.window * 2).clamp(WINDOW_BYTES_MIN, window_max.max(WINDOW_BYTES_MIN));
         let target = (stream.position + stream.window).min(size);
         let from = if stream.ahead < range.start { range.start } else { stream.ahead };
-        // Half a window at a time, so that requests stay large.
-        let enough =
-            stream.ahead >= stream.position && target - target.min(from) < stream.window / 2 && target < size;
+        let step = STEP_BYTES.min(stream.window / 2);
+        let enough = stream.ahead >= stream.position && target - target.min(from) < step && target < size;
         let fetch = if enough || from >= target { 0..0 } else { from..target };
         stream.ahead = stream.ahead.max(fetch.end);
         Advice { fetch, streams: i8::from(!was_streaming) }
