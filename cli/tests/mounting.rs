@@ -196,6 +196,27 @@ fn a_restored_mount_without_its_keys_says_what_to_do() {
 }
 
 #[test]
+fn an_endpoint_is_taken_as_people_write_it_and_told_when_it_cannot_be() {
+    let sandbox = Sandbox::new();
+    let uri = format!("s3://{BUCKET}");
+    let url = sandbox.server.endpoint_url();
+    let bare = url.strip_prefix("http://").unwrap();
+    let commands: [&[&str]; 2] = [&["mount", &uri, &sandbox.at("mnt")], &["ls", &uri]];
+    for command in commands {
+        let refused = sandbox.pail(&[command, &["--endpoint-url", bare]].concat());
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.err.contains(&format!("write http://{bare} or https://{bare}")), "{refused:?}");
+        assert!(refused.err.contains("hint: "), "{refused:?}");
+    }
+    assert_eq!(sandbox.daemon_pid(), None, "no daemon was started for it");
+    let port = bare.rsplit(':').next().unwrap();
+    for spelling in [format!("{url}/"), format!("HTTP://LocalHost:{port}")] {
+        let ran = run(sandbox.command(&["ls", &uri]).env("AWS_ENDPOINT_URL", &spelling));
+        assert_eq!(ran.code, 0, "{spelling}: {ran:?}");
+    }
+}
+
+#[test]
 fn an_endpoint_that_does_not_answer_is_told_in_bounded_time() {
     let sandbox = Sandbox::new();
     // Connections are taken by the kernel's backlog, and nobody ever answers.

@@ -19,6 +19,8 @@ pub enum ErrorKind {
     NoSuchBucket,
     /// The server refused: 401, 403, a wrong key or signature.
     Denied,
+    /// What the store was to be opened with cannot be: an endpoint URL, a proxy, a certificates' file.
+    Configuration,
     /// No credentials were found, or they could not be loaded.
     Credentials,
     /// A condition did not hold: 412, 409 on a conditional write, a pinned version that is gone.

@@ -3,6 +3,7 @@
 use crate::{block_on, daemon, terminal};
 use pail_mountd::control::types::{MountOutcome, MountRequest, MountSpec};
 use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
+use pail_mountd::daemon::opening;
 use pail_mountd::daemon::process::{self, ForegroundMount, Mode};
 use pail_mountd::quantity::{ByteSize, Period};
 use pail_mountd::settings::{Limits, process_environment};
@@ -138,7 +139,7 @@ fn run_in_foreground(request: MountRequest, json: bool) -> Result<ExitCode, Fail
     Ok(ExitCode::from(FailureKind::Partial.exit_code()))
 }
 
-/// What is to be mounted, with every default filled in. Errors: a directory that has no absolute path.
+/// What is to be mounted, with every default filled in. Errors: a directory that has no absolute path; an endpoint that cannot be.
 fn spec(
     uri: &str,
     dir: &Path,
@@ -146,14 +147,15 @@ fn spec(
     environment: &CallerEnvironment,
 ) -> Result<MountSpec, Failure> {
     let first = |names: &[&str]| names.iter().find_map(|name| environment.get(name)).map(str::to_owned);
+    let endpoint_url =
+        options.endpoint_url.clone().or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
+    // A mistake is told before a daemon is started for it.
+    endpoint_url.as_deref().map(opening::check_endpoint_url).transpose()?;
     let default_ttl = if options.read_only { METADATA_TTL_READ_ONLY } else { METADATA_TTL };
     Ok(MountSpec {
         source: uri.trim_end_matches('/').to_owned(),
         mount_point: absolute(dir)?,
-        endpoint_url: options
-            .endpoint_url
-            .clone()
-            .or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])),
+        endpoint_url,
         region: options.region.clone().or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"])),
         profile: options.profile.clone(),
         read_only: options.read_only,

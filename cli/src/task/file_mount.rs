@@ -77,7 +77,13 @@ impl Entry {
                 }
                 _ => self.source = Some(word()?),
             },
-            "endpoint" => self.endpoint = Some(word()?),
+            "endpoint" => {
+                let (url, at) = word()?;
+                if let Err(failure) = opening::check_endpoint_url(&url) {
+                    return Err(reader.mistake(at, &failure.causes.join(": ")));
+                }
+                self.endpoint = Some((url, at));
+            }
             "mode" => check_mode(reader, node)?,
             "store" => check_store(reader, node)?,
             "persistent" => match node.value {

@@ -99,6 +99,7 @@ impl Failure {
             ErrorKind::Denied | ErrorKind::Credentials | ErrorKind::BucketTaken => FailureKind::Credentials,
             ErrorKind::Unreachable | ErrorKind::Exhausted => FailureKind::Unreachable,
             ErrorKind::Corrupt => FailureKind::Verification,
+            ErrorKind::Configuration => FailureKind::Usage,
             _ => FailureKind::Other,
         };
         Self::new(kind, message).because(err.to_string())

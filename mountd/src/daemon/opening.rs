@@ -20,6 +20,9 @@ const CHECK_WAIT: Duration = Duration::from_secs(6);
 /// Bounds the whole opening, credential lookups included.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// Where an endpoint's URL may have come from, and what it looks like.
+const ENDPOINT_HINT: &str = "--endpoint-url, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile's endpoint_url is like http://HOST:PORT or https://HOST";
+
 /// A bucket that answered.
 pub struct OpenBucket {
     /// The bucket.
@@ -108,6 +111,12 @@ pub fn parse_source(source: &str) -> Result<BucketUri, Failure> {
     })
 }
 
+/// Checks a URL that an endpoint is to be reached by. Errors: what is wrong with it.
+pub fn check_endpoint_url(url: &str) -> Result<(), Failure> {
+    pail_store::check_endpoint_url(url)
+        .map_err(|why| Failure::usage("the endpoint cannot be used").because(why).with_hint(ENDPOINT_HINT))
+}
+
 /// A prefix as a directory's: `s3://bucket/run` and `s3://bucket/run/` mean the same.
 fn as_directory(prefix: &str) -> String {
     match prefix.trim_end_matches('/') {
@@ -143,6 +152,7 @@ fn explain(address: Address<'_>, environment: &CallerEnvironment, err: &Error) -
             "no keys are in the environment: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile"
                 .to_owned()
         }
+        ErrorKind::Configuration => ENDPOINT_HINT.to_owned(),
         ErrorKind::BucketTaken => "the name is somebody else's: choose another".to_owned(),
         ErrorKind::Unreachable | ErrorKind::Exhausted => unreachable_hint(address),
         _ => return failure,

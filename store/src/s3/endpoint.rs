@@ -21,6 +21,8 @@ pub(super) struct Endpoint {
     scheme: &'static str,
     /// Host and port, the bucket included where it is in the host name.
     pub authority: String,
+    /// The path of a gateway that stands before everything else; empty on AWS.
+    root: String,
     /// What stands before the key, `/` at the end included.
     base_path: String,
     pub region: String,
@@ -34,6 +36,56 @@ struct AwsStyle {
     virtual_host: bool,
 }
 
+/// What an endpoint's URL says, in the one spelling that caches and servers know it by.
+struct Location {
+    scheme: &'static str,
+    /// In lower case, with the port unless it is the scheme's own.
+    host: String,
+    /// Empty, or a path without `/` at its end.
+    root: String,
+}
+
+impl Location {
+    /// Errors: a sentence on what is wrong with the URL, without what may be a password in it.
+    fn parse(url: &str) -> Result<Self, String> {
+        if url.contains('@') {
+            return Err("the endpoint URL may not have a user name or password".to_owned());
+        }
+        let Some((scheme, rest)) = url.split_once("://") else {
+            // What https would make of it depends on the server; a guess that fails takes a minute of retries to say so.
+            return Err(format!(
+                "the endpoint URL {url:?} has no scheme: write http://{url} or https://{url}"
+            ));
+        };
+        let (scheme, own_port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => ("http", ":80"),
+            "https" => ("https", ":443"),
+            _ => return Err(format!("the endpoint URL {url:?} must begin with http:// or https://")),
+        };
+        let uri: Uri = format!("{scheme}://{rest}")
+            .parse()
+            .map_err(|e| format!("the endpoint URL {url:?} is not valid: {e}"))?;
+        if uri.query().is_some() || url.contains('#') {
+            return Err(format!("the endpoint URL {url:?} may not have a query or a fragment"));
+        }
+        let authority = uri.authority().map_or("", |authority| authority.as_str()).to_ascii_lowercase();
+        let host = authority.strip_suffix(own_port).unwrap_or(&authority).trim_end_matches(':').to_owned();
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+        if host.is_empty() || host.starts_with(':') {
+            return Err(format!("the endpoint URL {url:?} has no host"));
+        }
+        if has_port && uri.port_u16().is_none() {
+            return Err(format!("the endpoint URL {url:?} has a port that is no number up to 65535"));
+        }
+        Ok(Self { scheme, host, root: uri.path().trim_end_matches('/').to_owned() })
+    }
+}
+
+/// Checks a URL that an endpoint is to be reached by. Errors: a sentence on what is wrong with it.
+pub fn check_endpoint_url(url: &str) -> Result<(), String> {
+    Location::parse(url).map(|_| ())
+}
+
 impl Endpoint {
     /// The bucket at an endpoint of the caller's. Errors: a sentence on what is wrong with the URL.
     pub fn custom(
@@ -42,29 +94,12 @@ impl Endpoint {
         region: &str,
         virtual_host: bool,
     ) -> Result<Self, String> {
-        let full = if endpoint_url.contains("://") {
-            endpoint_url.to_owned()
-        } else {
-            format!("https://{endpoint_url}")
-        };
-        let uri: Uri =
-            full.parse().map_err(|e| format!("the endpoint URL {endpoint_url:?} is not valid: {e}"))?;
-        let scheme = match uri.scheme_str() {
-            Some("http") => "http",
-            Some("https") => "https",
-            _ => {
-                return Err(format!("the endpoint URL {endpoint_url:?} must begin with http:// or https://"));
-            }
-        };
-        let Some(host) = uri.authority().filter(|authority| !authority.as_str().contains('@')) else {
-            return Err("the endpoint URL must have a host, and no user name or password".to_owned());
-        };
-        let root = uri.path().trim_end_matches('/');
+        let Location { scheme, host, root } = Location::parse(endpoint_url)?;
         let (authority, base_path) = match virtual_host {
             true => (format!("{bucket}.{host}"), format!("{root}/")),
-            false => (host.to_string(), format!("{root}/{bucket}/")),
+            false => (host, format!("{root}/{bucket}/")),
         };
-        Ok(Self { scheme, authority, base_path, region: region.to_owned(), aws: None })
+        Ok(Self { scheme, authority, root, base_path, region: region.to_owned(), aws: None })
     }
 
     /// The bucket on Amazon S3.
@@ -76,7 +111,14 @@ impl Endpoint {
             false => (host, format!("/{bucket}/")),
         };
         let style = AwsStyle { bucket: bucket.to_owned(), virtual_host };
-        Self { scheme: "https", authority, base_path, region: region.to_owned(), aws: Some(style) }
+        Self {
+            scheme: "https",
+            authority,
+            root: String::new(),
+            base_path,
+            region: region.to_owned(),
+            aws: Some(style),
+        }
     }
 
     /// The same bucket in another region.
@@ -97,7 +139,7 @@ impl Endpoint {
 
     /// As a person would write it, without the bucket's path.
     pub fn url(&self) -> String {
-        format!("{}://{}", self.scheme, self.authority)
+        format!("{}://{}{}", self.scheme, self.authority, self.root)
     }
 
     /// The URI of an object, or of the bucket itself.
@@ -152,9 +194,38 @@ mod tests {
     }
 
     #[test]
+    fn one_place_has_one_spelling() {
+        for (url, shown, object) in [
+            ("http://Example.COM:80/", "http://example.com", "http://example.com/b/k"),
+            ("HTTPS://h:443", "https://h", "https://h/b/k"),
+            ("https://h:9000//", "https://h:9000", "https://h:9000/b/k"),
+            ("http://[::1]:9000", "http://[::1]:9000", "http://[::1]:9000/b/k"),
+            ("http://[2001:DB8::1]/", "http://[2001:db8::1]", "http://[2001:db8::1]/b/k"),
+            ("http://h/Gateway/s3/", "http://h/Gateway/s3", "http://h/Gateway/s3/b/k"),
+        ] {
+            let endpoint = Endpoint::custom(url, "b", "r", false).unwrap();
+            assert_eq!((endpoint.url().as_str(), path_of(&endpoint, "k").as_str()), (shown, object), "{url}");
+        }
+    }
+
+    #[test]
     fn bad_endpoints_are_refused() {
-        for url in ["ftp://h", "http://user:pass@h", "http://", "ht tp://h"] {
-            assert!(Endpoint::custom(url, "b", "r", false).is_err(), "{url}");
+        for (url, told) in [
+            ("localhost:9000", "http://localhost:9000 or https://localhost:9000"),
+            ("example.com", "no scheme"),
+            ("ftp://h", "must begin with"),
+            ("http://user:pass@h", "password"),
+            ("http://", "not valid"),
+            ("http://:9000", "host"),
+            ("ht tp://h", "must begin with"),
+            ("http://h:port", "port"),
+            ("http://h:70000", "port"),
+            ("http://[::1", "not valid"),
+            ("http://h/?a=b", "query"),
+            ("", "no scheme"),
+        ] {
+            let refused = Endpoint::custom(url, "b", "r", false).unwrap_err();
+            assert!(refused.contains(told) && !refused.contains("pass@"), "{url}: {refused}");
         }
     }
 }

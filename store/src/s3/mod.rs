@@ -24,6 +24,7 @@ mod writing;
 mod xml;
 
 pub use counters::CounterSnapshot;
+pub use endpoint::check_endpoint_url;
 pub use options::{CallerVariables, S3Options};
 pub use probe::Enforcement;
 
@@ -54,8 +55,7 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// Prepares a store; nothing is sent to the endpoint yet. Errors: `Unsupported` (an endpoint or bucket name that
-    /// cannot be), `Credentials` (they were found, and cannot be loaded).
+    /// Prepares a store; nothing is sent to the endpoint yet. Errors: `Configuration` (an endpoint that cannot be), `Credentials` (they were found, and cannot be loaded).
     pub async fn open(options: S3Options) -> Result<Arc<Self>> {
         open::open(options).await
     }

@@ -35,7 +35,7 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         .await
         .map_err(|e| refuse(ErrorKind::Credentials, e))?;
     let endpoint =
-        endpoint_of(&options, surroundings, &profile).map_err(|e| refuse(ErrorKind::Unsupported, e))?;
+        endpoint_of(&options, surroundings, &profile).map_err(|e| refuse(ErrorKind::Configuration, e))?;
     let client = transport::connect(&options, endpoint.is_tls()).map_err(|e| refuse(ErrorKind::Other, e))?;
     let credentials = match options.anonymous {
         true => CredentialCache::anonymous(),
