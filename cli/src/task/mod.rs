@@ -1,7 +1,7 @@
 //! A task: what a YAML file asks for, checked before anything runs.
 //!
 //! Owns: [`Task`], read from the parts of a SkyPilot task that Pail acts on. Parts that it does not act on are named once in a note;
-//! a mistake in a part of its own is an error with its place.
+//! a mistake in a part of its own, or in the name of one, is an error with its place.
 
 mod file_mount;
 mod reader;
@@ -11,7 +11,7 @@ mod yaml;
 pub use file_mount::FileMount;
 
 use pail_mountd::control::Failure;
-use reader::{Reader, nearest, scalar};
+use reader::{Reader, near_miss, scalar};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use substitute::is_name;
@@ -107,6 +107,7 @@ impl Task {
         home: &Path,
         ignored: &mut Vec<String>,
     ) -> Result<(), Failure> {
+        refuse_misspelt(reader, key)?;
         match key.name.as_str() {
             _ if matches!(node.value, Value::Null) => {}
             "name" => self.name = Some(reader.text(node)?),
@@ -130,15 +131,24 @@ impl Task {
                 return Err(reader.mistake(node.place, "syncing a workdir is not supported yet"));
             }
             "envs" | "secrets" => {}
-            other => {
-                ignored.push(other.to_owned());
-                // Likely misspelt, and yet no error: SkyPilot's own keys change with its versions.
-                if let Some(near) = nearest(other, KNOWN).filter(|_| !IGNORED.contains(&other)) {
-                    self.notes.push(format!("note: unknown key {other:?}: did you mean {near:?}?"));
-                }
-            }
+            other => ignored.push(other.to_owned()),
         }
         Ok(())
+    }
+}
+
+/// Refuses a key that can only be a slip for one that is acted on: a task whose `file_mount:` is passed over loses its outputs. Any
+/// other unknown key is none of our business, since SkyPilot's own change with its versions.
+fn refuse_misspelt(reader: &Reader<'_>, key: &Key) -> Result<(), Failure> {
+    let name = key.name.as_str();
+    if KNOWN.contains(&name) || IGNORED.contains(&name) || name.starts_with('_') {
+        return Ok(());
+    }
+    match near_miss(name, KNOWN) {
+        Some(near) => Err(reader
+            .mistake(key.place, &format!("unknown key {name:?}"))
+            .with_hint(format!("did you mean {near:?}?"))),
+        None => Ok(()),
     }
 }
 
@@ -261,6 +271,59 @@ mod tests {
         assert!(failure.message.contains("t.yaml:4:11"), "{failure}");
         let failure = mount("name: my-bucket\nconfig:\n  mount:\n    readonly: true").unwrap_err();
         assert_eq!(failure.hint.as_deref(), Some("did you mean \"read_only\"?"));
+    }
+
+    #[test]
+    fn a_misspelt_part_is_a_mistake_and_another_tool_s_is_none() {
+        for (misspelt, meant) in [
+            ("file_mount", "file_mounts"),
+            ("file-mounts", "file_mounts"),
+            ("FileMounts", "file_mounts"),
+            ("flie_mounts", "file_mounts"),
+            ("env", "envs"),
+            ("secret", "secrets"),
+            ("Run", "run"),
+            ("work_dir", "workdir"),
+            ("num_node", "num_nodes"),
+        ] {
+            for value in [" {}", ""] {
+                let failure = read(&format!("name: t\n{misspelt}:{value}\n")).unwrap_err();
+                let told = format!("t.yaml:2:1: unknown key {misspelt:?}\n  2 | {misspelt}:{value}\n");
+                assert!(failure.message.starts_with(&told), "{failure}");
+                assert_eq!(failure.hint, Some(format!("did you mean {meant:?}?")));
+                assert_eq!(failure.kind.exit_code(), 2);
+            }
+        }
+        for other in IGNORED.iter().chain(&["priority", "x-notes", "_metadata", "hooks", "node", "ports"]) {
+            let task = read(&format!("{other}: {{a: 1}}\nrun: x\n")).unwrap();
+            assert_eq!(task.notes, [format!("note: not acted on in this run: {other}")]);
+        }
+    }
+
+    #[test]
+    fn every_mistake_shows_its_line() {
+        for (text, place) in [
+            ("just text\n", "1:1"),
+            ("- a\n- b\n", "1:1"),
+            ("name: [a]\n", "1:7"),
+            ("run:\n  - a\n", "2:3"),
+            ("envs: {1A: x}\n", "1:8"),
+            ("envs:\n  A: [1]\n", "2:6"),
+            ("secrets: {S: }\n", "1:11"),
+            ("file_mounts: x\n", "1:14"),
+            ("file_mounts:\n  /x: [a]\n", "2:7"),
+            ("file_mounts:\n  /x: {name: my-bucket, endpoint: localhost:9000}\n", "2:35"),
+            ("file_mounts:\n  /x: {name: my-bucket}\n  /x/: {name: my-bucket}\n", "3:3"),
+            ("name: a\nname: b\n", "2:1"),
+            ("name: \"a\n", "1:"),
+            ("name: *nowhere\n", "1:7"),
+            ("name: a\n\trun: b\n", "1:7"),
+            ("run: a\n---\nrun: b\n", ""),
+        ] {
+            let failure = read(text).unwrap_err();
+            assert!(failure.message.starts_with(&format!("t.yaml:{place}")), "{text:?}: {failure}");
+            assert!(failure.message.contains(" | "), "{text:?}: {failure}");
+        }
     }
 
     #[test]

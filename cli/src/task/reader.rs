@@ -77,6 +77,20 @@ pub fn scalar(node: &Node) -> Option<String> {
     }
 }
 
+/// The one of `known` that `name` surely was meant to be: they differ in case, in hyphens and underscores, or by a slip of the
+/// fingers. Closer than [`nearest`], for places where a name that is not known may be right all the same.
+pub fn near_miss<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let plain = |name: &str| name.to_lowercase().replace(['-', '_', ' '], "");
+    let typed = plain(name);
+    let slips = |candidate: &str| {
+        let meant = plain(candidate);
+        let slips = strsim::damerau_levenshtein(&typed, &meant);
+        (slips <= if meant.len() > 5 { 2 } else { 1 }).then_some(slips)
+    };
+    let near = known.iter().filter_map(|candidate| Some((slips(candidate)?, *candidate)));
+    near.min_by_key(|(slips, _)| *slips).map(|(_, candidate)| candidate)
+}
+
 /// The one of `known` that `name` was probably meant to be.
 pub fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let scored = known.iter().map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate));
