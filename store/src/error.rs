@@ -43,6 +43,28 @@ pub enum ErrorKind {
     Other,
 }
 
+impl ErrorKind {
+    /// Its name in metrics and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::NoSuchBucket => "no_such_bucket",
+            Self::Denied => "denied",
+            Self::Configuration => "configuration",
+            Self::Credentials => "credentials",
+            Self::Precondition => "precondition",
+            Self::RangeNotSatisfiable => "range_not_satisfiable",
+            Self::BucketTaken => "bucket_taken",
+            Self::Unsupported => "unsupported",
+            Self::Unreachable => "unreachable",
+            Self::Exhausted => "server",
+            Self::Corrupt => "corrupt",
+            Self::Source => "source",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// A failed store operation. Displays as one line: operation, object, cause.
 #[derive(Debug)]
 pub struct Error {

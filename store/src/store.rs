@@ -26,6 +26,11 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// What identifies the bucket's content for a cache: endpoint and bucket. Holds no secret.
     fn identity(&self) -> &str;
 
+    /// What was sent and received since the store was opened; zeros where nobody counts.
+    fn counters(&self) -> CounterSnapshot {
+        CounterSnapshot::default()
+    }
+
     /// What the endpoint can do. The first call may probe it, with objects of its own that it deletes again; it is
     /// the only operation that writes without being asked to. Errors: those of the probe's requests.
     async fn capabilities(&self) -> Result<Capabilities>;

@@ -20,7 +20,7 @@ pub struct BucketUri {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUri {
     /// Another scheme, or none.
-    #[error("{0:?} is not a bucket's URI; write s3://BUCKET or s3://BUCKET/PREFIX")]
+    #[error("it does not begin with s3://")]
     Scheme(String),
     /// The name breaks a rule, which is given.
     #[error("{name:?} cannot be a bucket's name: {rule}")]

@@ -37,7 +37,13 @@ const PUBLIC: &[&str] = &[
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_CA_BUNDLE",
     "HOME",
+    "NO_PROXY",
+    "no_proxy",
 ];
+
+/// Variables that may hold a password beside what is not secret.
+const PROXIES: &[&str] =
+    &["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Variables of a caller that concern credentials and endpoints. `Debug` shows names only.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +58,7 @@ impl CallerEnvironment {
 
     /// Those that `lookup` knows; empty values count as unset, as the AWS tools have it.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
-        let names = SECRET.iter().chain(PUBLIC);
+        let names = SECRET.iter().chain(PUBLIC).chain(PROXIES);
         Self(
             names
                 .filter_map(|name| Some((name.to_string(), lookup(name)?)))
@@ -83,10 +89,20 @@ impl CallerEnvironment {
         Self(all.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
-    /// What may be written to a file.
+    /// What may be written to a file: no keys, and proxies without their users' passwords.
     pub fn without_secrets(&self) -> Self {
         let public = self.0.iter().filter(|(name, _)| !SECRET.contains(&name.as_str()));
-        Self(public.map(|(name, value)| (name.clone(), value.clone())).collect())
+        Self(public.map(|(name, value)| (name.clone(), without_user(name, value))).collect())
+    }
+}
+
+fn without_user(name: &str, value: &str) -> String {
+    match value.rsplit_once('@') {
+        Some((before, host)) if PROXIES.contains(&name) => {
+            let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
+            format!("{scheme}{host}")
+        }
+        _ => value.to_owned(),
     }
 }
 
@@ -106,14 +122,17 @@ mod tests {
             "AWS_SECRET_ACCESS_KEY" => Some("hunter2".into()),
             "AWS_PROFILE" => Some("work".into()),
             "AWS_REGION" => Some(String::new()),
+            "HTTPS_PROXY" => Some("http://me:hunter2@proxy:3128".into()),
+            "http_proxy" => Some("me:hunter2@proxy".into()),
             _ => None,
         });
         assert!(environment.has_secrets());
         assert_eq!(environment.get("AWS_REGION"), None);
         assert!(!format!("{environment:?}").contains("hunter2"));
         let kept = serde_json::to_string(&environment.without_secrets()).unwrap();
-        assert_eq!(kept, r#"{"AWS_PROFILE":"work"}"#);
+        assert_eq!(kept, r#"{"AWS_PROFILE":"work","HTTPS_PROXY":"http://proxy:3128","http_proxy":"proxy"}"#);
         assert!(!environment.without_secrets().has_secrets());
-        assert_eq!(environment.without_secrets().with_secrets_of(&environment), environment);
+        let again = environment.without_secrets().with_secrets_of(&environment);
+        assert_eq!(again.get("AWS_SECRET_ACCESS_KEY"), Some("hunter2"));
     }
 }

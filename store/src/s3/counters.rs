@@ -3,6 +3,9 @@
 //! Owns: [`RequestCounters`], which only grow while the process lives (save `in_flight`), and [`CounterSnapshot`], a copy
 //! of them for metrics.
 
+use crate::ErrorKind;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,13 +38,18 @@ pub(super) struct RequestCounters {
     bytes_sent: AtomicU64,
     retries: AtomicU64,
     in_flight: AtomicU64,
+    /// Failed attempts by kind. Guards the map alone, and is asked for only where something failed.
+    errors: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// A copy of a store's counters, for metrics.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CounterSnapshot {
     /// Requests sent by operation, retries included.
-    pub requests: BTreeMap<&'static str, u64>,
+    pub requests: BTreeMap<String, u64>,
+    /// Requests that failed, and bodies that broke off, by [`ErrorKind::name`]. `not_found` and `precondition` are
+    /// answers that were mostly asked for.
+    pub errors: BTreeMap<String, u64>,
     /// Bytes of objects that arrived.
     pub bytes_received: u64,
     /// Bytes of objects that were sent.
@@ -56,6 +64,10 @@ impl RequestCounters {
     pub fn count_request(&self, operation: &'static str) {
         let index = OPERATIONS.iter().position(|name| *name == operation).unwrap_or(OPERATIONS.len() - 1);
         self.requests[index].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn count_error(&self, kind: ErrorKind) {
+        *self.errors.lock().entry(kind.name()).or_default() += 1;
     }
 
     pub fn count_retry(&self) {
@@ -75,10 +87,11 @@ impl RequestCounters {
         CounterSnapshot {
             requests: OPERATIONS
                 .iter()
-                .copied()
+                .map(|name| (*name).to_owned())
                 .zip(self.requests.iter().map(load))
                 .filter(|(_, n)| *n > 0)
                 .collect(),
+            errors: self.errors.lock().iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect(),
             bytes_received: load(&self.bytes_received),
             bytes_sent: load(&self.bytes_sent),
             retries: load(&self.retries),

@@ -14,6 +14,7 @@ mod open;
 mod options;
 mod pipeline;
 mod probe;
+mod proxy;
 mod reading;
 mod request;
 mod retry;
@@ -58,11 +59,6 @@ impl S3Store {
     /// Prepares a store; nothing is sent to the endpoint yet. Errors: `Configuration` (an endpoint that cannot be), `Credentials` (they were found, and cannot be loaded).
     pub async fn open(options: S3Options) -> Result<Arc<Self>> {
         open::open(options).await
-    }
-
-    /// What the store has sent and received since it was opened.
-    pub fn counters(&self) -> CounterSnapshot {
-        self.pipeline.counters.snapshot()
     }
 
     /// Takes what an earlier [`S3Store::enforcement`] found of this endpoint, so that it need not be probed again.
@@ -148,6 +144,10 @@ impl Store for S3Store {
 
     fn identity(&self) -> &str {
         &self.identity
+    }
+
+    fn counters(&self) -> CounterSnapshot {
+        self.pipeline.counters.snapshot()
     }
 
     async fn capabilities(&self) -> Result<Capabilities> {

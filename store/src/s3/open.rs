@@ -9,10 +9,12 @@ use super::endpoint::Endpoint;
 use super::options::S3Options;
 use super::pipeline::Pipeline;
 use super::probe::Enforcement;
+use super::proxy::Proxies;
 use super::surroundings::Surroundings;
 use super::transport;
 use crate::{Error, ErrorKind, Result};
 use aws_config::profile::ProfileSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
@@ -36,7 +38,12 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         .map_err(|e| refuse(ErrorKind::Credentials, e))?;
     let endpoint =
         endpoint_of(&options, surroundings, &profile).map_err(|e| refuse(ErrorKind::Configuration, e))?;
-    let client = transport::connect(&options, endpoint.is_tls()).map_err(|e| refuse(ErrorKind::Other, e))?;
+    let client = Proxies::of(surroundings)
+        .and_then(|proxies| {
+            let authorities = surroundings.get("AWS_CA_BUNDLE").map(PathBuf::from);
+            transport::connect(&options, endpoint.is_tls(), proxies, authorities.as_deref())
+        })
+        .map_err(|e| refuse(ErrorKind::Configuration, e))?;
     let credentials = match options.anonymous {
         true => CredentialCache::anonymous(),
         false => {
@@ -115,7 +122,10 @@ impl Profile {
             .unwrap_or_else(|| "default".to_owned());
         match (&files, wanted) {
             (Some(files), Some(wanted)) if files.get_profile(wanted).is_none() => {
-                Err(format!("the AWS configuration files have no profile {wanted:?}"))
+                let mut names: Vec<_> = files.profiles().collect();
+                names.sort_unstable();
+                let there = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
+                Err(format!("the AWS configuration files have no profile {wanted:?}; they have {there}"))
             }
             _ => Ok(Self { files, name }),
         }

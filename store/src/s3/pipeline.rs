@@ -202,6 +202,7 @@ impl Pipeline {
                 Ok((headers, body)) => return Ok(Answer { headers, body, history }),
                 Err(failure) => failure,
             };
+            self.counters.count_error(failure.kind);
             history.maybe_applied |= failure.maybe_applied && request.writes();
             let delay = self.remedied(&failure.remedy, &mut tried, &mut backoff);
             match delay {

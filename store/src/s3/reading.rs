@@ -171,6 +171,7 @@ impl Reading {
     /// The connection is lost. Waits before the next one, unless there was no progress for the whole deadline.
     async fn pause(&mut self, cause: String) -> Result<()> {
         self.open = None;
+        self.pipeline.counters.count_error(ErrorKind::Unreachable);
         let (since, backoff) = self.stuck.get_or_insert_with(|| (Instant::now(), Backoff::default()));
         let delay = backoff.next_delay(None);
         if since.elapsed() + delay > self.pipeline.options.retry_deadline {

@@ -1,20 +1,40 @@
 //! HTTP under the pipeline.
 //!
-//! Owns: the client and its connections. HTTP/1.1 only: a parallel reader wants many connections, and one HTTP/2
+//! Owns: [`HttpClient`] and its connections, to the endpoint or to a proxy on the way. HTTP/1.1 only: a parallel reader wants many connections, and one HTTP/2
 //! connection is one TCP window. One TLS stack (rustls, ring) with the system's certificates, read only where the
 //! endpoint speaks TLS.
 
 use super::body::RequestBody;
 use super::options::S3Options;
+use super::proxy::{Proxies, Route};
+use http::{Request, header};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, RequestBody>;
+/// Sends requests, over connections that are kept for the next ones.
+pub(super) struct HttpClient {
+    client: Client<HttpsConnector<Route>, RequestBody>,
+    proxies: Proxies,
+}
+
+impl HttpClient {
+    /// Sends a request, which is signed.
+    pub fn request(&self, mut request: Request<RequestBody>) -> ResponseFuture {
+        // For the proxy alone, which takes it off: no part of what is signed.
+        if let Some(authorization) = self.proxies.authorization(request.uri()) {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
+        }
+        self.client.request(request)
+    }
+}
 
 /// Below the idle timeouts of servers and load balancers, so that a connection is rarely taken up as it closes.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -23,28 +43,43 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const READ_BUFFER_SIZE_BYTES_MAX: usize = 256 * 1024;
 
 /// A client for one store. Errors: a sentence, when TLS is wanted and there are no certificates to trust.
-pub(super) fn connect(options: &S3Options, tls: bool) -> Result<HttpClient, String> {
+pub(super) fn connect(
+    options: &S3Options,
+    tls: bool,
+    proxies: Proxies,
+    authorities: Option<&Path>,
+) -> Result<HttpClient, String> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(options.connect_timeout));
     http.set_keepalive(Some(Duration::from_secs(30)));
     let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls_config(tls)?)
+        .with_tls_config(tls_config(tls, authorities)?)
         .https_or_http()
         .enable_http1()
-        .wrap_connector(http);
-    Ok(Client::builder(TokioExecutor::new())
+        .wrap_connector(Route { http, proxies: proxies.clone() });
+    let client = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(options.requests_in_flight_max)
         .http1_max_buf_size(READ_BUFFER_SIZE_BYTES_MAX)
-        .build(connector))
+        .build(connector);
+    Ok(HttpClient { client, proxies })
 }
 
-fn tls_config(tls: bool) -> Result<ClientConfig, String> {
+/// `authorities` is a file of the certificates to trust in place of the system's.
+fn tls_config(tls: bool, authorities: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    if tls {
+    if let (true, Some(file)) = (tls, authorities) {
+        let unusable = |why: &dyn std::fmt::Display| format!("AWS_CA_BUNDLE {}: {why}", file.display());
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|err| unusable(&err))? {
+            roots.add(certificate.map_err(|err| unusable(&err))?).map_err(|err| unusable(&err))?;
+        }
+        if roots.is_empty() {
+            return Err(unusable(&"no certificates are in it"));
+        }
+    } else if tls {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
