@@ -1,18 +1,23 @@
 //! The daemon as the command finds it.
 //!
-//! Owns: which daemon is meant (by the directories of this environment), the word about versions that differ, and the repetition of
-//! a mount that hit a daemon on its way out.
+//! Owns: which daemon is meant (by the directories of this environment), the word about versions that differ, the repetition of a
+//! mount that hit a daemon on its way out, and the wait for a daemon's process to end.
 
 use crate::progress;
 use pail_mountd::control::types::{Health, MountOutcome, MountRequest};
 use pail_mountd::control::{Client, Failure, FailureKind, start};
 use pail_mountd::settings::{Directories, Limits, Settings, process_environment};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// How long a mount is asked for again while one daemon after the other is on its way out.
 const RETRY_TIME: Duration = Duration::from_secs(150);
 /// Between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How many seconds a daemon's process may take to end once everything is drained.
+const PROCESS_END_SECS: i64 = 30;
 
 /// The directories of the daemon that this environment means.
 pub fn directories() -> Result<Directories, Failure> {
@@ -53,11 +58,45 @@ fn is_passing(failure: &Failure) -> bool {
     matches!(failure.kind, FailureKind::Stopping | FailureKind::NotRunning)
 }
 
+/// A daemon's process, held by a descriptor that no later process of the same number can have.
+pub struct Process {
+    pid: u32,
+    /// `None` where the process cannot be seen from here, as from another container.
+    descriptor: Option<OwnedFd>,
+}
+
+impl Process {
+    /// The process `pid`, which runs.
+    pub fn of(pid: u32) -> Self {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let descriptor = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok());
+        Self { pid, descriptor }
+    }
+
+    /// Waits until it has ended: only then are its lock and its cache free. Errors: it does not.
+    pub async fn ended(self) -> Result<(), Failure> {
+        let Some(descriptor) = self.descriptor else { return Ok(()) };
+        let waited = tokio::task::spawn_blocking(move || {
+            let limit = Timespec { tv_sec: PROCESS_END_SECS, tv_nsec: 0 };
+            poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit))
+        })
+        .await;
+        match waited {
+            Ok(Ok(1..)) => Ok(()),
+            _ => Err(Failure::other(format!(
+                "the daemon has drained, but its process {} does not end",
+                self.pid
+            ))
+            .with_hint(format!("its log says more; kill -9 {} ends it", self.pid))),
+        }
+    }
+}
+
 fn note_version(health: &Health) {
     let own = env!("CARGO_PKG_VERSION");
     if health.version != own {
         crate::terminal::note(&format!(
-            "note: the running daemon is of version {}, this command of {own}; `pail umount --all` ends it, and the next mount starts the new one",
+            "note: the running daemon is of version {}, this command of {own}; `pail shutdown` ends it, and the next mount starts the new one",
             health.version
         ));
     }

@@ -17,9 +17,29 @@ use clap::Parser;
 use pail_mountd::control::Failure;
 use std::process::ExitCode;
 
+/// What every command has in common; below `pail --help`.
+const COMMON_HELP: &str = "\
+Exit codes:
+  0  ok                       5  partly done; what remains is listed
+  1  other                    6  unreachable, or retries exhausted
+  2  usage, YAML, settings    7  verification failed
+  3  not found                8  no space
+  4  credentials            130  interrupted
+
+Environment:
+  AWS_*                                      credentials, profile, region and endpoint, as the AWS tools have them
+  HTTPS_PROXY, HTTP_PROXY, NO_PROXY          the way to the endpoint
+  PAIL_MEMORY, PAIL_CACHE_SIZE               budgets of the daemon that is started
+  PAIL_CACHE_DIR, PAIL_STATE_DIR, PAIL_RUNTIME_DIR
+                                             its directories, else XDG_CACHE_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR
+  PAIL_LOG                                   its log: info, debug, or levels by module
+
+Settings that stay are in ~/.config/pail/config.toml: memory, cache_size, cache_dir, state_dir, drain_timeout.";
+
 /// Puts buckets where jobs run.
 #[derive(Debug, Parser)]
-#[command(name = "pail", version, propagate_version = true, infer_subcommands = true)]
+#[command(name = "pail", version, propagate_version = true, infer_subcommands = true, max_term_width = 120)]
+#[command(after_help = COMMON_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: commands::Command,

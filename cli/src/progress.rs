@@ -72,8 +72,11 @@ impl Draining {
             return;
         }
         let text = format!(
-            "{} files are not in the bucket yet ({} of {} sent)",
-            progress.files_left,
+            "{} not in the bucket yet ({} of {} sent)",
+            match progress.files_left {
+                1 => "1 file is".to_owned(),
+                files => format!("{files} files are"),
+            },
             ByteSize(progress.bytes_done).human(),
             ByteSize(progress.bytes_total).human()
         );

@@ -94,12 +94,34 @@ fn paths_outside_of_mounts_are_not_found() {
 fn metrics_count_what_was_done() {
     let sandbox = Sandbox::new();
     let mnt = sandbox.mounted();
+    sandbox.server.inject(Fault {
+        key_contains: Some("x".into()),
+        ..Fault::once(Some("PutObject"), FaultAction::InternalError)
+    });
     fs::write(mnt.join("x"), "1").unwrap();
     let socket = sandbox.at("run/control.sock");
     let client = pail_mountd::control::Client::new(&socket);
     let text = sandbox.runtime.block_on(client.metrics()).unwrap();
     assert!(text.contains("pail_mounts{state=\"mounted\"} 1"), "{text}");
     assert!(text.contains("pail_operations_total{"), "{text}");
+    let of_mount = |name: &str, label: &str| {
+        let place = mnt.display();
+        let begin = match label {
+            "" => format!("{name}{{mount=\"{place}\"}} "),
+            label => format!("{name}{{mount=\"{place}\",{label}}} "),
+        };
+        let line = text.lines().find_map(|line| line.strip_prefix(begin.as_str()));
+        line.unwrap_or_else(|| panic!("{begin} is not in\n{text}")).parse::<u64>().unwrap()
+    };
+    assert!(of_mount("pail_store_requests_total", "operation=\"PutObject\"") >= 2);
+    assert!(of_mount("pail_store_errors_total", "kind=\"server\"") >= 1);
+    assert!(of_mount("pail_store_retries_total", "") >= 1);
+    assert!(of_mount("pail_store_sent_bytes_total", "") >= 1);
+    assert_eq!(of_mount("pail_store_received_bytes_total", ""), 0);
+    of_mount("pail_store_requests_in_flight", "");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let status = sandbox.pail(&["status", "--verbose"]);
+    assert!(status.out.contains("PutObject") && status.out.contains("server 1"), "{status:?}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&socket).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 }

@@ -7,7 +7,7 @@ mod sandbox;
 use sandbox::{BUCKET, SECRET, Sandbox, finish, run, wait_until};
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -83,6 +83,8 @@ fn the_same_again_does_nothing_and_another_target_is_refused() {
     let options = sandbox.pail(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt"), "--read-only"]);
     assert_eq!(options.code, 2, "{options:?}");
     assert!(options.err.contains("read-only false (asked: true)"), "{options:?}");
+    let modes = sandbox.pail(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt"), "--file-mode", "600"]);
+    assert!(modes.err.contains("file-mode 644 (asked: 600)"), "{modes:?}");
     assert!(mnt.join("kept").exists());
 }
 
@@ -159,6 +161,9 @@ fn wrong_keys_and_no_keys_are_told_apart() {
     let none = run(command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY"));
     assert_eq!(none.code, 4, "the daemon's own environment is not this caller's: {none:?}");
     assert!(none.err.contains("no keys"), "{none:?}");
+    let half = run(sandbox.command(&["mount", &uri, &sandbox.at("m")]).env_remove("AWS_SECRET_ACCESS_KEY"));
+    assert_eq!(half.code, 4, "{half:?}");
+    assert!(half.err.contains("AWS_SECRET_ACCESS_KEY is not"), "{half:?}");
     assert_nothing_left(&sandbox);
 }
 
@@ -233,6 +238,17 @@ fn an_endpoint_that_does_not_answer_is_told_in_bounded_time() {
         assert!(!sandbox.path("mnt").exists());
     }
     assert_nothing_left(&sandbox);
+}
+
+#[test]
+fn a_log_on_a_full_disk_keeps_no_daemon_from_working() {
+    let sandbox = Sandbox::new();
+    let state = sandbox.path("state/pail");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&state).unwrap();
+    std::os::unix::fs::symlink("/dev/full", state.join("mountd.log")).unwrap();
+    let mnt = sandbox.mounted();
+    fs::write(mnt.join("x"), "1").unwrap();
+    assert_eq!(sandbox.object("x").as_deref(), Some("1"));
 }
 
 #[test]
@@ -332,6 +348,10 @@ fn an_ordinary_user_mounts_through_fusermount3() {
     let elsewhere = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), "/not-mine"]);
     assert_ne!(elsewhere.code, 0);
     assert!(elsewhere.err.contains("cannot create /not-mine"), "{elsewhere:?}");
+    fs::create_dir(sandbox.path("of-root")).unwrap();
+    let not_mine = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("of-root")]);
+    assert_eq!(not_mine.code, 2, "{not_mine:?}");
+    assert!(not_mine.err.contains("you may not write to") && not_mine.err.contains("hint: "), "{not_mine:?}");
     sandbox.end_daemon(libc::SIGKILL);
     let again = sandbox.mounted();
     let ran = run(Command::new("cat").arg(again.join("file")).uid(nobody).gid(nobody));

@@ -1,7 +1,7 @@
-//! Sizes and durations as people write them: `512M`, `10G`, `5s`, `500ms`.
+//! Sizes, durations and permissions as people write them: `512M`, `10G`, `5s`, `500ms`, `644`.
 //!
-//! Owns: [`ByteSize`] and [`Period`], used by flags, variables and `config.toml` alike, so that one spelling works
-//! everywhere. Multiples are of 1,024: `K`, `M`, `G`, `T`, with `KiB` and `KB` meaning the same as `K`.
+//! Owns: [`ByteSize`], [`Period`] and [`Permissions`], used by flags, variables, files and messages alike, so that one spelling
+//! works everywhere. Multiples are of 1,024: `K`, `M`, `G`, `T`, with `KiB` and `KB` meaning the same as `K`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -16,6 +16,10 @@ pub struct ByteSize(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Period(pub Duration);
 
+/// Permission bits of a file, written in octal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Permissions(pub u16);
+
 /// Why a quantity could not be read; displays what would have been right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidQuantity {
@@ -25,6 +29,9 @@ pub enum InvalidQuantity {
     /// Not a duration.
     #[error("{0:?} is not a duration: write a number with ms, s, m or h, such as 500ms, 5s or 2m")]
     Period(String),
+    /// Not permission bits.
+    #[error("{0:?} is not a file's permissions: write them in octal, such as 644")]
+    Permissions(String),
     /// Over what 64 bits hold.
     #[error("{0:?} is too large")]
     TooLarge(String),
@@ -85,6 +92,23 @@ impl FromStr for Period {
             .checked_mul(unit_ms)
             .map(|ms| Self(Duration::from_millis(ms)))
             .ok_or_else(|| InvalidQuantity::TooLarge(text.into()))
+    }
+}
+
+impl FromStr for Permissions {
+    type Err = InvalidQuantity;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match u16::from_str_radix(text, 8) {
+            Ok(bits) if bits <= 0o777 && !text.starts_with('+') => Ok(Self(bits)),
+            _ => Err(InvalidQuantity::Permissions(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:03o}", self.0)
     }
 }
 
@@ -155,6 +179,18 @@ impl Serialize for Period {
     }
 }
 
+impl Serialize for Permissions {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Permissions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
@@ -196,6 +232,17 @@ mod tests {
         }
         for text in ["", "s", "5", "1.5s", "-1s", "5 years"] {
             assert!(matches!(text.parse::<Period>(), Err(InvalidQuantity::Period(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn permissions_are_octal() {
+        for (text, bits) in [("644", 0o644), ("0755", 0o755), ("000", 0), ("7", 7)] {
+            assert_eq!(text.parse(), Ok(Permissions(bits)), "{text}");
+            assert_eq!(Permissions(bits).to_string().parse(), Ok(Permissions(bits)));
+        }
+        for text in ["", "888", "7777", "rw", "+644", "-1"] {
+            assert!(matches!(text.parse::<Permissions>(), Err(InvalidQuantity::Permissions(_))), "{text}");
         }
     }
 

@@ -177,9 +177,7 @@ async fn flush_all(places: &[PathBuf], timeout: Duration) -> DrainReport {
 fn overrides(arguments: &Arguments) -> Result<Overrides, Failure> {
     let mut overrides = Overrides::default();
     if let Some(path) = &arguments.env_file {
-        let text = std::fs::read_to_string(path).map_err(|err| {
-            Failure::usage(format!("cannot read {}", path.display())).because(err.to_string())
-        })?;
+        let text = std::fs::read_to_string(path).map_err(|err| Failure::unreadable(path, &err))?;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (name, value) = assignment(line.strip_prefix("export ").unwrap_or(line), "--env-file")?;
             overrides.envs.insert(name, unquoted(&value).to_owned());

@@ -8,6 +8,7 @@ mod flush;
 mod launch;
 mod ls;
 mod mount;
+mod shutdown;
 mod status;
 mod umount;
 
@@ -15,14 +16,14 @@ use clap::Subcommand;
 use pail_mountd::control::Failure;
 use std::process::ExitCode;
 
-/// Exit codes: 0 ok, 1 other, 2 usage or YAML, 3 not found, 4 credentials, 5 partial, 6 unreachable or retries
-/// exhausted, 7 verification failed, 8 no space, 130 interrupted.
+/// A command and its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Mount(mount::Arguments),
     Umount(umount::Arguments),
     Status(status::Arguments),
     Flush(flush::Arguments),
+    Shutdown(shutdown::Arguments),
     Ls(ls::Arguments),
     Launch(launch::Arguments),
     DevServer(dev_server::Arguments),
@@ -37,6 +38,7 @@ impl Command {
             Self::Umount(arguments) => umount::run(arguments),
             Self::Status(arguments) => status::run(arguments),
             Self::Flush(arguments) => flush::run(arguments),
+            Self::Shutdown(arguments) => shutdown::run(arguments),
             Self::Ls(arguments) => ls::run(arguments),
             Self::Launch(arguments) => launch::run(arguments),
             Self::DevServer(arguments) => dev_server::run(arguments),

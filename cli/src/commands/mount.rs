@@ -5,7 +5,7 @@ use pail_mountd::control::types::{MountOutcome, MountRequest, MountSpec};
 use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
 use pail_mountd::daemon::opening;
 use pail_mountd::daemon::process::{self, ForegroundMount, Mode};
-use pail_mountd::quantity::{ByteSize, Period};
+use pail_mountd::quantity::{ByteSize, Period, Permissions};
 use pail_mountd::settings::{Limits, process_environment};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +15,10 @@ use std::time::Duration;
 const METADATA_TTL: Duration = Duration::from_secs(5);
 /// The same for a read-only mount, which is mostly of a dataset that nobody changes.
 const METADATA_TTL_READ_ONLY: Duration = Duration::from_secs(60);
+
+/// Permissions of files and directories, by default.
+const FILE_MODE: Permissions = Permissions(0o644);
+const DIR_MODE: Permissions = Permissions(0o755);
 
 /// Mount a bucket, or a prefix of one, at a directory
 ///
@@ -76,12 +80,12 @@ struct Options {
     gid: Option<u32>,
 
     /// Permissions shown for files, in octal
-    #[arg(long, value_name = "MODE", default_value = "644", value_parser = parse_mode)]
-    file_mode: u16,
+    #[arg(long, value_name = "MODE", default_value_t = FILE_MODE)]
+    file_mode: Permissions,
 
     /// Permissions shown for directories, in octal
-    #[arg(long, value_name = "MODE", default_value = "755", value_parser = parse_mode)]
-    dir_mode: u16,
+    #[arg(long, value_name = "MODE", default_value_t = DIR_MODE)]
+    dir_mode: Permissions,
 
     /// Let other users in
     #[arg(long)]
@@ -178,7 +182,7 @@ pub fn task_request(
 ) -> Result<MountRequest, Failure> {
     let environment = CallerEnvironment::of_this_process();
     let options =
-        Options { endpoint_url, read_only, file_mode: 0o644, dir_mode: 0o755, ..Options::default() };
+        Options { endpoint_url, read_only, file_mode: FILE_MODE, dir_mode: DIR_MODE, ..Options::default() };
     let spec = spec(uri, dir, &options, &environment)?;
     let limits = Limits::default().or_environment(&process_environment)?;
     Ok(MountRequest { spec, create_bucket, environment, limits })
@@ -216,13 +220,6 @@ pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-fn parse_mode(text: &str) -> Result<u16, String> {
-    match u16::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("write permissions in octal, such as 644".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,14 +249,5 @@ mod tests {
         let told =
             Options { read_only: true, metadata_ttl: Some(Period(Duration::ZERO)), ..Options::default() };
         assert_eq!(ttl(&told), Duration::ZERO);
-    }
-
-    #[test]
-    fn modes_are_octal() {
-        assert_eq!(parse_mode("644"), Ok(0o644));
-        assert_eq!(parse_mode("0755"), Ok(0o755));
-        for wrong in ["", "888", "7777", "rw"] {
-            assert!(parse_mode(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -3,9 +3,10 @@
 use crate::{block_on, daemon, terminal};
 use pail_mountd::control::types::{Health, MountSpec, MountState, MountStatus};
 use pail_mountd::control::{Failure, FailureKind};
-use pail_mountd::daemon::{dead, mount_list};
+use pail_mountd::daemon::{dead, mount_list, mountinfo};
 use pail_mountd::quantity::ByteSize;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 /// How many files and errors of a mount are named one by one.
@@ -14,8 +15,12 @@ const NAMED_MAX: usize = 5;
 /// Show the mounts, and what is not in the bucket yet
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    /// Show each mount's options and its requests to the bucket too
+    #[arg(short, long)]
+    verbose: bool,
+
     /// Print everything as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "verbose")]
     json: bool,
 }
 
@@ -34,7 +39,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if arguments.json {
         terminal::json(&status)?;
     } else {
-        print(&status)?;
+        print(&status, arguments.verbose)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -55,33 +60,80 @@ async fn ask() -> Result<Status, Failure> {
     }
 }
 
-fn print(status: &Status) -> Result<(), Failure> {
+fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
     match &status.daemon {
-        Some(health) => terminal::note(&format!(
-            "daemon: process {}, version {}, memory {}, cache {} in {}",
-            health.pid,
-            health.version,
-            ByteSize(health.memory_bytes).human(),
-            ByteSize(health.cache_bytes).human(),
-            health.directories.cache.display()
-        )),
+        Some(health) => print_daemon(health),
         None => terminal::note("no daemon is running"),
     }
     print_mounts(&status.mounts)?;
     for mount in &status.mounts {
+        if verbose {
+            print_figures(mount)?;
+        }
         print_details(mount);
     }
-    for spec in &status.without_daemon {
-        let place = spec.mount_point.display();
-        let state = if dead::is_dead(&spec.mount_point) { "a dead mount" } else { "not mounted" };
-        terminal::line(&format!("{place}  {}  {state}: its daemon is gone", spec.source))?;
-    }
+    print_daemonless(&status.without_daemon)?;
     if !status.without_daemon.is_empty() {
         terminal::note(
-            "hint: `pail mount` starts a daemon, which mounts these again; `pail umount` gives them up",
+            "hint: any `pail mount` starts a daemon, which mounts these again; `pail umount` gives them up",
         );
     }
     Ok(())
+}
+
+fn print_daemon(health: &Health) {
+    let used = |used: u64, budget: u64| format!("{} of {}", ByteSize(used).human(), ByteSize(budget).human());
+    terminal::note(&format!(
+        "daemon: process {}, version {}{}; memory {}; cache {} in {}",
+        health.pid,
+        health.version,
+        if health.stopping { ", stopping" } else { "" },
+        used(health.memory_used_bytes, health.memory_bytes),
+        used(health.cache_used_bytes, health.cache_bytes),
+        health.directories.cache.display(),
+    ));
+}
+
+/// What was asked for, and what it came to since.
+fn print_figures(mount: &MountStatus) -> Result<(), Failure> {
+    let (spec, store) = (&mount.spec, &mount.store);
+    let list = |counts: &BTreeMap<String, u64>| {
+        let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    };
+    let or_default = |told: &Option<String>, default: &str| told.clone().unwrap_or(default.to_owned());
+    let rows = [
+        ("endpoint", or_default(&spec.endpoint_url, "by profile, or AWS")),
+        ("region", or_default(&spec.region, "by profile, or us-east-1")),
+        ("profile", or_default(&spec.profile, "by environment, or default")),
+        (
+            "shown as",
+            format!(
+                "user {}, group {}, files {}, directories {}{}",
+                spec.uid,
+                spec.gid,
+                spec.file_mode,
+                spec.dir_mode,
+                if spec.allow_other { ", to all users" } else { "" }
+            ),
+        ),
+        ("metadata TTL", spec.metadata_ttl.to_string()),
+        ("open files", mount.fs.open_files.to_string()),
+        ("requests", format!("{}; {} in flight", list(&store.requests), store.in_flight)),
+        ("errors", format!("{}; {} retried", list(&store.errors), store.retries)),
+        (
+            "bytes",
+            format!(
+                "{} received, {} sent",
+                ByteSize(store.bytes_received).human(),
+                ByteSize(store.bytes_sent).human()
+            ),
+        ),
+    ];
+    terminal::line("")?;
+    terminal::line(&terminal::shown(&spec.mount_point.display().to_string()))?;
+    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![format!("  {name}"), value]).collect();
+    terminal::table(&rows).iter().try_for_each(|row| terminal::line(row))
 }
 
 fn print_mounts(mounts: &[MountStatus]) -> Result<(), Failure> {
@@ -100,12 +152,41 @@ fn print_mounts(mounts: &[MountStatus]) -> Result<(), Failure> {
         rows.push(vec![
             terminal::shown(&mount.spec.mount_point.display().to_string()),
             terminal::shown(&mount.spec.source),
-            if mount.spec.read_only { "read-only" } else { "read-write" }.to_owned(),
+            mode_word(&mount.spec).to_owned(),
             state_word(mount.state).to_owned(),
             unpublished,
         ]);
     }
     terminal::table(&rows).iter().try_for_each(|row| terminal::line(row))
+}
+
+fn print_daemonless(specs: &[MountSpec]) -> Result<(), Failure> {
+    if specs.is_empty() {
+        return Ok(());
+    }
+    let mounted =
+        mountinfo::read().map_err(|err| Failure::from_io("cannot read /proc/self/mountinfo", &err))?;
+    let mut rows = vec![["MOUNT POINT", "SOURCE", "MODE", "STATE"].map(str::to_owned).to_vec()];
+    for spec in specs {
+        let state = match mountinfo::at(&mounted, &spec.mount_point) {
+            Some(there) if !there.is_pail() => "not mounted",
+            Some(_) if dead::is_dead(&spec.mount_point) => "dead mount",
+            // One that has this state directory, and another runtime directory.
+            Some(_) => "of another daemon",
+            None => "not mounted",
+        };
+        rows.push(vec![
+            terminal::shown(&spec.mount_point.display().to_string()),
+            terminal::shown(&spec.source),
+            mode_word(spec).to_owned(),
+            state.to_owned(),
+        ]);
+    }
+    terminal::table(&rows).iter().try_for_each(|row| terminal::line(row))
+}
+
+fn mode_word(spec: &MountSpec) -> &'static str {
+    if spec.read_only { "read-only" } else { "read-write" }
 }
 
 fn print_details(mount: &MountStatus) {

@@ -65,9 +65,7 @@ pub struct Document {
 impl Document {
     /// Reads and parses a file. Errors: one that cannot be read; a mistake, with its place and line.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|err| {
-            Failure::usage(format!("cannot read {}", path.display())).because(err.to_string())
-        })?;
+        let text = std::fs::read_to_string(path).map_err(|err| Failure::unreadable(path, &err))?;
         Self::parse(path, text)
     }
 

@@ -1,7 +1,7 @@
 //! The daemon's program: arguments in, exit code out. Everything else is in the library.
 
 use clap::Parser;
-use pail_mountd::control::Failure;
+use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::daemon::process::{self, Mode};
 use pail_mountd::quantity::{ByteSize, Period};
 use pail_mountd::settings::Limits;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     };
     match ended {
         Ok(report) if report.remaining.is_empty() && report.failures.is_empty() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(_) => ExitCode::from(FailureKind::Partial.exit_code()),
         Err(failure) => fail(&failure),
     }
 }

@@ -70,9 +70,12 @@ impl Client {
         self.drain(Method::POST, "/v1/flush", request, on_progress).await
     }
 
-    /// Tells the daemon to drain and end; returns when it has begun to.
-    pub async fn shutdown(&self) -> Result<(), Failure> {
-        self.call(Method::POST, "/v1/shutdown", &()).await
+    /// Tells the daemon to drain and end; returns when it has drained, shortly before its process is gone.
+    pub async fn shutdown(
+        &self,
+        on_progress: &mut (dyn FnMut(DrainProgress) + Send),
+    ) -> Result<DrainReport, Failure> {
+        self.drain(Method::POST, "/v1/shutdown", &(), on_progress).await
     }
 
     /// The metrics in the OpenMetrics text format.
@@ -146,6 +149,11 @@ impl Client {
                 Failure::new(FailureKind::NotRunning, format!("no daemon is running (no answer at {socket})"))
                     .with_hint("`pail mount` starts one")
             }
+            std::io::ErrorKind::PermissionDenied => {
+                Failure::from_io(format!("cannot reach the daemon at {socket}"), err).with_hint(
+                    "it is another user's: yours is where PAIL_RUNTIME_DIR or XDG_RUNTIME_DIR says",
+                )
+            }
             _ => Failure::from_io(format!("cannot reach the daemon at {socket}"), err),
         }
     }
@@ -165,12 +173,11 @@ async fn read_whole(body: Incoming) -> Result<Bytes, Failure> {
         .map_err(|err| Failure::other("the daemon's answer broke off").because(err.to_string()))
 }
 
-/// An answer that is no success carries a [`Failure`], unless it comes from the HTTP layer itself.
+/// An answer that is no success carries a [`Failure`], unless it comes from the HTTP layer itself, which did not know the route or
+/// the shape of what it was asked.
 fn failure_of(status: StatusCode, body: &[u8]) -> Failure {
-    serde_json::from_slice(body).unwrap_or_else(|_| {
-        Failure::other(format!("the daemon answered {status}"))
-            .because(String::from_utf8_lossy(body).trim().to_owned())
-    })
+    let said = || format!("the daemon answered {status}: {}", String::from_utf8_lossy(body).trim());
+    serde_json::from_slice(body).unwrap_or_else(|_| not_understood(said()))
 }
 
 fn broken_off(err: hyper::Error) -> Failure {
@@ -180,5 +187,5 @@ fn broken_off(err: hyper::Error) -> Failure {
 fn not_understood(err: impl std::fmt::Display) -> Failure {
     Failure::other("the command and the daemon do not understand each other")
         .because(err.to_string())
-        .with_hint("they may be of different versions: `pail umount --all` ends the daemon, and the next mount starts a new one")
+        .with_hint("they may be of different versions: `pail shutdown` or a SIGTERM ends the daemon, and the next mount starts a new one")
 }

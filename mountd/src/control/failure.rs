@@ -83,13 +83,27 @@ impl Failure {
         Self::new(FailureKind::Other, message)
     }
 
-    /// A local system call's failure; a full disk has a kind of its own.
+    /// A local system call's failure; a full disk has a kind and advice of its own.
     pub fn from_io(message: impl Into<String>, err: &std::io::Error) -> Self {
-        let kind = match err.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT) => FailureKind::NoSpace,
-            _ => FailureKind::Other,
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        // fusermount3's own words end in a newline.
+        let failure = Self::other(message).because(err.to_string().trim_end());
+        // Not by the number of the error, which libraries that add a path wrap away.
+        match err.kind() {
+            StorageFull | QuotaExceeded => {
+                Self { kind: FailureKind::NoSpace, ..failure }.with_hint("free some space on that disk")
+            }
+            _ => failure,
+        }
+    }
+
+    /// A file of the user's that cannot be read.
+    pub fn unreadable(path: &std::path::Path, err: &std::io::Error) -> Self {
+        let kind = match err.kind() {
+            std::io::ErrorKind::NotFound => FailureKind::NotFound,
+            _ => FailureKind::Usage,
         };
-        Self::new(kind, message).because(err.to_string())
+        Self::new(kind, format!("cannot read {}", path.display())).because(err.to_string())
     }
 
     /// A store's failure, in the store's words.

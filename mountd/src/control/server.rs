@@ -14,7 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use http::StatusCode;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for PeerUser {
 
 /// Serves the control API until the daemon has ended.
 pub async fn serve(daemon: Arc<Daemon>, listener: UnixListener) -> std::io::Result<()> {
-    let ended = daemon.ended();
+    let ended = daemon.ended().map(|_| ());
     let routes = axum::Router::new()
         .route("/v1/health", get(health))
         .route("/v1/mounts", get(mounts).post(mount).delete(unmount))
@@ -99,9 +99,11 @@ async fn flush(State(daemon): State<Arc<Daemon>>, Json(request): Json<FlushReque
     stream_drain(daemon, async move { work.flush(&request).await })
 }
 
-async fn shutdown(State(daemon): State<Arc<Daemon>>) -> Json<()> {
+async fn shutdown(State(daemon): State<Arc<Daemon>>) -> Response {
+    // Told at once: who hangs up before the first line is read has asked for it all the same.
     daemon.stop();
-    Json(())
+    let ended = daemon.ended();
+    stream_drain(daemon, async move { Ok(ended.await) })
 }
 
 async fn metrics(State(daemon): State<Arc<Daemon>>) -> Response {

@@ -4,8 +4,9 @@
 
 use crate::control::{CallerEnvironment, Failure};
 use crate::fs::{FsStatus, Unpublished};
-use crate::quantity::Period;
+use crate::quantity::{Period, Permissions};
 use crate::settings::{Directories, Limits};
+use pail_store::CounterSnapshot;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -31,9 +32,9 @@ pub struct MountSpec {
     /// Group shown.
     pub gid: u32,
     /// Permission bits shown for files.
-    pub file_mode: u16,
+    pub file_mode: Permissions,
     /// Permission bits shown for directories.
-    pub dir_mode: u16,
+    pub dir_mode: Permissions,
     /// Let other users in.
     pub allow_other: bool,
 }
@@ -157,6 +158,9 @@ pub struct MountStatus {
     pub failure: Option<Failure>,
     /// Counters, and what is not published.
     pub fs: FsStatus,
+    /// Requests to the bucket since it was mounted.
+    #[serde(default)]
+    pub store: CounterSnapshot,
 }
 
 /// `GET /v1/health`.
@@ -174,4 +178,10 @@ pub struct Health {
     pub memory_bytes: u64,
     /// Disk budget of clean replicas in bytes.
     pub cache_bytes: u64,
+    /// Memory in use by blocks of objects.
+    #[serde(default)]
+    pub memory_used_bytes: u64,
+    /// Disk in use by clean replicas.
+    #[serde(default)]
+    pub cache_used_bytes: u64,
 }

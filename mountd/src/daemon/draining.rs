@@ -8,6 +8,7 @@
 //! - A drain that is cancelled leaves its mount as it was.
 
 use super::mount::{Live, Mount, State};
+use super::mount_list::SavedMount;
 use super::mounting::blocking;
 use super::{Daemon, dead, mount_point, open_files};
 use crate::control::types::{DrainProgress, DrainReport, FlushRequest, Remaining, UnmountRequest};
@@ -109,7 +110,7 @@ impl Daemon {
                 Ok(State::Gone) => return report,
                 Ok(State::Failed(_)) => {
                     // Nothing is mounted: giving up the next attempt is all there is to do.
-                    self.leave(mount, manner).await;
+                    report.failures.extend(self.leave(mount, manner).await);
                     report.unmounted.push(place.clone());
                     return report;
                 }
@@ -141,24 +142,26 @@ impl Daemon {
         for left in &report.remaining {
             tracing::error!(mount = %place.display(), file = %left.file.path, size_bytes = left.file.size_bytes, journal = %left.file.local_path, "unmounted with a file that is not in the bucket");
         }
-        self.leave(mount, manner).await;
+        report.failures.extend(self.leave(mount, manner).await);
         unmounting.done = true;
         tracing::info!(mount = %place.display(), source = %mount.spec.source, published = report.published, "unmounted");
         report.unmounted.push(place.clone());
         report
     }
 
-    /// Takes a mount that is not mounted any more off the table, and off the list.
-    async fn leave(&self, mount: &Arc<Mount>, manner: Manner) {
-        if manner.unlist {
-            self.unlist_and_clean(&mount.spec.mount_point).await;
-        }
+    /// Takes a mount that is not mounted any more off the table, and off the list. Returns why it is still on the list.
+    async fn leave(&self, mount: &Arc<Mount>, manner: Manner) -> Option<Failure> {
+        let listed = match manner.unlist {
+            true => self.unlist_and_clean(&mount.spec.mount_point).await.err(),
+            false => None,
+        };
         self.forget(mount);
+        listed
     }
 
-    /// Takes a mount off the list and removes the directories that were made for it.
-    async fn unlist_and_clean(&self, place: &Path) {
-        if let Some(saved) = self.unlist(place) {
+    /// Takes a mount off the list and removes the directories that were made for it. Errors: it is still on the list.
+    async fn unlist_and_clean(&self, place: &Path) -> Result<(), Failure> {
+        if let Some(saved) = self.unlist(place)? {
             let created = saved.created_directories;
             // Removing is a courtesy: a failure is in the log, and there is nothing else to do about it.
             let _ = blocking(move || {
@@ -167,12 +170,16 @@ impl Daemon {
             })
             .await;
         }
+        Ok(())
     }
 
-    pub(super) fn unlist(&self, place: &Path) -> Option<super::mount_list::SavedMount> {
-        self.list.remove(place).unwrap_or_else(|failure| {
+    /// Errors: the list could not be written, so that the next daemon mounts it again.
+    pub(super) fn unlist(&self, place: &Path) -> Result<Option<SavedMount>, Failure> {
+        self.list.remove(place).map_err(|failure| {
             tracing::error!(mount = %place.display(), error = %failure, "the list of mounts could not be changed");
-            None
+            let message = format!("{} is still on the list that the next daemon mounts again", place.display());
+            let cause = failure.message;
+            Failure { message, causes: [vec![cause], failure.causes].concat(), ..failure }
         })
     }
 
@@ -191,7 +198,8 @@ impl Daemon {
         for file in &remaining {
             tracing::error!(mount = %place.display(), file = %file.path, size_bytes = file.size_bytes, journal = %file.local_path, "is not in the bucket");
         }
-        self.leave(&mount, Manner { deadline, force: true, unlist: !self.is_stopping() }).await;
+        // Nobody waits for the answer; what went wrong is in the log.
+        let _ = self.leave(&mount, Manner { deadline, force: true, unlist: !self.is_stopping() }).await;
     }
 
     /// The mount at exactly `place`, which need not be resolved.
@@ -240,8 +248,8 @@ impl Daemon {
             Ok(place)
         })
         .await?;
-        self.unlist_and_clean(&place).await;
-        Ok(DrainReport { unmounted: vec![place], ..DrainReport::default() })
+        let failures = self.unlist_and_clean(&place).await.err().into_iter().collect();
+        Ok(DrainReport { unmounted: vec![place], failures, ..DrainReport::default() })
     }
 }
 

@@ -30,6 +30,10 @@ pub fn check(allow_other: bool) -> Result<(), Failure> {
         return Err(Failure::other(format!("{HELPER} is not installed, and only root can mount without it"))
             .with_hint("install the package fuse3"));
     }
+    if rustix::fs::access(DEVICE, rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK).is_err() {
+        return Err(Failure::other(format!("{DEVICE} is not open to you"))
+            .with_hint(format!("as root: chmod 666 {DEVICE} (udev does that; bare containers lack it)")));
+    }
     if allow_other && !others_allowed(&std::fs::read_to_string(CONFIGURATION).unwrap_or_default()) {
         return Err(Failure::usage("--allow-other is not permitted on this host")
             .because(format!("{CONFIGURATION} has no line user_allow_other"))
@@ -45,9 +49,7 @@ pub fn explain(place: &Path, err: &io::Error) -> Failure {
         Some(libc::EPERM | libc::EACCES) if rustix::process::geteuid().is_root() => {
             "root lacks the capability SYS_ADMIN here: a container needs --device /dev/fuse --cap-add SYS_ADMIN"
         }
-        Some(libc::EPERM | libc::EACCES) => {
-            "a mount point must be a directory of your own, and /dev/fuse open to you"
-        }
+        Some(libc::EPERM | libc::EACCES) => "a mount point must be a directory of your own",
         Some(libc::ENODEV) => "the kernel has no FUSE: load the module (modprobe fuse)",
         Some(libc::ENOENT) => "fusermount3 may be missing: install the package fuse3",
         _ => return failure,

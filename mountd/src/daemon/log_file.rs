@@ -42,6 +42,15 @@ fn append_to(path: &Path) -> io::Result<File> {
 }
 
 impl Inner {
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.written_bytes > 0 && self.written_bytes + line.len() as u64 > self.bytes_max {
+            self.turn_over()?;
+        }
+        self.file.write_all(line)?;
+        self.written_bytes += line.len() as u64;
+        Ok(())
+    }
+
     fn turn_over(&mut self) -> io::Result<()> {
         let mut before = self.path.clone().into_os_string();
         before.push(".1");
@@ -54,12 +63,9 @@ impl Inner {
 
 impl Write for LogFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut inner = self.0.lock();
-        if inner.written_bytes > 0 && inner.written_bytes + line.len() as u64 > inner.bytes_max {
-            inner.turn_over()?;
-        }
-        inner.file.write_all(line)?;
-        inner.written_bytes += line.len() as u64;
+        // A full disk loses the line. Told of it, the subscriber would print to standard error, which is this very file, and
+        // panic where that fails.
+        let _ = self.0.lock().append(line);
         Ok(line.len())
     }
 
@@ -71,6 +77,12 @@ impl Write for LogFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_loses_lines_and_nothing_else() {
+        let mut log = LogFile::open("/dev/full".into()).unwrap();
+        log.write_all(b"lost\n").unwrap();
+    }
 
     #[test]
     fn keeps_two_files_of_bounded_size() {

@@ -22,7 +22,7 @@ pub mod opening;
 pub mod process;
 mod restoring;
 
-use crate::control::types::{Health, MountStatus};
+use crate::control::types::{DrainReport, Health, MountStatus};
 use crate::control::{Failure, FailureKind};
 use crate::settings::Settings;
 use mount::Mount;
@@ -45,8 +45,8 @@ pub struct Daemon {
     mounts: Mutex<BTreeMap<PathBuf, Arc<Mount>>>,
     /// Becomes true when the daemon is told to stop: no mount is taken any more.
     stopping: watch::Sender<bool>,
-    /// Becomes true when all mounts are drained and gone.
-    ended: watch::Sender<bool>,
+    /// What the last drain came to, once all mounts are drained and gone.
+    ended: watch::Sender<Option<DrainReport>>,
 }
 
 impl Daemon {
@@ -73,12 +73,13 @@ impl Daemon {
             list,
             mounts: Mutex::default(),
             stopping: watch::Sender::new(false),
-            ended: watch::Sender::new(false),
+            ended: watch::Sender::new(None),
         }))
     }
 
     /// What the daemon says of itself.
     pub fn health(&self) -> Health {
+        let used = self.cache.stats();
         Health {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -86,6 +87,8 @@ impl Daemon {
             directories: self.settings.directories.clone(),
             memory_bytes: self.settings.memory_bytes,
             cache_bytes: self.settings.cache_bytes,
+            memory_used_bytes: used.memory_used_bytes,
+            cache_used_bytes: used.disk_used_bytes,
         }
     }
 
@@ -104,12 +107,12 @@ impl Daemon {
         self.stopping.send_replace(true);
     }
 
-    /// Resolves when all mounts are drained and gone after [`Daemon::stop`].
-    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+    /// Resolves when all mounts are drained and gone after [`Daemon::stop`], with what was left.
+    pub fn ended(&self) -> impl Future<Output = DrainReport> + Send + 'static {
         let mut ended = self.ended.subscribe();
         async move {
             // An error says that the daemon itself is gone.
-            let _ = ended.wait_for(|ended| *ended).await;
+            ended.wait_for(Option::is_some).await.ok().and_then(|report| report.clone()).unwrap_or_default()
         }
     }
 

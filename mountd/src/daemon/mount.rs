@@ -17,12 +17,15 @@ use crate::control::types::{MountSpec, MountState, MountStatus};
 use crate::control::{CallerEnvironment, Failure};
 use crate::fs::BucketFs;
 use crate::fuse::FuseMount;
+use pail_store::Store;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// A file system in service.
 #[derive(Clone)]
 pub struct Live {
+    /// The bucket.
+    pub store: Arc<dyn Store>,
     /// The bucket as a file system.
     pub fs: Arc<BucketFs>,
     /// Its session with the kernel.
@@ -140,7 +143,9 @@ impl Mount {
             State::Failed(failure) => (MountState::Failed, Some(failure)),
             State::Unmounting(_) | State::Gone => (MountState::Unmounting, None),
         };
-        let fs = self.live().map(|live| live.fs.status()).unwrap_or_default();
-        MountStatus { spec: self.spec.clone(), state, failure, fs }
+        let live = self.live();
+        let fs = live.as_ref().map(|live| live.fs.status()).unwrap_or_default();
+        let store = live.map(|live| live.store.counters()).unwrap_or_default();
+        MountStatus { spec: self.spec.clone(), state, failure, fs, store }
     }
 }

@@ -95,7 +95,7 @@ pub fn read_only(file: &Path) -> Vec<SavedMount> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quantity::Period;
+    use crate::quantity::{Period, Permissions};
 
     fn mount(place: &str, source: &str) -> SavedMount {
         SavedMount {
@@ -109,8 +109,8 @@ mod tests {
                 metadata_ttl: Period::default(),
                 uid: 1,
                 gid: 1,
-                file_mode: 0o644,
-                dir_mode: 0o755,
+                file_mode: Permissions(0o644),
+                dir_mode: Permissions(0o755),
                 allow_other: false,
             },
             environment: CallerEnvironment::default(),

@@ -159,6 +159,12 @@ fn inspect(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     missing.reverse();
     if missing.is_empty() {
         refuse_content(path)?;
+        // fusermount3 would refuse it too, once everything else is done. Root may write everywhere.
+        if rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err() {
+            return Err(Failure::usage(format!("you may not write to {}", path.display())).with_hint(
+                "a mount point must be a directory of your own: choose another, or have this one made yours",
+            ));
+        }
     }
     Ok(missing)
 }

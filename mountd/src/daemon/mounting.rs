@@ -86,7 +86,7 @@ impl Daemon {
             "the running daemon has other budgets or directories: {}",
             conflicts.join(", ")
         ))
-        .with_hint("leave them out, or end the daemon first: `pail umount --all`"))
+        .with_hint("leave them out, or end the daemon first: `pail shutdown`, after which this mount starts one with yours"))
     }
 
     /// Takes the place on the table. Waits for another request on the same place to finish.
@@ -161,7 +161,8 @@ impl Daemon {
             }
             Err(failure) => {
                 if !mount.restored {
-                    self.unlist(&mount.spec.mount_point);
+                    // What went wrong with the mount says more than what goes wrong with the list.
+                    let _ = self.unlist(&mount.spec.mount_point);
                 }
                 mount_point::remove_created(&created);
                 Err(failure)
@@ -184,7 +185,7 @@ impl Daemon {
             FuseMount::start(session_fs, &place, &options, runtime).map_err(|err| host::explain(&place, &err))
         })
         .await?;
-        Ok(Live { fs, fuse: Arc::new(fuse) })
+        Ok(Live { store: bucket.store.clone(), fs, fuse: Arc::new(fuse) })
     }
 }
 
@@ -204,8 +205,8 @@ fn fs_options(spec: &MountSpec, prefix: &str) -> FsOptions {
         metadata_ttl: spec.metadata_ttl.0,
         uid: spec.uid,
         gid: spec.gid,
-        file_mode: spec.file_mode,
-        dir_mode: spec.dir_mode,
+        file_mode: spec.file_mode.0,
+        dir_mode: spec.dir_mode.0,
         mount_name: spec.mount_point.display().to_string(),
     }
 }
@@ -239,10 +240,14 @@ fn differences(there: &MountSpec, asked: &MountSpec) -> Vec<String> {
         return Vec::new();
     };
     let differ = there.iter().filter(|(name, value)| asked.get(*name) != Some(value));
+    let shown = |value: Option<&serde_json::Value>| match value {
+        None | Some(serde_json::Value::Null) => "unset".to_owned(),
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
     differ
         .map(|(name, value)| {
-            let wanted = asked.get(name).map(ToString::to_string).unwrap_or_default();
-            format!("{} {value} (asked: {wanted})", name.replace('_', "-"))
+            format!("{} {} (asked: {})", name.replace('_', "-"), shown(Some(value)), shown(asked.get(name)))
         })
         .collect()
 }

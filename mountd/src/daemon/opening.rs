@@ -79,6 +79,11 @@ async fn open_and_check(
     create: bool,
 ) -> Result<OpenBucket, Failure> {
     let uri: BucketUri = parse_source(address.source)?;
+    let endpoint_url = address
+        .endpoint_url
+        .or_else(|| environment.get("AWS_ENDPOINT_URL_S3"))
+        .or_else(|| environment.get("AWS_ENDPOINT_URL"));
+    endpoint_url.map(check_endpoint_url).transpose()?;
     let options = store_options(address, environment, &uri);
     let check = S3Options {
         retry_deadline: CHECK_DEADLINE,
@@ -140,24 +145,38 @@ fn explain(address: Address<'_>, environment: &CallerEnvironment, err: &Error) -
     let failure = Failure::from_store(format!("cannot use {}", address.source), err);
     let hint = match err.kind {
         ErrorKind::NoSuchBucket | ErrorKind::NotFound => {
-            "check the name and the endpoint, or create the bucket with --create".to_owned()
+            "check the name and the endpoint, or create the bucket with `pail mount --create`".to_owned()
         }
         ErrorKind::Credentials => {
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile".to_owned()
         }
-        ErrorKind::Denied if environment.get("AWS_ACCESS_KEY_ID").is_some() => {
-            "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and that they may list the bucket".to_owned()
-        }
-        ErrorKind::Denied => {
-            "no keys are in the environment: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile"
-                .to_owned()
-        }
-        ErrorKind::Configuration => ENDPOINT_HINT.to_owned(),
+        ErrorKind::Denied => denied_hint(address, environment),
         ErrorKind::BucketTaken => "the name is somebody else's: choose another".to_owned(),
         ErrorKind::Unreachable | ErrorKind::Exhausted => unreachable_hint(address),
         _ => return failure,
     };
     failure.with_hint(hint)
+}
+
+/// What to do about keys that are refused, by those that the caller has.
+fn denied_hint(address: Address<'_>, environment: &CallerEnvironment) -> String {
+    if let Some(profile) = address.profile {
+        return format!("check the keys of the profile {profile}, and that they may list the bucket");
+    }
+    let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
+    let half = |there, missing| {
+        format!(
+            "{there} is set and {missing} is not, so neither is used: set both, or name a profile with --profile"
+        )
+    };
+    match (environment.get(id), environment.get(secret)) {
+        (Some(_), Some(_)) => format!("check {id} and {secret}, and that they may list the bucket"),
+        (Some(_), None) => half(id, secret),
+        (None, Some(_)) => half(secret, id),
+        (None, None) => {
+            format!("no keys are in the environment: set {id} and {secret}, or name a profile with --profile")
+        }
+    }
 }
 
 fn unreachable_hint(address: Address<'_>) -> String {

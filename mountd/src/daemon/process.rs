@@ -23,6 +23,8 @@ const IDLE_GRACE: Duration = Duration::from_secs(10);
 const IDLE_POLL: Duration = Duration::from_millis(200);
 /// How long the end waits for the cache's disk.
 const CACHE_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Signals so close to each other are one: `timeout` and others send theirs to the process and then to its group.
+const SAME_SIGNAL_TIME: Duration = Duration::from_secs(1);
 /// Which events are logged where `PAIL_LOG` does not say.
 const LOG_FILTER_DEFAULT: &str = "info,fuser=error";
 
@@ -115,7 +117,7 @@ async fn live(mode: Mode, settings: Settings) -> Result<DrainReport, Failure> {
     }
     // From here on nobody is answered; the lock is still held until the process is gone.
     let _ = std::fs::remove_file(directories.socket());
-    daemon.ended.send_replace(true);
+    daemon.ended.send_replace(Some(report.clone()));
     // A client may hold its connection open for as long as it likes.
     let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
     tracing::info!(remaining = report.remaining.len(), "the daemon has ended");
@@ -157,27 +159,30 @@ async fn end_when_idle(daemon: Arc<Daemon>, grace: Duration) {
     }
 }
 
-/// The first signal drains, the second ends the process at once.
+/// The first signal drains, a later one ends the process at once.
 fn watch_signals(daemon: &Arc<Daemon>) -> Result<(), Failure> {
     let failed = |err: std::io::Error| Failure::from_io("cannot watch for signals", &err);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let daemon = daemon.clone();
     tokio::spawn(async move {
-        let mut seen = false;
+        let mut first: Option<tokio::time::Instant> = None;
         loop {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            if seen {
+            if first.is_some_and(|first| first.elapsed() < SAME_SIGNAL_TIME) {
+                continue;
+            }
+            if first.is_some() {
                 tracing::error!(
                     signal = name,
                     "a second signal: ends at once, what is not in the bucket stays in the journal"
                 );
                 std::process::exit(1);
             }
-            seen = true;
+            first = Some(tokio::time::Instant::now());
             tracing::info!(signal = name, "draining, then the daemon ends");
             daemon.stop();
         }
@@ -259,7 +264,12 @@ fn init_log(mode: &Mode, directories: &Directories) -> Result<(), Failure> {
             .because(err.to_string())
             .with_hint("write a level such as info or debug, or levels by module such as pail_store=debug")
     })?;
-    let format = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(false);
+    // Its complaint about a log that cannot be written would go to standard error, and panic where that is full too.
+    let format = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(false)
+        .log_internal_errors(false);
     let installed = match mode {
         Mode::OnDemand => {
             let path = directories.log_file();

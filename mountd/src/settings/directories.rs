@@ -11,6 +11,10 @@ use std::ffi::OsString;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// What helps where a directory cannot be used.
+const OWN_DIRECTORIES_HINT: &str =
+    "set PAIL_RUNTIME_DIR, PAIL_STATE_DIR and PAIL_CACHE_DIR to directories of your own";
+
 /// The directories of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directories {
@@ -94,11 +98,10 @@ pub fn config_file(env: Lookup<'_>) -> Option<PathBuf> {
 
 /// Creates `dir` with mode 0700, or checks that it is this user's own.
 pub fn prepare_private(dir: &Path, uid: u32) -> Result<(), Failure> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|err| Failure::from_io(format!("cannot create the directory {}", dir.display()), &err))?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|err| {
+        Failure::from_io(format!("cannot create the directory {}", dir.display()), &err)
+            .with_hint(OWN_DIRECTORIES_HINT)
+    })?;
     let meta = std::fs::metadata(dir)
         .map_err(|err| Failure::from_io(format!("cannot read the directory {}", dir.display()), &err))?;
     if meta.uid() != uid {
@@ -107,7 +110,7 @@ pub fn prepare_private(dir: &Path, uid: u32) -> Result<(), Failure> {
             dir.display(),
             meta.uid()
         ))
-        .with_hint("set PAIL_RUNTIME_DIR, PAIL_STATE_DIR and PAIL_CACHE_DIR to directories of your own"));
+        .with_hint(OWN_DIRECTORIES_HINT));
     }
     if meta.permissions().mode() & 0o022 != 0 {
         return Err(Failure::usage(format!("others may write to {}", dir.display()))

@@ -1,0 +1,80 @@
+//! `pail shutdown`, through the real programs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod sandbox;
+
+use pail_devserver::{Fault, FaultAction};
+use sandbox::{BUCKET, Sandbox, finish, wait_until};
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+
+#[test]
+fn a_daemon_that_is_shut_down_publishes_ends_and_comes_back() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    let pid = sandbox.daemon_pid().unwrap();
+    let mut open = fs::File::create(mnt.join("log")).unwrap();
+    open.write_all(b"so far").unwrap();
+    let ran = sandbox.pail(&["shutdown"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains(&format!("stopped the daemon, process {pid}")), "{ran:?}");
+    // Gone at once, with no wait here: its lock and its cache are free for another.
+    assert!(!fs::exists(format!("/proc/{pid}/stat")).unwrap() || is_zombie(pid), "it has ended");
+    assert!(sandbox.kernel_mounts().is_empty());
+    drop(open);
+    assert_eq!(sandbox.object("log").as_deref(), Some("6"));
+    assert!(sandbox.pail(&["status"]).out.contains("not mounted"));
+    let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("second")]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    wait_until("it is back", || fs::read(mnt.join("log")).is_ok_and(|bytes| bytes == b"so far"));
+}
+
+#[test]
+fn shutting_down_twice_or_without_a_daemon_is_no_error() {
+    let sandbox = Sandbox::new();
+    let none = sandbox.pail(&["shutdown", "--json"]);
+    assert_eq!(none.code, 0, "{none:?}");
+    assert_eq!(serde_json::from_str::<Value>(&none.out).unwrap()["pid"], Value::Null);
+    sandbox.mounted();
+    let racers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut command = sandbox.command(&["shutdown", "--json"]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for racer in racers {
+        let ran = finish(racer);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let stopped: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(stopped["remaining"], serde_json::json!([]), "{ran:?}");
+    }
+    assert_eq!(sandbox.daemon_pid(), None);
+}
+
+#[test]
+fn what_a_shutdown_cannot_publish_by_its_deadline_is_named() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("config/pail")).unwrap();
+    fs::write(sandbox.path("config/pail/config.toml"), "drain_timeout = \"500ms\"\n").unwrap();
+    let mnt = sandbox.mounted();
+    let mut open = fs::File::create(mnt.join("stuck")).unwrap();
+    open.write_all(b"precious").unwrap();
+    sandbox.server.inject(Fault {
+        key_contains: Some("stuck".into()),
+        times: u32::MAX,
+        ..Fault::once(None, FaultAction::InternalError)
+    });
+    let ran = sandbox.pail(&["shutdown"]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.err.contains("stuck") && ran.err.contains("state/pail"), "{ran:?}");
+    assert_eq!(sandbox.daemon_pid(), None);
+    drop(open);
+}
+
+/// It ended, and this container's init has not looked yet.
+fn is_zombie(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
