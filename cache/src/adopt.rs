@@ -34,6 +34,10 @@ pub(crate) fn take_over(
     // Before the slot: a write to `dirty` that finds the disk full takes slots to make room.
     let Some(given) = dirty.give_up(size)? else { return Ok(()) };
     let mut slot = replica.disk.lock();
+    if let DiskSlot::Open(old) = &*slot {
+        // Who still reads the file that is replaced must find nothing in it, rather than the holes of a file that was cut.
+        old.free();
+    }
     let present: Vec<_> = given.local.iter().map(|range| whole_blocks(range, size)).collect();
     let copied = given.data.try_clone();
     match tier.install(&given.path, given.data, replica.digest, size, &present) {

@@ -183,8 +183,8 @@ impl Cache {
     }
 
     /// What was published becomes the clean replica of its version, by a rename, or by a copy behind the work where that cannot
-    /// be; blocks of which a part is still the base's are missing. From here on `dirty` can be read but not written. Where the file cannot be taken over the replica is as it was:
-    /// its bytes will be fetched.
+    /// be; blocks of which a part is still the base's are missing. From here on `dirty` is neither read nor written: the bytes are
+    /// the replica's. Where the file cannot be taken over the replica is as it was: its bytes will be fetched.
     pub fn adopt(self: &Arc<Self>, dirty: &DirtyReplica, id: ReplicaId) -> Arc<Replica> {
         let size = dirty.len();
         let replica = self.replica(id, size);

@@ -70,7 +70,7 @@ struct Extent {
 pub struct DirtyReplica {
     data: File,
     path: PathBuf,
-    /// Held shared while bytes are written, alone by whatever changes which bytes there are otherwise.
+    /// Held shared while bytes are written or read, alone by whatever changes which bytes there are otherwise.
     shape: RwLock<Stage>,
     /// Guards length and ranges. A leaf.
     extent: Mutex<Extent>,
@@ -231,19 +231,21 @@ impl DirtyReplica {
         segments
     }
 
-    /// Bytes that are local. What was cut off since they were said to be reads as zeros. Errors: the local disk's.
-    pub fn read_local(&self, range: Range<u64>) -> io::Result<Bytes> {
-        let mut bytes = vec![0; (range.end.saturating_sub(range.start)) as usize];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match self.data.read_at(&mut bytes[filled..], range.start + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    /// Bytes that are local; `None` when they are so no longer: the file was cut, or published and given away, since they were said
+    /// to be. The caller then looks anew. Errors: the local disk's; the file is shorter than what was written to it.
+    ///
+    /// # Why not of a file that was given away
+    /// It is a clean replica's, which may free it under a reader at any moment; what is read then has to be checked block by
+    /// block, as only the replica can.
+    pub fn read_local(&self, range: Range<u64>) -> io::Result<Option<Bytes>> {
+        let stage = self.shape.read();
+        if *stage == Stage::Given || range.end > self.len() {
+            return Ok(None);
         }
-        Ok(bytes.into())
+        let mut bytes = vec![0; (range.end.saturating_sub(range.start)) as usize];
+        // Under the lock nobody cuts or gives away: where bytes are missing, somebody else has cut the file.
+        self.data.read_exact_at(&mut bytes, range.start)?;
+        Ok(Some(bytes.into()))
     }
 
     /// Keeps bytes that were fetched from the base, where it is not written and they still show. Errors: as of
@@ -312,7 +314,7 @@ impl DirtyReplica {
         self.shared.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
     }
 
-    /// Gives the file away, as it is now; `None` when that was done before. It can be read from here on, but not written. Errors: it is
+    /// Gives the file away, as it is now; `None` when that was done before. It is neither read nor written from here on. Errors: it is
     /// no longer `len` bytes long, so somebody wrote meanwhile; it then stays as it is.
     pub(crate) fn give_up(&self, len: u64) -> io::Result<Option<Given>> {
         let mut stage = self.shape.write();

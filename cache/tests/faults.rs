@@ -119,7 +119,7 @@ fn fill_the_disk(dir: &Path) {
         assert!(written > 20 * MIB, "what is cached gave way to what is written: {written}");
         assert_eq!(dirty.len(), written);
         assert_eq!(dirty.path().metadata().unwrap().len(), written, "the part that failed is gone");
-        assert!(dirty.read_local(0..written).unwrap() == bytes(0..written));
+        assert!(dirty.read_local(0..written).unwrap().unwrap() == bytes(0..written));
         let replica = cache.replica(id(0), 10 * MIB);
         assert!(replica.read(0..MIB, &fetch).await.unwrap() == bytes(0..MIB));
 
@@ -127,12 +127,12 @@ fn fill_the_disk(dir: &Path) {
         dirty.truncate(written + 2 * MIB).unwrap();
         let kinds: Vec<_> = dirty.segments(0..u64::MAX).iter().map(|segment| segment.kind).collect();
         assert_eq!(kinds, [SegmentKind::Local, SegmentKind::Zero]);
-        assert!(dirty.read_local(written..written + 2 * MIB).unwrap().iter().all(|byte| *byte == 0));
+        assert!(dirty.read_local(written..written + 2 * MIB).unwrap().unwrap().iter().all(|byte| *byte == 0));
 
         dirty.truncate(MIB).unwrap();
         dirty.write_at(MIB, &bytes(MIB..2 * MIB)).expect("there is room again");
         dirty.sync().unwrap();
-        assert!(dirty.read_local(0..2 * MIB).unwrap() == bytes(0..2 * MIB));
+        assert!(dirty.read_local(0..2 * MIB).unwrap().unwrap() == bytes(0..2 * MIB));
     });
 }
 
@@ -235,10 +235,10 @@ fn threads_that_share_a_file_see_their_own_bytes() {
     });
     for writer in 0..WRITERS {
         let region = writer * REGION..(writer + 1) * REGION;
-        let seen = dirty.read_local(region).unwrap();
+        let seen = dirty.read_local(region).unwrap().unwrap();
         assert!(seen.iter().all(|byte| *byte == writer as u8), "region {writer}");
     }
-    let tail = dirty.read_local(WRITERS * REGION + 1000..WRITERS * REGION + 200_000).unwrap();
+    let tail = dirty.read_local(WRITERS * REGION + 1000..WRITERS * REGION + 200_000).unwrap().unwrap();
     assert!(tail.iter().all(|byte| *byte == 0), "what was cut off is gone");
 }
 
@@ -248,8 +248,46 @@ fn write_region(dirty: &DirtyReplica, region: Range<u64>, value: u8) {
         dirty.write_at(start, &vec![value; (end - start) as usize]).unwrap();
         let segments = dirty.segments(start..end);
         assert!(segments.iter().all(|segment| segment.kind == SegmentKind::Local));
-        assert!(dirty.read_local(start..end).unwrap().iter().all(|byte| *byte == value));
+        assert!(dirty.read_local(start..end).unwrap().unwrap().iter().all(|byte| *byte == value));
     }
+}
+
+/// Cuts every file of a clean replica, as making room on a full disk does.
+fn free_all(dir: &Path) {
+    for file in std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
+        match file.is_dir() {
+            true => free_all(&file),
+            false => std::fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_gone_are_never_read_as_zeros() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 64 * MIB);
+    let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+
+    // Published, and its file freed for want of room.
+    let dirty = cache.create_dirty(intent("k", 0)).unwrap();
+    dirty.write_at(0, &bytes(0..MIB)).unwrap();
+    let told = dirty.segments(0..MIB)[0].range.clone();
+    let replica = cache.adopt(&dirty, id("k"));
+    free_all(&dir.path().join("clean/replicas"));
+    assert!(dirty.read_local(told).unwrap().is_none());
+    assert!(replica.read(0..MIB, &fetch).await.unwrap() == bytes(0..MIB));
+
+    // Cut here after it was looked at.
+    let dirty = cache.create_dirty(intent("l", 0)).unwrap();
+    dirty.write_at(0, &bytes(0..MIB)).unwrap();
+    let told = dirty.segments(0..MIB)[0].range.clone();
+    dirty.truncate(MIB / 2).unwrap();
+    assert!(dirty.read_local(told).unwrap().is_none());
+    assert!(dirty.read_local(0..MIB / 2).unwrap().unwrap() == bytes(0..MIB / 2));
+
+    // Cut by somebody else.
+    free_all(&dir.path().join("dirty/dirty"));
+    dirty.read_local(0..MIB / 2).unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,7 +312,7 @@ async fn what_is_published_on_another_file_system_is_copied() {
         cache.drain().await;
         assert!(replica.is_complete());
         assert!(replica.read(0..len, &fetch).await.unwrap() == bytes(0..len));
-        assert!(dirty.read_local(0..len).unwrap() == bytes(0..len), "who still holds it reads on");
+        assert!(dirty.read_local(0..len).unwrap().is_none(), "the bytes are the replica's now");
     }
     assert_eq!(source.0.load(Ordering::SeqCst), 0);
     let left = std::fs::read_dir(other.path().join("dirty")).unwrap().count();

@@ -7,6 +7,7 @@ use pail_store::*;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// One rule of failing: the next `times` requests of `operation` whose key holds `key` fail with `kind`.
 struct Rule {
@@ -14,6 +15,36 @@ struct Rule {
     key: String,
     kind: ErrorKind,
     times: u32,
+}
+
+/// Answers that are held back until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    /// Permits stand for released answers.
+    gate: Arc<Semaphore>,
+    /// Permits stand for requests that wait.
+    waiting: Arc<Semaphore>,
+}
+
+impl Held {
+    /// Waits until a request whose answer is held back was carried out; each is waited for once.
+    pub async fn reached(&self) {
+        self.waiting.acquire().await.expect("never closed").forget();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.gate.close();
+    }
+}
+
+#[derive(Debug)]
+struct Hold {
+    operation: &'static str,
+    key: String,
+    gate: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 /// A store that records.
@@ -24,6 +55,8 @@ pub struct Recorder {
     requests: Mutex<Vec<String>>,
     /// Guards the rules only.
     rules: Mutex<Vec<Rule>>,
+    /// Guards the list only.
+    holds: Mutex<Vec<Hold>>,
 }
 
 impl std::fmt::Debug for Rule {
@@ -35,7 +68,7 @@ impl std::fmt::Debug for Rule {
 impl Recorder {
     /// Records what is asked of `inner`.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, requests: Mutex::default(), rules: Mutex::default() })
+        Arc::new(Self { inner, requests: Mutex::default(), rules: Mutex::default(), holds: Mutex::default() })
     }
 
     /// The requests since the last call, as `operation key`.
@@ -46,6 +79,30 @@ impl Recorder {
     /// Lets the next `times` requests of `operation` on keys that hold `key` fail.
     pub fn fail(&self, operation: &'static str, key: &str, kind: ErrorKind, times: u32) {
         self.rules.lock().push(Rule { operation, key: key.to_owned(), kind, times });
+    }
+
+    /// Holds back the answers to requests of `operation` on keys that hold `key`, which the store below carries out at once.
+    pub fn hold(&self, operation: &'static str, key: &str) -> Held {
+        let (gate, waiting) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let hold = Hold { operation, key: key.to_owned(), gate: gate.clone(), waiting: waiting.clone() };
+        self.holds.lock().push(hold);
+        Held { gate, waiting }
+    }
+
+    async fn leave<T>(&self, operation: &'static str, key: &str, answer: Result<T>) -> Result<T> {
+        let held = {
+            let holds = self.holds.lock();
+            let held = holds.iter().find(|hold| {
+                hold.operation == operation && key.contains(&hold.key) && !hold.gate.is_closed()
+            });
+            held.map(|hold| (hold.gate.clone(), hold.waiting.clone()))
+        };
+        if let Some((gate, waiting)) = held {
+            waiting.add_permits(1);
+            // Closed when it is let go.
+            drop(gate.acquire().await);
+        }
+        answer
     }
 
     fn enter(&self, operation: &'static str, key: &str) -> Result<()> {
@@ -90,19 +147,23 @@ impl Store for Recorder {
     }
     async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
         self.enter("head", key.as_str())?;
-        self.inner.head(key).await
+        let answer = self.inner.head(key).await;
+        self.leave("head", key.as_str(), answer).await
     }
     async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
         self.enter("get", key.as_str())?;
-        self.inner.get(key, options).await
+        let answer = self.inner.get(key, options).await;
+        self.leave("get", key.as_str(), answer).await
     }
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
         self.enter("put", key.as_str())?;
-        self.inner.put(key, payload, options).await
+        let answer = self.inner.put(key, payload, options).await;
+        self.leave("put", key.as_str(), answer).await
     }
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
         self.enter("delete", key.as_str())?;
-        self.inner.delete(key, condition).await
+        let answer = self.inner.delete(key, condition).await;
+        self.leave("delete", key.as_str(), answer).await
     }
     async fn copy(
         &self,
@@ -112,19 +173,24 @@ impl Store for Recorder {
         condition: Condition,
     ) -> Result<Version> {
         self.enter("copy", from.as_str())?;
-        self.inner.copy(from, version, to, condition).await
+        let answer = self.inner.copy(from, version, to, condition).await;
+        self.leave("copy", from.as_str(), answer).await
     }
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
         self.enter("list", &request.prefix)?;
-        self.inner.list(request).await
+        let prefix = request.prefix.clone();
+        let answer = self.inner.list(request).await;
+        self.leave("list", &prefix, answer).await
     }
     async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
         self.enter("start_upload", key.as_str())?;
-        self.inner.start_upload(key, options).await
+        let answer = self.inner.start_upload(key, options).await;
+        self.leave("start_upload", key.as_str(), answer).await
     }
     async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
         self.enter("put_part", upload.key.as_str())?;
-        self.inner.put_part(upload, number, payload).await
+        let answer = self.inner.put_part(upload, number, payload).await;
+        self.leave("put_part", upload.key.as_str(), answer).await
     }
     async fn copy_part(
         &self,
@@ -135,7 +201,8 @@ impl Store for Recorder {
         range: Range<u64>,
     ) -> Result<Part> {
         self.enter("copy_part", upload.key.as_str())?;
-        self.inner.copy_part(upload, number, from, version, range).await
+        let answer = self.inner.copy_part(upload, number, from, version, range).await;
+        self.leave("copy_part", upload.key.as_str(), answer).await
     }
     async fn complete_upload(
         &self,
@@ -144,10 +211,12 @@ impl Store for Recorder {
         condition: Condition,
     ) -> Result<Version> {
         self.enter("complete_upload", upload.key.as_str())?;
-        self.inner.complete_upload(upload, parts, condition).await
+        let answer = self.inner.complete_upload(upload, parts, condition).await;
+        self.leave("complete_upload", upload.key.as_str(), answer).await
     }
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {
         self.enter("abort_upload", upload.key.as_str())?;
-        self.inner.abort_upload(upload).await
+        let answer = self.inner.abort_upload(upload).await;
+        self.leave("abort_upload", upload.key.as_str(), answer).await
     }
 }

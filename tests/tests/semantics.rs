@@ -219,6 +219,45 @@ async fn readers_see_the_writers_bytes() {
     files.close(reader).await.unwrap();
 }
 
+/// Cuts every file of a cache's clean replicas, as making room on a full disk does.
+fn free_all(dir: &std::path::Path) {
+    for file in std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
+        match file.is_dir() {
+            true => free_all(&file),
+            false => std::fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap(),
+        }
+    }
+}
+
+// SEMANTICS: reading.4, reading.5
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_read_that_a_publish_and_an_eviction_overtake_gives_the_bytes() {
+    let files = Arc::new(Files::new());
+    let mut bytes = pattern(24 << 20);
+    files.put("f", bytes.clone()).await;
+    let writer = files.open("f", WRITE).await.unwrap();
+    let reader = files.open("f", READ).await.unwrap();
+    // The second of three parts is written, the others are to be copied by the server.
+    bytes[8 << 20..16 << 20].fill(7);
+    for at in (8 << 20..16 << 20).step_by(1 << 20) {
+        files.fs.write(writer, at as u64, &bytes[at..at + (1 << 20)]).await.unwrap();
+    }
+    // The read waits for the bytes before what was written, while the file is published and its local bytes go.
+    let held = files.requests.hold("get", "f");
+    let start = (8 << 20) - 65_536;
+    let read = tokio::spawn({
+        let files = files.clone();
+        async move { files.fs.read(reader, start as u64, 131_072).await }
+    });
+    held.reached().await;
+    files.close(writer).await.unwrap();
+    files.cache.drain().await;
+    free_all(&files.dir().join("clean/replicas"));
+    drop(held);
+    assert!(read.await.unwrap().unwrap() == bytes[start..start + 131_072], "bytes were lost on the way");
+    files.close(reader).await.unwrap();
+}
+
 // SEMANTICS: reading.5
 #[tokio::test]
 async fn what_was_read_or_written_once_is_not_asked_for_again() {

@@ -9,7 +9,7 @@
 //!   one state of the file and not a mixture.
 //! - Bytes that were not written here come from the base version or, beyond it, are zeros.
 
-use super::error::FsResult;
+use super::error::{FsError, FsResult};
 use super::fetch::ObjectFetch;
 use super::namespace::Facts;
 use super::upload::UploadState;
@@ -21,6 +21,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
+
+/// How often a read begins anew because the file was cut under it.
+const READ_ATTEMPTS: usize = 4;
 
 /// The object version whose bytes stand where nothing was written.
 #[derive(Clone)]
@@ -195,33 +198,42 @@ impl DirtyFile {
         self.upload.lock().touch(range);
     }
 
-    /// The bytes of `range`, cut to the file's length.
+    /// The bytes of `range`, cut to the file's length. Errors: [`FsError::Moved`] where the file became a clean replica meanwhile; the
+    /// local disk's; those of fetching the base.
     pub async fn read(&self, range: Range<u64>) -> FsResult<Bytes> {
-        let range = range.start.min(self.len())..range.end.min(self.len());
+        // Cut short while it was read: it is looked at anew.
+        for _ in 0..READ_ATTEMPTS {
+            if let Some(bytes) = self.try_read(range.start..range.end.min(self.len())).await? {
+                return Ok(bytes);
+            }
+        }
+        Err(FsError::Moved)
+    }
+
+    async fn try_read(&self, range: Range<u64>) -> FsResult<Option<Bytes>> {
         let segments = self.replica.segments(range.clone());
         if let [one] = &segments[..]
             && one.kind == SegmentKind::Local
         {
-            return Ok(self.replica.read_local(range)?);
+            return Ok(self.replica.read_local(one.range.clone())?);
         }
-        let mut bytes = BytesMut::with_capacity((range.end - range.start) as usize);
+        let mut bytes = BytesMut::with_capacity(range.end.saturating_sub(range.start) as usize);
         for segment in segments {
+            let len = (segment.range.end - segment.range.start) as usize;
             match segment.kind {
-                SegmentKind::Local => bytes.extend_from_slice(&self.replica.read_local(segment.range)?),
-                SegmentKind::Zero => {
-                    bytes.resize(bytes.len() + (segment.range.end - segment.range.start) as usize, 0)
-                }
-                SegmentKind::Base => {
-                    // A truncation to nothing since the segments were taken leaves zeros.
-                    let piece = match self.base() {
-                        Some(base) => self.read_base(&base, segment.range).await?,
-                        None => Bytes::from(vec![0; (segment.range.end - segment.range.start) as usize]),
-                    };
-                    bytes.extend_from_slice(&piece);
-                }
+                SegmentKind::Local => match self.replica.read_local(segment.range)? {
+                    Some(piece) => bytes.extend_from_slice(&piece),
+                    None => return Ok(None),
+                },
+                SegmentKind::Zero => bytes.resize(bytes.len() + len, 0),
+                SegmentKind::Base => match self.base() {
+                    Some(base) => bytes.extend_from_slice(&self.read_base(&base, segment.range).await?),
+                    // Truncated to nothing since the segments were taken.
+                    None => return Ok(None),
+                },
             }
         }
-        Ok(bytes.freeze())
+        Ok(Some(bytes.freeze()))
     }
 
     async fn read_base(&self, base: &Base, range: Range<u64>) -> FsResult<Bytes> {

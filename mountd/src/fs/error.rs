@@ -22,6 +22,9 @@ pub enum FsError {
     /// The object is no longer the one that was opened.
     #[error("{0}")]
     Stale(String),
+    /// What was being read is another content by now: whoever reads looks again.
+    #[error("the file changes faster than it can be read")]
+    Moved,
 }
 
 /// Errors that need no cause.
@@ -84,7 +87,7 @@ impl FsError {
         use pail_store::ErrorKind;
         match self {
             Self::Posix(posix) => posix.code(),
-            Self::Stale(_) => libc::ESTALE,
+            Self::Stale(_) | Self::Moved => libc::ESTALE,
             Self::Local(error) => error.raw_os_error().unwrap_or(libc::EIO),
             Self::Store(error) => match error.kind {
                 ErrorKind::NotFound | ErrorKind::NoSuchBucket => libc::ENOENT,
@@ -100,10 +103,14 @@ impl FsError {
         !matches!(self, Self::Posix(_))
     }
 
-    /// Whether the store said that the version asked for is not there (any more).
+    /// Whether the version asked for is not there (any more), by the store's word or because the file moved on to another.
     pub fn is_version_gone(&self) -> bool {
         use pail_store::ErrorKind::{NotFound, Precondition};
-        matches!(self, Self::Store(error) if matches!(error.kind, NotFound | Precondition))
+        match self {
+            Self::Moved => true,
+            Self::Store(error) => matches!(error.kind, NotFound | Precondition),
+            _ => false,
+        }
     }
 }
 
