@@ -32,7 +32,14 @@ pub(crate) fn take_over(
     };
     let size = replica.size();
     // Before the slot: a write to `dirty` that finds the disk full takes slots to make room.
-    let Some(given) = dirty.give_up(size)? else { return Ok(()) };
+    let given = match dirty.give_up(size) {
+        Ok(Some(given)) => given,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            dirty.discard();
+            return Err(error);
+        }
+    };
     let mut slot = replica.disk.lock();
     if let DiskSlot::Open(old) = &*slot {
         // Who still reads the file that is replaced must find nothing in it, rather than the holes of a file that was cut.

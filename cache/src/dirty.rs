@@ -53,7 +53,7 @@ enum Stage {
     Open,
     /// Published: the file is a clean replica's.
     Given,
-    /// Removed.
+    /// Removed from disk: a file without a name, which goes with its last user.
     Discarded,
 }
 
@@ -119,7 +119,7 @@ impl DirtyReplica {
         self.extent.lock().len
     }
 
-    /// Writes `data` at `offset`. Errors: the local disk's (ENOSPC, EFBIG); it was published or discarded (ESTALE). On error any part of
+    /// Writes `data` at `offset`. Errors: the local disk's (ENOSPC, EFBIG); it was published (ESTALE). On error any part of
     /// the range that was local may have been written; the rest is as it was.
     pub fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         if data.is_empty() {
@@ -165,7 +165,7 @@ impl DirtyReplica {
     /// A failed write left bytes where zeros are to be, or beyond the end.
     fn clear_debris(&self, range: Range<u64>) {
         let stage = self.shape.write();
-        if *stage != Stage::Open {
+        if *stage == Stage::Given {
             return;
         }
         let zeros = self.segments(range).into_iter().filter(|segment| segment.kind == SegmentKind::Zero);
@@ -195,7 +195,7 @@ impl DirtyReplica {
             // Recorded before it is done: whoever recovers it must not show what was cut off of the base. What was cut off
             // otherwise is gone from the file.
             next.base_len = len;
-            journal::write_record(&self.path, &next, next.local.is_some())?;
+            self.write_record(*stage, &next, next.local.is_some())?;
         }
         *record = next;
         drop(record);
@@ -277,7 +277,7 @@ impl DirtyReplica {
         check_open(*stage)?;
         let mut record = self.record.lock();
         let next = Record { intent, ..record.clone() };
-        journal::write_record(&self.path, &next, next.local.is_some())?;
+        self.write_record(*stage, &next, next.local.is_some())?;
         *record = next;
         Ok(())
     }
@@ -293,19 +293,24 @@ impl DirtyReplica {
         // Another may have synced more meanwhile; nothing was cut off, which `shape` excludes.
         record.local.iter().flatten().for_each(|range| local.insert(range.clone()));
         let next = Record { local: Some(local.iter().collect()), ..record.clone() };
-        journal::write_record(&self.path, &next, true)?;
+        self.write_record(*stage, &next, true)?;
         *record = next;
         Ok(())
     }
 
-    /// Removes it from disk. Its bytes can be read while it is held.
+    /// Removes it from disk. It can be read and written as before while it is held.
     pub fn discard(&self) {
         let mut stage = self.shape.write();
         if *stage == Stage::Open {
             self.forget();
             let _ = std::fs::remove_file(&self.path);
+            *stage = Stage::Discarded;
         }
-        *stage = Stage::Discarded;
+    }
+
+    /// What has no name on disk needs no record.
+    fn write_record(&self, stage: Stage, record: &Record, durable: bool) -> io::Result<()> {
+        if stage == Stage::Discarded { Ok(()) } else { journal::write_record(&self.path, record, durable) }
     }
 
     /// It is no longer one that was not published.
@@ -364,6 +369,15 @@ impl DirtyReplica {
     }
 }
 
+impl Drop for DirtyReplica {
+    fn drop(&mut self) {
+        // What is left on disk goes on being counted; what was written to a file without a name goes with it.
+        if *self.shape.get_mut() != Stage::Open {
+            self.shared.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
+        }
+    }
+}
+
 fn check_open(stage: Stage) -> io::Result<()> {
-    if stage == Stage::Open { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESTALE)) }
+    if stage == Stage::Given { Err(io::Error::from_raw_os_error(libc::ESTALE)) } else { Ok(()) }
 }

@@ -105,7 +105,7 @@ impl Files {
             Ok(_) => Err(Posix::Exists.into()),
             Err(error) if error.errno() == libc::ENOENT && flags.write => {
                 let (parent, name) = self.parent(path).await?;
-                Ok(self.fs.create(parent, name, flags, pid).await?.1.handle)
+                Ok(self.fs.create(parent, name, None, flags, pid).await?.1.handle)
             }
             Err(error) => Err(error),
         }
@@ -156,7 +156,7 @@ impl Files {
     /// Makes a directory.
     pub async fn mkdir(&self, path: &str) -> FsResult<()> {
         let (parent, name) = self.parent(path).await?;
-        self.fs.mkdir(parent, name).await.map(drop)
+        self.fs.mkdir(parent, name, None).await.map(drop)
     }
 
     /// Removes a directory.

@@ -463,6 +463,29 @@ async fn exclusive_creation_fails_where_something_is() {
 
 // SEMANTICS: writing.6
 #[tokio::test]
+async fn who_lost_the_race_for_a_name_sees_the_winners_file_and_keeps_the_bytes() {
+    let files = Files::new();
+    let handle = files.open("raced", EXCLUSIVE).await.unwrap();
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    files.put("raced", "theirs").await;
+    assert_eq!(errno(files.fs.fsync(handle).await), libc::EEXIST);
+    assert_eq!(&files.read("raced").await.unwrap()[..], b"theirs");
+    assert_eq!(files.list("").await.unwrap(), ["raced"]);
+    assert_eq!(&files.fs.read(handle, 0, 10).await.unwrap()[..], b"mine", "who has it open goes on");
+    assert_eq!(errno(files.close(handle).await), libc::EEXIST);
+    assert_eq!(files.fs.flush("").await.published, 0);
+    let kept = files.fs.status().unpublished;
+    assert_eq!((kept.len(), kept[0].path.as_str()), (1, "raced"));
+    assert!(kept[0].error.as_deref().unwrap().contains("created by somebody else"), "{:?}", kept[0].error);
+    assert_eq!(std::fs::read(&kept[0].local_path).unwrap(), b"mine");
+    // The name is the winner's in every respect.
+    files.write("raced", b"over theirs").await.unwrap();
+    files.unlink("raced").await.unwrap();
+    assert_eq!(files.get("raced").await, None);
+}
+
+// SEMANTICS: writing.6
+#[tokio::test]
 async fn conditions_hold_by_a_look_first_where_the_endpoint_has_none() {
     let plain = Capabilities { conditional_put: false, conditional_complete: false, ..capabilities().await };
     let bucket = Arc::new(MemoryStore::with_capabilities("test", plain));
@@ -503,6 +526,99 @@ async fn attributes_are_the_mounts_until_they_are_set() {
     files.fs.setattr(file.ino, change).await.unwrap();
     let file = files.lookup("d/f").await.unwrap();
     assert_eq!((file.mode, file.mtime), (0o755, mtime));
+}
+
+// SEMANTICS: attributes.2
+#[tokio::test]
+async fn the_mode_given_at_creation_holds() {
+    let files = Files::new();
+    let create = |name: &'static str, mode| {
+        files.fs.create(1, std::ffi::OsStr::new(name), Some(mode), EXCLUSIVE, std::process::id())
+    };
+    let (entry, opened) = create("tmp", 0o750).await.unwrap();
+    assert_eq!(entry.attr.mode, 0o750);
+    files.fs.write(opened.handle, 0, b"#!/bin/sh").await.unwrap();
+    files.close(opened.handle).await.unwrap();
+    files.rename("tmp", "script", RenameMode::Replace).await.unwrap();
+    files.list("").await.unwrap();
+    assert_eq!(files.lookup("script").await.unwrap().mode, 0o750);
+    files.fs.mkdir(1, std::ffi::OsStr::new("dir"), Some(0o700)).await.unwrap();
+    assert_eq!(files.lookup("dir").await.unwrap().mode, 0o700);
+
+    // Somebody else's object is another file.
+    files.put("script", "theirs").await;
+    let other = Files::over(files.bucket.clone(), FsOptions::default());
+    assert_eq!(other.lookup("script").await.unwrap().mode, 0o644);
+}
+
+// SEMANTICS: changing names.1
+#[tokio::test]
+async fn an_open_file_that_was_removed_or_replaced_needs_neither_bucket_nor_cache() {
+    let files = Files::new();
+    let bytes = pattern(3 << 20);
+    for name in ["removed", "replaced", "changed"] {
+        files.put(name, bytes.clone()).await;
+    }
+    let (removed, replaced) =
+        (files.open("removed", READ).await.unwrap(), files.open("replaced", READ).await.unwrap());
+    let changed = files.open("changed", WRITE).await.unwrap();
+    files.fs.write(changed, 1 << 20, b"HERE").await.unwrap();
+    files.unlink("removed").await.unwrap();
+    files.unlink("changed").await.unwrap();
+    files.write("new", b"new").await.unwrap();
+    files.rename("new", "replaced", RenameMode::Replace).await.unwrap();
+    files.cache.drain().await;
+    free_all(&files.dir().join("clean/replicas"));
+    // More than memory holds goes through it meanwhile.
+    files.put("large", vec![1; 80 << 20]).await;
+    files.read("large").await.unwrap();
+    files.requests.take();
+    assert!(files.read_handle(removed).await.unwrap() == bytes);
+    assert!(files.read_handle(replaced).await.unwrap() == bytes);
+    files.fs.write(changed, 0, b"AND").await.unwrap();
+    let expected = [b"AND", &bytes[3..1 << 20], b"HERE", &bytes[(1 << 20) + 4..]].concat();
+    assert!(files.read_handle(changed).await.unwrap() == expected);
+    assert_eq!(files.requests.take(), Vec::<String>::new());
+    let left = std::fs::read_dir(files.dir().join("dirty/dirty")).unwrap().count();
+    assert_eq!(left, 0, "what has no name leaves nothing behind, whenever the daemon ends");
+    for handle in [removed, replaced, changed] {
+        files.close(handle).await.unwrap();
+    }
+    assert_eq!(files.get("removed").await, None);
+    assert_eq!(files.get("changed").await, None);
+}
+
+// SEMANTICS: changing names.5
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_is_opened_while_it_is_removed_is_whole_or_not_there() {
+    let files = Arc::new(Files::new());
+    for (name, cached) in [("cached", true), ("not-cached", false)] {
+        files.put(name, pattern(100_000)).await;
+        let ino = files.lookup(name).await.unwrap().ino;
+        if cached {
+            files.read(name).await.unwrap();
+        }
+        let held = files.requests.hold("delete", name);
+        let unlink = tokio::spawn({
+            let files = files.clone();
+            async move { files.unlink(name).await }
+        });
+        held.reached().await;
+        let open = tokio::spawn({
+            let files = files.clone();
+            async move { files.fs.open(ino, READ, 0).await }
+        });
+        tokio::task::yield_now().await;
+        drop(held);
+        unlink.await.unwrap().unwrap();
+        match open.await.unwrap() {
+            Ok(opened) => {
+                assert!(files.read_handle(opened.handle).await.unwrap() == pattern(100_000));
+                files.close(opened.handle).await.unwrap();
+            }
+            Err(error) => assert_eq!((error.errno(), cached), (libc::ESTALE, false), "{name}"),
+        }
+    }
 }
 
 // SEMANTICS: changing names.1

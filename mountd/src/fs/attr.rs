@@ -58,12 +58,13 @@ impl BucketFs {
                 Content::Clean { facts, .. } => (facts.size, facts.mtime),
                 Content::Dirty(dirty) => (dirty.len(), dirty.mtime()),
             };
-            let set = &state.attributes;
-            attr.mode = set.mode.unwrap_or(options.file_mode);
-            attr.uid = set.uid.unwrap_or(attr.uid);
-            attr.gid = set.gid.unwrap_or(attr.gid);
-            attr.mtime = set.mtime.unwrap_or(attr.mtime);
+            attr.mode = options.file_mode;
         }
+        let set = inode.attributes.lock();
+        attr.mode = set.mode.unwrap_or(attr.mode);
+        attr.uid = set.uid.unwrap_or(attr.uid);
+        attr.gid = set.gid.unwrap_or(attr.gid);
+        attr.mtime = set.mtime.unwrap_or(attr.mtime);
         attr
     }
 }

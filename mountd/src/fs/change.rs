@@ -9,16 +9,15 @@
 use super::BucketFs;
 use super::attr::{Attr, Entry};
 use super::dirty::DirtyFile;
-use super::error::{FsResult, Posix};
-use super::fetch::ObjectFetch;
-use super::inode::{Content, Inode, Kind};
+use super::error::{FsError, FsResult, Posix};
+use super::inode::{Content, FileState, Inode, Kind};
 use super::name;
 use super::namespace::Known;
 use bytes::Bytes;
 use pail_store::{Condition, Payload, PutOptions, RawKey};
+use parking_lot::Mutex;
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 /// What `setattr` is to change.
@@ -36,9 +35,18 @@ pub struct SetAttr {
     pub mtime: Option<SystemTime>,
 }
 
+/// An object that is about to be deleted or replaced.
+pub(super) struct Going<'a>(&'a Mutex<FileState>);
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.0.lock().going = false;
+    }
+}
+
 impl BucketFs {
-    /// Makes a directory: a marker object `name/`. Errors: EEXIST, EROFS, the store's.
-    pub async fn mkdir(&self, parent: u64, name: &OsStr) -> FsResult<Entry> {
+    /// Makes a directory: a marker object `name/`. `mode` are its permission bits; the mount's, if none are given. Errors: EEXIST, EROFS, the store's.
+    pub async fn mkdir(&self, parent: u64, name: &OsStr, mode: Option<u16>) -> FsResult<Entry> {
         self.counters.count("mkdir");
         let parent = self.writable_directory(parent)?;
         let name = name::parse(name)?;
@@ -47,6 +55,7 @@ impl BucketFs {
         self.put_marker(&name::dir_prefix(&dir, name)).await?;
         self.namespace.lock().put_new_dir(&dir, name, Instant::now());
         let inode = self.inodes.introduce(|table| table.dir(&parent, name));
+        inode.attributes.lock().mode = mode;
         Ok(self.entry(&inode, self.options.metadata_ttl))
     }
 
@@ -79,13 +88,13 @@ impl BucketFs {
         }
     }
 
-    /// Makes an empty file and publishes it. Errors: EEXIST, EROFS, the store's.
-    pub async fn mknod(&self, parent: u64, name: &OsStr) -> FsResult<Entry> {
+    /// Makes an empty file and publishes it. `mode` as of `create`. Errors: EEXIST, EROFS, the store's.
+    pub async fn mknod(&self, parent: u64, name: &OsStr, mode: Option<u16>) -> FsResult<Entry> {
         self.counters.count("mknod");
         let parent = self.writable_directory(parent)?;
         let name = name::parse(name)?;
         self.check_absent(&parent, &self.dir_prefix(&parent), name).await?;
-        let inode = self.add_new(&parent, name, true)?;
+        let inode = self.add_new(&parent, name, mode, true)?;
         let done = match self.unpublished(&inode) {
             Some(dirty) => self.publish(&inode, &dirty).await.map(|()| self.settle(&inode, &dirty)),
             None => Ok(()),
@@ -137,55 +146,50 @@ impl BucketFs {
         let parent = self.writable_directory(parent)?;
         let name = name::parse(name)?;
         let dir = self.dir_prefix(&parent);
-        if self.written_here(&parent, name).is_none() {
-            match self.resolve(&dir, name).await?.0 {
-                Known::Absent => return Err(Posix::NotFound.into()),
-                Known::Dir => return Err(Posix::IsDir.into()),
-                Known::File(_) => {}
+        loop {
+            let inode = match self.written_here(&parent, name) {
+                Some(inode) => inode,
+                None => match self.resolve(&dir, name).await? {
+                    (Known::Absent, _) => return Err(Posix::NotFound.into()),
+                    (Known::Dir, _) => return Err(Posix::IsDir.into()),
+                    (Known::File(facts), as_of) => self.inodes.file(&parent, name, facts, as_of),
+                },
+            };
+            let removed = self.remove_file(&inode, &parent, name).await;
+            self.inodes.release(&inode);
+            if removed? {
+                break;
             }
         }
-        let inode = self.inodes.child(&parent, name).filter(|inode| inode.kind == Kind::File);
-        self.remove_file(inode.as_ref(), &dir, name).await?;
         self.keep_directory(&parent).await;
         Ok(())
     }
 
-    /// Deletes an object, and takes the name from its inode. Errors: the store's; then nothing has changed.
-    pub(super) async fn remove_file(
-        &self,
-        inode: Option<&Arc<Inode>>,
-        dir: &str,
-        name: &str,
-    ) -> FsResult<()> {
+    /// Deletes an object, and takes the name from its inode. False if the inode had lost the name by the time that nobody else was
+    /// changing it. Errors: the store's; then nothing has changed.
+    async fn remove_file(&self, inode: &Arc<Inode>, parent: &Inode, name: &str) -> FsResult<bool> {
         // No publish may put the object back after it was deleted.
-        let _one = match inode {
-            Some(inode) => Some(inode.changing.lock().await),
-            None => None,
-        };
-        let key = name::key(dir, name)?;
-        let dirty = inode.and_then(|inode| self.dirty_content(inode));
-        if dirty.as_ref().is_none_or(|dirty| dirty.in_bucket.load(Ordering::Acquire)) {
-            if let Some(inode) = inode {
-                self.complete_for_readers(inode, &key).await?;
-            }
-            self.store.delete(&key, Condition::None).await?;
+        let _one = inode.changing.lock().await;
+        if !self.inodes.has_name(inode, parent, name) {
+            return Ok(false);
         }
-        self.remember_name(dir, name, Known::Absent);
-        if let Some(inode) = inode {
-            self.drop_name(inode).await;
+        let _going = self.begin_removal(inode).await?;
+        let dir = self.dir_prefix(parent);
+        if self.dirty_content(inode).is_none_or(|dirty| dirty.is_in_bucket()) {
+            self.store.delete(&name::key(&dir, name)?, Condition::None).await?;
         }
-        Ok(())
+        self.remember_name(&dir, name, Known::Absent);
+        self.drop_name(inode).await;
+        Ok(true)
     }
 
     /// Takes the name from an inode whose `changing` the caller holds. What was written to it and is not published will never be:
-    /// who has it open goes on, and with the last of them the bytes go.
+    /// who has it open goes on with a file that has no name on the local disk either, so that it goes with its last user.
     pub(super) async fn drop_name(&self, inode: &Arc<Inode>) {
         self.inodes.unlink(inode);
         if let Some(dirty) = self.dirty_content(inode) {
             self.abort_upload(&dirty).await;
-            if inode.file().is_some_and(|file| file.lock().opens == 0) {
-                dirty.replica.discard();
-            }
+            dirty.replica.discard();
         }
         self.inodes.release(inode);
     }
@@ -198,38 +202,35 @@ impl BucketFs {
         }
     }
 
-    /// Fetches what open handles would no longer find once the object is deleted. Errors: the store's.
-    pub(super) async fn complete_for_readers(&self, inode: &Arc<Inode>, key: &RawKey) -> FsResult<()> {
-        let Some(file) = inode.file() else { return Ok(()) };
-        let (version, replica) = {
-            let state = file.lock();
-            if state.opens == 0 {
-                return Ok(());
-            }
-            match &state.content {
-                Content::Clean { facts, replica: Some(replica) } => (facts.version.clone(), replica.clone()),
-                Content::Dirty(dirty) => match dirty.base() {
-                    Some(base) => (base.facts.version, base.replica),
-                    None => return Ok(()),
-                },
-                Content::Clean { .. } => return Ok(()),
-            }
+    /// Prepares a file, whose `changing` the caller holds, for its object being deleted or replaced: who has it open gets a local
+    /// file of all its bytes, and who opens it until the guard is dropped waits. Errors: the store's.
+    pub(super) async fn begin_removal<'a>(&self, inode: &'a Arc<Inode>) -> FsResult<Option<Going<'a>>> {
+        let Some(file) = inode.file() else { return Ok(None) };
+        let going = Going(file);
+        let is_open = {
+            let mut state = file.lock();
+            state.going = true;
+            state.opens > 0
         };
-        let fetch = ObjectFetch::of(self.store.clone(), key.clone(), version);
-        let step = 1 << 20;
-        let mut at = 0;
-        while at < replica.size() {
-            let end = (at + step).min(replica.size());
-            if replica.missing_bytes(at..end) > 0 {
-                replica.prefetch(at..(at + 8 * step).min(replica.size()), &fetch);
-                replica.read(at..end, &fetch).await?;
+        if is_open && let Err(error) = self.make_local(inode).await {
+            let unavoidable = error.is_version_gone() || matches!(error, FsError::Local(_));
+            if !unavoidable {
+                return Err(error);
             }
-            at = end;
+            // Gone already, or more than the local disk holds: its readers have what is cached.
+            tracing::warn!(mount = %self.options.mount_name, path = %inode.path(), error = %error,
+                "an open file is removed that could not be kept whole for who has it open");
         }
-        Ok(())
+        Ok(Some(going))
     }
 
-    /// Changes a file's length or attributes. A new length is published at once unless somebody has the file open for writing.
+    /// Makes a local file of all bytes of a file, so that it needs neither the bucket nor what the cache may give up. Errors: the
+    /// store's, the local disk's.
+    pub(super) async fn make_local(&self, inode: &Arc<Inode>) -> FsResult<()> {
+        self.dirty_over(inode)?.fetch_base().await
+    }
+
+    /// Changes a file's length, or a file's or directory's attributes. A new length is published at once unless somebody has the file open for writing.
     /// Mode, owner and times hold while the inode lives. Errors: EISDIR, EROFS, EFBIG, those of publishing.
     pub async fn setattr(&self, ino: u64, change: SetAttr) -> FsResult<Attr> {
         self.counters.count("setattr");
@@ -238,8 +239,8 @@ impl BucketFs {
         if let Some(size) = change.size {
             self.set_size(&inode, size).await?;
         }
-        if let Some(file) = inode.file() {
-            let set = &mut file.lock().attributes;
+        {
+            let mut set = inode.attributes.lock();
             set.mode = change.mode.or(set.mode);
             set.uid = change.uid.or(set.uid);
             set.gid = change.gid.or(set.gid);

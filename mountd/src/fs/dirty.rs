@@ -14,16 +14,19 @@ use super::fetch::ObjectFetch;
 use super::namespace::Facts;
 use super::upload::UploadState;
 use bytes::{Bytes, BytesMut};
-use pail_cache::{DirtyReplica, Replica, SegmentKind};
+use pail_cache::{DirtyReplica, Replica, Segment, SegmentKind};
 use pail_store::{Condition, RawKey, Store};
-use parking_lot::Mutex;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// How often a read begins anew because the file was cut under it.
 const READ_ATTEMPTS: usize = 4;
+
+/// What is kept of a base at a time, and how far ahead of that it is asked for.
+const FETCH_BYTES: u64 = 1 << 20;
+const FETCH_AHEAD_BYTES: u64 = 8 << 20;
 
 /// The object version whose bytes stand where nothing was written.
 #[derive(Clone)]
@@ -36,59 +39,74 @@ pub struct Base {
     pub replica: Arc<Replica>,
 }
 
+/// How far publishing a file has come.
+struct Progress {
+    /// What the unwritten bytes are.
+    base: Option<Base>,
+    /// Counts changes; 0 is the state right after creation.
+    generation: u64,
+    /// The generation that is in the bucket.
+    published: Option<u64>,
+    /// The version that the last publish made, or that the file was opened from.
+    facts: Option<Facts>,
+    /// The generation whose publish failed last; it is not tried again unasked.
+    failed: Option<u64>,
+    /// Why it failed.
+    error: Option<String>,
+    /// Whether the bucket has an object of this name, of whatever content.
+    in_bucket: bool,
+    /// The first publish must find no object of that key (`O_EXCL`).
+    must_be_absent: bool,
+    /// When it was last changed.
+    mtime: SystemTime,
+    /// The upload under way.
+    upload: UploadState,
+}
+
 /// A written file.
 pub struct DirtyFile {
     /// The local bytes.
     pub replica: Arc<DirtyReplica>,
     store: Arc<dyn Store>,
-    /// Guards what the unwritten bytes are. Never held across an await.
-    base: Mutex<Option<Base>>,
-    /// Counts changes; 0 is the state right after creation.
-    generation: AtomicU64,
-    /// One more than the generation that is in the bucket; 0 while there is none.
-    published: AtomicU64,
-    /// The version that the last publish made. Guards one value.
-    published_facts: Mutex<Option<Facts>>,
-    /// One more than the generation whose publish failed last; it is not tried again unasked.
-    failed: AtomicU64,
-    /// Whether the bucket has an object of this name, of whatever content.
-    pub in_bucket: AtomicBool,
-    /// The first publish must find no object of that key (`O_EXCL`).
-    pub must_be_absent: AtomicBool,
-    /// When it was last changed. Guards one value.
-    mtime: Mutex<SystemTime>,
-    /// Why the last publish failed. Guards one value.
-    pub error: Mutex<Option<String>>,
+    /// Guards what publishing knows, as one. Last in the lock order; never held across an await.
+    progress: Mutex<Progress>,
     /// Shared by writers, alone for the last round of a publish.
     pub gate: tokio::sync::RwLock<()>,
-    /// The upload under way. Guards its parts; never held across an await.
-    pub upload: Mutex<UploadState>,
 }
 
 impl DirtyFile {
-    /// A file over `base`, whose bytes the bucket then has already, or a new one. `in_bucket` says whether the bucket has an object
-    /// of its name.
-    pub fn new(
-        store: Arc<dyn Store>,
-        replica: Arc<DirtyReplica>,
-        base: Option<Base>,
-        in_bucket: bool,
-    ) -> Self {
-        Self {
-            replica,
-            store,
-            published: AtomicU64::new(u64::from(base.is_some())),
-            published_facts: Mutex::new(base.as_ref().map(|base| base.facts.clone())),
-            base: Mutex::new(base),
-            generation: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            in_bucket: AtomicBool::new(in_bucket),
-            must_be_absent: AtomicBool::new(false),
-            mtime: Mutex::new(SystemTime::now()),
-            error: Mutex::new(None),
-            gate: tokio::sync::RwLock::new(()),
-            upload: Mutex::new(UploadState::default()),
-        }
+    /// A file over `base`, whose bytes the bucket then has already.
+    pub fn over(store: Arc<dyn Store>, replica: Arc<DirtyReplica>, base: Base) -> Self {
+        let progress = Progress {
+            generation: 0,
+            published: Some(0),
+            facts: Some(base.facts.clone()),
+            failed: None,
+            error: None,
+            in_bucket: true,
+            must_be_absent: false,
+            mtime: base.facts.mtime,
+            upload: UploadState::default(),
+            base: Some(base),
+        };
+        Self { replica, store, progress: Mutex::new(progress), gate: tokio::sync::RwLock::new(()) }
+    }
+
+    /// A new file. With `must_be_absent` its first publish must find no object of its key.
+    pub fn new(store: Arc<dyn Store>, replica: Arc<DirtyReplica>, must_be_absent: bool) -> Self {
+        let progress = Progress {
+            base: None,
+            generation: 0,
+            published: None,
+            facts: None,
+            failed: None,
+            error: None,
+            in_bucket: false,
+            must_be_absent,
+            mtime: SystemTime::now(),
+            upload: UploadState::default(),
+        };
+        Self { replica, store, progress: Mutex::new(progress), gate: tokio::sync::RwLock::new(()) }
     }
 
     /// The length in bytes.
@@ -98,65 +116,89 @@ impl DirtyFile {
 
     /// When it was last changed.
     pub fn mtime(&self) -> SystemTime {
-        *self.mtime.lock()
+        self.progress.lock().mtime
     }
 
     /// The state that a publish beginning now would send.
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.progress.lock().generation
     }
 
     /// Whether the bucket lacks the present state.
     pub fn needs_publishing(&self) -> bool {
-        self.published.load(Ordering::Acquire) != self.generation() + 1
+        let progress = self.progress.lock();
+        progress.published != Some(progress.generation)
+    }
+
+    /// The upload under way. Locks all of what publishing knows, so nothing else of this file is to be asked meanwhile.
+    pub fn upload(&self) -> MappedMutexGuard<'_, UploadState> {
+        MutexGuard::map(self.progress.lock(), |progress| &mut progress.upload)
     }
 
     /// The state of `generation` is in the bucket, as `base`.
     pub fn set_published(&self, generation: u64, base: Base) {
-        *self.published_facts.lock() = Some(base.facts.clone());
-        if let Some(old) = &mut *self.base.lock() {
+        let progress = &mut *self.progress.lock();
+        progress.facts = Some(base.facts.clone());
+        if let Some(old) = &mut progress.base {
             *old = base;
         }
-        self.in_bucket.store(true, Ordering::Release);
-        self.published.store(generation + 1, Ordering::Release);
-        self.must_be_absent.store(false, Ordering::Release);
-        *self.error.lock() = None;
+        progress.published = Some(generation);
+        (progress.in_bucket, progress.must_be_absent, progress.error) = (true, false, None);
     }
 
-    /// The present state could not be published, for this reason.
+    /// The state of `generation` could not be published, for this reason.
     pub fn set_failed(&self, generation: u64, error: String) {
-        self.failed.store(generation + 1, Ordering::Release);
-        *self.error.lock() = Some(error);
+        let mut progress = self.progress.lock();
+        (progress.failed, progress.error) = (Some(generation), Some(error));
     }
 
     /// Whether publishing the present state was tried, and failed.
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire) == self.generation() + 1
+        let progress = self.progress.lock();
+        progress.failed == Some(progress.generation)
+    }
+
+    /// Why the last publish failed, if it did.
+    pub fn error(&self) -> Option<String> {
+        self.progress.lock().error.clone()
+    }
+
+    /// Whether the bucket has an object of this name, of whatever content.
+    pub fn is_in_bucket(&self) -> bool {
+        self.progress.lock().in_bucket
+    }
+
+    /// It was given a name under which the bucket may have an object of another content, before anything of it was published.
+    pub fn set_renamed(&self, must_be_absent: bool) {
+        let mut progress = self.progress.lock();
+        (progress.in_bucket, progress.must_be_absent) = (true, must_be_absent);
     }
 
     /// The version that the last publish made, or that the file was opened from.
     pub fn published_facts(&self) -> Option<Facts> {
-        self.published_facts.lock().clone()
+        self.progress.lock().facts.clone()
     }
 
     /// What the unwritten bytes are.
     pub fn base(&self) -> Option<Base> {
-        self.base.lock().clone()
+        self.progress.lock().base.clone()
     }
 
     /// What is in the bucket was moved to another key by a rename.
     pub fn rebase(&self, moved: Base) {
-        *self.published_facts.lock() = Some(moved.facts.clone());
-        if let Some(old) = &mut *self.base.lock() {
+        let mut progress = self.progress.lock();
+        progress.facts = Some(moved.facts.clone());
+        if let Some(old) = &mut progress.base {
             *old = moved;
         }
     }
 
-    /// On what condition a publish takes effect (SEMANTICS.md, "Overwriting").
+    /// On what condition a publish takes effect (SEMANTICS.md, "writing").
     pub fn condition(&self) -> Condition {
-        match &*self.base.lock() {
+        let progress = self.progress.lock();
+        match &progress.base {
             Some(base) => Condition::IfVersion(base.facts.version.clone()),
-            None if self.must_be_absent.load(Ordering::Acquire) => Condition::IfAbsent,
+            None if progress.must_be_absent => Condition::IfAbsent,
             None => Condition::None,
         }
     }
@@ -186,16 +228,18 @@ impl DirtyFile {
         self.replica.truncate(len)?;
         if len == 0 {
             // Nothing of the base is left: from here on the file is a new one, and the last close wins.
-            *self.base.lock() = None;
+            self.progress.lock().base = None;
         }
         self.changed(len.min(old)..u64::MAX);
         Ok(())
     }
 
+    /// A change of `range`; an end of `u64::MAX` is a truncation to its start.
     fn changed(&self, range: Range<u64>) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        *self.mtime.lock() = SystemTime::now();
-        self.upload.lock().touch(range);
+        let mut progress = self.progress.lock();
+        progress.generation += 1;
+        progress.mtime = SystemTime::now();
+        progress.upload.touch(range);
     }
 
     /// The bytes of `range`, cut to the file's length. Errors: [`FsError::Moved`] where the file became a clean replica meanwhile; the
@@ -239,6 +283,19 @@ impl DirtyFile {
     async fn read_base(&self, base: &Base, range: Range<u64>) -> FsResult<Bytes> {
         let fetch = ObjectFetch::of(self.store.clone(), base.key.clone(), base.facts.version.clone());
         Ok(base.replica.read(range, &fetch).await?)
+    }
+
+    /// Fetches what the file still has of its base, so that it stands by itself. Errors: the store's; the local disk's.
+    pub async fn fetch_base(&self) -> FsResult<()> {
+        loop {
+            let next = self.replica.segments(0..u64::MAX).into_iter().find(|s| s.kind == SegmentKind::Base);
+            let (Some(Segment { range, .. }), Some(base)) = (next, self.base()) else { return Ok(()) };
+            let fetch = ObjectFetch::of(self.store.clone(), base.key.clone(), base.facts.version.clone());
+            base.replica.prefetch(range.start..range.end.min(range.start + FETCH_AHEAD_BYTES), &fetch);
+            let piece = range.start..range.end.min(range.start + FETCH_BYTES);
+            let bytes = base.replica.read(piece.clone(), &fetch).await?;
+            self.replica.fill_base(piece.start, &bytes)?;
+        }
     }
 
     /// Whether all of `range` still is what the base has, so that a server-side copy of it will do.

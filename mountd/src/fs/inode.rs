@@ -89,25 +89,18 @@ pub struct FileState {
     pub read_started: bool,
     /// The version whose pages the kernel may hold; opening another one drops them.
     pub kernel_version: Option<pail_store::Version>,
-    /// What was set here.
-    pub attributes: SetAttributes,
+    /// Its object is about to be deleted or replaced by this mount: who opens it now waits for `Inode::changing`.
+    pub going: bool,
 }
 
 impl FileState {
     fn new(content: Content, as_of: Instant) -> Self {
-        Self {
-            content,
-            as_of,
-            opens: 0,
-            writers: 0,
-            read_started: false,
-            kernel_version: None,
-            attributes: SetAttributes::default(),
-        }
+        Self { content, as_of, opens: 0, writers: 0, read_started: false, kernel_version: None, going: false }
     }
 
-    /// Whether this inode may stand for `facts`; it moves to them where nobody has it open (see the header).
-    fn take_over(&mut self, facts: &Facts, as_of: Instant) -> bool {
+    /// Whether this inode may stand for `facts`; it moves to them where nobody has it open (see the header), and what was `set` of it
+    /// is then forgotten.
+    fn take_over(&mut self, facts: &Facts, as_of: Instant, set: &Mutex<SetAttributes>) -> bool {
         match &mut self.content {
             Content::Dirty(_) => true,
             Content::Clean { facts: old, .. } if old.version == facts.version => {
@@ -118,7 +111,7 @@ impl FileState {
             Content::Clean { facts: old, replica } if self.opens == 0 => {
                 (*old, *replica) = (facts.clone(), None);
                 (self.as_of, self.read_started) = (as_of, false);
-                self.attributes = SetAttributes::default();
+                *set.lock() = SetAttributes::default();
                 true
             }
             Content::Clean { .. } => false,
@@ -136,6 +129,8 @@ pub struct Inode {
     place: Mutex<Place>,
     /// Guards the file's state; `None` for directories. First in the lock order.
     file: Option<Mutex<FileState>>,
+    /// What was set here, for as long as the inode lives. Guards one value; a leaf.
+    pub attributes: Mutex<SetAttributes>,
     /// How many references the kernel holds.
     lookups: AtomicU64,
     /// One publish, rename or removal of the file at a time. Async, and held across their requests; before all other locks.
@@ -200,6 +195,7 @@ impl Default for InodeTable {
             kind: Kind::Dir,
             place: Mutex::new(Place { parent: None, name: "".into(), unlinked: false, superseded: false }),
             file: None,
+            attributes: Mutex::default(),
             lookups: AtomicU64::new(1),
             changing: tokio::sync::Mutex::new(()),
         });
@@ -261,7 +257,7 @@ impl InodeTable {
             let child = self.child(parent, name);
             let mut state = child.as_ref().and_then(|child| child.file()).map(Mutex::lock);
             if let (Some(child), Some(state)) = (&child, &mut state)
-                && state.take_over(&facts, as_of)
+                && state.take_over(&facts, as_of, &child.attributes)
             {
                 return child.clone();
             }
@@ -284,6 +280,18 @@ impl InodeTable {
     /// Takes the name from an inode, if it still has it.
     pub fn unlink(&self, inode: &Arc<Inode>) {
         self.inner.lock().unlink(inode);
+    }
+
+    /// Takes the name from an inode because it leads to what somebody else put there.
+    pub fn supersede(&self, inode: &Arc<Inode>) {
+        let mut inner = self.inner.lock();
+        inner.detach(inode);
+        inode.place.lock().superseded = true;
+    }
+
+    /// Whether a name leads to this inode.
+    pub fn has_name(&self, inode: &Arc<Inode>, parent: &Inode, name: &str) -> bool {
+        self.child(parent, name).is_some_and(|child| Arc::ptr_eq(&child, inode))
     }
 
     /// Gives an inode another place; what had the name there is unlinked.
@@ -366,6 +374,7 @@ impl Inner {
                 superseded: false,
             }),
             file: file.map(Mutex::new),
+            attributes: Mutex::default(),
             lookups: AtomicU64::new(0),
             changing: tokio::sync::Mutex::new(()),
         });

@@ -2,13 +2,13 @@
 //!
 //! Owns: `read`, `write`, and what happens when the version that was opened is gone.
 
-use super::BucketFs;
 use super::dirty::DirtyFile;
 use super::error::{FsError, FsResult, Posix};
 use super::fetch::ObjectFetch;
 use super::handle::Handle;
 use super::inode::{Content, Inode};
 use super::namespace::Facts;
+use super::{BucketFs, Stale};
 use bytes::Bytes;
 use pail_cache::Replica;
 use std::ops::Range;
@@ -142,7 +142,7 @@ impl BucketFs {
         }
         drop(state);
         // The kernel still has the old length.
-        let _ = self.stale_attributes.send(inode.ino);
+        let _ = self.stale.send(Stale::Attributes(inode.ino));
         Ok(())
     }
 

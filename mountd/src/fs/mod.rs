@@ -48,7 +48,7 @@ use handle::HandleTable;
 use inode::{Inode, InodeTable};
 use namespace::{Facts, Known, Namespace};
 use pail_cache::{Cache, Replica, ReplicaId};
-use pail_store::{Capabilities, PutOptions, RawKey, Store};
+use pail_store::{Capabilities, RawKey, Store};
 use parking_lot::Mutex;
 use status::Counters;
 use std::sync::Arc;
@@ -58,6 +58,15 @@ use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 /// Requests that send file content at the same time, in one mount.
 const UPLOADS_IN_FLIGHT: usize = 32;
+
+/// Something that the kernel remembers and that is no longer so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stale {
+    /// The attributes of an inode.
+    Attributes(u64),
+    /// What a name in a directory leads to.
+    Name(u64, Arc<str>),
+}
 
 /// One bucket (or a prefix of it) as a file system.
 pub struct BucketFs {
@@ -81,16 +90,16 @@ pub struct BucketFs {
     /// How long the store takes to answer: how far ahead they are to be.
     pace: Arc<pace::FetchPace>,
     mounted_at: SystemTime,
-    /// Inodes whose attributes the kernel should ask for again. The adapter sends them on, from a thread of its own.
-    stale_attributes: mpsc::UnboundedSender<u64>,
-    stale_attributes_out: Mutex<Option<mpsc::UnboundedReceiver<u64>>>,
+    /// What the kernel should ask for again. The adapter sends it on, from a thread of its own.
+    stale: mpsc::UnboundedSender<Stale>,
+    stale_out: Mutex<Option<mpsc::UnboundedReceiver<Stale>>>,
 }
 
 impl BucketFs {
     /// Makes the file system of `options.prefix` in `store`. No request is sent. Must be called within a runtime, on
     /// which it fetches and sends.
     pub fn new(store: Arc<dyn Store>, cache: Arc<Cache>, options: FsOptions) -> Arc<Self> {
-        let (stale_attributes, out) = mpsc::unbounded_channel();
+        let (stale, out) = mpsc::unbounded_channel();
         Arc::new(Self {
             store,
             cache,
@@ -106,8 +115,8 @@ impl BucketFs {
             streams: AtomicI64::new(0),
             pace: Arc::default(),
             mounted_at: SystemTime::now(),
-            stale_attributes,
-            stale_attributes_out: Mutex::new(Some(out)),
+            stale,
+            stale_out: Mutex::new(Some(out)),
         })
     }
 
@@ -116,9 +125,9 @@ impl BucketFs {
         &self.options
     }
 
-    /// The inodes whose attributes the kernel should ask for again; taken once, by the adapter.
-    pub fn take_stale_attributes(&self) -> Option<mpsc::UnboundedReceiver<u64>> {
-        self.stale_attributes_out.lock().take()
+    /// What the kernel should ask for again; taken once, by the adapter.
+    pub fn take_stale(&self) -> Option<mpsc::UnboundedReceiver<Stale>> {
+        self.stale_out.lock().take()
     }
 
     /// What the endpoint can do. The first call may probe it.
@@ -180,11 +189,6 @@ impl BucketFs {
 
     fn replica(&self, key: &RawKey, facts: &Facts) -> Arc<Replica> {
         self.cache.replica(self.replica_id(key, &facts.version), facts.size)
-    }
-
-    /// How a file is to be stored, its condition aside.
-    fn put_options(&self, _inode: &Inode) -> PutOptions {
-        PutOptions::default()
     }
 
     /// Remembers what a change made here left under a name.

@@ -58,7 +58,7 @@ pub struct Opened {
 
 impl BucketFs {
     /// Opens a file; its present version is pinned from here on. `thread` is the caller's, 0 where unknown.
-    /// Errors: EISDIR, EROFS, the local disk's.
+    /// Errors: EISDIR, EROFS, the local disk's; ESTALE when it was removed meanwhile and is not cached.
     pub async fn open(&self, ino: u64, flags: OpenFlags, thread: u32) -> FsResult<Opened> {
         self.counters.count("open");
         if flags.write || flags.truncate {
@@ -67,12 +67,16 @@ impl BucketFs {
         let inode = self.inode(ino)?;
         let file = inode.file().ok_or(Posix::IsDir)?;
         // Counted first: what has a writer stays dirty until the writer is gone.
-        {
+        let going = {
             let mut state = file.lock();
             state.opens += 1;
             state.writers += u32::from(flags.write);
-        }
+            state.going
+        };
         let handle = self.handles.add(self.handle(inode.clone(), flags, thread));
+        if going {
+            drop(inode.changing.lock().await);
+        }
         match self.open_content(&inode, flags).await {
             Ok(keep_cache) => Ok(Opened { handle, keep_cache }),
             Err(error) => {
@@ -85,6 +89,10 @@ impl BucketFs {
     async fn open_content(&self, inode: &Arc<Inode>, flags: OpenFlags) -> FsResult<bool> {
         if flags.truncate {
             self.dirty(inode)?.truncate(0).await?;
+        } else if inode.is_unlinked() {
+            // Found by its name just before that was removed. Told that it is stale, the kernel looks the name up anew.
+            let kept = self.make_local(inode).await;
+            kept.map_err(|error| FsError::Stale(format!("{} was removed: {error}", inode.path())))?;
         }
         let file = inode.file().ok_or(Posix::IsDir)?;
         self.pin(inode, &mut file.lock())
@@ -107,50 +115,79 @@ impl BucketFs {
         Ok(keep)
     }
 
-    /// Makes a file and opens it. Errors: EEXIST with `O_EXCL`, EROFS, ENAMETOOLONG, the local disk's.
+    /// Makes a file and opens it. `mode` are the permission bits of a new one; the mount's, if none are given. Errors: EEXIST with
+    /// `O_EXCL`, EROFS, ENAMETOOLONG, the local disk's.
     pub async fn create(
         &self,
         parent: u64,
         name: &OsStr,
+        mode: Option<u16>,
         flags: OpenFlags,
         thread: u32,
     ) -> FsResult<(Entry, Opened)> {
         self.counters.count("create");
         let parent = self.writable_directory(parent)?;
         let name = name::parse(name)?;
-        let dir = self.dir_prefix(&parent);
+        loop {
+            let inode = self.find_or_add(&parent, name, mode, flags.exclusive).await?;
+            let opened = self.open(inode.ino, flags, thread).await;
+            let entry = self.entry(&inode, self.options.metadata_ttl);
+            match opened {
+                Ok(opened) => return Ok((entry, opened)),
+                Err(error) => {
+                    self.inodes.forget(inode.ino, 1);
+                    // Removed between being found and being opened: what is under the name now is looked for.
+                    if !(matches!(error, FsError::Stale(_)) && inode.is_unlinked()) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The file of a name, made if there is none, with one more reference of the kernel.
+    async fn find_or_add(
+        &self,
+        parent: &Arc<Inode>,
+        name: &str,
+        mode: Option<u16>,
+        exclusive: bool,
+    ) -> FsResult<Arc<Inode>> {
+        let dir = self.dir_prefix(parent);
         name::key(&dir, name)?;
-        let existing = match self.inodes.introduce_found(|_| self.written_here(&parent, name)) {
+        let existing = match self.inodes.introduce_found(|_| self.written_here(parent, name)) {
             Some(inode) => Some(inode),
             None => {
                 let (known, as_of) = self.resolve(&dir, name).await?;
-                self.introduce(&parent, name, known, as_of)
+                self.introduce(parent, name, known, as_of)
             }
         };
-        let inode = match existing {
-            Some(inode) if flags.exclusive || inode.kind == Kind::Dir => {
-                let error = if flags.exclusive { Posix::Exists } else { Posix::IsDir };
+        match existing {
+            Some(inode) if exclusive || inode.kind == Kind::Dir => {
+                let error = if exclusive { Posix::Exists } else { Posix::IsDir };
                 self.inodes.forget(inode.ino, 1);
-                return Err(error.into());
+                Err(error.into())
             }
-            Some(inode) => inode,
-            None => self.add_new(&parent, name, flags.exclusive)?,
-        };
-        let opened = self.open(inode.ino, flags, thread).await;
-        if opened.is_err() {
-            self.inodes.forget(inode.ino, 1);
+            Some(inode) => Ok(inode),
+            None => self.add_new(parent, name, mode, exclusive),
         }
-        Ok((self.entry(&inode, self.options.metadata_ttl), opened?))
     }
 
     /// A new file that nobody has published, with one reference of the kernel.
-    pub(super) fn add_new(&self, parent: &Arc<Inode>, name: &str, exclusive: bool) -> FsResult<Arc<Inode>> {
+    pub(super) fn add_new(
+        &self,
+        parent: &Arc<Inode>,
+        name: &str,
+        mode: Option<u16>,
+        exclusive: bool,
+    ) -> FsResult<Arc<Inode>> {
         let key = name::key(&self.dir_prefix(parent), name)?;
         let replica = self.cache.create_dirty(self.intent(key.as_str(), None))?;
-        let dirty = DirtyFile::new(self.store.clone(), replica, None, false);
-        dirty.must_be_absent.store(exclusive, Ordering::Release);
+        let dirty = DirtyFile::new(self.store.clone(), replica, exclusive);
         let content = Content::Dirty(Arc::new(dirty));
-        Ok(self.inodes.introduce(|table| table.add_file(parent, name, content, Instant::now())))
+        let inode = self.inodes.introduce(|table| table.add_file(parent, name, content, Instant::now()));
+        inode.attributes.lock().mode = mode;
+        Ok(inode)
     }
 
     pub(super) fn intent(&self, key: &str, base: Option<&Base>) -> Intent {
@@ -164,12 +201,16 @@ impl BucketFs {
         }
     }
 
-    /// The dirty content of a file; a clean one becomes the base of a new dirty one. Errors: the local disk's.
+    /// The dirty content of a file that is about to be changed. Errors: the local disk's.
     pub(super) fn dirty(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
+        inode.attributes.lock().mtime = None;
+        self.dirty_over(inode)
+    }
+
+    /// The dirty content of a file; a clean one becomes the base of a new dirty one. Errors: the local disk's.
+    pub(super) fn dirty_over(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
         let file = inode.file().ok_or(Posix::IsDir)?;
         let mut state = file.lock();
-        // Whatever the caller is about to do changes the file.
-        state.attributes.mtime = None;
         let (facts, replica) = match &state.content {
             Content::Dirty(dirty) => return Ok(dirty.clone()),
             Content::Clean { facts, replica } => (facts.clone(), replica.clone()),
@@ -179,8 +220,11 @@ impl BucketFs {
         let base = Base { key, facts, replica };
         let intent = self.intent(base.key.as_str(), Some(&base));
         let local = self.cache.create_dirty(intent)?;
-        let dirty = Arc::new(DirtyFile::new(self.store.clone(), local, Some(base), true));
+        let dirty = Arc::new(DirtyFile::over(self.store.clone(), local, base));
         state.content = Content::Dirty(dirty.clone());
+        if inode.is_unlinked() {
+            dirty.replica.discard();
+        }
         Ok(dirty)
     }
 

@@ -8,13 +8,13 @@
 //! - Nothing is visible in the bucket before the one request that makes the whole file so.
 //! - A failed publish leaves the local bytes and the parts sent; the next one goes on from there.
 
-use super::BucketFs;
 use super::dirty::{Base, DirtyFile};
 use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode};
 use super::namespace::{Facts, Known};
 use super::part_plan::PartPlan;
 use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
+use super::{BucketFs, Stale};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -45,7 +45,7 @@ struct Sending<'a> {
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        self.dirty.upload.lock().set_sent(self.active, self.number, self.sent.take());
+        self.dirty.upload().set_sent(self.active, self.number, self.sent.take());
     }
 }
 
@@ -86,6 +86,10 @@ impl BucketFs {
             return Ok(());
         }
         if inode.is_superseded() {
+            if matches!(dirty.condition(), Condition::IfAbsent) {
+                // Its name was given up when that was found out, and why is on record.
+                return Err(Posix::Exists.into());
+            }
             let error = FsError::Stale(format!(
                 "{} was replaced by somebody else since it was opened; the local bytes are kept in {}",
                 inode.path(),
@@ -97,14 +101,20 @@ impl BucketFs {
         let (dir, name) = self.dir_and_name(inode)?;
         let key = super::name::key(&dir, &name)?;
         let (started, generation) = (Instant::now(), dirty.generation());
-        let sent = if dirty.len() <= SINGLE_PUT_BYTES_MAX && dirty.upload.lock().active().is_none() {
-            self.put_whole(inode, dirty, &key).await
+        let sent = if dirty.len() <= SINGLE_PUT_BYTES_MAX && dirty.upload().active().is_none() {
+            self.put_whole(dirty, &key).await
         } else {
-            self.put_parts(inode, dirty, &key).await
+            self.put_parts(dirty, &key).await
         };
         let published = match sent {
             Ok(published) => published,
-            Err(error) => return Err(self.publish_failed(dirty, generation, &key, error)),
+            Err(error) => {
+                let error = self.publish_failed(dirty, generation, &key, error);
+                if matches!(error, FsError::Posix(Posix::Exists)) {
+                    self.give_up_name(inode).await;
+                }
+                return Err(error);
+            }
         };
         tracing::info!(mount = %self.options.mount_name, key = %key, bytes = published.len, version = %published.version,
             ms = started.elapsed().as_millis() as u64, "published");
@@ -127,8 +137,25 @@ impl BucketFs {
         };
         tracing::error!(mount = %self.options.mount_name, key = %key, error = %error,
             local = %dirty.replica.path().display(), "publishing failed; the local bytes are kept");
-        dirty.set_failed(generation, error.to_string());
+        let reason = match error {
+            FsError::Posix(Posix::Exists) => format!("{key} was created by somebody else meanwhile"),
+            _ => error.to_string(),
+        };
+        dirty.set_failed(generation, reason);
         error
+    }
+
+    /// Somebody else created the object of a file that had to be the first (`O_EXCL`): the name leads to theirs from here on, and this
+    /// file goes on without one, its bytes kept for whoever wants them.
+    async fn give_up_name(&self, inode: &Arc<Inode>) {
+        // Where the other's object cannot be looked at, or is gone again, the name stays this file's until the next attempt.
+        let (Ok((_, name)), Ok(_)) = (self.dir_and_name(inode), self.current_facts(inode).await) else {
+            return;
+        };
+        self.inodes.supersede(inode);
+        if let Some(parent) = inode.place().parent {
+            let _ = self.stale.send(Stale::Name(parent.ino, name));
+        }
     }
 
     /// Replaces the dirty content by the clean replica of what was published, once nobody may write any more.
@@ -138,7 +165,7 @@ impl BucketFs {
         let Ok(_one) = inode.changing.try_lock() else { return };
         let mut state = file.lock();
         let is_current = matches!(&state.content, Content::Dirty(current) if Arc::ptr_eq(current, dirty));
-        if !is_current || state.writers > 0 || dirty.needs_publishing() {
+        if !is_current || state.writers > 0 || dirty.needs_publishing() || inode.is_unlinked() {
             return;
         }
         let Some(facts) = dirty.published_facts() else { return };
@@ -150,7 +177,7 @@ impl BucketFs {
         state.as_of = Instant::now();
     }
 
-    async fn put_whole(&self, inode: &Inode, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+    async fn put_whole(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
         let _alone = dirty.gate.write().await;
         let (generation, len) = (dirty.generation(), dirty.len());
         let payload = if len <= IN_MEMORY_BYTES_MAX {
@@ -158,16 +185,16 @@ impl BucketFs {
         } else {
             Payload::Source { len, source: Arc::new(DirtySource { dirty: dirty.clone(), start: 0 }) }
         };
-        let options = PutOptions { condition: dirty.condition(), ..self.put_options(inode) };
+        let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
         let _slot = self.upload_slots.acquire().await;
         let version = self.store.put(key, payload, options).await?;
         Ok(Published { generation, len, version })
     }
 
-    async fn put_parts(&self, inode: &Inode, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+    async fn put_parts(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
         let active = self.active_upload(dirty, key).await?;
         self.wait_for_early(dirty).await;
-        let upload = self.start_upload(inode, &active).await?;
+        let upload = self.start_upload(&active).await?;
         self.send_missing(dirty, &active, &upload, dirty.len()).await?;
         let _alone = dirty.gate.write().await;
         let (generation, len) = (dirty.generation(), dirty.len());
@@ -176,7 +203,7 @@ impl BucketFs {
             // The last writes may have begun parts behind them.
             self.wait_for_early(dirty).await;
             self.send_missing(dirty, &active, &upload, len).await?;
-            parts = dirty.upload.lock().parts(len);
+            parts = dirty.upload().parts(len);
             if parts.is_some() {
                 break;
             }
@@ -187,13 +214,13 @@ impl BucketFs {
         let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
         if let Ok(_) | Err(pail_store::Error { kind: pail_store::ErrorKind::NotFound, .. }) = &completed {
             // Done, or gone in the store: either way there is nothing to go on from.
-            dirty.upload.lock().reset();
+            dirty.upload().reset();
         }
         Ok(Published { generation, len, version: completed? })
     }
 
     async fn wait_for_early(&self, dirty: &DirtyFile) {
-        let early = dirty.upload.lock().take_tasks();
+        let early = dirty.upload().take_tasks();
         for task in early {
             // A part that failed early is sent again by the publish, and its error is then told.
             let _ = task.await;
@@ -204,7 +231,7 @@ impl BucketFs {
     async fn active_upload(&self, dirty: &DirtyFile, key: &RawKey) -> FsResult<Arc<ActiveUpload>> {
         let capabilities = self.capabilities().await?;
         let len = dirty.len();
-        let active = dirty.upload.lock().active();
+        let active = dirty.upload().active();
         if let Some(active) = active {
             if active.key == *key && active.plan.fits(len, capabilities.part_count_max) {
                 return Ok(active);
@@ -215,11 +242,11 @@ impl BucketFs {
         if !plan.fits(len, capabilities.part_count_max) {
             return Err(Posix::TooLarge.into());
         }
-        Ok(dirty.upload.lock().begin(key.clone(), plan))
+        Ok(dirty.upload().begin(key.clone(), plan))
     }
 
-    async fn start_upload(&self, inode: &Inode, active: &ActiveUpload) -> FsResult<Upload> {
-        let options = self.put_options(inode);
+    async fn start_upload(&self, active: &ActiveUpload) -> FsResult<Upload> {
+        let options = PutOptions::default();
         let upload = active.upload.get_or_try_init(|| self.store.start_upload(&active.key, &options)).await?;
         Ok(upload.clone())
     }
@@ -227,7 +254,7 @@ impl BucketFs {
     /// Gives up the upload under way, and the parts it has in the store.
     pub(super) async fn abort_upload(&self, dirty: &DirtyFile) {
         let (tasks, upload) = {
-            let mut state = dirty.upload.lock();
+            let mut state = dirty.upload();
             (state.take_tasks(), state.reset())
         };
         for task in tasks {
@@ -250,7 +277,7 @@ impl BucketFs {
         upload: &Upload,
         len: u64,
     ) -> FsResult<()> {
-        let missing = dirty.upload.lock().missing(len);
+        let missing = dirty.upload().missing(len);
         futures::stream::iter(missing)
             .map(|(number, range)| self.send_part(dirty, active, upload, number, range))
             .buffer_unordered(PARTS_IN_FLIGHT)
@@ -269,7 +296,7 @@ impl BucketFs {
         debug_assert_eq!(active.plan.range(number).start, range.start);
         let _slot = self.upload_slots.acquire().await;
         let len = range.end - range.start;
-        if !dirty.upload.lock().set_sending(active, number, len) {
+        if !dirty.upload().set_sending(active, number, len) {
             return Ok(());
         }
         let mut sending = Sending { dirty, active, number, sent: None };
@@ -314,14 +341,14 @@ impl BucketFs {
 
     /// Begins sending the parts that the writer has left behind. Called after every write; returns at once.
     pub(super) fn send_early(self: &Arc<Self>, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
-        let mut upload = dirty.upload.lock();
-        if !upload.wants_parts() {
+        if !dirty.upload().wants_parts() || inode.is_unlinked() {
             return;
         }
         // Without the store's capabilities the parts wait for the publish.
         let Some(capabilities) = self.capabilities.get() else { return };
+        let Ok(key) = self.key_of(inode) else { return };
+        let mut upload = dirty.upload();
         if upload.active().is_none() {
-            let Ok(key) = self.key_of(inode) else { return };
             upload.begin(key, PartPlan::new(0, capabilities.equal_parts, capabilities.part_count_max));
         }
         let Some(active) = upload.active() else { return };
@@ -329,10 +356,10 @@ impl BucketFs {
             if number > capabilities.part_count_max {
                 return;
             }
-            let (fs, inode, dirty, active) = (self.clone(), inode.clone(), dirty.clone(), active.clone());
+            let (fs, dirty, active) = (self.clone(), dirty.clone(), active.clone());
             upload.add_task(self.runtime.spawn(async move {
                 let range = active.plan.range(number);
-                let sent = match fs.start_upload(&inode, &active).await {
+                let sent = match fs.start_upload(&active).await {
                     Ok(upload) => fs.send_part(&dirty, &active, &upload, number, range).await,
                     Err(error) => Err(error),
                 };

@@ -14,7 +14,6 @@ use super::namespace::{Facts, Known};
 use pail_store::{Condition, ErrorKind, RawKey};
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::sync::MutexGuard;
 
 /// What to do about a file that has the new name.
@@ -65,23 +64,56 @@ impl BucketFs {
             to_name: name::parse(to.1)?,
             to_parent: &to_parent,
         };
-        let inode = self.source(&step).await?;
-        let target = self.target(&step, &inode, mode).await?;
-        if target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &inode)) {
-            return Ok(());
-        }
-        {
-            let _both = lock_both(&inode, target.as_ref()).await;
-            match self.dirty_content(&inode) {
-                Some(dirty) => self.rename_dirty(&step, &inode, &dirty, target.as_ref(), mode).await?,
-                None => self.rename_clean(&step, &inode, target.as_ref(), mode).await?,
+        let inode = loop {
+            let inode = self.source(&step).await?;
+            let target = self.target(&step, mode).await?;
+            if target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &inode)) {
+                return Ok(());
             }
-        }
+            let moved = self.rename_locked(&step, &inode, target.as_ref(), mode).await;
+            // What came to have an inode for this, and was not moved or replaced, needs it no longer.
+            target.iter().for_each(|target| self.inodes.release(target));
+            if moved? {
+                break inode;
+            }
+            self.inodes.release(&inode);
+        };
         if let Some(dirty) = self.dirty_content(&inode) {
             self.settle(&inode, &dirty);
         }
+        self.inodes.release(&inode);
         self.keep_directory(&from_parent).await;
         Ok(())
+    }
+
+    /// False if either name led elsewhere by the time that nobody else was changing the files.
+    async fn rename_locked(
+        &self,
+        step: &Move<'_>,
+        inode: &Arc<Inode>,
+        target: Option<&Arc<Inode>>,
+        mode: RenameMode,
+    ) -> FsResult<bool> {
+        let _both = lock_both(inode, target).await;
+        let same_target = match target {
+            Some(target) => self.inodes.has_name(target, step.to_parent, step.to_name),
+            None => {
+                let child = self.inodes.child(step.to_parent, step.to_name);
+                child.is_none_or(|child| child.kind == Kind::Dir)
+            }
+        };
+        if !same_target || !self.inodes.has_name(inode, step.from_parent, step.from_name) {
+            return Ok(false);
+        }
+        let _going = match target {
+            Some(target) => self.begin_removal(target).await?,
+            None => None,
+        };
+        match self.dirty_content(inode) {
+            Some(dirty) => self.rename_dirty(step, inode, &dirty, target, mode).await?,
+            None => self.rename_clean(step, inode, target, mode).await?,
+        }
+        Ok(true)
     }
 
     /// The file to move. Errors: ENOENT, EXDEV for a directory.
@@ -98,28 +130,27 @@ impl BucketFs {
         }
     }
 
-    /// The file that has the new name, if this mount knows it as an inode. Errors: EEXIST, EISDIR.
-    async fn target(
-        &self,
-        step: &Move<'_>,
-        inode: &Arc<Inode>,
-        mode: RenameMode,
-    ) -> FsResult<Option<Arc<Inode>>> {
+    /// The file that has the new name, if there is one. Errors: EEXIST, EISDIR.
+    async fn target(&self, step: &Move<'_>, mode: RenameMode) -> FsResult<Option<Arc<Inode>>> {
         name::key(&step.to_dir, step.to_name)?;
-        let written = self.written_here(step.to_parent, step.to_name);
-        let exists = match &written {
-            Some(_) => true,
-            None => match self.resolve(&step.to_dir, step.to_name).await?.0 {
-                Known::Dir => return Err(Posix::IsDir.into()),
-                Known::File(_) => true,
-                Known::Absent => false,
+        let existing = match self.written_here(step.to_parent, step.to_name) {
+            Some(written) => Some(written),
+            None => match self.resolve(&step.to_dir, step.to_name).await? {
+                (Known::Dir, _) => return Err(Posix::IsDir.into()),
+                (Known::File(facts), as_of) => {
+                    Some(self.inodes.file(step.to_parent, step.to_name, facts, as_of))
+                }
+                (Known::Absent, _) => None,
             },
         };
-        if exists && mode == RenameMode::KeepTarget {
+        if existing.is_some() && mode == RenameMode::KeepTarget {
+            existing.iter().for_each(|target| self.inodes.release(target));
             return Err(Posix::Exists.into());
         }
-        let child = self.inodes.child(step.to_parent, step.to_name);
-        Ok(written.or(child).filter(|target| target.kind == Kind::File || Arc::ptr_eq(target, inode)))
+        // What the kernel still knows by that name is replaced, too.
+        let child =
+            || self.inodes.child(step.to_parent, step.to_name).filter(|child| child.kind == Kind::File);
+        Ok(existing.or_else(child))
     }
 
     /// Moves a file whose content is clean, or was when it was looked at.
@@ -171,9 +202,6 @@ impl BucketFs {
             RenameMode::KeepTarget => Condition::IfAbsent,
             RenameMode::Replace => Condition::None,
         };
-        if let Some(target) = target {
-            self.complete_for_readers(target, &to).await?;
-        }
         let copied = self.store.copy(&from, &facts.version, &to, condition).await;
         let version = copied.map_err(|error| match (mode, error.kind) {
             (RenameMode::KeepTarget, ErrorKind::Precondition) => FsError::from(Posix::Exists),
@@ -200,7 +228,7 @@ impl BucketFs {
     ) -> FsResult<()> {
         self.abort_upload(dirty).await;
         match dirty.base().map(|base| base.facts).or_else(|| dirty.published_facts()) {
-            Some(facts) if dirty.in_bucket.load(Ordering::Acquire) => {
+            Some(facts) if dirty.is_in_bucket() => {
                 let moved = |facts: &Facts, key: &RawKey| {
                     let replica = self.replica(key, facts);
                     dirty.rebase(Base { key: key.clone(), facts: facts.clone(), replica });
@@ -211,13 +239,10 @@ impl BucketFs {
             _ => {
                 // Nothing of it is in the bucket: what it replaces stays there until this file is published over it.
                 if let Some(target) = target {
-                    let key = name::key(&step.to_dir, step.to_name)?;
-                    self.complete_for_readers(target, &key).await?;
                     self.drop_name(target).await;
                 }
-                dirty.in_bucket.store(true, Ordering::Release);
                 self.inodes.rename(inode, step.to_parent, step.to_name);
-                dirty.must_be_absent.store(mode == RenameMode::KeepTarget, Ordering::Release);
+                dirty.set_renamed(mode == RenameMode::KeepTarget);
             }
         }
         let key = name::key(&step.to_dir, step.to_name)?;

@@ -115,7 +115,7 @@ impl BucketFs {
             path: inode.path(),
             size_bytes: dirty.len(),
             open: state.writers > 0,
-            error: dirty.error.lock().clone(),
+            error: dirty.error(),
             local_path: dirty.replica.path().display().to_string(),
         })
     }
@@ -164,7 +164,7 @@ impl BucketFs {
                 && inode.changing.try_lock().is_err()
             {
                 status.publishing += 1;
-                status.publishing_bytes.0 += dirty.upload.lock().sent_bytes();
+                status.publishing_bytes.0 += dirty.upload().sent_bytes();
                 status.publishing_bytes.1 += dirty.len();
             }
         }

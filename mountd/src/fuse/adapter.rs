@@ -137,6 +137,11 @@ fn open_flags(flags: i32) -> OpenFlags {
     }
 }
 
+/// The permission bits of a new file or directory.
+fn permissions(mode: u32, umask: u32) -> Option<u16> {
+    Some((mode & !umask & 0o7777) as u16)
+}
+
 fn fopen_flags(keep_cache: bool) -> FopenFlags {
     if keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() }
 }
@@ -228,15 +233,15 @@ impl fuser::Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         _rdev: u32,
         reply: ReplyEntry,
     ) {
         if mode & libc::S_IFMT != libc::S_IFREG && mode & libc::S_IFMT != 0 {
             return reply.error(Errno::EPERM);
         }
-        let (fs, name) = (self.fs.clone(), name.to_owned());
-        let call = async move { fs.mknod(parent.0, &name).await };
+        let (fs, name, mode) = (self.fs.clone(), name.to_owned(), permissions(mode, umask));
+        let call = async move { fs.mknod(parent.0, &name, mode).await };
         self.try_answer("mknod", parent, call, move |done| reply_entry(reply, done));
     }
 
@@ -245,12 +250,12 @@ impl fuser::Filesystem for Adapter {
         _request: &Request,
         parent: INodeNo,
         name: &OsStr,
-        _mode: u32,
-        _umask: u32,
+        mode: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
-        let (fs, name) = (self.fs.clone(), name.to_owned());
-        let call = async move { fs.mkdir(parent.0, &name).await };
+        let (fs, name, mode) = (self.fs.clone(), name.to_owned(), permissions(mode, umask));
+        let call = async move { fs.mkdir(parent.0, &name, mode).await };
         self.try_answer("mkdir", parent, call, move |done| reply_entry(reply, done));
     }
 
@@ -314,13 +319,14 @@ impl fuser::Filesystem for Adapter {
         request: &Request,
         parent: INodeNo,
         name: &OsStr,
-        _mode: u32,
-        _umask: u32,
+        mode: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
         let (fs, name, thread) = (self.fs.clone(), name.to_owned(), request.pid());
-        let call = async move { fs.create(parent.0, &name, open_flags(flags), thread).await };
+        let mode = permissions(mode, umask);
+        let call = async move { fs.create(parent.0, &name, mode, open_flags(flags), thread).await };
         self.try_answer("create", parent, call, move |done| match done {
             Ok((entry, opened)) => reply.created(
                 &entry.ttl,

@@ -4,9 +4,10 @@
 
 mod adapter;
 
-use crate::fs::BucketFs;
+use crate::fs::{BucketFs, Stale};
 use adapter::Adapter;
-use fuser::{Config, MountOption, Notifier, Session, SessionACL};
+use fuser::{Config, INodeNo, MountOption, Notifier, Session, SessionACL};
+use std::ffi::OsStr;
 use std::io;
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -59,11 +60,11 @@ impl FuseMount {
         ];
         config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
         config.n_threads = Some(options.threads.max(1));
-        let stale_attributes = fs.take_stale_attributes();
+        let stale = fs.take_stale();
         let session = Session::new(Adapter::new(fs, runtime), dir, &config)?.spawn()?;
         let unmounting = Arc::new(AtomicBool::new(false));
-        if let Some(stale) = stale_attributes {
-            forward_stale_attributes(session.notifier(), stale, unmounting.clone())?;
+        if let Some(stale) = stale {
+            forward_stale(session.notifier(), stale, unmounting.clone())?;
         }
         let (tell, ended) = watch::channel(false);
         let mount_point = dir.to_owned();
@@ -116,22 +117,27 @@ pub fn unmount(dir: &Path, lazy: bool) -> io::Result<()> {
     Err(io::Error::new(kind, words))
 }
 
-/// Tells the kernel which attributes to ask for again.
+/// Tells the kernel what to ask for again.
 ///
 /// # Why a thread of its own
-/// An invalidation may wait for a page that an unanswered read holds: sent by a thread that answers requests, or during an
-/// unmount, it would deadlock.
-fn forward_stale_attributes(
+/// An invalidation may wait for a page that an unanswered read holds, or for a directory that an unanswered call has locked: sent by
+/// a thread that answers requests, or during an unmount, it would deadlock.
+fn forward_stale(
     notifier: Notifier,
-    mut stale: mpsc::UnboundedReceiver<u64>,
+    mut stale: mpsc::UnboundedReceiver<Stale>,
     unmounting: Arc<AtomicBool>,
 ) -> io::Result<()> {
     std::thread::Builder::new().name("fuse-notify".into()).spawn(move || {
-        while let Some(ino) = stale.blocking_recv() {
-            if !unmounting.load(Ordering::Acquire) {
-                // A negative offset concerns attributes alone. An error says that the kernel does not know the inode.
-                let _ = notifier.inval_inode(fuser::INodeNo(ino), -1, 0);
+        while let Some(stale) = stale.blocking_recv() {
+            if unmounting.load(Ordering::Acquire) {
+                continue;
             }
+            // An error says that the kernel does not know the inode or the name.
+            let _ = match stale {
+                // A negative offset concerns attributes alone.
+                Stale::Attributes(ino) => notifier.inval_inode(INodeNo(ino), -1, 0),
+                Stale::Name(parent, name) => notifier.inval_entry(INodeNo(parent), OsStr::new(&*name)),
+            };
         }
     })?;
     Ok(())

@@ -98,18 +98,26 @@ impl Writer<'_> {
         condition: &Condition,
     ) -> Result<Version> {
         self.check_by_head("CopyObject", to, condition).await?;
-        self.check_source("CopyObject", from, version).await?;
-        let request =
-            self.with_source(S3Request::on("CopyObject", Method::PUT, to).long_running(), from, version);
-        let answer = self
-            .pipeline
-            .send(&request)
-            .await
-            .map_err(Error::from)
-            .map_err(|error| of_source(error, from))?;
+        let request = S3Request::on("CopyObject", Method::PUT, to);
+        let copied = self.send_copy(request, from, version).await?;
+        self.or_by_head(to, copied).await
+    }
+
+    /// Sends a request whose body is (a part of) `version` of another object; gives the ETag of what was made. Where the endpoint does
+    /// not enforce the condition on the source, that is looked at before and after.
+    async fn send_copy<'k>(
+        &self,
+        request: S3Request<'k>,
+        from: &RawKey,
+        version: &Version,
+    ) -> Result<Version> {
+        self.check_source(request.operation, from, version).await?;
+        let request = self.with_source(request.long_running(), from, version);
+        let sent = self.pipeline.send(&request).await.map_err(Error::from);
+        let answer = sent.map_err(|error| of_source(error, from))?;
         let copied: xml::EtagAnswer = self.parsed(&request, &answer.body)?;
-        self.check_source("CopyObject", from, version).await?;
-        self.or_by_head(to, Version::from_etag(&copied.etag)).await
+        self.check_source(request.operation, from, version).await?;
+        Ok(Version::from_etag(&copied.etag))
     }
 
     fn with_source<'k>(&self, request: S3Request<'k>, from: &RawKey, version: &Version) -> S3Request<'k> {
@@ -147,19 +155,11 @@ impl Writer<'_> {
             let message = "a part cannot be copied from an empty range".to_owned();
             return Err(self.pipeline.error("UploadPartCopy", Some(from), ErrorKind::Unsupported, message));
         }
-        self.check_source("UploadPartCopy", from, version).await?;
-        let request = self
-            .with_source(part_request("UploadPartCopy", upload, number).long_running(), from, version)
-            .header("x-amz-copy-source-range", &format!("bytes={}-{}", range.start, range.end - 1));
-        let answer = self
-            .pipeline
-            .send(&request)
-            .await
-            .map_err(Error::from)
-            .map_err(|error| of_source(error, from))?;
-        let copied: xml::EtagAnswer = self.parsed(&request, &answer.body)?;
-        self.check_source("UploadPartCopy", from, version).await?;
-        self.part(upload, "UploadPartCopy", number, range.end - range.start, Version::from_etag(&copied.etag))
+        let bytes = format!("bytes={}-{}", range.start, range.end - 1);
+        let request =
+            part_request("UploadPartCopy", upload, number).header("x-amz-copy-source-range", &bytes);
+        let copied = self.send_copy(request, from, version).await?;
+        self.part(upload, "UploadPartCopy", number, range.end - range.start, copied)
     }
 
     fn part(
