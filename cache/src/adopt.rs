@@ -4,7 +4,7 @@
 //!
 //! Invariant: what was published is in the bucket, so a file that cannot be taken over is removed, and its bytes are fetched again.
 
-use crate::block::{BLOCK_SIZE_BYTES, block_count, bytes_of};
+use crate::block::{BLOCK_SIZE_BYTES, block_count, bytes_of, checksum};
 use crate::cache::Shared;
 use crate::dirty::DirtyReplica;
 use crate::disk::Through;
@@ -110,7 +110,8 @@ impl CopyIn {
                     buffer.resize(bytes(&blocks) as usize, 0);
                     self.source.read_exact_at(&mut buffer, bytes_of(&blocks, size).start)?;
                     let parts: Vec<&[u8]> = buffer.chunks(BLOCK_SIZE_BYTES as usize).collect();
-                    file.write_blocks(first, &parts, Through::PageCache)?;
+                    let sums = parts.iter().map(|part| checksum(part));
+                    file.write_blocks(first, &parts, sums, Through::PageCache)?;
                 }
             }
             Ok(())

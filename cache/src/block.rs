@@ -6,7 +6,7 @@
 
 use crate::buffer::{BlockBuffer, BufferPool};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The size of every block of an object but its last, in bytes.
@@ -44,6 +44,8 @@ pub(crate) fn checksum(bytes: &[u8]) -> u32 {
 /// The bytes of one block in memory.
 pub(crate) struct Block {
     bytes: BlockBuffer,
+    /// The checksum, once somebody asked for it.
+    checksum: OnceLock<u32>,
     pool: Arc<BufferPool>,
     /// Its share of the memory budget.
     _permit: OwnedSemaphorePermit,
@@ -53,11 +55,16 @@ impl Block {
     /// `permit` is for as many bytes as there are.
     pub fn new(bytes: BlockBuffer, pool: Arc<BufferPool>, permit: OwnedSemaphorePermit) -> Self {
         debug_assert_eq!(permit.num_permits(), bytes.len());
-        Self { bytes, pool, _permit: permit }
+        Self { bytes, checksum: OnceLock::new(), pool, _permit: permit }
     }
 
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// CRC32C of the bytes. Taken while they are in the processor's cache it costs half.
+    pub fn checksum(&self) -> u32 {
+        *self.checksum.get_or_init(|| checksum(&self.bytes))
     }
 }
 

@@ -126,8 +126,14 @@ impl DiskFile {
         let _ = self.state.save(&self.data, &map, &self.digest, self.size, block, 1);
     }
 
-    /// Writes blocks that lie on end from `first` on, and marks them present.
-    pub fn write_blocks(&self, first: u64, blocks: &[&[u8]], through: Through) -> io::Result<()> {
+    /// Writes blocks that lie on end from `first` on, and marks them present. `sums` are their checksums.
+    pub fn write_blocks(
+        &self,
+        first: u64,
+        blocks: &[&[u8]],
+        sums: impl Iterator<Item = u32>,
+        through: Through,
+    ) -> io::Result<()> {
         let range = bytes_of(&(first..first + blocks.len() as u64), self.size);
         debug_assert_eq!(range.end - range.start, blocks.iter().map(|block| block.len() as u64).sum::<u64>());
         let mut written = 0;
@@ -143,7 +149,7 @@ impl DiskFile {
         }
         let rest = range.start + written as u64 * crate::BLOCK_SIZE_BYTES;
         write_all(&self.data, &blocks[written..], rest)?;
-        let sums: Vec<Entry> = blocks.iter().map(|block| Entry::Present(checksum(block))).collect();
+        let sums: Vec<Entry> = sums.map(Entry::Present).collect();
         self.mark(first, &sums)
     }
 

@@ -247,7 +247,8 @@ fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
         Err(error) => return give_up(shared, tier, replica, fills.len(), &error),
     };
     let (through, began) = (shared.fills.way(), Instant::now());
-    let written = file.write_blocks(*first, &blocks, through);
+    let sums = fills.iter().map(|fill| fill.block.checksum());
+    let written = file.write_blocks(*first, &blocks, sums, through);
     // Small writes tell more of their overhead than of the disk.
     if through == Through::Directly && fills.len() >= RATED_BLOCK_COUNT_MIN {
         shared.fills.note_direct(bytes, began.elapsed());

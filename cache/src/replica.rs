@@ -353,6 +353,8 @@ impl Replica {
     fn keep(self: &Arc<Self>, number: u64, block: Arc<Block>, ahead: bool) {
         self.shared.memory.insert((self.digest.name, number), block.clone(), ahead);
         if self.shared.disk.is_some() {
+            // Here and not where it is written: the bytes have just come.
+            block.checksum();
             self.shared.fills.push_fill(self, number, block, &self.shared.counters);
         }
     }

@@ -14,8 +14,8 @@ use std::time::Duration;
 const GOAL_BYTES_PER_S: u64 = 1_100_000_000;
 /// Requests from this size on are looked at, in bytes: the prefetcher's own.
 const REQUEST_BYTES: u64 = 8 << 20;
-/// The least window, in bytes: four requests, so that one that is late holds up nobody.
-const WINDOW_BYTES_MIN: u64 = 4 * REQUEST_BYTES;
+/// The least window, in bytes: two requests, so that the next one's bytes come while this one's are read.
+const WINDOW_BYTES_MIN: u64 = 2 * REQUEST_BYTES;
 /// The largest window, in bytes: 16 requests.
 pub const WINDOW_BYTES_MAX: u64 = 16 * REQUEST_BYTES;
 /// A slower request moves the estimate by this share; a faster one replaces it. Requests that wait for each other look slow.
