@@ -127,7 +127,8 @@ fn a_write_that_does_not_fit_is_enospc_and_goes_on_when_there_is_room() {
     assert!(fs::read(mnt.join("data")).unwrap() == random(1, 48 * MIB), "fills the disk with clean bytes");
 
     let bytes = random(2, 56 * MIB);
-    let file = File::options().read(true).write(true).create(true).open(mnt.join("large")).unwrap();
+    let file =
+        File::options().read(true).write(true).create(true).truncate(true).open(mnt.join("large")).unwrap();
     let (written, error) = write_until_error(&file, 0, &bytes);
     assert_eq!(error.and_then(|error| error.raw_os_error()), Some(libc::ENOSPC));
     assert!(written >= 32 * MIB, "what is clean gave way, so that {written} bytes found room");
