@@ -40,7 +40,7 @@ impl HttpClient {
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// hyper grows a connection's buffer up to this while reads fill it. `examples/stream_get.rs` takes 0.15 to 0.17 CPU seconds
 /// per GiB with anything from 128 KiB to 1 MiB, and more with less or more; it is memory for each connection, so it is small.
-const READ_BUFFER_SIZE_BYTES_MAX: usize = 256 * 1024;
+const READ_BUFFER_SIZE_BYTES_MAX: usize = 128 * 1024;
 
 /// A client for one store. Errors: a sentence, when TLS is wanted and there are no certificates to trust.
 pub(super) fn connect(
