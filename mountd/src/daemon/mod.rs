@@ -7,6 +7,7 @@
 //! Locks: `Daemon::mounts` guards the table alone and is never held across an await or a system call; a mount's own state
 //! is changed under it or without it, never the other way round.
 
+mod allocator;
 pub mod dead;
 mod draining;
 mod host;
@@ -35,6 +36,10 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+/// One part in so many of the memory budget is not the cache's: some hundred connections and the requests of the kernel have
+/// buffers, too.
+const UNCACHED_PART: u64 = 8;
+
 /// All mounts of one user on one node.
 pub struct Daemon {
     settings: Settings,
@@ -57,7 +62,7 @@ impl Daemon {
         let config = CacheConfig {
             clean_dir: settings.directories.cache.clone(),
             dirty_dir: settings.directories.state.clone(),
-            memory_bytes: settings.memory_bytes,
+            memory_bytes: settings.memory_bytes - settings.memory_bytes / UNCACHED_PART,
             disk_bytes: settings.cache_bytes,
         };
         let cache = Cache::open(config, runtime.clone()).map_err(|err| {

@@ -4,7 +4,7 @@
 //! on a file in it that is held until the process is gone; the file itself is never removed, since a lock on a removed file keeps
 //! nobody out.
 
-use super::Daemon;
+use super::{Daemon, allocator};
 use crate::control::start::StartReport;
 use crate::control::types::{DrainReport, MountOutcome, MountRequest};
 use crate::control::{Failure, server};
@@ -49,6 +49,7 @@ pub struct ForegroundMount {
 /// Runs a daemon until it has ended. Returns what it left, which is an empty report when all is in the bucket.
 /// Errors: it could not start, or its mount could not be made.
 pub fn run(mode: Mode, limits: &Limits, drain_timeout: Option<Duration>) -> Result<DrainReport, Failure> {
+    allocator::bound();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let settings = Settings::resolve(limits, drain_timeout, &process_environment)?;
     settings.directories.prepare(rustix::process::geteuid().as_raw())?;
