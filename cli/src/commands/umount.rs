@@ -18,6 +18,7 @@ const NAMED_MAX: usize = 10;
 ///
 /// Where something cannot be published in time the mount stays, what remains is listed, and the exit code is 5.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "pail umount [OPTIONS] <DIR>\n       pail umount [OPTIONS] --all")]
 pub struct Arguments {
     /// The mount
     #[arg(required_unless_present = "all", conflicts_with = "all")]
