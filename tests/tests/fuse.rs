@@ -127,3 +127,51 @@ mounted_test! {
         tokio::time::timeout(Duration::from_secs(20), m.mount.ended()).await.unwrap();
     }
 }
+
+/// What a thread of the churn below was answered, other than what a local disk answers.
+fn churn(dir: &std::path::Path, thread: u32, rounds: u32) -> Vec<String> {
+    let (name, own) = (dir.join("name"), dir.join(format!("own-{thread}")));
+    let mut odd = Vec::new();
+    let mut check = |step: &str, round: u32, result: std::io::Result<()>| {
+        if let Err(error) = result
+            && !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EEXIST))
+        {
+            odd.push(format!("{step} in round {round} of {thread}: {error}"));
+        }
+    };
+    for round in 0..rounds {
+        match (round + thread) % 4 {
+            0 => check("create", round, std::fs::write(&name, format!("{thread} {round}"))),
+            1 => check(
+                "create anew",
+                round,
+                std::fs::File::create_new(&name).and_then(|mut f| f.write_all(b"new")),
+            ),
+            2 => {
+                check("write", round, std::fs::write(&own, b"own"));
+                check("rename", round, std::fs::rename(&own, &name));
+            }
+            _ => check("unlink", round, std::fs::remove_file(&name)),
+        }
+        check("read", round, std::fs::read(&name).map(drop));
+        check("stat", round, std::fs::metadata(&name).map(drop));
+    }
+    odd
+}
+
+mounted_test! {
+    // SEMANTICS: changing names.5
+    async fn churn_of_one_name_is_answered_as_on_a_local_disk() {
+        let m = Mounted::new(FsOptions::default()).await;
+        let at = m.path().to_owned();
+        let odd = blocking(move || {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    (0..8).map(|thread| { let at = &at; scope.spawn(move || churn(at, thread, 200)) }).collect();
+                threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+            })
+        }).await;
+        let errors = m.files.fs.status().last_errors;
+        assert!(odd.is_empty(), "{} odd answers:\n{}\n{}", odd.len(), odd.join("\n"), errors.join("\n"));
+    }
+}

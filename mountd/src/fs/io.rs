@@ -117,8 +117,9 @@ impl BucketFs {
                 read.version.clone()
             }
             (Content::Dirty(read), Content::Dirty(now)) if Arc::ptr_eq(read, now) => {
-                let base = read.base().map(|base| base.facts.version.to_string()).unwrap_or_default();
-                return Err(FsError::Stale(format!("{error}: version {base} was opened")));
+                // Truncated to nothing meanwhile, it needs no base.
+                let Some(base) = read.base() else { return Ok(()) };
+                return Err(FsError::Stale(format!("{error}: version {} was opened", base.facts.version)));
             }
             // It is another content by now, which may well have the bytes.
             _ => return Ok(()),

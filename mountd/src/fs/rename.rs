@@ -167,24 +167,29 @@ impl BucketFs {
             // Written to just now: what is in the bucket is its base.
             Content::Dirty(dirty) => dirty.published_facts().ok_or(Posix::NotFound)?,
         };
+        let from = name::key(&step.from_dir, step.from_name)?;
         let moved = |facts: &Facts, key: &RawKey| {
             self.inodes.rename(inode, step.to_parent, step.to_name);
             let mut state = file.lock();
             let state = &mut *state;
             match &mut state.content {
                 Content::Clean { facts: old, replica } => {
-                    *replica = replica.is_some().then(|| self.replica(key, facts));
+                    // The bytes are the same, and so those cached under the old name serve on.
+                    replica.get_or_insert_with(|| self.replica(&from, old));
                     *old = facts.clone();
                     state.kernel_version = state.kernel_version.take().map(|_| facts.version.clone());
                 }
                 // Written to while the server copied: what it is based on has moved.
-                Content::Dirty(dirty) => {
-                    let replica = self.replica(key, facts);
-                    dirty.rebase(Base { key: key.clone(), facts: facts.clone(), replica });
-                }
+                Content::Dirty(dirty) => self.rebase(dirty, key, facts),
             }
         };
         self.move_object(step, &facts, target, mode, moved).await
+    }
+
+    /// What is in the bucket of a written file is under another key now.
+    fn rebase(&self, dirty: &DirtyFile, key: &RawKey, facts: &Facts) {
+        let replica = dirty.base().map_or_else(|| self.replica(key, facts), |base| base.replica);
+        dirty.rebase(Base { key: key.clone(), facts: facts.clone(), replica });
     }
 
     /// Copies the object, tells `moved` what is under the new key, and deletes the old object: a reader finds the bytes under the
@@ -230,8 +235,7 @@ impl BucketFs {
         match dirty.base().map(|base| base.facts).or_else(|| dirty.published_facts()) {
             Some(facts) if dirty.is_in_bucket() => {
                 let moved = |facts: &Facts, key: &RawKey| {
-                    let replica = self.replica(key, facts);
-                    dirty.rebase(Base { key: key.clone(), facts: facts.clone(), replica });
+                    self.rebase(dirty, key, facts);
                     self.inodes.rename(inode, step.to_parent, step.to_name);
                 };
                 self.move_object(step, &facts, target, mode, moved).await?;
