@@ -175,3 +175,47 @@ mounted_test! {
         assert!(odd.is_empty(), "{} odd answers:\n{}\n{}", odd.len(), odd.join("\n"), errors.join("\n"));
     }
 }
+
+/// Runs a program in the mount, sends it a signal once a held request was reached, and gives how it ended.
+async fn interrupted(
+    m: &Mounted,
+    held: &pail_tests::recorder::Held,
+    script: &str,
+) -> std::process::ExitStatus {
+    // In place of the shell, so that the signal goes to the program.
+    let mut command = std::process::Command::new("bash");
+    let mut child = command.arg("-c").arg(format!("exec {script}")).current_dir(m.path()).spawn().unwrap();
+    held.reached().await;
+    let pid = child.id().to_string();
+    blocking(move || {
+        assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        child.wait().unwrap()
+    })
+    .await
+}
+
+mounted_test! {
+    // SEMANTICS: errors
+    async fn a_signal_ends_the_wait_for_a_bucket_that_does_not_answer() {
+        use std::os::unix::process::ExitStatusExt;
+        let m = Mounted::new(FsOptions { metadata_ttl: Duration::ZERO, ..FsOptions::default() }).await;
+        m.files.put("dir/f", "x").await;
+        for script in ["ls dir", "cat dir/f", "stat none", "rm dir/f"] {
+            let operation = match script { "cat dir/f" => "get", "rm dir/f" => "delete", _ => "list" };
+            let held = m.files.requests.hold(operation, if script == "stat none" { "none" } else { "dir" });
+            assert_eq!(interrupted(&m, &held, script).await.signal(), Some(libc::SIGINT), "{script}");
+        }
+        // A handler runs, and decides.
+        let held = m.files.requests.hold("list", "none");
+        let script = "python3 -c 'import os,sys\ntry: os.stat(\"none\")\nexcept KeyboardInterrupt: sys.exit(7)'";
+        assert_eq!(interrupted(&m, &held, script).await.code(), Some(7));
+        drop(held);
+
+        // Who is gone does not wait for its bytes to be published; they are, all the same.
+        let held = m.files.requests.hold("put", "kept");
+        assert_eq!(interrupted(&m, &held, "cp /etc/hostname kept").await.signal(), Some(libc::SIGINT));
+        drop(held);
+        assert_eq!(m.files.fs.flush("").await.remaining.len(), 0);
+        assert_eq!(m.files.get("kept").await.unwrap(), std::fs::read("/etc/hostname").unwrap());
+    }
+}

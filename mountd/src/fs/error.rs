@@ -56,6 +56,8 @@ pub enum Posix {
     CrossDevice,
     /// Larger than an object can be.
     TooLarge,
+    /// The caller was sent a signal and waits no longer.
+    Interrupted,
 }
 
 impl Posix {
@@ -74,6 +76,7 @@ impl Posix {
             Self::NotSupported => libc::EOPNOTSUPP,
             Self::CrossDevice => libc::EXDEV,
             Self::TooLarge => libc::EFBIG,
+            Self::Interrupted => libc::EINTR,
         }
     }
 }

@@ -123,9 +123,10 @@ impl BucketFs {
 
     async fn next_page(&self, inode: &Arc<Inode>, cursor: &mut DirCursor) -> FsResult<()> {
         let dir = self.dir_prefix(inode);
-        let token = match std::mem::replace(&mut cursor.next, Next::End) {
+        // Where it goes on changes only once the page is here: the call may fail, or be given up while it waits.
+        let token = match &cursor.next {
             Next::End => return Ok(()),
-            Next::Token(token) => Some(token),
+            Next::Token(token) => Some(token.clone()),
             Next::Start => {
                 if let Some(names) =
                     self.oldest().and_then(|oldest| self.namespace.lock().complete(&dir, oldest))
@@ -143,20 +144,8 @@ impl BucketFs {
                 None
             }
         };
-        let request = ListRequest {
-            prefix: dir.clone(),
-            delimiter: true,
-            token: token.clone(),
-            ..ListRequest::default()
-        };
-        let page = match self.store.list(request).await {
-            Ok(page) => page,
-            Err(error) => {
-                // The same place is asked for again by the next call.
-                cursor.next = token.map_or(Next::Start, Next::Token);
-                return Err(error.into());
-            }
-        };
+        let request = ListRequest { prefix: dir.clone(), delimiter: true, token, ..ListRequest::default() };
+        let page = self.store.list(request).await?;
         self.take_page(inode, cursor, &dir, page);
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Owns: [`Adapter`]. Each request is first tried on the thread that took it: what is cached is answered there, without a
 //! task or a thread switch. What has to wait goes on as a task, and the thread takes the next request.
 
+use super::waiting::{self, Signals};
 use crate::fs::{Attr, BucketFs, Entry, FsError, FsResult, Kind, OpenFlags, Posix, RenameMode, SetAttr};
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, InitFlags,
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
+use tokio::sync::oneshot;
 
 /// The largest write that the kernel may send, in bytes.
 const WRITE_BYTES_MAX: u32 = 1 << 20;
@@ -65,6 +67,58 @@ impl Adapter {
                 Errno::from_i32(error.errno())
             }));
         });
+    }
+}
+
+/// What becomes of a call whose caller waits no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GivenUp {
+    /// It only looked for something.
+    Dropped,
+    /// It changes something: it goes on behind the answer, which is given only where nobody is left to read it.
+    GoesOn,
+}
+
+impl Adapter {
+    /// As [`Adapter::try_answer`], with EINTR once a signal that is to end it reaches the waiting caller.
+    fn answer_until_given_up<T, F, C>(
+        &self,
+        operation: &'static str,
+        (request, ino): (&Request, INodeNo),
+        given_up: GivenUp,
+        call: F,
+        reply: C,
+    ) where
+        T: Send + 'static,
+        F: Future<Output = FsResult<T>> + Send + 'static,
+        C: FnOnce(Result<T, Errno>) + Send + 'static,
+    {
+        let (fs, thread) = (self.fs.clone(), request.pid());
+        let call = async move {
+            let mut call = Box::pin(call);
+            if let Poll::Ready(done) = futures::poll!(call.as_mut()) {
+                return done;
+            }
+            if given_up == GivenUp::Dropped {
+                return tokio::select! {
+                    biased;
+                    done = call => done,
+                    () = waiting::given_up(thread, Signals::Ending) => Err(Posix::Interrupted.into()),
+                };
+            }
+            let (tell, told) = oneshot::channel();
+            tokio::spawn(async move {
+                if let Err(Err(error)) = tell.send(call.await) {
+                    fs.note_error(operation, &fs.path_of(ino.0), &error);
+                }
+            });
+            tokio::select! {
+                biased;
+                done = told => done.unwrap_or_else(|_| Err(std::io::Error::other("the call was lost").into())),
+                () = waiting::given_up(thread, Signals::Fatal) => Err(Posix::Interrupted.into()),
+            }
+        };
+        self.try_answer(operation, ino, call, reply);
     }
 }
 
@@ -176,32 +230,44 @@ impl fuser::Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (fs, name) = (self.fs.clone(), name.to_owned());
         let call = async move { fs.lookup(parent.0, &name).await };
-        self.try_answer("lookup", parent, call, move |done| match done {
-            Ok(Ok(entry)) => reply_entry(reply, Ok(entry)),
-            Ok(Err(ttl)) => reply_absent(reply, ttl),
-            Err(errno) => reply.error(errno),
-        });
+        self.answer_until_given_up(
+            "lookup",
+            (request, parent),
+            GivenUp::Dropped,
+            call,
+            move |done| match done {
+                Ok(Ok(entry)) => reply_entry(reply, Ok(entry)),
+                Ok(Err(ttl)) => reply_absent(reply, ttl),
+                Err(errno) => reply.error(errno),
+            },
+        );
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
         self.fs.forget(ino.0, count);
     }
 
-    fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let fs = self.fs.clone();
         let call = async move { fs.getattr(ino.0).await };
-        self.try_answer("getattr", ino, call, move |done| match done {
-            Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
-            Err(errno) => reply.error(errno),
-        });
+        self.answer_until_given_up(
+            "getattr",
+            (request, ino),
+            GivenUp::Dropped,
+            call,
+            move |done| match done {
+                Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
+                Err(errno) => reply.error(errno),
+            },
+        );
     }
 
     fn setattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -221,10 +287,16 @@ impl fuser::Filesystem for Adapter {
         let mode = mode.map(|mode| (mode & 0o7777) as u16);
         let change = SetAttr { size, mode, uid, gid, mtime: modification_time(mtime) };
         let call = async move { fs.setattr(ino.0, change).await };
-        self.try_answer("setattr", ino, call, move |done| match done {
-            Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
-            Err(errno) => reply.error(errno),
-        });
+        self.answer_until_given_up(
+            "setattr",
+            (request, ino),
+            GivenUp::GoesOn,
+            call,
+            move |done| match done {
+                Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
+                Err(errno) => reply.error(errno),
+            },
+        );
     }
 
     fn mknod(
@@ -259,16 +331,20 @@ impl fuser::Filesystem for Adapter {
         self.try_answer("mkdir", parent, call, move |done| reply_entry(reply, done));
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (fs, name) = (self.fs.clone(), name.to_owned());
         let call = async move { fs.unlink(parent.0, &name).await };
-        self.try_answer("unlink", parent, call, move |done| reply_empty(reply, done));
+        self.answer_until_given_up("unlink", (request, parent), GivenUp::GoesOn, call, move |done| {
+            reply_empty(reply, done)
+        });
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (fs, name) = (self.fs.clone(), name.to_owned());
         let call = async move { fs.rmdir(parent.0, &name).await };
-        self.try_answer("rmdir", parent, call, move |done| reply_empty(reply, done));
+        self.answer_until_given_up("rmdir", (request, parent), GivenUp::GoesOn, call, move |done| {
+            reply_empty(reply, done)
+        });
     }
 
     fn symlink(
@@ -284,7 +360,7 @@ impl fuser::Filesystem for Adapter {
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -302,7 +378,9 @@ impl fuser::Filesystem for Adapter {
         let fs = self.fs.clone();
         let (from, to): (OsString, OsString) = (name.to_owned(), new_name.to_owned());
         let call = async move { fs.rename((parent.0, &from), (new_parent.0, &to), mode).await };
-        self.try_answer("rename", parent, call, move |done| reply_empty(reply, done));
+        self.answer_until_given_up("rename", (request, parent), GivenUp::GoesOn, call, move |done| {
+            reply_empty(reply, done)
+        });
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: fuser::OpenFlags, reply: ReplyOpen) {
@@ -394,12 +472,14 @@ impl fuser::Filesystem for Adapter {
     ) {
         let (fs, thread) = (self.fs.clone(), request.pid());
         let call = async move { fs.flush_handle(handle.0, thread).await };
-        self.try_answer("close", ino, call, move |done| reply_empty(reply, done));
+        self.answer_until_given_up("close", (request, ino), GivenUp::GoesOn, call, move |done| {
+            reply_empty(reply, done)
+        });
     }
 
     fn fsync(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         _data_only: bool,
@@ -407,7 +487,9 @@ impl fuser::Filesystem for Adapter {
     ) {
         let fs = self.fs.clone();
         let call = async move { fs.fsync(handle.0).await };
-        self.try_answer("fsync", ino, call, move |done| reply_empty(reply, done));
+        self.answer_until_given_up("fsync", (request, ino), GivenUp::GoesOn, call, move |done| {
+            reply_empty(reply, done)
+        });
     }
 
     fn release(
@@ -434,7 +516,7 @@ impl fuser::Filesystem for Adapter {
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -442,24 +524,30 @@ impl fuser::Filesystem for Adapter {
     ) {
         let (fs, caller) = (self.fs.clone(), self.fs.clone());
         let call = async move { caller.readdir(handle.0, offset).await };
-        self.try_answer("readdir", ino, call, move |done| match done {
-            Ok(entries) => {
-                for entry in entries {
-                    let kind = if entry.is_dir { FileType::Directory } else { FileType::RegularFile };
-                    let number = INodeNo(fs.entry_number(handle.0, &entry));
-                    if reply.add(number, entry.next_offset, kind, &*entry.name) {
-                        break;
+        self.answer_until_given_up(
+            "readdir",
+            (request, ino),
+            GivenUp::Dropped,
+            call,
+            move |done| match done {
+                Ok(entries) => {
+                    for entry in entries {
+                        let kind = if entry.is_dir { FileType::Directory } else { FileType::RegularFile };
+                        let number = INodeNo(fs.entry_number(handle.0, &entry));
+                        if reply.add(number, entry.next_offset, kind, &*entry.name) {
+                            break;
+                        }
                     }
+                    reply.ok();
                 }
-                reply.ok();
-            }
-            Err(errno) => reply.error(errno),
-        });
+                Err(errno) => reply.error(errno),
+            },
+        );
     }
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -467,17 +555,23 @@ impl fuser::Filesystem for Adapter {
     ) {
         let (fs, caller) = (self.fs.clone(), self.fs.clone());
         let call = async move { caller.readdir(handle.0, offset).await };
-        self.try_answer("readdir", ino, call, move |done| match done {
-            Ok(entries) => {
-                for entry in entries {
-                    if add_plus(&fs, handle.0, &mut reply, &entry) {
-                        break;
+        self.answer_until_given_up(
+            "readdir",
+            (request, ino),
+            GivenUp::Dropped,
+            call,
+            move |done| match done {
+                Ok(entries) => {
+                    for entry in entries {
+                        if add_plus(&fs, handle.0, &mut reply, &entry) {
+                            break;
+                        }
                     }
+                    reply.ok();
                 }
-                reply.ok();
-            }
-            Err(errno) => reply.error(errno),
-        });
+                Err(errno) => reply.error(errno),
+            },
+        );
     }
 
     fn releasedir(

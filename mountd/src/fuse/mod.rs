@@ -1,8 +1,9 @@
 //! The FUSE adapter: decodes, calls, replies. The only module that names `fuser`.
 //!
-//! Owns: [`FuseMount`], the life of one mounted session; `adapter`, the requests.
+//! Owns: [`FuseMount`], the life of one mounted session; `adapter`, the requests; `waiting`, who waits no longer for an answer.
 
 mod adapter;
+mod waiting;
 
 use crate::fs::{BucketFs, Stale};
 use adapter::Adapter;
