@@ -1,0 +1,193 @@
+//! Removing, making and moving what names lead to.
+
+use crate::{errno, free_all, pattern};
+use pail_mountd::fs::{FsOptions, RenameMode};
+use pail_tests::files::{Files, READ, WRITE};
+use std::sync::Arc;
+
+// SEMANTICS: changing names.1
+#[tokio::test]
+async fn an_open_file_that_was_removed_or_replaced_needs_neither_bucket_nor_cache() {
+    let files = Files::new();
+    let bytes = pattern(3 << 20);
+    for name in ["removed", "replaced", "changed"] {
+        files.put(name, bytes.clone()).await;
+    }
+    let (removed, replaced) =
+        (files.open("removed", READ).await.unwrap(), files.open("replaced", READ).await.unwrap());
+    let changed = files.open("changed", WRITE).await.unwrap();
+    files.fs.write(changed, 1 << 20, b"HERE").await.unwrap();
+    files.unlink("removed").await.unwrap();
+    files.unlink("changed").await.unwrap();
+    files.write("new", b"new").await.unwrap();
+    files.rename("new", "replaced", RenameMode::Replace).await.unwrap();
+    files.cache.drain().await;
+    free_all(&files.dir().join("clean/replicas"));
+    // More than memory holds goes through it meanwhile.
+    files.put("large", vec![1; 80 << 20]).await;
+    files.read("large").await.unwrap();
+    files.requests.take();
+    assert!(files.read_handle(removed).await.unwrap() == bytes);
+    assert!(files.read_handle(replaced).await.unwrap() == bytes);
+    files.fs.write(changed, 0, b"AND").await.unwrap();
+    let expected = [b"AND", &bytes[3..1 << 20], b"HERE", &bytes[(1 << 20) + 4..]].concat();
+    assert!(files.read_handle(changed).await.unwrap() == expected);
+    assert_eq!(files.requests.take(), Vec::<String>::new());
+    let left = std::fs::read_dir(files.dir().join("dirty/dirty")).unwrap().count();
+    assert_eq!(left, 0, "what has no name leaves nothing behind, whenever the daemon ends");
+    for handle in [removed, replaced, changed] {
+        files.close(handle).await.unwrap();
+    }
+    assert_eq!(files.get("removed").await, None);
+    assert_eq!(files.get("changed").await, None);
+}
+
+// SEMANTICS: changing names.5
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_is_opened_while_it_is_removed_is_whole_or_not_there() {
+    let files = Arc::new(Files::new());
+    for (name, cached) in [("cached", true), ("not-cached", false)] {
+        files.put(name, pattern(100_000)).await;
+        let ino = files.lookup(name).await.unwrap().ino;
+        if cached {
+            files.read(name).await.unwrap();
+        }
+        let held = files.requests.hold("delete", name);
+        let unlink = tokio::spawn({
+            let files = files.clone();
+            async move { files.unlink(name).await }
+        });
+        held.reached().await;
+        let open = tokio::spawn({
+            let files = files.clone();
+            async move { files.fs.open(ino, READ, 0).await }
+        });
+        tokio::task::yield_now().await;
+        drop(held);
+        unlink.await.unwrap().unwrap();
+        match open.await.unwrap() {
+            Ok(opened) => {
+                assert!(files.read_handle(opened.handle).await.unwrap() == pattern(100_000));
+                files.close(opened.handle).await.unwrap();
+            }
+            Err(error) => assert_eq!((error.errno(), cached), (libc::ESTALE, false), "{name}"),
+        }
+    }
+}
+
+// SEMANTICS: changing names.1
+#[tokio::test]
+async fn an_unlinked_file_is_read_to_its_end() {
+    let files = Files::new();
+    let bytes = pattern(3 << 20);
+    files.put("f", bytes.clone()).await;
+    let handle = files.open("f", READ).await.unwrap();
+    files.fs.read(handle, 0, 10).await.unwrap();
+    files.unlink("f").await.unwrap();
+    assert_eq!(files.get("f").await, None);
+    assert!(files.read_handle(handle).await.unwrap() == bytes);
+    files.close(handle).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_written_to_an_unlinked_file_never_appears() {
+    let files = Files::new();
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"x").await.unwrap();
+    files.unlink("f").await.unwrap();
+    files.fs.write(handle, 1, b"y").await.unwrap();
+    assert_eq!(&files.fs.read(handle, 0, 10).await.unwrap()[..], b"xy");
+    files.close(handle).await.unwrap();
+    assert_eq!(files.get("f").await, None);
+    assert_eq!(files.fs.status().unpublished.len(), 0);
+}
+
+// SEMANTICS: changing names.2
+#[tokio::test]
+async fn directories_come_and_go_as_on_a_disk() {
+    let files = Files::new();
+    files.mkdir("d").await.unwrap();
+    assert_eq!(files.get("d/").await.unwrap().len(), 0);
+    assert_eq!(errno(files.mkdir("d").await), libc::EEXIST);
+    files.write("d/f", b"x").await.unwrap();
+    assert_eq!(errno(files.rmdir("d").await), libc::ENOTEMPTY);
+    assert_eq!(errno(files.rmdir("d/f").await), libc::ENOTDIR);
+    assert_eq!(errno(files.unlink("d").await), libc::EISDIR);
+    files.unlink("d/f").await.unwrap();
+    files.rmdir("d").await.unwrap();
+    assert_eq!(errno(files.lookup("d").await), libc::ENOENT);
+    assert_eq!(files.get("d/").await, None);
+}
+
+// SEMANTICS: changing names.2
+#[tokio::test]
+async fn a_directory_without_a_marker_outlives_its_last_file() {
+    let files = Files::new();
+    files.put("d/f", "x").await;
+    files.list("d").await.unwrap();
+    files.unlink("d/f").await.unwrap();
+    let other = Files::over(files.bucket.clone(), FsOptions::default());
+    assert_eq!(other.list("").await.unwrap(), ["d/"]);
+}
+
+// SEMANTICS: changing names.3
+#[tokio::test]
+async fn files_are_renamed_before_and_after_they_are_published() {
+    let files = Files::new();
+    let handle = files.open("tmp", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"one").await.unwrap();
+    files.requests.take();
+    files.rename("tmp", "final", RenameMode::Replace).await.unwrap();
+    files.close(handle).await.unwrap();
+    assert!(
+        !files.requests.take().iter().any(|request| request.starts_with("copy")),
+        "only its name changed"
+    );
+    assert_eq!(&files.get("final").await.unwrap()[..], b"one");
+    assert_eq!(files.get("tmp").await, None);
+
+    files.write("tmp", b"two").await.unwrap();
+    assert_eq!(errno(files.rename("tmp", "final", RenameMode::KeepTarget).await), libc::EEXIST);
+    files.rename("tmp", "final", RenameMode::Replace).await.unwrap();
+    assert_eq!(&files.get("final").await.unwrap()[..], b"two");
+    assert_eq!(&files.read("final").await.unwrap()[..], b"two");
+    assert_eq!((files.get("tmp").await, errno(files.lookup("tmp").await)), (None, libc::ENOENT));
+}
+
+// SEMANTICS: changing names.3
+#[tokio::test]
+async fn readers_go_on_over_a_rename_of_their_file_and_onto_it() {
+    let files = Files::new();
+    let (moved, replaced) = (pattern(3 << 20), vec![9; 3 << 20]);
+    files.put("moved", moved.clone()).await;
+    files.put("replaced", replaced.clone()).await;
+    let (a, b) = (files.open("moved", READ).await.unwrap(), files.open("replaced", READ).await.unwrap());
+    files.fs.read(a, 0, 10).await.unwrap();
+    files.fs.read(b, 0, 10).await.unwrap();
+    files.rename("moved", "replaced", RenameMode::Replace).await.unwrap();
+    assert!(files.read_handle(a).await.unwrap() == moved);
+    assert!(files.read_handle(b).await.unwrap() == replaced);
+}
+
+// SEMANTICS: changing names.3
+#[tokio::test]
+async fn a_changed_file_is_renamed_with_its_changes() {
+    let files = Files::new();
+    files.put("a", pattern(1000)).await;
+    let handle = files.open("a", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"NEW").await.unwrap();
+    files.rename("a", "b", RenameMode::Replace).await.unwrap();
+    files.fs.write(handle, 3, b"ER").await.unwrap();
+    files.close(handle).await.unwrap();
+    let expected = [b"NEWER", &pattern(1000)[5..]].concat();
+    assert_eq!(files.get("b").await.unwrap(), expected);
+    assert_eq!(files.get("a").await, None);
+}
+
+// SEMANTICS: changing names.4
+#[tokio::test]
+async fn a_directory_is_not_renamed_but_left_to_mv() {
+    let files = Files::new();
+    files.put("d/f", "x").await;
+    assert_eq!(errno(files.rename("d", "e", RenameMode::Replace).await), libc::EXDEV);
+}

@@ -1,0 +1,119 @@
+//! What reads give, whatever happens meanwhile.
+
+use crate::{free_all, no_ttl, pattern};
+use pail_tests::files::{Files, READ, WRITE};
+use std::sync::Arc;
+
+// SEMANTICS: reading.1
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_read_anywhere_at_once() {
+    let files = Arc::new(Files::new());
+    let bytes = Arc::new(pattern(5 << 20));
+    files.put("f", bytes.to_vec()).await;
+    let handle = files.open("f", READ).await.unwrap();
+    let readers = (0..16usize).map(|reader| {
+        let (files, bytes) = (files.clone(), bytes.clone());
+        tokio::spawn(async move {
+            for step in 0..50usize {
+                let at = (reader * 7_919_333 + step * 1_299_721) % bytes.len();
+                let got = files.fs.read(handle, at as u64, 70_001).await.unwrap();
+                assert!(got[..] == bytes[at..(at + 70_001).min(bytes.len())], "at {at}");
+            }
+        })
+    });
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+// SEMANTICS: reading.2, reading.3
+#[tokio::test]
+async fn versions_are_never_mixed() {
+    let files = Files::with(no_ttl());
+    let (old, new) = (pattern(600_000), vec![7; 600_000]);
+    files.put("f", old.clone()).await;
+    let handle = files.open("f", READ).await.unwrap();
+    let first = files.fs.read(handle, 0, 100).await.unwrap();
+    assert_eq!(&first[..], &old[..100]);
+    files.put("f", new.clone()).await;
+    match files.read_handle(handle).await {
+        Ok(bytes) => assert_eq!(&bytes[..], &old[..]),
+        Err(error) => assert_eq!(error.errno(), libc::ESTALE),
+    }
+    // The name leads to the new version, in another inode.
+    assert_eq!(&files.read("f").await.unwrap()[..], &new[..]);
+}
+
+// SEMANTICS: reading.2
+#[tokio::test]
+async fn a_file_changed_before_its_first_byte_was_read_moves_to_the_new_version() {
+    let files = Files::new();
+    files.put("f", "old").await;
+    let handle = files.open("f", READ).await.unwrap();
+    files.put("f", "newer and longer").await;
+    assert_eq!(&files.read_handle(handle).await.unwrap()[..], b"newer and longer");
+    files.close(handle).await.unwrap();
+}
+
+// SEMANTICS: reading.4
+#[tokio::test]
+async fn readers_see_the_writers_bytes() {
+    let files = Files::new();
+    let bytes = pattern(300_000);
+    files.put("f", bytes.clone()).await;
+    let reader = files.open("f", READ).await.unwrap();
+    let writer = files.open("f", WRITE).await.unwrap();
+    files.fs.write(writer, 200_000, b"HERE").await.unwrap();
+    assert_eq!(
+        &files.fs.read(reader, 199_998, 8).await.unwrap()[..],
+        [&bytes[199_998..200_000], b"HERE", &bytes[200_004..200_006]].concat()
+    );
+    files.close(writer).await.unwrap();
+    assert_eq!(&files.fs.read(reader, 200_000, 4).await.unwrap()[..], b"HERE");
+    let mut expected = bytes;
+    expected[200_000..200_004].copy_from_slice(b"HERE");
+    assert_eq!(files.get("f").await.unwrap(), expected);
+    files.close(reader).await.unwrap();
+}
+
+// SEMANTICS: reading.4, reading.5
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_read_that_a_publish_and_an_eviction_overtake_gives_the_bytes() {
+    let files = Arc::new(Files::new());
+    let mut bytes = pattern(24 << 20);
+    files.put("f", bytes.clone()).await;
+    let writer = files.open("f", WRITE).await.unwrap();
+    let reader = files.open("f", READ).await.unwrap();
+    // The second of three parts is written, the others are to be copied by the server.
+    bytes[8 << 20..16 << 20].fill(7);
+    for at in (8 << 20..16 << 20).step_by(1 << 20) {
+        files.fs.write(writer, at as u64, &bytes[at..at + (1 << 20)]).await.unwrap();
+    }
+    // The read waits for the bytes before what was written, while the file is published and its local bytes go.
+    let held = files.requests.hold("get", "f");
+    let start = (8 << 20) - 65_536;
+    let read = tokio::spawn({
+        let files = files.clone();
+        async move { files.fs.read(reader, start as u64, 131_072).await }
+    });
+    held.reached().await;
+    files.close(writer).await.unwrap();
+    files.cache.drain().await;
+    free_all(&files.dir().join("clean/replicas"));
+    drop(held);
+    assert!(read.await.unwrap().unwrap() == bytes[start..start + 131_072], "bytes were lost on the way");
+    files.close(reader).await.unwrap();
+}
+
+// SEMANTICS: reading.5
+#[tokio::test]
+async fn what_was_read_or_written_once_is_not_asked_for_again() {
+    let files = Files::new();
+    files.put("read", pattern(500_000)).await;
+    files.read("read").await.unwrap();
+    files.write("written", &pattern(500_000)).await.unwrap();
+    files.requests.take();
+    files.read("read").await.unwrap();
+    files.read("written").await.unwrap();
+    assert_eq!(files.requests.take(), Vec::<String>::new());
+}

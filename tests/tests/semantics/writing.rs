@@ -1,0 +1,243 @@
+//! What becomes of written bytes.
+
+use crate::{capabilities, errno, no_ttl, pattern};
+use pail_mountd::fs::FsOptions;
+use pail_store::{Capabilities, ErrorKind, MemoryStore};
+use pail_tests::files::{EXCLUSIVE, Files, TRUNCATE, WRITE};
+use std::sync::Arc;
+
+// SEMANTICS: writing.1, writing.2
+#[tokio::test]
+async fn files_of_all_sizes_arrive_byte_for_byte() {
+    let files = Files::new();
+    let block = 128 * 1024;
+    for size in [0, 1, block - 1, block, block + 1, (8 << 20) - 1, (8 << 20) + 1, (16 << 20) + 1, 40 << 20] {
+        let bytes = pattern(size);
+        files.write("f", &bytes).await.unwrap();
+        assert!(files.get("f").await.unwrap() == bytes, "{size} bytes differ in the bucket");
+        assert!(files.read("f").await.unwrap() == bytes, "{size} bytes differ when read");
+    }
+    assert_eq!(files.bucket.uploads_pending(), 0);
+}
+
+// SEMANTICS: writing.1
+#[tokio::test]
+async fn parts_of_large_objects_change_and_the_rest_stays() {
+    let files = Files::new();
+    let mut bytes = pattern(40 << 20);
+    files.put("f", bytes.clone()).await;
+    let handle = files.open("f", WRITE).await.unwrap();
+    for (at, piece) in
+        [(5usize, &b"near the start"[..]), (20 << 20, b"in the middle"), (40 << 20, b"and appended")]
+    {
+        files.fs.write(handle, at as u64, piece).await.unwrap();
+        let end = (at + piece.len()).max(bytes.len());
+        bytes.resize(end, 0);
+        bytes[at..at + piece.len()].copy_from_slice(piece);
+    }
+    files.close(handle).await.unwrap();
+    assert!(files.get("f").await.unwrap() == bytes);
+    let copied = files.requests.take().iter().filter(|request| request.starts_with("copy_part")).count();
+    assert!(copied >= 2, "parts that did not change are copied by the server, {copied} were");
+}
+
+// SEMANTICS: writing.1, writing.7
+#[tokio::test]
+async fn truncation_and_extension_leave_zeros() {
+    let files = Files::new();
+    files.put("f", pattern(1000)).await;
+    files.truncate("f", 10).await.unwrap();
+    files.truncate("f", 2000).await.unwrap();
+    let expected = [&pattern(10)[..], &[0; 1990]].concat();
+    assert_eq!(files.get("f").await.unwrap(), expected);
+    assert_eq!(files.read("f").await.unwrap(), expected);
+}
+
+// SEMANTICS: writing.2
+#[tokio::test]
+async fn nothing_is_visible_before_close_and_fsync_publishes() {
+    let files = Files::new();
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, &pattern(30 << 20)).await.unwrap();
+    assert_eq!(files.get("f").await, None);
+    files.fs.fsync(handle).await.unwrap();
+    assert_eq!(files.get("f").await.unwrap().len(), 30 << 20);
+    files.fs.write(handle, 3, b"abc").await.unwrap();
+    files.close(handle).await.unwrap();
+    assert_eq!(&files.get("f").await.unwrap()[3..6], b"abc");
+}
+
+// SEMANTICS: writing.3
+#[tokio::test]
+async fn a_failed_close_keeps_the_bytes_and_flush_publishes_them() {
+    let files = Files::new();
+    files.requests.fail("put", "f", ErrorKind::Denied, 1);
+    assert_eq!(errno(files.write("f", b"precious").await), libc::EACCES);
+    let status = files.fs.status();
+    assert_eq!(status.unpublished.len(), 1);
+    assert!(status.unpublished[0].error.as_deref().unwrap().contains("failed on demand"));
+    assert_eq!(std::fs::read(&status.unpublished[0].local_path).unwrap(), b"precious");
+    assert_eq!(&files.read("f").await.unwrap()[..], b"precious");
+    let report = files.fs.flush("").await;
+    assert_eq!((report.published, report.remaining.len()), (1, 0));
+    assert_eq!(&files.get("f").await.unwrap()[..], b"precious");
+}
+
+// SEMANTICS: writing.3
+#[tokio::test]
+async fn what_a_daemon_left_unpublished_is_named_by_the_next() {
+    let mut files = Files::new();
+    files.requests.fail("put", "f", ErrorKind::Denied, 9);
+    assert_eq!(errno(files.write("f", b"precious").await), libc::EACCES);
+    files.restart();
+    let left = files.fs.status().left_behind;
+    assert_eq!((left.len(), left[0].path.as_str()), (1, "f"));
+    assert_eq!(std::fs::read(&left[0].local_path).unwrap(), b"precious");
+}
+
+// SEMANTICS: writing.3
+#[tokio::test]
+async fn a_part_that_failed_is_sent_again_and_the_others_are_not() {
+    let files = Files::new();
+    let bytes = pattern(60 << 20);
+    files.requests.fail("put_part", "f", ErrorKind::Exhausted, 1);
+    files.requests.fail("complete_upload", "f", ErrorKind::Exhausted, 1);
+    assert_eq!(errno(files.write("f", &bytes).await), libc::EIO);
+    files.fs.flush("").await;
+    assert_eq!(files.fs.flush("").await.remaining.len(), 0);
+    assert!(files.get("f").await.unwrap() == bytes);
+    assert_eq!(files.bucket.uploads_pending(), 0);
+}
+
+// SEMANTICS: writing.2
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fsync_while_another_writes_publishes_whole_states() {
+    let files = Arc::new(Files::new());
+    let handle = files.open("f", WRITE).await.unwrap();
+    let writer = {
+        let files = files.clone();
+        tokio::spawn(async move {
+            for (at, piece) in pattern(100 << 20).chunks(1 << 20).enumerate() {
+                files.fs.write(handle, (at << 20) as u64, piece).await.unwrap();
+            }
+        })
+    };
+    while !writer.is_finished() {
+        files.fs.fsync(handle).await.unwrap();
+        let seen = files.get("f").await.unwrap();
+        assert!(seen == pattern(seen.len()), "{} bytes are not a state that the file was in", seen.len());
+        tokio::task::yield_now().await;
+    }
+    writer.await.unwrap();
+    files.close(handle).await.unwrap();
+    assert!(files.get("f").await.unwrap() == pattern(100 << 20));
+}
+
+// SEMANTICS: writing.4
+#[tokio::test]
+async fn a_child_that_closes_an_inherited_descriptor_neither_waits_nor_publishes() {
+    let files = Files::new();
+    let handle = files.open("log", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"from the child").await.unwrap();
+    files.requests.take();
+    let child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    files.fs.flush_handle(handle, child.id()).await.unwrap();
+    let mut child = child;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(files.requests.take(), Vec::<String>::new());
+    files.fs.release(handle).await;
+    assert_eq!(&files.get("log").await.unwrap()[..], b"from the child");
+}
+
+// SEMANTICS: writing.5
+#[tokio::test]
+async fn a_part_changed_over_somebody_elses_change_is_refused_and_kept() {
+    let files = Files::new();
+    files.put("f", pattern(1000)).await;
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    files.put("f", "theirs").await;
+    assert_eq!(errno(files.close(handle).await), libc::ESTALE);
+    assert_eq!(&files.get("f").await.unwrap()[..], b"theirs");
+    assert_eq!(files.fs.status().unpublished.len(), 1);
+
+    // Replaced, and seen to be, before the first write.
+    let files = Files::with(no_ttl());
+    files.put("g", pattern(1000)).await;
+    let handle = files.open("g", WRITE).await.unwrap();
+    files.put("g", "theirs").await;
+    assert_eq!(files.lookup("g").await.unwrap().size, 6);
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    assert_eq!(errno(files.close(handle).await), libc::ESTALE);
+    let kept = files.fs.status().unpublished;
+    assert_eq!(&std::fs::read(&kept[0].local_path).unwrap()[..4], b"mine");
+    assert_eq!(&files.get("g").await.unwrap()[..], b"theirs");
+
+    let files = Files::new();
+    files.put("whole", "old").await;
+    let handle = files.open("whole", TRUNCATE).await.unwrap();
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    files.put("whole", "theirs").await;
+    files.close(handle).await.unwrap();
+    assert_eq!(&files.get("whole").await.unwrap()[..], b"mine", "a truncated file wins by closing last");
+}
+
+// SEMANTICS: writing.6
+#[tokio::test]
+async fn exclusive_creation_fails_where_something_is() {
+    let files = Files::new();
+    files.put("there", "x").await;
+    assert_eq!(errno(files.open("there", EXCLUSIVE).await), libc::EEXIST);
+    let handle = files.open("raced", EXCLUSIVE).await.unwrap();
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    files.put("raced", "theirs").await;
+    assert_eq!(errno(files.close(handle).await), libc::EEXIST);
+    assert_eq!(&files.get("raced").await.unwrap()[..], b"theirs");
+}
+
+// SEMANTICS: writing.6
+#[tokio::test]
+async fn who_lost_the_race_for_a_name_sees_the_winners_file_and_keeps_the_bytes() {
+    let files = Files::new();
+    let handle = files.open("raced", EXCLUSIVE).await.unwrap();
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    files.put("raced", "theirs").await;
+    assert_eq!(errno(files.fs.fsync(handle).await), libc::EEXIST);
+    assert_eq!(&files.read("raced").await.unwrap()[..], b"theirs");
+    assert_eq!(files.list("").await.unwrap(), ["raced"]);
+    assert_eq!(&files.fs.read(handle, 0, 10).await.unwrap()[..], b"mine", "who has it open goes on");
+    assert_eq!(errno(files.close(handle).await), libc::EEXIST);
+    assert_eq!(files.fs.flush("").await.published, 0);
+    let kept = files.fs.status().unpublished;
+    assert_eq!((kept.len(), kept[0].path.as_str()), (1, "raced"));
+    assert!(kept[0].error.as_deref().unwrap().contains("created by somebody else"), "{:?}", kept[0].error);
+    assert_eq!(std::fs::read(&kept[0].local_path).unwrap(), b"mine");
+    // The name is the winner's in every respect.
+    files.write("raced", b"over theirs").await.unwrap();
+    files.unlink("raced").await.unwrap();
+    assert_eq!(files.get("raced").await, None);
+}
+
+// SEMANTICS: writing.6
+#[tokio::test]
+async fn conditions_hold_by_a_look_first_where_the_endpoint_has_none() {
+    let plain = Capabilities { conditional_put: false, conditional_complete: false, ..capabilities().await };
+    let bucket = Arc::new(MemoryStore::with_capabilities("test", plain));
+    let files = Files::over(bucket, FsOptions::default());
+    files.put("f", "12345").await;
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    files.put("f", "theirs").await;
+    assert_eq!(errno(files.close(handle).await), libc::ESTALE);
+}
+
+// SEMANTICS: writing.8
+#[tokio::test]
+async fn a_file_is_at_most_as_large_as_an_object() {
+    let files = Files::new();
+    let handle = files.open("f", WRITE).await.unwrap();
+    assert_eq!(errno(files.fs.write(handle, 5 << 40, b"x").await), libc::EFBIG);
+    assert_eq!(errno(files.truncate("f", (5 << 40) + 1).await), libc::EFBIG);
+    files.close(handle).await.unwrap();
+}
