@@ -22,8 +22,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// The most blocks in one write: 8 MiB.
-const WRITE_BLOCK_COUNT_MAX: usize = 64;
+/// The most blocks in one write: 2 MiB, from where on larger writes are no faster.
+const WRITE_BLOCK_COUNT_MAX: usize = 16;
+/// So many blocks begin a round of writing without waiting for more: several requests' blocks arrive in turn, and each request's lie
+/// on end.
+const GATHER_BLOCK_COUNT: usize = 64;
 /// Writes from this many blocks on (1 MiB) show how fast the disk is.
 const RATED_BLOCK_COUNT_MIN: usize = 8;
 /// How long the writer waits for neighbours of a block.
@@ -97,7 +100,7 @@ impl FillQueue {
         }
         state.queued_bytes += len;
         state.fills.push(Fill { replica: replica.clone(), number, block });
-        if state.fills.len() == 1 || state.fills.len() == WRITE_BLOCK_COUNT_MAX {
+        if state.fills.len() == 1 || state.fills.len() == GATHER_BLOCK_COUNT {
             self.more.notify_one();
         }
     }
@@ -155,7 +158,7 @@ impl FillQueue {
             self.more.wait(&mut state);
         }
         let until = Instant::now() + GATHER_TIMEOUT;
-        while state.fills.len() < WRITE_BLOCK_COUNT_MAX && state.drainers == 0 && !state.is_closed {
+        while state.fills.len() < GATHER_BLOCK_COUNT && state.drainers == 0 && !state.is_closed {
             if self.more.wait_until(&mut state, until).timed_out() {
                 break;
             }
