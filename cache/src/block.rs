@@ -1,16 +1,20 @@
 //! Blocks: the unit of presence, of checksums and of memory.
 //!
-//! Owns the geometry (an object is cut into blocks of [`BLOCK_SIZE_BYTES`], the last one short), the checksum, and [`Block`], one
-//! block's bytes in memory. Invariant: the bytes of a block in memory are counted against the memory budget until its last
-//! holder lets go of them.
+//! Owns the geometry (an object is cut into blocks of [`BLOCK_SIZE_BYTES`], the last one short), the checksum, [`Slab`], the memory of
+//! blocks that came together, and [`Block`], one of them. Invariant: the bytes of a slab are counted against the memory budget
+//! until the last holder of one of its blocks lets go.
 
 use crate::buffer::{BlockBuffer, BufferPool};
+use bytes::Bytes;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The size of every block of an object but its last, in bytes.
 pub const BLOCK_SIZE_BYTES: u64 = 128 * 1024;
+
+/// Blocks in one slab at most: 1 MiB, the largest read of the kernel's.
+pub(crate) const SLAB_BLOCK_COUNT: u64 = 8;
 
 /// How many blocks an object of `size` bytes has.
 pub(crate) fn block_count(size: u64) -> u64 {
@@ -41,36 +45,76 @@ pub(crate) fn checksum(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
-/// The bytes of one block in memory.
-pub(crate) struct Block {
+/// The bytes of blocks that lie on end and came together, in one buffer: a read of several of them is a view, without a copy.
+pub(crate) struct Slab {
     bytes: BlockBuffer,
-    /// The checksum, once somebody asked for it.
-    checksum: OnceLock<u32>,
+    blocks: Range<u64>,
     pool: Arc<BufferPool>,
-    /// Its share of the memory budget.
+    /// Its share of the memory budget: all of it, until the last of its blocks is gone.
     _permit: OwnedSemaphorePermit,
 }
 
-impl Block {
-    /// `permit` is for as many bytes as there are.
-    pub fn new(bytes: BlockBuffer, pool: Arc<BufferPool>, permit: OwnedSemaphorePermit) -> Self {
+impl Slab {
+    /// The blocks from number `first` on. `permit` is for as many bytes as there are.
+    pub fn new(bytes: BlockBuffer, first: u64, pool: Arc<BufferPool>, permit: OwnedSemaphorePermit) -> Self {
         debug_assert_eq!(permit.num_permits(), bytes.len());
-        Self { bytes, checksum: OnceLock::new(), pool, _permit: permit }
+        let blocks = first..first + block_count(bytes.len() as u64);
+        Self { bytes, blocks, pool, _permit: permit }
     }
 
+    /// Each of its blocks, with its number.
+    pub fn blocks(self: Arc<Self>) -> impl Iterator<Item = (u64, Arc<Block>)> {
+        self.blocks.clone().map(move |number| {
+            let block = Block { slab: self.clone(), number, checksum: OnceLock::new() };
+            (number, Arc::new(block))
+        })
+    }
+}
+
+impl Drop for Slab {
+    fn drop(&mut self) {
+        self.pool.give(std::mem::replace(&mut self.bytes, BufferPool::none()));
+    }
+}
+
+/// One block in memory.
+pub(crate) struct Block {
+    slab: Arc<Slab>,
+    number: u64,
+    /// The checksum, once somebody asked for it.
+    checksum: OnceLock<u32>,
+}
+
+impl Block {
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        let start = ((self.number - self.slab.blocks.start) * BLOCK_SIZE_BYTES) as usize;
+        &self.slab.bytes[start..self.slab.bytes.len().min(start + BLOCK_SIZE_BYTES as usize)]
+    }
+
+    /// The blocks that share its memory, itself among them: it is free when all of them are gone.
+    pub fn siblings(&self) -> Range<u64> {
+        self.slab.blocks.clone()
+    }
+
+    /// The bytes of `range` of the object without a copy, where they are all in one buffer with this block.
+    pub fn view(&self, range: &Range<u64>) -> Option<Bytes> {
+        let base = self.slab.blocks.start * BLOCK_SIZE_BYTES;
+        let (start, end) = (range.start.checked_sub(base)? as usize, range.end.checked_sub(base)? as usize);
+        (end <= self.slab.bytes.len()).then(|| Bytes::from_owner(Whole(self.slab.clone())).slice(start..end))
     }
 
     /// CRC32C of the bytes. Taken while they are in the processor's cache it costs half.
     pub fn checksum(&self) -> u32 {
-        *self.checksum.get_or_init(|| checksum(&self.bytes))
+        *self.checksum.get_or_init(|| checksum(self.bytes()))
     }
 }
 
-impl Drop for Block {
-    fn drop(&mut self) {
-        self.pool.give(std::mem::replace(&mut self.bytes, BufferPool::none()));
+/// A buffer that a reply is a view of.
+struct Whole(Arc<Slab>);
+
+impl AsRef<[u8]> for Whole {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
     }
 }
 

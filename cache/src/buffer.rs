@@ -1,6 +1,6 @@
 //! Buffers that are used again, so that the process stays as large as its budget and no larger.
 //!
-//! Owns: [`BufferPool`], which keeps the buffers of whole blocks, and [`ReplyPool`], which keeps those that replies are assembled
+//! Owns: [`BufferPool`], which keeps the buffers of whole blocks and slabs, and [`ReplyPool`], which keeps those that replies are assembled
 //! in. Both hold a bounded number of idle buffers.
 //!
 //! # Why
@@ -9,7 +9,7 @@
 //! already: on a virtual machine the first touch of a page costs ten times what copying it does. So the buffer that was given back last
 //! is used first.
 
-use crate::block::BLOCK_SIZE_BYTES;
+use crate::block::{BLOCK_SIZE_BYTES, SLAB_BLOCK_COUNT};
 use aligned_vec::{AVec, RuntimeAlign};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,33 +18,56 @@ use std::sync::Arc;
 /// The alignment of a whole block in memory, in bytes: what disks want of memory that they read themselves (open(2), O_DIRECT).
 pub(crate) const ALIGNMENT_BYTES: usize = 4096;
 
-/// The bytes of one block. Those of a whole one begin at a multiple of [`ALIGNMENT_BYTES`]; a small object's, of which there may
+/// The bytes of blocks that lie on end. Those of a whole one begin at a multiple of [`ALIGNMENT_BYTES`]; a small object's, of which there may
 /// be millions, anywhere.
 pub(crate) type BlockBuffer = AVec<u8, RuntimeAlign>;
 
-/// Idle buffers of one block each.
+/// The bytes of a whole block, and of a whole slab.
+const BLOCK_BYTES: usize = BLOCK_SIZE_BYTES as usize;
+const SLAB_BYTES: usize = BLOCK_BYTES * SLAB_BLOCK_COUNT as usize;
+
+#[derive(Default)]
+struct Idle {
+    blocks: Vec<BlockBuffer>,
+    slabs: Vec<BlockBuffer>,
+    bytes: usize,
+}
+
+impl Idle {
+    /// The list of buffers of that length, if they are kept.
+    fn list(&mut self, len: usize) -> Option<&mut Vec<BlockBuffer>> {
+        match len {
+            BLOCK_BYTES => Some(&mut self.blocks),
+            SLAB_BYTES => Some(&mut self.slabs),
+            _ => None,
+        }
+    }
+}
+
+/// Idle buffers of a block or a slab each.
 pub(crate) struct BufferPool {
-    /// Guards the list; a leaf in the lock order.
-    idle: Mutex<Vec<BlockBuffer>>,
-    idle_count_max: usize,
+    /// Guards the lists; a leaf in the lock order.
+    idle: Mutex<Idle>,
+    idle_bytes_max: usize,
 }
 
 impl BufferPool {
     /// Keeps at most `idle_bytes_max` bytes of idle buffers.
     pub fn new(idle_bytes_max: u64) -> Arc<Self> {
-        Arc::new(Self {
-            idle: Mutex::new(Vec::new()),
-            idle_count_max: (idle_bytes_max / BLOCK_SIZE_BYTES) as usize,
-        })
+        Arc::new(Self { idle: Mutex::default(), idle_bytes_max: idle_bytes_max as usize })
     }
 
     /// A buffer of exactly `len` bytes, of any content.
     pub fn take(&self, len: usize) -> BlockBuffer {
-        let is_whole = len == BLOCK_SIZE_BYTES as usize;
-        if is_whole && let Some(buffer) = self.idle.lock().pop() {
-            return buffer;
+        {
+            let mut idle = self.idle.lock();
+            if let Some(buffer) = idle.list(len).and_then(Vec::pop) {
+                idle.bytes -= len;
+                return buffer;
+            }
         }
-        let mut buffer = BlockBuffer::with_capacity(if is_whole { ALIGNMENT_BYTES } else { 1 }, len);
+        let alignment = if len >= BLOCK_BYTES { ALIGNMENT_BYTES } else { 1 };
+        let mut buffer = BlockBuffer::with_capacity(alignment, len);
         buffer.resize(len, 0);
         buffer
     }
@@ -56,11 +79,13 @@ impl BufferPool {
 
     /// Takes a buffer back.
     pub fn give(&self, buffer: BlockBuffer) {
-        if buffer.len() == BLOCK_SIZE_BYTES as usize {
-            let mut idle = self.idle.lock();
-            if idle.len() < self.idle_count_max {
-                idle.push(buffer);
-            }
+        let len = buffer.len();
+        let mut idle = self.idle.lock();
+        if idle.bytes + len <= self.idle_bytes_max
+            && let Some(list) = idle.list(len)
+        {
+            list.push(buffer);
+            idle.bytes += len;
         }
     }
 }

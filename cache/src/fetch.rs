@@ -1,7 +1,7 @@
 //! Getting what is missing.
 //!
 //! Owns: [`Fetch`], how a reader of a replica obtains bytes; [`ReadError`]; and [`Run`], one request for blocks that lie on end,
-//! which become readable one by one as they arrive.
+//! which become readable as they arrive: the first MiB block by block, the rest in slabs.
 //!
 //! Invariant: every slot of a run ends, also when the fetch fails, panics or is dropped with its runtime.
 //!
@@ -9,8 +9,7 @@
 //! An HTTP client's chunks are pieces of buffers of 100 to 400 KB, of any alignment: kept, they would hold more memory than is
 //! counted.
 
-use crate::block::{block_len, bytes_of};
-use crate::buffer::BufferPool;
+use crate::block::{SLAB_BLOCK_COUNT, bytes_of};
 use crate::memory::Reservation;
 use crate::replica::Replica;
 use async_trait::async_trait;
@@ -85,8 +84,7 @@ impl Run {
 
     /// Bytes that the blocks take in memory.
     pub fn len(&self) -> u64 {
-        let bytes = bytes_of(&self.blocks, self.replica.size());
-        bytes.end - bytes.start
+        len_of(&self.blocks, self.replica.size()) as u64
     }
 
     /// Fetches them, into memory that was reserved before or that is waited for.
@@ -110,7 +108,9 @@ impl Run {
         let counters = &self.replica.shared().counters;
         counters.fetches.add(1);
         let mut stream = fetch.fetch(range.clone()).await.map_err(ReadError::Fetch)?;
-        let mut buffer = reservation.buffer(block_len(self.blocks.start, size));
+        let first = self.blocks.start;
+        let mut group = group_of(first, &self.blocks);
+        let mut buffer = reservation.buffer(len_of(&group, size));
         let (mut filled, mut got) = (0, 0);
         while got < range.end - range.start {
             let Some(piece) = stream.next().await else {
@@ -125,13 +125,11 @@ impl Run {
                 piece = &piece[take..];
                 (filled, got) = (filled + take, got + take as u64);
                 if filled == buffer.len() {
-                    let block = self.blocks.start;
-                    self.blocks.start += 1;
-                    self.replica.arrived(block, reservation.fill(buffer), ahead);
-                    (buffer, filled) = (BufferPool::none(), 0);
-                    if !self.blocks.is_empty() {
-                        buffer = reservation.buffer(block_len(self.blocks.start, size));
-                    }
+                    self.blocks.start = group.end;
+                    let blocks: Vec<_> = reservation.fill(buffer, group.start).collect();
+                    self.replica.arrived(&blocks, ahead);
+                    group = group_of(first, &self.blocks);
+                    (buffer, filled) = (reservation.buffer(len_of(&group, size)), 0);
                 }
             }
         }
@@ -141,6 +139,19 @@ impl Run {
     fn fail(&mut self, error: ReadError) {
         self.replica.failed(std::mem::take(&mut self.blocks), &error);
     }
+}
+
+/// The next blocks to come together. The first of a run come one by one, for somebody may wait for just these; what follows comes
+/// in slabs.
+fn group_of(first: u64, rest: &Range<u64>) -> Range<u64> {
+    let slab_end = (rest.start / SLAB_BLOCK_COUNT + 1) * SLAB_BLOCK_COUNT;
+    let end = if rest.start < first + SLAB_BLOCK_COUNT { rest.start + 1 } else { slab_end };
+    rest.start..end.min(rest.end)
+}
+
+fn len_of(blocks: &Range<u64>, size: u64) -> usize {
+    let bytes = bytes_of(blocks, size);
+    (bytes.end - bytes.start) as usize
 }
 
 impl Drop for Run {

@@ -24,9 +24,9 @@ use tokio::sync::Notify;
 
 /// The most blocks in one write: 2 MiB, from where on larger writes are no faster.
 const WRITE_BLOCK_COUNT_MAX: usize = 16;
-/// So many blocks begin a round of writing without waiting for more: several requests' blocks arrive in turn, and each request's lie
-/// on end.
-const GATHER_BLOCK_COUNT: usize = 64;
+/// So much begins a round of writing without waiting for more, in bytes, and at most half of what the queue takes: several requests'
+/// blocks arrive in turn, and each request's lie on end.
+const GATHER_BYTES: u64 = 8 << 20;
 /// Writes from this many blocks on (1 MiB) show how fast the disk is.
 const RATED_BLOCK_COUNT_MIN: usize = 8;
 /// How long the writer waits for neighbours of a block.
@@ -100,9 +100,13 @@ impl FillQueue {
         }
         state.queued_bytes += len;
         state.fills.push(Fill { replica: replica.clone(), number, block });
-        if state.fills.len() == 1 || state.fills.len() == GATHER_BLOCK_COUNT {
+        if state.fills.len() == 1 || state.queued_bytes >= self.gather_bytes() {
             self.more.notify_one();
         }
+    }
+
+    fn gather_bytes(&self) -> u64 {
+        GATHER_BYTES.min(self.bytes_max / 2)
     }
 
     /// Has the checksums of a file taken.
@@ -158,7 +162,7 @@ impl FillQueue {
             self.more.wait(&mut state);
         }
         let until = Instant::now() + GATHER_TIMEOUT;
-        while state.fills.len() < GATHER_BLOCK_COUNT && state.drainers == 0 && !state.is_closed {
+        while state.queued_bytes < self.gather_bytes() && state.drainers == 0 && !state.is_closed {
             if self.more.wait_until(&mut state, until).timed_out() {
                 break;
             }

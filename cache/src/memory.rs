@@ -9,7 +9,7 @@
 //! - A read that waits for permits gets them: who holds permits never waits for more, a block that comes into the tier
 //!   while somebody waits pushes others out, and the semaphore serves in order.
 
-use crate::block::{BLOCK_SIZE_BYTES, Block};
+use crate::block::{BLOCK_SIZE_BYTES, Block, Slab};
 use crate::buffer::{BlockBuffer, BufferPool};
 use crate::identity::Name;
 use lru::LruCache;
@@ -124,7 +124,9 @@ impl MemoryTier {
         for (number, is_on_disk) in blocks {
             let key = (name, number);
             if is_on_disk {
-                entries.recent.pop(&key);
+                entries.remove(key, true);
+            } else if entries.get(key).is_none() {
+                continue;
             } else if let Some(recent) = entries.recent.peek_mut(&key) {
                 recent.is_passed = true;
                 entries.recent.demote(&key);
@@ -221,20 +223,33 @@ impl Entries {
         Some(unread.block)
     }
 
-    /// Lets go of at least `bytes` of blocks, as far as there are any. Those that somebody else holds are freed when they let
-    /// go of them too.
+    /// Lets go of at least `bytes` of blocks, as far as there are any, each with those that share its memory. What somebody else
+    /// holds is freed when they let go of it too.
     fn evict(&mut self, bytes: u64, unread_too: bool) {
         let mut evicted = 0;
         while evicted < bytes {
-            if let Some((_, recent)) = self.recent.pop_lru() {
-                evicted += recent.block.bytes().len() as u64;
-            } else if let Some((_, unread)) = unread_too.then(|| self.unread.pop_lru()).flatten() {
+            let (key, block) = if let Some((key, recent)) = self.recent.pop_lru() {
+                (key, recent.block)
+            } else if let Some((key, unread)) = unread_too.then(|| self.unread.pop_lru()).flatten() {
                 self.ahead_bytes -= unread.block.bytes().len() as u64;
-                evicted += unread.block.bytes().len() as u64;
+                (key, unread.block)
             } else {
                 break;
+            };
+            evicted += block.bytes().len() as u64;
+            for number in block.siblings() {
+                evicted += self.remove((key.0, number), unread_too);
             }
         }
+    }
+
+    /// Gives how many bytes went.
+    fn remove(&mut self, key: BlockKey, unread_too: bool) -> u64 {
+        let recent = self.recent.pop(&key).map_or(0, |recent| recent.block.bytes().len() as u64);
+        let unread = unread_too.then(|| self.unread.pop(&key)).flatten();
+        let unread = unread.map_or(0, |unread| unread.block.bytes().len() as u64);
+        self.ahead_bytes -= unread;
+        recent + unread
     }
 
     fn demote_unread(&mut self) {
@@ -279,19 +294,23 @@ impl Reservation {
         self.ahead_bytes > 0
     }
 
-    /// A buffer of `len` bytes, of any content; [`Reservation::fill`] makes a block of it.
+    /// A buffer of `len` bytes, of any content; [`Reservation::fill`] makes blocks of it.
     pub fn buffer(&self, len: usize) -> BlockBuffer {
         self.tier.pool.take(len)
     }
 
-    /// A block of these bytes, whose permits are taken from the reservation. What counted as fetched ahead goes on to the tier with
-    /// it, so a block fetched ahead has to be inserted as such.
-    pub fn fill(&mut self, bytes: BlockBuffer) -> Arc<Block> {
+    /// The blocks of these bytes, from number `first` on, whose permits are taken from the reservation. What counted as fetched
+    /// ahead goes on to the tier with them, so blocks fetched ahead have to be inserted as such.
+    pub fn fill(
+        &mut self,
+        bytes: BlockBuffer,
+        first: u64,
+    ) -> impl Iterator<Item = (u64, Arc<Block>)> + use<> {
         let Some(permit) = self.permit.split(bytes.len()) else {
             unreachable!("a reservation covers every block that is made from it")
         };
         self.ahead_bytes = self.ahead_bytes.saturating_sub(bytes.len() as u64);
-        Arc::new(Block::new(bytes, self.tier.pool.clone(), permit))
+        Arc::new(Slab::new(bytes, first, self.tier.pool.clone(), permit)).blocks()
     }
 }
 

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) const FETCH_SIZE_BYTES_MAX: u64 = 8 << 20;
 /// A request for fewer blocks than this is not worth sending when more are wanted.
 const AHEAD_BLOCK_COUNT_MIN: u64 = 8;
-/// From this size on a reply out of one block is a view of it.
+/// From this size on a reply out of one buffer is a view of it.
 const VIEW_BYTES_MIN: u64 = 32 << 10;
 
 /// Where a replica is on disk.
@@ -103,8 +103,10 @@ impl Replica {
         let mut missing = self.gather(&range, blocks_of(&range).collect(), &mut reply);
         self.shared.counters.misses.add(missing.len() as u64);
         while !missing.is_empty() {
-            let again = self.wait_for(missing, &range, fetch, &mut reply).await?;
-            missing = self.gather(&range, again, &mut reply);
+            match self.wait_for(missing, &range, fetch, &mut reply).await? {
+                Waited::Whole(bytes) => return Ok(bytes),
+                Waited::Again(again) => missing = self.gather(&range, again, &mut reply),
+            }
         }
         Ok(reply.freeze())
     }
@@ -119,16 +121,23 @@ impl Replica {
         self.shared.memory.pass(self.digest.name, on_disk.into_iter());
     }
 
-    /// A read within one block in memory, without a copy.
+    /// A read of what is in one buffer in memory, without a copy.
     fn view(&self, range: &Range<u64>) -> Option<Bytes> {
-        let blocks = blocks_of(range);
-        if blocks.end - blocks.start != 1 || range.end - range.start < VIEW_BYTES_MIN {
+        if range.end - range.start < VIEW_BYTES_MIN {
             return None;
         }
-        let block = self.shared.memory.get((self.digest.name, blocks.start))?;
-        self.shared.counters.memory_hits.add(1);
-        let base = blocks.start * BLOCK_SIZE_BYTES;
-        Some(Bytes::from_owner(View(block)).slice((range.start - base) as usize..(range.end - base) as usize))
+        let block = self.shared.memory.get((self.digest.name, range.start / BLOCK_SIZE_BYTES))?;
+        self.view_with(&block, range)
+    }
+
+    /// The bytes of `range`, where they are in one buffer with `block`.
+    fn view_with(&self, block: &Block, range: &Range<u64>) -> Option<Bytes> {
+        let bytes = block.view(range)?;
+        let blocks = blocks_of(range);
+        self.shared.counters.memory_hits.add(blocks.end - blocks.start);
+        // They were read: what was fetched ahead is so no longer.
+        self.shared.memory.get_each(self.digest.name, blocks);
+        Some(bytes)
     }
 
     /// Copies those of `blocks` that are here into the reply to `range`; gives the others.
@@ -207,7 +216,9 @@ impl Replica {
             return false;
         }
         self.copy(number, &buffer, range, reply);
-        self.shared.memory.insert((self.digest.name, number), reservation.fill(buffer), false);
+        for (number, block) in reservation.fill(buffer, number) {
+            self.shared.memory.insert((self.digest.name, number), block, false);
+        }
         true
     }
 
@@ -218,24 +229,27 @@ impl Replica {
         out.copy_from_slice(&block[(from - base) as usize..(to - base) as usize]);
     }
 
-    /// Waits for these blocks, starting to fetch those that nobody fetches. Gives those that came to be here in between.
+    /// Waits for these blocks, starting to fetch those that nobody fetches.
     async fn wait_for(
         self: &Arc<Self>,
         blocks: Vec<u64>,
         range: &Range<u64>,
         fetch: &Arc<dyn Fetch>,
         reply: &mut Reply,
-    ) -> Result<Vec<u64>, ReadError> {
+    ) -> Result<Waited, ReadError> {
         let (slots, again) = self.join(blocks, fetch);
         let mut waits: FuturesUnordered<_> =
             slots.into_iter().map(|(number, slot)| async move { (number, slot.wait().await) }).collect();
         while let Some((number, outcome)) = waits.next().await {
             let block = outcome?;
+            if let Some(bytes) = self.view_with(&block, range) {
+                return Ok(Waited::Whole(bytes));
+            }
             self.copy(number, block.bytes(), range, reply);
             // It was read: a block that was fetched ahead is one no longer.
             self.shared.memory.get((self.digest.name, number));
         }
-        Ok(again)
+        Ok(Waited::Again(again))
     }
 
     fn join(self: &Arc<Self>, blocks: Vec<u64>, fetch: &Arc<dyn Fetch>) -> (Vec<(u64, Arc<Slot>)>, Vec<u64>) {
@@ -337,16 +351,22 @@ impl Replica {
             };
             let mut buffer = reservation.buffer((block.end - block.start) as usize);
             buffer.copy_from_slice(&bytes[(block.start - offset) as usize..(block.end - offset) as usize]);
-            self.keep(number, reservation.fill(buffer), false);
+            for (number, block) in reservation.fill(buffer, number) {
+                self.keep(number, block, false);
+            }
         }
     }
 
-    /// A block came.
-    pub(crate) fn arrived(self: &Arc<Self>, number: u64, block: Arc<Block>, ahead: bool) {
-        self.keep(number, block.clone(), ahead);
-        let slot = self.flights.lock().remove(&number);
-        if let Some(slot) = slot {
-            slot.end(Ok(block));
+    /// Blocks came. All are here before anybody hears of one.
+    pub(crate) fn arrived(self: &Arc<Self>, blocks: &[(u64, Arc<Block>)], ahead: bool) {
+        for (number, block) in blocks {
+            self.keep(*number, block.clone(), ahead);
+        }
+        for (number, block) in blocks {
+            let slot = self.flights.lock().remove(number);
+            if let Some(slot) = slot {
+                slot.end(Ok(block.clone()));
+            }
         }
     }
 
@@ -409,13 +429,12 @@ impl Replica {
     }
 }
 
-/// A block whose bytes a reply is a view of.
-struct View(Arc<Block>);
-
-impl AsRef<[u8]> for View {
-    fn as_ref(&self) -> &[u8] {
-        self.0.bytes()
-    }
+/// What came of waiting for blocks.
+enum Waited {
+    /// All that was to be read, without a copy.
+    Whole(Bytes),
+    /// They were copied, but for these, which came to be here in between.
+    Again(Vec<u64>),
 }
 
 /// Sorted numbers as runs of those that lie on end.
