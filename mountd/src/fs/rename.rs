@@ -176,8 +176,11 @@ impl BucketFs {
                 Content::Clean { facts: old, replica } => {
                     // The bytes are the same, and so those cached under the old name serve on.
                     replica.get_or_insert_with(|| self.replica(&from, old));
+                    // Pages of another version than the one that was moved stay what they are: of no version that is here.
+                    if state.kernel_version.as_ref() == Some(&old.version) {
+                        state.kernel_version = Some(facts.version.clone());
+                    }
                     *old = facts.clone();
-                    state.kernel_version = state.kernel_version.take().map(|_| facts.version.clone());
                 }
                 // Written to while the server copied: what it is based on has moved.
                 Content::Dirty(dirty) => self.rebase(dirty, key, facts),
@@ -232,26 +235,47 @@ impl BucketFs {
         mode: RenameMode,
     ) -> FsResult<()> {
         self.abort_upload(dirty).await;
-        match dirty.base().map(|base| base.facts).or_else(|| dirty.published_facts()) {
+        // First what can fail on a full disk: nothing has moved yet.
+        let (from, to) = (name::key(&step.from_dir, step.from_name)?, name::key(&step.to_dir, step.to_name)?);
+        dirty.replica.set_intent(self.intent(to.as_str(), dirty.base().as_ref()))?;
+        let moved = match dirty.base().map(|base| base.facts).or_else(|| dirty.published_facts()) {
             Some(facts) if dirty.is_in_bucket() => {
                 let moved = |facts: &Facts, key: &RawKey| {
                     self.rebase(dirty, key, facts);
                     self.inodes.rename(inode, step.to_parent, step.to_name);
                 };
-                self.move_object(step, &facts, target, mode, moved).await?;
+                self.move_object(step, &facts, target, mode, moved).await
             }
-            _ => {
-                // Nothing of it is in the bucket: what it replaces stays there until this file is published over it.
-                if let Some(target) = target {
-                    self.drop_name(target).await;
-                }
-                self.inodes.rename(inode, step.to_parent, step.to_name);
-                dirty.set_renamed(mode == RenameMode::KeepTarget);
-            }
+            _ => self.rename_unpublished(step, inode, dirty, target, mode).await,
+        };
+        let key = if moved.is_ok() { to } else { from };
+        if let Err(error) = dirty.replica.set_intent(self.intent(key.as_str(), dirty.base().as_ref())) {
+            tracing::warn!(mount = %self.options.mount_name, key = %key, error = %error,
+                "what is kept of a renamed file names the version it had before");
         }
-        let key = name::key(&step.to_dir, step.to_name)?;
-        let intent = self.intent(key.as_str(), dirty.base().as_ref());
-        dirty.replica.set_intent(intent)?;
+        moved
+    }
+
+    /// Nothing of the file is in the bucket: what it replaces stays there until this file is published over it. What it had replaced
+    /// under its old name goes now, for nothing has that name any more.
+    async fn rename_unpublished(
+        &self,
+        step: &Move<'_>,
+        inode: &Arc<Inode>,
+        dirty: &Arc<DirtyFile>,
+        target: Option<&Arc<Inode>>,
+        mode: RenameMode,
+    ) -> FsResult<()> {
+        if dirty.is_in_bucket() {
+            let from = name::key(&step.from_dir, step.from_name)?;
+            self.store.delete(&from, Condition::None).await?;
+            self.remember_name(&step.from_dir, step.from_name, Known::Absent);
+        }
+        if let Some(target) = target {
+            self.drop_name(target).await;
+        }
+        self.inodes.rename(inode, step.to_parent, step.to_name);
+        dirty.set_renamed(mode == RenameMode::KeepTarget);
         Ok(())
     }
 }

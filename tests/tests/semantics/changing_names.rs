@@ -4,6 +4,7 @@ use crate::{errno, free_all, pattern};
 use pail_mountd::fs::{FsOptions, RenameMode};
 use pail_tests::files::{Files, READ, WRITE};
 use std::sync::Arc;
+use std::time::Duration;
 
 // SEMANTICS: changing names.1
 #[tokio::test]
@@ -190,4 +191,35 @@ async fn a_directory_is_not_renamed_but_left_to_mv() {
     let files = Files::new();
     files.put("d/f", "x").await;
     assert_eq!(errno(files.rename("d", "e", RenameMode::Replace).await), libc::EXDEV);
+}
+
+// SEMANTICS: changing names.3
+#[tokio::test]
+async fn what_an_unpublished_file_replaced_does_not_come_back() {
+    let files = Files::new();
+    files.put("x", pattern(100)).await;
+    let handle = files.open("tmp", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"new").await.unwrap();
+    files.rename("tmp", "x", RenameMode::Replace).await.unwrap();
+    files.rename("x", "y", RenameMode::Replace).await.unwrap();
+    assert_eq!(errno(files.lookup("x").await), libc::ENOENT);
+    files.close(handle).await.unwrap();
+    assert_eq!(files.list("").await.unwrap(), ["y"]);
+    assert_eq!(files.get("x").await, None);
+    assert_eq!(&files.get("y").await.unwrap()[..], b"new");
+}
+
+// SEMANTICS: reading.2
+#[tokio::test]
+async fn pages_of_another_version_do_not_follow_a_rename() {
+    let files = Files::with(FsOptions { metadata_ttl: Duration::ZERO, ..FsOptions::default() });
+    files.put("f", b"old".to_vec()).await;
+    files.read("f").await.unwrap();
+    files.put("f", b"new".to_vec()).await;
+    files.rename("f", "g", RenameMode::Replace).await.unwrap();
+    let ino = files.lookup("g").await.unwrap().ino;
+    let opened = files.fs.open(ino, READ, 0).await.unwrap();
+    assert!(!opened.keep_cache, "the kernel may have pages of the version that was read");
+    assert_eq!(&files.read_handle(opened.handle).await.unwrap()[..], b"new");
+    files.close(opened.handle).await.unwrap();
 }
