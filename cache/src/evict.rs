@@ -47,6 +47,15 @@ pub(crate) fn make_room(shared: &Shared, tier: &DiskTier, bytes: u64) -> bool {
     fits(0)
 }
 
+/// Published bytes became clean ones: brings the disk back to its budget, at the expense of whatever was used longest ago, and if that
+/// is not enough of what is in use. All of it is in the bucket.
+pub(crate) fn hold_budget(shared: &Shared, tier: &DiskTier) {
+    if !make_room(shared, tier, 0) {
+        let fits = || tier.usage.clean_bytes() + tier.usage.dirty_bytes() <= tier.limit_bytes;
+        evict_until(shared, tier, true, |_| fits());
+    }
+}
+
 /// Clean replicas give way to bytes that are written on the same file system when that is full: also those in use, for a write that
 /// fails is worse than a slow read. Gives whether anything was freed.
 pub(crate) fn give_way(shared: &Shared, tier: &DiskTier, bytes: u64) -> bool {

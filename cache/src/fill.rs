@@ -223,6 +223,7 @@ pub(crate) fn run(shared: &Arc<Shared>, tier: &DiskTier) {
         for chore in chores {
             let done = match chore {
                 Chore::Sum(name, file) => {
+                    evict::hold_budget(shared, tier);
                     let before = file.allocated_bytes();
                     let summed = file.sum();
                     tier.usage.add_clean(leaf_of(name), file.allocated_bytes() as i64 - before as i64);

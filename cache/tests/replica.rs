@@ -52,6 +52,10 @@ fn open(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> Arc<Cache> {
     Cache::open(config, tokio::runtime::Handle::current()).unwrap()
 }
 
+fn intent(key: &str) -> Intent {
+    Intent { store: "s".into(), key: key.into(), base: None, mount: "m".into(), created: SystemTime::now() }
+}
+
 fn id(key: &str) -> ReplicaId {
     ReplicaId { store: "s".into(), key: key.into(), version: "v".into() }
 }
@@ -178,13 +182,7 @@ async fn what_was_published_is_read_without_a_fetch_but_for_the_bases_part() {
     let cache = open(dir.path(), 64 * MIB, 256 * MIB);
     let (source, fetch) = source();
     let base = pail_cache::Base { version: "0".into(), size: MIB };
-    let intent = Intent {
-        store: "s".into(),
-        key: "a".into(),
-        base: Some(base),
-        mount: "m".into(),
-        created: SystemTime::now(),
-    };
+    let intent = Intent { base: Some(base), ..intent("a") };
     let dirty = cache.create_dirty(intent).unwrap();
     dirty.write_at(512 << 10, &bytes(512 << 10..2 * MIB)).unwrap();
     let kinds: Vec<_> = dirty.segments(0..2 * MIB).iter().map(|segment| segment.kind).collect();
@@ -195,4 +193,24 @@ async fn what_was_published_is_read_without_a_fetch_but_for_the_bases_part() {
     assert!(replica.read(0..2 * MIB, &fetch).await.unwrap() == bytes(0..2 * MIB));
     assert_eq!(source.fetches.load(Ordering::SeqCst), 1);
     assert!(dirty.write_at(0, b"x").is_err(), "published bytes are not changed any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_and_published_stays_within_the_disk_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 8 * MIB, 8 * MIB);
+    let held: Vec<_> = (0..6)
+        .map(|key| {
+            let dirty = cache.create_dirty(intent(&key.to_string())).unwrap();
+            dirty.write_at(0, &bytes(0..3 * MIB)).unwrap();
+            cache.adopt(&dirty, id(&key.to_string()))
+        })
+        .collect();
+    cache.drain().await;
+    let used = cache.stats().disk_used_bytes;
+    assert!(used <= 8 * MIB, "{used} bytes");
+    let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+    for replica in held {
+        assert!(replica.read(0..3 * MIB, &fetch).await.unwrap() == bytes(0..3 * MIB));
+    }
 }

@@ -25,9 +25,11 @@ pub fn directories() -> Result<Directories, Failure> {
     Ok(settings.directories)
 }
 
-/// A caller of the daemon that runs. Errors: `NotRunning`.
+/// A caller of the daemon that runs. Its socket is found by the environment alone: a mistake in `config.toml` must not keep anybody
+/// from flushing what a running daemon holds. Errors: `NotRunning`.
 pub async fn running() -> Result<(Client, Health), Failure> {
-    let client = Client::new(directories()?.socket());
+    let uid = rustix::process::geteuid().as_raw();
+    let client = Client::new(Directories::from_environment(&process_environment, uid)?.socket());
     let health = client.health().await?;
     note_version(&health);
     Ok((client, health))

@@ -74,6 +74,22 @@ fn what_a_shutdown_cannot_publish_by_its_deadline_is_named() {
     drop(open);
 }
 
+#[test]
+fn a_mistake_in_the_configuration_keeps_nobody_from_a_running_daemon() {
+    let sandbox = Sandbox::new();
+    let mount_point = sandbox.mounted();
+    fs::create_dir_all(sandbox.path("config/pail")).unwrap();
+    fs::write(sandbox.path("config/pail/config.toml"), "memroy = \"1G\"\n").unwrap();
+    fs::write(mount_point.join("f"), "x").unwrap();
+    for command in [&["status"][..], &["flush"], &["umount", "--all"], &["shutdown"]] {
+        let ran = sandbox.pail(command);
+        assert_eq!(ran.code, 0, "{command:?}: {ran:?}");
+    }
+    let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("config.toml") && ran.err.contains("memroy"), "{ran:?}");
+}
+
 /// It ended, and this container's init has not looked yet.
 fn is_zombie(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))

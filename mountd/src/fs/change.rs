@@ -14,7 +14,7 @@ use super::inode::{Content, FileState, Inode, Kind};
 use super::name;
 use super::namespace::Known;
 use bytes::Bytes;
-use pail_store::{Condition, Payload, PutOptions, RawKey};
+use pail_store::{Condition, ErrorKind, Payload, PutOptions, RawKey};
 use parking_lot::Mutex;
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ impl BucketFs {
         self.namespace.lock().put_new_dir(&dir, name, Instant::now());
         let inode = self.inodes.introduce(|table| table.dir(&parent, name));
         inode.attributes.lock().mode = mode;
+        self.touch_directory(&inode);
+        self.touch_directory(&parent);
         Ok(self.entry(&inode, self.options.metadata_ttl))
     }
 
@@ -72,8 +74,15 @@ impl BucketFs {
         Ok(())
     }
 
-    /// Keeps a directory that has just lost a name, if that was its last.
-    pub(super) async fn keep_directory(&self, dir: &Arc<Inode>) {
+    /// A name came to a directory, or left it: that changes the directory. Python's imports and whoever looks for the newest
+    /// checkpoint go by this time.
+    pub(super) fn touch_directory(&self, dir: &Inode) {
+        dir.attributes.lock().mtime = Some(SystemTime::now());
+    }
+
+    /// A directory has lost a name. Keeps it, if that was its last.
+    pub(super) async fn lost_name(&self, dir: &Arc<Inode>) {
+        self.touch_directory(dir);
         let prefix = self.dir_prefix(dir);
         let written =
             self.inodes.children(dir).iter().any(|(name, _)| self.written_here(dir, name).is_some());
@@ -136,7 +145,7 @@ impl BucketFs {
         }
         self.inodes.unlink(&inode);
         self.inodes.release(&inode);
-        self.keep_directory(&parent).await;
+        self.lost_name(&parent).await;
         Ok(())
     }
 
@@ -161,7 +170,7 @@ impl BucketFs {
                 break;
             }
         }
-        self.keep_directory(&parent).await;
+        self.lost_name(&parent).await;
         Ok(())
     }
 
@@ -175,10 +184,25 @@ impl BucketFs {
         }
         let _going = self.begin_removal(inode).await?;
         let dir = self.dir_prefix(parent);
-        if self.dirty_content(inode).is_none_or(|dirty| dirty.is_in_bucket()) {
-            self.store.delete(&name::key(&dir, name)?, Condition::None).await?;
+        let dirty = self.dirty_content(inode);
+        let removed = match &dirty {
+            Some(dirty) if !dirty.is_in_bucket() => Ok(()),
+            // Somebody else may have replaced it meanwhile. What they wrote is not what this program sees and removes.
+            Some(dirty) if dirty.has_failed() => {
+                let condition =
+                    dirty.base().map_or(Condition::None, |base| Condition::IfVersion(base.facts.version));
+                self.store.delete(&name::key(&dir, name)?, condition).await
+            }
+            _ => self.store.delete(&name::key(&dir, name)?, Condition::None).await,
+        };
+        match removed {
+            Ok(()) => self.remember_name(&dir, name, Known::Absent),
+            Err(error) if error.kind == ErrorKind::Precondition => {
+                tracing::info!(mount = %self.options.mount_name, path = %inode.path(),
+                    "only the local bytes were removed: somebody else has replaced the object");
+            }
+            Err(error) => return Err(error.into()),
         }
-        self.remember_name(&dir, name, Known::Absent);
         self.drop_name(inode).await;
         Ok(true)
     }

@@ -187,6 +187,7 @@ impl BucketFs {
         let content = Content::Dirty(Arc::new(dirty));
         let inode = self.inodes.introduce(|table| table.add_file(parent, name, content, Instant::now()));
         inode.attributes.lock().mode = mode;
+        self.touch_directory(parent);
         Ok(inode)
     }
 

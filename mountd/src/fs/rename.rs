@@ -82,7 +82,8 @@ impl BucketFs {
             self.settle(&inode, &dirty);
         }
         self.inodes.release(&inode);
-        self.keep_directory(&from_parent).await;
+        self.lost_name(&from_parent).await;
+        self.touch_directory(&to_parent);
         Ok(())
     }
 

@@ -73,3 +73,33 @@ async fn a_prefix_is_a_file_system_of_its_own() {
     files.write("out", b"y").await.unwrap();
     assert_eq!(&files.get("runs/7/out").await.unwrap()[..], b"y");
 }
+
+// SEMANTICS: attributes.1
+#[tokio::test]
+async fn a_directory_is_as_new_as_the_last_name_that_came_or_went() {
+    let files = Files::new();
+    for dir in ["older", "newer", "other"] {
+        files.mkdir(dir).await.unwrap();
+    }
+    let (mut before, mut changed) = (files.lookup("older").await.unwrap().mtime, Vec::new());
+    let mut note = async |what: &'static str, dir: &str| {
+        let now = files.lookup(dir).await.unwrap().mtime;
+        changed.push((what, now > before));
+        before = now;
+    };
+    files.write("newer/f", b"x").await.unwrap();
+    note("create", "newer").await;
+    files.write("newer/g", b"x").await.unwrap();
+    note("a second file", "newer").await;
+    files.rename("newer/f", "other/f", RenameMode::Replace).await.unwrap();
+    note("rename out of it", "newer").await;
+    note("rename into it", "other").await;
+    files.unlink("newer/g").await.unwrap();
+    files.unlink("other/f").await.unwrap();
+    note("unlink", "other").await;
+    files.mkdir("other/d").await.unwrap();
+    note("mkdir", "other").await;
+    files.rmdir("other/d").await.unwrap();
+    note("rmdir", "other").await;
+    assert!(changed.iter().all(|(_, newer)| *newer), "{changed:?}");
+}

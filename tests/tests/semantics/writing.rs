@@ -241,3 +241,17 @@ async fn a_file_is_at_most_as_large_as_an_object() {
     assert_eq!(errno(files.truncate("f", (5 << 40) + 1).await), libc::EFBIG);
     files.close(handle).await.unwrap();
 }
+
+// SEMANTICS: writing.5
+#[tokio::test]
+async fn removing_a_file_that_lost_a_conflict_leaves_the_other_writers_object() {
+    let files = Files::new();
+    files.put("f", pattern(100)).await;
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    files.put("f", b"theirs".to_vec()).await;
+    assert_eq!(errno(files.close(handle).await), libc::ESTALE);
+    files.unlink("f").await.unwrap();
+    assert_eq!(&files.get("f").await.unwrap()[..], b"theirs");
+    assert_eq!(files.fs.status().unpublished.len(), 0);
+}
