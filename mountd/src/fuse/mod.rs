@@ -1,8 +1,11 @@
 //! The FUSE adapter: decodes, calls, replies. The only module that names `fuser`.
 //!
-//! Owns: [`FuseMount`], the life of one mounted session; `adapter`, the requests; `waiting`, who waits no longer for an answer.
+//! Owns: [`FuseMount`], the life of one mounted session. `requests` are the kernel's, `adapter` says where they are carried out,
+//! `replies` encodes the answers, and `waiting` tells who waits for none any longer.
 
 mod adapter;
+mod replies;
+mod requests;
 mod waiting;
 
 use crate::fs::{BucketFs, Stale};

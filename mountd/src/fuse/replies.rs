@@ -1,0 +1,105 @@
+//! How answers are encoded for the kernel.
+
+use crate::fs::{Attr, BucketFs, DirEntry, Entry, Kind};
+use fuser::{
+    Errno, FileAttr, FileType, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry,
+};
+use std::time::{Duration, SystemTime};
+
+pub(super) fn file_attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.size,
+        blocks: attr.size.div_ceil(512),
+        atime: attr.mtime,
+        mtime: attr.mtime,
+        ctime: attr.mtime,
+        crtime: attr.mtime,
+        kind: file_type(attr.kind),
+        perm: attr.mode,
+        nlink: attr.links,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: 0,
+        blksize: 128 * 1024,
+        flags: 0,
+    }
+}
+
+fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::File => FileType::RegularFile,
+        Kind::Dir => FileType::Directory,
+    }
+}
+
+pub(super) fn reply_entry(reply: ReplyEntry, entry: Result<Entry, Errno>) {
+    match entry {
+        Ok(entry) => reply.entry(&entry.ttl, &file_attr(&entry.attr), Generation(0)),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+pub(super) fn reply_empty(reply: ReplyEmpty, done: Result<(), Errno>) {
+    match done {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+/// A lookup's "no": inode 0 lets the kernel remember it for `ttl`.
+pub(super) fn reply_absent(reply: ReplyEntry, ttl: Duration) {
+    if ttl.is_zero() {
+        return reply.error(Errno::ENOENT);
+    }
+    let nothing = Attr {
+        ino: 0,
+        kind: Kind::File,
+        size: 0,
+        mtime: SystemTime::UNIX_EPOCH,
+        mode: 0,
+        links: 1,
+        uid: 0,
+        gid: 0,
+        ttl,
+    };
+    reply.entry(&ttl, &file_attr(&nothing), Generation(0));
+}
+
+/// Adds one entry; says whether it did not fit any more.
+pub(super) fn add_plain(fs: &BucketFs, handle: u64, reply: &mut ReplyDirectory, entry: &DirEntry) -> bool {
+    let kind = if entry.is_dir { Kind::Dir } else { Kind::File };
+    let number = INodeNo(fs.entry_number(handle, entry));
+    reply.add(number, entry.next_offset, file_type(kind), &*entry.name)
+}
+
+/// Adds one entry with its attributes; says whether it did not fit any more.
+pub(super) fn add_plus(fs: &BucketFs, handle: u64, reply: &mut ReplyDirectoryPlus, entry: &DirEntry) -> bool {
+    let is_dot = matches!(&*entry.name, "." | "..");
+    let (ttl, attr) = if is_dot {
+        let ino = fs.entry_number(handle, entry);
+        let attr = Attr {
+            ino,
+            kind: Kind::Dir,
+            size: 0,
+            mtime: SystemTime::UNIX_EPOCH,
+            mode: 0,
+            links: 1,
+            uid: 0,
+            gid: 0,
+            ttl: Duration::ZERO,
+        };
+        (Duration::ZERO, attr)
+    } else {
+        // Gone since the listing: the name is left out.
+        let Some(found) = fs.introduce_entry(handle, entry) else { return false };
+        (found.ttl, found.attr)
+    };
+    let full =
+        reply.add(INodeNo(attr.ino), entry.next_offset, &*entry.name, &ttl, &file_attr(&attr), Generation(0));
+    if full && !is_dot {
+        fs.forget(attr.ino, 1);
+    }
+    full
+}
