@@ -401,15 +401,6 @@ impl Replica {
         (0..block_count(self.size)).all(|number| self.is_here(number))
     }
 
-    /// Bytes of `range`, by whole blocks, that would have to be fetched.
-    pub fn missing_bytes(&self, range: Range<u64>) -> u64 {
-        let range = range.start.min(self.size)..range.end.min(self.size);
-        blocks_of(&range)
-            .filter(|number| !self.is_here(*number))
-            .map(|number| block_len(number, self.size) as u64)
-            .sum()
-    }
-
     /// Its file, if it has one; looks for what an earlier reader or process left.
     pub(crate) fn disk_file(&self) -> Option<Arc<DiskFile>> {
         let mut slot = self.disk.lock();

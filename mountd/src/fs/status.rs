@@ -100,11 +100,6 @@ impl BucketFs {
         self.inodes.get(ino).map(|inode| inode.path()).unwrap_or_default()
     }
 
-    /// The path of an open file, for a log line.
-    pub fn path_of_handle(&self, handle: u64) -> String {
-        self.handles.get(handle).map(|handle| handle.inode.path()).unwrap_or_default()
-    }
-
     fn unpublished_row(&self, inode: &Inode) -> Option<Unpublished> {
         let state = inode.file()?.lock();
         let Content::Dirty(dirty) = &state.content else { return None };
