@@ -8,6 +8,7 @@ use pail_mountd::control::types::{Health, MountOutcome, MountRequest};
 use pail_mountd::control::{Client, Failure, FailureKind, start};
 use pail_mountd::settings::{Directories, Limits, Settings, process_environment};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -80,7 +81,8 @@ impl Process {
         let Some(descriptor) = self.descriptor else { return Ok(()) };
         let waited = tokio::task::spawn_blocking(move || {
             let limit = Timespec { tv_sec: PROCESS_END_SECS, tv_nsec: 0 };
-            poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit))
+            // Stopped by Ctrl-Z and continued, the wait begins anew.
+            retry_on_intr(|| poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&limit)))
         })
         .await;
         match waited {
