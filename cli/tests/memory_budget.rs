@@ -1,4 +1,4 @@
-//! The memory budget, held to what the kernel says of the daemon's process.
+//! The memory budget, and what the kernel says of the daemon's process beside it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,7 +15,8 @@ const FILES: usize = 64;
 const FILE_BYTES: usize = 64 << 20;
 /// Neighbouring files begin this much later in the same random bytes, so that none is like another.
 const SHIFT_BYTES: usize = 4099;
-/// What the process may hold at its peak, with a budget of 256 MiB.
+/// What the process may hold at its peak with a budget of 256 MiB: beside blocks of objects it has the connections' and the kernel's
+/// buffers and its own code. Unbounded, the allocator alone took it to 563 MiB.
 const RESIDENT_BYTES_MAX: u64 = 400 << 20;
 
 /// The most memory that a process ever held, in bytes.
@@ -42,7 +43,7 @@ fn assert_holds(path: &Path, expected: &[u8]) {
 }
 
 #[test]
-fn sixty_four_large_files_read_at_once_stay_within_the_budget() {
+fn sixty_four_large_files_read_at_once_stay_near_the_budget() {
     let sandbox = Sandbox::new();
     let mut random = vec![0; FILE_BYTES + FILES * SHIFT_BYTES];
     SmallRng::seed_from_u64(64).fill_bytes(&mut random);
