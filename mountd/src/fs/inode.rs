@@ -11,7 +11,8 @@
 //! - The root is inode 1. Other numbers are derived from the path at which the inode was first seen, so that they stay the same
 //!   from one mount to the next; a collision takes the next free number.
 //! - An inode leaves the table when the kernel forgot it, nobody has it open and nothing of it is unpublished.
-//! - Lock order: `InodeTable::introducing`, `Inode::file`, `InodeTable::inner`, `Inode::place`. None is held across an await.
+//! - Lock order: `InodeTable::introducing`, `Inode::file`, `InodeTable::inner`, `Inode::place`, `Inode::attributes`. None is held
+//!   across an await.
 
 use super::dirty::DirtyFile;
 use super::namespace::Facts;
@@ -125,9 +126,9 @@ pub struct Inode {
     pub ino: u64,
     /// File or directory.
     pub kind: Kind,
-    /// Guards where it is. Last in the lock order.
+    /// Guards where it is. After `InodeTable::inner`; one inode's at a time.
     place: Mutex<Place>,
-    /// Guards the file's state; `None` for directories. First in the lock order.
+    /// Guards the file's state; `None` for directories. After `InodeTable::introducing`, before all others.
     file: Option<Mutex<FileState>>,
     /// What was set here, for as long as the inode lives. Guards one value; a leaf.
     pub attributes: Mutex<SetAttributes>,
@@ -181,7 +182,7 @@ struct Inner {
 
 /// All inodes of one mount.
 pub struct InodeTable {
-    /// Guards the maps; second in the lock order.
+    /// Guards the maps. After `Inode::file`.
     inner: Mutex<Inner>,
     /// Held shared while an inode is looked up and the kernel's reference to it is counted, and alone while one is dropped:
     /// so none is dropped in between. Before all others in the lock order.
