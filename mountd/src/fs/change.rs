@@ -45,7 +45,8 @@ impl Drop for Going<'_> {
 }
 
 impl BucketFs {
-    /// Makes a directory: a marker object `name/`. `mode` are its permission bits; the mount's, if none are given. Errors: EEXIST, EROFS, the store's.
+    /// Makes a directory: a marker object `name/`. `mode` are its permission bits; the mount's, if none are given. Errors: EEXIST,
+    /// EROFS, the store's.
     pub async fn mkdir(&self, parent: u64, name: &OsStr, mode: Option<u16>) -> FsResult<Entry> {
         self.counters.count("mkdir");
         let parent = self.writable_directory(parent)?;
@@ -254,8 +255,8 @@ impl BucketFs {
         self.dirty_over(inode)?.fetch_base().await
     }
 
-    /// Changes a file's length, or a file's or directory's attributes. A new length is published at once unless somebody has the file open for writing.
-    /// Mode, owner and times hold while the inode lives. Errors: EISDIR, EROFS, EFBIG, those of publishing.
+    /// Changes a file's length, or a file's or directory's attributes. A new length is published at once unless somebody has the file
+    /// open for writing. Mode, owner and times hold while the inode lives. Errors: EISDIR, EROFS, EFBIG, those of publishing.
     pub async fn setattr(&self, ino: u64, change: SetAttr) -> FsResult<Attr> {
         self.counters.count("setattr");
         self.check_writable()?;

@@ -1,7 +1,7 @@
 //! HTTP under the pipeline.
 //!
-//! Owns: [`HttpClient`] and its connections, to the endpoint or to a proxy on the way. HTTP/1.1 only: a parallel reader wants many connections, and one HTTP/2
-//! connection is one TCP window. One TLS stack (rustls, ring) with the system's certificates, read only where the
+//! Owns: [`HttpClient`] and its connections, to the endpoint or to a proxy on the way. HTTP/1.1 only: a parallel reader wants many
+//! connections, and one HTTP/2 connection is one TCP window. One TLS stack (rustls, ring) with the system's certificates, read only where the
 //! endpoint speaks TLS.
 
 use super::body::RequestBody;
