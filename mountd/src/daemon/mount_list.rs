@@ -53,22 +53,27 @@ impl MountList {
         self.mounts.lock().clone()
     }
 
-    /// Adds a mount, or replaces the one at its place.
+    /// Adds a mount, or replaces the one at its place. Errors: the local disk's; the list is then as it was.
     pub fn put(&self, mount: SavedMount) -> Result<(), Failure> {
         let mut mounts = self.mounts.lock();
-        mounts.retain(|other| other.spec.mount_point != mount.spec.mount_point);
-        mounts.push(mount);
-        self.write(&mounts)
+        let mut next = mounts.clone();
+        next.retain(|other| other.spec.mount_point != mount.spec.mount_point);
+        next.push(mount);
+        self.write(&next)?;
+        *mounts = next;
+        Ok(())
     }
 
-    /// Takes a mount off the list; returns it if it was there.
+    /// Takes a mount off the list; returns it if it was there. Errors: the local disk's; the list is then as it was.
     pub fn remove(&self, mount_point: &Path) -> Result<Option<SavedMount>, Failure> {
         let mut mounts = self.mounts.lock();
         let Some(index) = mounts.iter().position(|mount| mount.spec.mount_point == mount_point) else {
             return Ok(None);
         };
-        let removed = mounts.remove(index);
-        self.write(&mounts)?;
+        let mut next = mounts.clone();
+        let removed = next.remove(index);
+        self.write(&next)?;
+        *mounts = next;
         Ok(Some(removed))
     }
 
@@ -131,6 +136,21 @@ mod tests {
         assert_eq!(list.remove(Path::new("/b")).unwrap(), None);
         assert_eq!(MountList::open(file).unwrap().all(), [mount("/a", "s3://three")]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("gone");
+        std::fs::create_dir(&gone).unwrap();
+        let list = MountList::open(gone.join("mounts.json")).unwrap();
+        list.put(mount("/a", "s3://one")).unwrap();
+        std::fs::remove_dir_all(&gone).unwrap();
+        list.put(mount("/b", "s3://two")).unwrap_err();
+        list.remove(Path::new("/a")).unwrap_err();
+        assert_eq!(list.all(), [mount("/a", "s3://one")]);
+        std::fs::create_dir(&gone).unwrap();
+        assert_eq!(list.remove(Path::new("/a")).unwrap(), Some(mount("/a", "s3://one")));
     }
 
     #[test]
