@@ -12,8 +12,7 @@
 //! - The newest word wins: an entry is believed unless a span of a later moment covers it without naming it, and a
 //!   page whose request was sent before a local change never undoes that change.
 //! - A name is covered by a span only when every key `name/…` is, too: else it could be a directory unseen.
-//! - Entries and spans are bounded; what was used longest ago is forgotten first, a directory at a time, and of one that is larger
-//!   than the bound what was listed first.
+//! - Entries and spans are bounded; what was used longest ago is forgotten first, a directory at a time.
 
 use super::name::is_showable;
 use lru::LruCache;
@@ -23,7 +22,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-/// Names remembered in all directories together: beyond it whole directories go, and of a last one that is larger the first half.
+/// Names remembered in all directories together.
 const ENTRIES_MAX: usize = 200_000;
 /// Spans remembered of one directory.
 const SPANS_MAX: usize = 64;
@@ -134,25 +133,6 @@ impl Dir {
                 self.spans.push(Span { lo: lo.to_owned(), hi, as_of });
             }
         }
-    }
-
-    /// Forgets what listings told of the names first in order, which they told first, so that about `keep` are left. Returns how
-    /// many. What a change made here left stays: no page that was asked for earlier may undo it.
-    fn trim(&mut self, keep: usize) -> usize {
-        let before = self.names.len();
-        let Some(cut) = self.names.keys().nth(before.saturating_sub(keep)).cloned() else { return 0 };
-        let listed: HashSet<Instant> = self.spans.iter().map(|span| span.as_of).collect();
-        self.names.retain(|name, entry| *name >= cut || !listed.contains(&entry.as_of));
-        self.spans.retain(|span| span.hi.as_deref().is_none_or(|hi| hi > &*cut));
-        for span in self.spans.iter_mut().filter(|span| span.lo.as_str() < &*cut) {
-            span.lo = cut.to_string();
-        }
-        if self.names.len() > keep + keep / 2 {
-            // Words of many small requests, whose order tells nothing: all go, as with any directory that was not used for long.
-            self.names.clear();
-            self.spans.clear();
-        }
-        before - self.names.len()
     }
 
     fn lookup(&self, name: &str, oldest: Instant) -> Option<(Known, Instant)> {
@@ -353,11 +333,6 @@ impl Namespace {
             let Some((_, dir)) = self.dirs.pop_lru() else { return };
             self.entries -= dir.names.len();
         }
-        if self.entries > ENTRIES_MAX
-            && let Some((_, dir)) = self.dirs.iter_mut().next()
-        {
-            self.entries -= dir.trim(ENTRIES_MAX / 2);
-        }
     }
 }
 
@@ -454,28 +429,6 @@ mod tests {
         assert_eq!(look(&mut ns, "", "gone", before), Some(Known::Absent));
         let names: Vec<_> = ns.complete("", before).unwrap();
         assert_eq!(names.len(), 1);
-    }
-
-    #[test]
-    fn one_huge_directory_is_remembered_in_part_and_local_changes_in_it_whole() {
-        let (mut ns, t) = (Namespace::default(), Instant::now());
-        let later = t + std::time::Duration::from_millis(1);
-        ns.put("", "00000000-gone", Known::Absent, later);
-        let mut end = String::new();
-        let pages = ENTRIES_MAX / 1000 + 50;
-        for number in 0..pages {
-            let keys: Vec<String> = (0..1000).map(|i| format!("{:08}", number * 1000 + i)).collect();
-            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-            let more = number + 1 < pages;
-            end = ns.absorb_page("", &end, &page(&keys, &[], more), t).unwrap_or_default();
-            assert!(ns.entries <= ENTRIES_MAX + 1);
-        }
-        assert_eq!(ns.entries, ns.dirs.peek("").unwrap().names.len());
-        assert_eq!(look(&mut ns, "", "00000000-gone", t), Some(Known::Absent));
-        assert_eq!(look(&mut ns, "", "00000001", t), None, "forgotten, which is not the same as absent");
-        assert!(is_file(look(&mut ns, "", &format!("{:08}", pages * 1000 - 1), t)));
-        assert_eq!(look(&mut ns, "", "zzz", t), Some(Known::Absent));
-        assert!(ns.complete("", t).is_none());
     }
 
     #[test]

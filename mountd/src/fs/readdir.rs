@@ -53,10 +53,6 @@ enum Next {
 }
 
 /// How far one open directory's listing has come.
-///
-/// # Why whole
-/// `seekdir` may go back to any offset that was given, and must find the same entries there, which the bucket may no longer tell. An entry
-/// is about 170 bytes and its name, for as long as the directory is open.
 pub struct DirCursor {
     entries: Vec<DirEntry>,
     next: Next,
@@ -141,7 +137,7 @@ impl BucketFs {
                             cursor.push_known(name, known);
                         }
                     }
-                    self.finish(cursor, local);
+                    self.finish(cursor, local, HashSet::new());
                     return Ok(());
                 }
                 cursor.sent = Instant::now();
@@ -190,19 +186,16 @@ impl BucketFs {
         match (end, page.next) {
             (Some(end), Some(token)) => (cursor.after, cursor.next) = (end, Next::Token(token)),
             _ => {
+                let shown: HashSet<Arc<str>> =
+                    cursor.entries.iter().map(|entry| entry.name.clone()).collect();
                 // Published while the pages arrived: neither in a page that was asked for before, nor local any more.
-                let newer = self.namespace.lock().newer(dir, sent);
-                let names = newer.iter().map(|(name, _)| name).chain(local.iter().map(|(name, _)| name));
-                let mut missing: HashSet<Arc<str>> = names.cloned().collect();
-                for entry in &cursor.entries {
-                    missing.remove(&entry.name);
-                }
-                for (name, known) in newer {
-                    if missing.remove(&name) {
+                for (name, known) in self.namespace.lock().newer(dir, sent) {
+                    if !shown.contains(&name) {
                         cursor.push_known(name, known);
                     }
                 }
-                self.finish(cursor, local.into_iter().filter(|(name, _)| missing.contains(name)));
+                let shown = cursor.entries.iter().map(|entry| entry.name.clone()).collect();
+                self.finish(cursor, local, shown);
             }
         }
     }
@@ -216,9 +209,11 @@ impl BucketFs {
             .collect()
     }
 
-    fn finish(&self, cursor: &mut DirCursor, local: impl IntoIterator<Item = (Arc<str>, u64)>) {
+    fn finish(&self, cursor: &mut DirCursor, local: Vec<(Arc<str>, u64)>, shown: HashSet<Arc<str>>) {
         for (name, ino) in local {
-            cursor.push(name, false, Listed::Local(ino));
+            if !shown.contains(&name) {
+                cursor.push(name, false, Listed::Local(ino));
+            }
         }
         cursor.next = Next::End;
     }
