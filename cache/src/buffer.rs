@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// The alignment of a whole block in memory, in bytes: what disks want of memory that they read themselves (open(2), O_DIRECT).
-pub(crate) const ALIGNMENT_BYTES: usize = 4096;
+const ALIGNMENT_BYTES: usize = 4096;
 
 /// The bytes of blocks that lie on end. Those of a whole one begin at a multiple of [`ALIGNMENT_BYTES`]; a small object's, of which there may
 /// be millions, anywhere.

@@ -12,7 +12,6 @@
 
 use crate::block::{block_count, block_len, bytes_of, checksum};
 use crate::blockmap::{BlockMap, Entry};
-use crate::buffer::ALIGNMENT_BYTES;
 use crate::identity::Digest;
 use crate::state::{StateStore, is_readable};
 use crate::stats::Counters;
@@ -140,8 +139,9 @@ impl DiskFile {
         if through == Through::Directly
             && let Some(direct) = self.direct()
         {
+            // Only whole blocks lie in memory as disks want it.
             let aligned =
-                blocks.iter().take_while(|block| block.len().is_multiple_of(ALIGNMENT_BYTES)).count();
+                blocks.iter().take_while(|block| block.len() as u64 == crate::BLOCK_SIZE_BYTES).count();
             // What fails this way, as on a disk with larger sectors, may go the other; if not, that is the error.
             if write_all(direct, &blocks[..aligned], range.start).is_ok() {
                 written = aligned;
@@ -188,14 +188,17 @@ impl DiskFile {
         }
     }
 
-    /// Takes the checksums of the blocks that have none yet.
+    /// Takes the checksums of the blocks that have none yet. A file that was freed meanwhile has none.
     pub fn sum(&self) -> io::Result<()> {
         let mut buffer = vec![0; crate::BLOCK_SIZE_BYTES as usize];
         let unsummed: Vec<u64> =
             (0..block_count(self.size)).filter(|block| self.entry(*block) == Entry::Unsummed).collect();
         for block in unsummed {
             let bytes = &mut buffer[..block_len(block, self.size)];
-            self.data.read_exact_at(bytes, bytes_of(&(block..block + 1), self.size).start)?;
+            match self.data.read_exact_at(bytes, bytes_of(&(block..block + 1), self.size).start) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                read => read?,
+            }
             self.mark(block, &[Entry::Present(checksum(bytes))])?;
         }
         Ok(())

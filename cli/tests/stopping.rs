@@ -25,11 +25,18 @@ fn a_daemon_that_is_shut_down_publishes_ends_and_comes_back() {
     assert!(!fs::exists(format!("/proc/{pid}/stat")).unwrap() || is_zombie(pid), "it has ended");
     assert!(sandbox.kernel_mounts().is_empty());
     drop(open);
+    assert_eq!(
+        std::fs::read_dir(sandbox.path("state/pail/dirty")).unwrap().count(),
+        0,
+        "nothing is left of it here"
+    );
     assert_eq!(sandbox.object("log").as_deref(), Some("6"));
     assert!(sandbox.pail(&["status"]).out.contains("not mounted"));
     let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("second")]);
     assert_eq!(ran.code, 0, "{ran:?}");
     wait_until("it is back", || fs::read(mnt.join("log")).is_ok_and(|bytes| bytes == b"so far"));
+    let status = sandbox.pail(&["status"]).out;
+    assert!(!status.contains("was not published"), "what is in the bucket is not left behind: {status}");
 }
 
 #[test]

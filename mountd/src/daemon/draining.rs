@@ -280,6 +280,7 @@ async fn detach(live: &Live, place: &Path, manner: Manner) -> Result<(), Failure
         // Programs still have files open there: what they wrote since is published with the rest of the time.
         flush_until(live, "", manner.deadline).await;
     }
+    live.fs.discard_published();
     Ok(())
 }
 

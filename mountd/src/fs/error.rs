@@ -106,6 +106,11 @@ impl FsError {
         !matches!(self, Self::Posix(_))
     }
 
+    /// Whether the store does not have what was asked for.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind == pail_store::ErrorKind::NotFound)
+    }
+
     /// Whether the version asked for is not there (any more), by the store's word or because the file moved on to another.
     pub fn is_version_gone(&self) -> bool {
         use pail_store::ErrorKind::{NotFound, Precondition};

@@ -125,7 +125,16 @@ impl BucketFs {
             _ => return Ok(()),
         };
         let stale = || FsError::Stale(format!("{error}: version {gone} was opened and is gone"));
-        if inode.is_unlinked() || file.lock().read_started {
+        if inode.is_unlinked() {
+            return Err(stale());
+        }
+        if file.lock().read_started {
+            // Bytes of it were given out. This handle has no more; who opens the name now shall find what is there now.
+            if self.current_facts(inode).await.is_ok()
+                && let Some(parent) = inode.place().parent
+            {
+                self.tell_stale(Stale::Name(parent.ino, inode.place().name));
+            }
             return Err(stale());
         }
         let facts = self.current_facts(inode).await?;
@@ -143,7 +152,7 @@ impl BucketFs {
         }
         drop(state);
         // The kernel still has the old length.
-        let _ = self.stale.send(Stale::Attributes(inode.ino));
+        self.tell_stale(Stale::Attributes(inode.ino));
         Ok(())
     }
 

@@ -143,7 +143,7 @@ impl BucketFs {
         }
     }
 
-    /// Whether a directory holds anything, published or not. Errors: the store's.
+    /// Whether a directory holds anything, published or not. A marker that has bytes is a file that no path shows. Errors: the store's.
     pub(super) async fn is_empty(&self, dir: &Arc<Inode>) -> FsResult<bool> {
         let prefix = self.dir_prefix(dir);
         let written = |(name, _): &(Arc<str>, Arc<Inode>)| self.written_here(dir, name).is_some();
@@ -152,7 +152,7 @@ impl BucketFs {
         }
         let request = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
         let page = self.store.list(request).await?;
-        Ok(page.objects.iter().all(|object| object.key.as_str() == prefix))
+        Ok(page.objects.iter().all(|object| object.key.as_str() == prefix && object.size == 0))
     }
 
     /// The directory of a kind that callers may change things in.

@@ -130,6 +130,11 @@ impl BucketFs {
         self.stale_out.lock().take()
     }
 
+    /// Has the kernel ask again. An error of the channel says that there is no kernel: nobody has anything stale.
+    pub fn tell_stale(&self, stale: Stale) {
+        let _ = self.stale.send(stale);
+    }
+
     /// What the endpoint can do. The first call may probe it.
     async fn capabilities(&self) -> FsResult<&Capabilities> {
         Ok(self.capabilities.get_or_try_init(|| self.store.capabilities()).await?)

@@ -101,10 +101,12 @@ impl BucketFs {
         let (dir, name) = self.dir_and_name(inode)?;
         let key = super::name::key(&dir, &name)?;
         let (started, generation) = (Instant::now(), dirty.generation());
-        let sent = if dirty.len() <= SINGLE_PUT_BYTES_MAX && dirty.upload().active().is_none() {
-            self.put_whole(dirty, &key).await
-        } else {
-            self.put_parts(dirty, &key).await
+        let sent = match self.send(dirty, &key).await {
+            // The upload is gone in the store: aborted by a lifecycle rule, or by somebody. What was sent of it is gone with it.
+            Err(error) if error.is_absent() && dirty.upload().reset().is_some() => {
+                self.send(dirty, &key).await
+            }
+            sent => sent,
         };
         let published = match sent {
             Ok(published) => published,
@@ -154,7 +156,7 @@ impl BucketFs {
         };
         self.inodes.supersede(inode);
         if let Some(parent) = inode.place().parent {
-            let _ = self.stale.send(Stale::Name(parent.ino, name));
+            self.tell_stale(Stale::Name(parent.ino, name));
         }
     }
 
@@ -191,6 +193,14 @@ impl BucketFs {
         Ok(Published { generation, len, version })
     }
 
+    async fn send(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+        if dirty.len() <= SINGLE_PUT_BYTES_MAX && dirty.upload().active().is_none() {
+            self.put_whole(dirty, key).await
+        } else {
+            self.put_parts(dirty, key).await
+        }
+    }
+
     async fn put_parts(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
         let active = self.active_upload(dirty, key).await?;
         self.wait_for_early(dirty).await;
@@ -212,8 +222,7 @@ impl BucketFs {
             std::io::Error::other("a part was lost while it was sent; close or flush again")
         })?;
         let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
-        if let Ok(_) | Err(pail_store::Error { kind: pail_store::ErrorKind::NotFound, .. }) = &completed {
-            // Done, or gone in the store: either way there is nothing to go on from.
+        if completed.is_ok() {
             dirty.upload().reset();
         }
         Ok(Published { generation, len, version: completed? })

@@ -11,7 +11,7 @@ use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode, Kind};
 use super::name;
 use super::namespace::{Facts, Known};
-use pail_store::{Condition, ErrorKind, RawKey};
+use pail_store::{Condition, ErrorKind, RawKey, Version};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
@@ -169,14 +169,20 @@ impl BucketFs {
             Content::Dirty(dirty) => dirty.published_facts().ok_or(Posix::NotFound)?,
         };
         let from = name::key(&step.from_dir, step.from_name)?;
-        let moved = |facts: &Facts, key: &RawKey| {
-            self.inodes.rename(inode, step.to_parent, step.to_name);
+        let copied = facts.version.clone();
+        let moved = |facts: &Facts, key: &RawKey, parent: &Arc<Inode>, name: &str| {
+            self.inodes.rename(inode, parent, name);
             let mut state = file.lock();
             let state = &mut *state;
             match &mut state.content {
                 Content::Clean { facts: old, replica } => {
-                    // The bytes are the same, and so those cached under the old name serve on.
-                    replica.get_or_insert_with(|| self.replica(&from, old));
+                    // The bytes are the same, and so those cached under the old name serve on, unless somebody replaced the object
+                    // while it was copied.
+                    if old.version == copied {
+                        replica.get_or_insert_with(|| self.replica(&from, old));
+                    } else {
+                        *replica = Some(self.replica(key, facts));
+                    }
                     // Pages of another version than the one that was moved stay what they are: of no version that is here.
                     if state.kernel_version.as_ref() == Some(&old.version) {
                         state.kernel_version = Some(facts.version.clone());
@@ -184,27 +190,28 @@ impl BucketFs {
                     *old = facts.clone();
                 }
                 // Written to while the server copied: what it is based on has moved.
-                Content::Dirty(dirty) => self.rebase(dirty, key, facts),
+                Content::Dirty(dirty) => self.rebase(dirty, &copied, key, facts),
             }
         };
         self.move_object(step, &facts, target, mode, moved).await
     }
 
-    /// What is in the bucket of a written file is under another key now.
-    fn rebase(&self, dirty: &DirtyFile, key: &RawKey, facts: &Facts) {
-        let replica = dirty.base().map_or_else(|| self.replica(key, facts), |base| base.replica);
+    /// What is in the bucket of a written file is under another key now, where version `copied` of it was copied to.
+    fn rebase(&self, dirty: &DirtyFile, copied: &Version, key: &RawKey, facts: &Facts) {
+        let kept = dirty.base().filter(|base| base.facts.version == *copied).map(|base| base.replica);
+        let replica = kept.unwrap_or_else(|| self.replica(key, facts));
         dirty.rebase(Base { key: key.clone(), facts: facts.clone(), replica });
     }
 
     /// Copies the object, tells `moved` what is under the new key, and deletes the old object: a reader finds the bytes under the
-    /// one key or the other at every moment.
+    /// one key or the other at every moment. Where that cannot be deleted, `moved` is told to go back.
     async fn move_object(
         &self,
         step: &Move<'_>,
         facts: &Facts,
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
-        moved: impl FnOnce(&Facts, &RawKey),
+        moved: impl Fn(&Facts, &RawKey, &Arc<Inode>, &str),
     ) -> FsResult<()> {
         let (from, to) = (name::key(&step.from_dir, step.from_name)?, name::key(&step.to_dir, step.to_name)?);
         let condition = match mode {
@@ -219,10 +226,14 @@ impl BucketFs {
         if let Some(target) = target {
             self.drop_name(target).await;
         }
-        let facts = Facts { version, ..facts.clone() };
-        self.remember_name(&step.to_dir, step.to_name, Known::File(facts.clone()));
-        moved(&facts, &to);
-        self.store.delete(&from, Condition::None).await?;
+        let copy = Facts { version, ..facts.clone() };
+        self.remember_name(&step.to_dir, step.to_name, Known::File(copy.clone()));
+        moved(&copy, &to, step.to_parent, step.to_name);
+        if let Err(error) = self.store.delete(&from, Condition::None).await {
+            // The file stays what it was under its old name, which a program that is told of an error goes on using; the copy is another.
+            moved(facts, &from, step.from_parent, step.from_name);
+            return Err(error.into());
+        }
         self.remember_name(&step.from_dir, step.from_name, Known::Absent);
         Ok(())
     }
@@ -241,9 +252,10 @@ impl BucketFs {
         dirty.replica.set_intent(self.intent(to.as_str(), dirty.base().as_ref()))?;
         let moved = match dirty.base().map(|base| base.facts).or_else(|| dirty.published_facts()) {
             Some(facts) if dirty.is_in_bucket() => {
-                let moved = |facts: &Facts, key: &RawKey| {
-                    self.rebase(dirty, key, facts);
-                    self.inodes.rename(inode, step.to_parent, step.to_name);
+                let copied = facts.version.clone();
+                let moved = |facts: &Facts, key: &RawKey, parent: &Arc<Inode>, name: &str| {
+                    self.rebase(dirty, &copied, key, facts);
+                    self.inodes.rename(inode, parent, name);
                 };
                 self.move_object(step, &facts, target, mode, moved).await
             }

@@ -166,6 +166,16 @@ impl BucketFs {
         status
     }
 
+    /// The mount point is gone. Files that programs still have open stay written ones; the local copies of those whose bytes are in the
+    /// bucket are not left behind for a later daemon to find.
+    pub fn discard_published(&self) {
+        for inode in self.inodes.all() {
+            if let Some(dirty) = self.dirty_content(&inode).filter(|dirty| !dirty.needs_publishing()) {
+                dirty.replica.discard();
+            }
+        }
+    }
+
     /// Publishes what is dirty under `path` (relative to the mount; empty for all), also in files that are still open,
     /// and waits for what is being published.
     pub async fn flush(self: &Arc<Self>, path: &str) -> FlushReport {

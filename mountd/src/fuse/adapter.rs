@@ -4,7 +4,7 @@
 //! task or a thread switch. What has to wait goes on as a task, and the thread takes the next request.
 
 use super::waiting::{self, Signals};
-use crate::fs::{BucketFs, FsResult, Posix};
+use crate::fs::{BucketFs, FsResult, Posix, Stale};
 use fuser::{Errno, INodeNo, Request};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -58,12 +58,13 @@ impl Adapter {
 }
 
 /// What becomes of a call whose caller waits no longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum GivenUp {
     /// It only looked for something.
     Dropped,
-    /// It changes something: it goes on behind the answer, which is given only where nobody is left to read it.
-    GoesOn,
+    /// It changes something: it goes on behind the answer, which is given only where nobody is left to read it. The kernel, which
+    /// took the answer for a failure, is then told what to ask for again.
+    GoesOn(Vec<Stale>),
 }
 
 impl Adapter {
@@ -86,16 +87,18 @@ impl Adapter {
             if let Poll::Ready(done) = futures::poll!(call.as_mut()) {
                 return done;
             }
-            if given_up == GivenUp::Dropped {
+            let GivenUp::GoesOn(stale) = given_up else {
                 return tokio::select! {
                     biased;
                     done = call => done,
                     () = waiting::given_up(thread, Signals::Ending) => Err(Posix::Interrupted.into()),
                 };
-            }
+            };
             let (tell, told) = oneshot::channel();
             tokio::spawn(async move {
-                if let Err(Err(error)) = tell.send(call.await) {
+                let Err(unheard) = tell.send(call.await) else { return };
+                stale.into_iter().for_each(|stale| fs.tell_stale(stale));
+                if let Err(error) = unheard {
                     fs.note_error(operation, &fs.path_of(ino.0), &error);
                 }
             });

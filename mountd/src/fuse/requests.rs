@@ -2,7 +2,7 @@
 
 use super::adapter::{Adapter, GivenUp};
 use super::replies::{add_plain, add_plus, file_attr, reply_absent, reply_empty, reply_entry};
-use crate::fs::{BucketFs, DirEntry, FsError, OpenFlags, Posix, RenameMode, SetAttr};
+use crate::fs::{BucketFs, DirEntry, FsError, OpenFlags, Posix, RenameMode, SetAttr, Stale};
 use fuser::{
     BsdFileFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
     OpenAccMode, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
@@ -59,6 +59,11 @@ impl Adapter {
             reply(&fs, done)
         });
     }
+}
+
+/// What a name leads to, where it can be a file's: those that are not UTF-8 cannot.
+fn stale_name(parent: INodeNo, name: &OsStr) -> Option<Stale> {
+    Some(Stale::Name(parent.0, name.to_str()?.into()))
 }
 
 impl fuser::Filesystem for Adapter {
@@ -144,7 +149,7 @@ impl fuser::Filesystem for Adapter {
         self.answer_until_given_up(
             "setattr",
             (request, ino),
-            GivenUp::GoesOn,
+            GivenUp::GoesOn(vec![Stale::Attributes(ino.0)]),
             call,
             move |done| match done {
                 Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
@@ -186,17 +191,19 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let stale = stale_name(parent, name).into_iter().collect();
         let (fs, name) = (self.fs.clone(), name.to_owned());
         let call = async move { fs.unlink(parent.0, &name).await };
-        self.answer_until_given_up("unlink", (request, parent), GivenUp::GoesOn, call, move |done| {
+        self.answer_until_given_up("unlink", (request, parent), GivenUp::GoesOn(stale), call, move |done| {
             reply_empty(reply, done)
         });
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let stale = stale_name(parent, name).into_iter().collect();
         let (fs, name) = (self.fs.clone(), name.to_owned());
         let call = async move { fs.rmdir(parent.0, &name).await };
-        self.answer_until_given_up("rmdir", (request, parent), GivenUp::GoesOn, call, move |done| {
+        self.answer_until_given_up("rmdir", (request, parent), GivenUp::GoesOn(stale), call, move |done| {
             reply_empty(reply, done)
         });
     }
@@ -231,8 +238,9 @@ impl fuser::Filesystem for Adapter {
         };
         let fs = self.fs.clone();
         let (from, to): (OsString, OsString) = (name.to_owned(), new_name.to_owned());
+        let stale = stale_name(parent, &from).into_iter().chain(stale_name(new_parent, &to)).collect();
         let call = async move { fs.rename((parent.0, &from), (new_parent.0, &to), mode).await };
-        self.answer_until_given_up("rename", (request, parent), GivenUp::GoesOn, call, move |done| {
+        self.answer_until_given_up("rename", (request, parent), GivenUp::GoesOn(stale), call, move |done| {
             reply_empty(reply, done)
         });
     }
@@ -326,9 +334,13 @@ impl fuser::Filesystem for Adapter {
     ) {
         let (fs, thread) = (self.fs.clone(), request.pid());
         let call = async move { fs.flush_handle(handle.0, thread).await };
-        self.answer_until_given_up("close", (request, ino), GivenUp::GoesOn, call, move |done| {
-            reply_empty(reply, done)
-        });
+        self.answer_until_given_up(
+            "close",
+            (request, ino),
+            GivenUp::GoesOn(vec![Stale::Attributes(ino.0)]),
+            call,
+            move |done| reply_empty(reply, done),
+        );
     }
 
     fn fsync(
@@ -341,9 +353,13 @@ impl fuser::Filesystem for Adapter {
     ) {
         let fs = self.fs.clone();
         let call = async move { fs.fsync(handle.0).await };
-        self.answer_until_given_up("fsync", (request, ino), GivenUp::GoesOn, call, move |done| {
-            reply_empty(reply, done)
-        });
+        self.answer_until_given_up(
+            "fsync",
+            (request, ino),
+            GivenUp::GoesOn(vec![Stale::Attributes(ino.0)]),
+            call,
+            move |done| reply_empty(reply, done),
+        );
     }
 
     fn release(

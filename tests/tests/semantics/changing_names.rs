@@ -2,6 +2,7 @@
 
 use crate::{errno, free_all, pattern};
 use pail_mountd::fs::{FsOptions, RenameMode};
+use pail_store::ErrorKind;
 use pail_tests::files::{Files, READ, WRITE};
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,4 +223,26 @@ async fn pages_of_another_version_do_not_follow_a_rename() {
     assert!(!opened.keep_cache, "the kernel may have pages of the version that was read");
     assert_eq!(&files.read_handle(opened.handle).await.unwrap()[..], b"new");
     files.close(opened.handle).await.unwrap();
+}
+
+// SEMANTICS: changing names.3
+#[tokio::test]
+async fn a_rename_that_cannot_remove_the_old_object_changes_nothing_for_who_uses_it() {
+    let files = Files::new();
+    files.put("c", pattern(100)).await;
+    files.requests.fail("delete", "c", ErrorKind::Denied, 1);
+    assert_eq!(errno(files.rename("c", "c2", RenameMode::Replace).await), libc::EACCES);
+    files.write("c", b"new").await.unwrap();
+    assert_eq!(&files.get("c").await.unwrap()[..], b"new");
+    assert!(files.get("c2").await.unwrap() == pattern(100), "the copy is another file");
+    assert!(files.read("c2").await.unwrap() == pattern(100));
+}
+
+// SEMANTICS: names.5
+#[tokio::test]
+async fn a_marker_that_holds_bytes_is_not_removed_with_its_directory() {
+    let files = Files::new();
+    files.put("d/", b"somebody's".to_vec()).await;
+    assert_eq!(errno(files.rmdir("d").await), libc::ENOTEMPTY);
+    assert_eq!(&files.get("d/").await.unwrap()[..], b"somebody's");
 }

@@ -255,3 +255,18 @@ async fn removing_a_file_that_lost_a_conflict_leaves_the_other_writers_object() 
     assert_eq!(&files.get("f").await.unwrap()[..], b"theirs");
     assert_eq!(files.fs.status().unpublished.len(), 0);
 }
+
+// SEMANTICS: writing.3
+#[tokio::test]
+async fn an_upload_that_is_gone_in_the_store_is_begun_anew() {
+    let files = Files::new();
+    let handle = files.open("f", WRITE).await.unwrap();
+    let bytes = pattern(40 << 20);
+    for (number, piece) in bytes.chunks(1 << 20).enumerate() {
+        files.fs.write(handle, (number as u64) << 20, piece).await.unwrap();
+    }
+    files.requests.fail("complete_upload", "f", ErrorKind::NotFound, 1);
+    files.fs.fsync(handle).await.unwrap();
+    files.close(handle).await.unwrap();
+    assert!(files.get("f").await.unwrap() == bytes);
+}
