@@ -41,6 +41,15 @@ const PUBLIC: &[&str] = &[
     "no_proxy",
 ];
 
+/// Of them, those that name files.
+const FILES: &[&str] = &[
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CA_BUNDLE",
+];
+
 /// Variables that may hold a password beside what is not secret.
 const PROXIES: &[&str] =
     &["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -56,13 +65,15 @@ impl CallerEnvironment {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
-    /// Those that `lookup` knows; empty values count as unset, as the AWS tools have it.
+    /// Those that `lookup` knows; empty values count as unset, as the AWS tools have it. A file is named as seen from this process's
+    /// directory, since the daemon's is another.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let names = SECRET.iter().chain(PUBLIC).chain(PROXIES);
         Self(
             names
                 .filter_map(|name| Some((name.to_string(), lookup(name)?)))
                 .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name.clone(), as_seen_from_here(&name, value)))
                 .collect(),
         )
     }
@@ -96,6 +107,15 @@ impl CallerEnvironment {
     }
 }
 
+fn as_seen_from_here(name: &str, value: String) -> String {
+    // A `~` is the caller's home, which whoever reads the file puts in.
+    if !FILES.contains(&name) || value.starts_with('~') {
+        return value;
+    }
+    let absolute = std::path::absolute(&value).ok();
+    absolute.and_then(|path| path.into_os_string().into_string().ok()).unwrap_or(value)
+}
+
 fn without_user(name: &str, value: &str) -> String {
     match value.rsplit_once('@') {
         Some((before, host)) if PROXIES.contains(&name) => {
@@ -115,6 +135,20 @@ impl fmt::Debug for CallerEnvironment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_named_so_that_a_daemon_elsewhere_finds_them() {
+        let environment = CallerEnvironment::from_lookup(|name| match name {
+            "AWS_CA_BUNDLE" => Some("certificates/ca.pem".into()),
+            "AWS_CONFIG_FILE" => Some("~/aws".into()),
+            "AWS_PROFILE" => Some("work".into()),
+            _ => None,
+        });
+        let here = std::env::current_dir().unwrap().join("certificates/ca.pem");
+        assert_eq!(environment.get("AWS_CA_BUNDLE"), here.to_str());
+        assert_eq!(environment.get("AWS_CONFIG_FILE"), Some("~/aws"));
+        assert_eq!(environment.get("AWS_PROFILE"), Some("work"));
+    }
 
     #[test]
     fn secrets_are_neither_shown_nor_kept() {
