@@ -118,7 +118,11 @@ impl Replica {
         let end = if range.end >= self.size { block_count(self.size) } else { range.end / BLOCK_SIZE_BYTES };
         let blocks = (range.start / BLOCK_SIZE_BYTES).min(end)..end;
         let on_disk: Vec<(u64, bool)> = blocks.map(|number| (number, file.has(number))).collect();
-        self.shared.memory.pass(self.digest.name, on_disk.into_iter());
+        self.shared.memory.pass(self.digest.name, on_disk.iter().copied());
+        // What was written in between found no mark.
+        for (number, _) in on_disk.into_iter().filter(|(number, was)| !was && file.has(*number)) {
+            self.shared.memory.written(self.digest.name, number..number + 1);
+        }
     }
 
     /// A read of what is in one buffer in memory, without a copy.

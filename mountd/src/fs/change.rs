@@ -166,6 +166,12 @@ impl BucketFs {
                 },
             };
             let removed = self.remove_file(&inode, &parent, name).await;
+            if removed.is_err()
+                && let Some(dirty) = self.dirty_content(&inode)
+            {
+                // It stays, and whoever closed it meanwhile left this to us.
+                self.settle(&inode, &dirty);
+            }
             self.inodes.release(&inode);
             if removed? {
                 break;

@@ -64,24 +64,25 @@ impl BucketFs {
             to_name: name::parse(to.1)?,
             to_parent: &to_parent,
         };
-        let inode = loop {
+        loop {
             let inode = self.source(&step).await?;
             let target = self.target(&step, mode).await?;
             if target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &inode)) {
                 return Ok(());
             }
             let moved = self.rename_locked(&step, &inode, target.as_ref(), mode).await;
-            // What came to have an inode for this, and was not moved or replaced, needs it no longer.
-            target.iter().for_each(|target| self.inodes.release(target));
-            if moved? {
-                break inode;
+            // Whoever closed one of them meanwhile left it to us, also where nothing was moved. What came to have an inode for this
+            // needs it no longer.
+            for file in target.iter().chain([&inode]) {
+                if let Some(dirty) = self.dirty_content(file) {
+                    self.settle(file, &dirty);
+                }
+                self.inodes.release(file);
             }
-            self.inodes.release(&inode);
-        };
-        if let Some(dirty) = self.dirty_content(&inode) {
-            self.settle(&inode, &dirty);
+            if moved? {
+                break;
+            }
         }
-        self.inodes.release(&inode);
         self.lost_name(&from_parent).await;
         self.touch_directory(&to_parent);
         Ok(())
