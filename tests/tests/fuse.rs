@@ -182,9 +182,11 @@ async fn interrupted(
     held: &pail_tests::recorder::Held,
     script: &str,
 ) -> std::process::ExitStatus {
-    // In place of the shell, so that the signal goes to the program.
-    let mut command = std::process::Command::new("bash");
-    let mut child = command.arg("-c").arg(format!("exec {script}")).current_dir(m.path()).spawn().unwrap();
+    // In place of the shell, so that the signal goes to the program; which hears it also where the tests were told to ignore it, as
+    // what runs in the background is.
+    let mut command = std::process::Command::new("env");
+    command.args(["--default-signal=INT", "bash", "-c", &format!("exec {script}")]);
+    let mut child = command.current_dir(m.path()).spawn().unwrap();
     held.reached().await;
     let pid = child.id().to_string();
     blocking(move || {

@@ -31,7 +31,8 @@ struct Stopped {
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let stopped = match block_on(stop()) {
-        Err(failure) if failure.kind == FailureKind::NotRunning => {
+        // On its way out before it could be asked: somebody else's shutdown ends it, and tells what it left.
+        Err(failure) if matches!(failure.kind, FailureKind::NotRunning | FailureKind::Stopping) => {
             Stopped { pid: None, report: DrainReport::default() }
         }
         stopped => stopped?,
@@ -49,7 +50,10 @@ async fn stop() -> Result<Stopped, Failure> {
     // Held from before it is told to, so that no other process can be taken for it.
     let process = daemon::Process::of(health.pid);
     let mut draining = Draining::new();
-    let report = client.shutdown(&mut |step| draining.step(step)).await?;
+    let report = match client.shutdown(&mut |step| draining.step(step)).await {
+        Err(failure) if failure.kind == FailureKind::Stopping => DrainReport::default(),
+        report => report?,
+    };
     drop(draining);
     let what = format!("waiting for process {} to end", health.pid);
     progress::while_waiting(&what, process.ended()).await?;

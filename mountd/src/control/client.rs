@@ -181,7 +181,12 @@ fn failure_of(status: StatusCode, body: &[u8]) -> Failure {
 }
 
 fn broken_off(err: hyper::Error) -> Failure {
-    Failure::other("the connection to the daemon broke off").because(err.to_string())
+    // A daemon on its way out closes its connections, whether it has read the request yet or not.
+    let kind = match err.is_canceled() || err.is_incomplete_message() {
+        true => FailureKind::Stopping,
+        false => FailureKind::Other,
+    };
+    Failure::new(kind, "the connection to the daemon broke off").because(err.to_string())
 }
 
 fn not_understood(err: impl std::fmt::Display) -> Failure {
