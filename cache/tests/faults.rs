@@ -213,10 +213,14 @@ fn threads_that_share_a_file_see_their_own_bytes() {
             })
             .collect();
         threads.spawn(|| {
-            while !done.load(Ordering::SeqCst) {
+            // At least once, also where the writers are done before this thread has begun.
+            loop {
                 dirty.write_at(WRITERS * REGION, &[0xee; 100_000]).unwrap();
                 dirty.truncate(WRITERS * REGION + 1000).unwrap();
                 dirty.truncate(WRITERS * REGION + 200_000).unwrap();
+                if done.load(Ordering::SeqCst) {
+                    break;
+                }
             }
         });
         threads.spawn(|| {
