@@ -53,7 +53,7 @@ enum Stage {
     Open,
     /// Published: the file is a clean replica's.
     Given,
-    /// Removed from disk: a file without a name, which goes with its last user.
+    /// Removed from disk: a file without a name, which goes with its last user, and counts until then.
     Discarded,
 }
 
@@ -298,11 +298,11 @@ impl DirtyReplica {
         Ok(())
     }
 
-    /// Removes it from disk. It can be read and written as before while it is held.
+    /// Removes it from disk. It can be read and written as before while it is held, and its bytes count until then.
     pub fn discard(&self) {
         let mut stage = self.shape.write();
         if *stage == Stage::Open {
-            self.forget();
+            journal::remove_record(&self.path);
             let _ = std::fs::remove_file(&self.path);
             *stage = Stage::Discarded;
         }
@@ -311,12 +311,6 @@ impl DirtyReplica {
     /// What has no name on disk needs no record.
     fn write_record(&self, stage: Stage, record: &Record, durable: bool) -> io::Result<()> {
         if stage == Stage::Discarded { Ok(()) } else { journal::write_record(&self.path, record, durable) }
-    }
-
-    /// It is no longer one that was not published.
-    fn forget(&self) {
-        journal::remove_record(&self.path);
-        self.shared.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
     }
 
     /// Gives the file away, as it is now; `None` when that was done before. It is neither read nor written from here on. Errors: it is
@@ -339,7 +333,8 @@ impl DirtyReplica {
         let given =
             Given { path: self.path.clone(), data: self.data.try_clone()?, local: local.iter().collect() };
         *stage = Stage::Given;
-        self.forget();
+        journal::remove_record(&self.path);
+        self.uncount();
         Ok(Some(given))
     }
 
@@ -351,6 +346,11 @@ impl DirtyReplica {
     /// Bytes of disk that it holds.
     pub fn bytes_on_disk(&self) -> u64 {
         self.data.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+    }
+
+    /// Nothing of it is on disk as a dirty replica's any more.
+    fn uncount(&self) {
+        self.shared.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
     }
 
     fn count(&self, bytes: i64) {
@@ -371,9 +371,9 @@ impl DirtyReplica {
 
 impl Drop for DirtyReplica {
     fn drop(&mut self) {
-        // What is left on disk goes on being counted; what was written to a file without a name goes with it.
+        // What is left on disk goes on being counted; a file without a name goes now.
         if *self.shape.get_mut() != Stage::Open {
-            self.shared.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
+            self.uncount();
         }
     }
 }

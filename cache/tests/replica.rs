@@ -214,3 +214,28 @@ async fn what_was_written_and_published_stays_within_the_disk_budget() {
         assert!(replica.read(0..3 * MIB, &fetch).await.unwrap() == bytes(0..3 * MIB));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_file_counts_until_its_last_user_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 8 * MIB, 8 * MIB);
+    let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+    let dirty = cache.create_dirty(intent("removed")).unwrap();
+    dirty.write_at(0, &bytes(0..3 * MIB)).unwrap();
+    dirty.discard();
+    dirty.write_at(3 * MIB, &bytes(3 * MIB..5 * MIB)).unwrap();
+    let held = dirty.bytes_on_disk();
+    assert!(held >= 5 * MIB && cache.stats().dirty_bytes >= 5 * MIB, "{:?}", cache.stats());
+    // What is read meanwhile has the rest of the budget.
+    for key in 0..3 {
+        cache.replica(id(&key.to_string()), 2 * MIB).read(0..2 * MIB, &fetch).await.unwrap();
+        cache.drain().await;
+    }
+    let kept: u64 = data_files(&dir.path().join("clean"))
+        .iter()
+        .map(|file| std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) * 512)
+        .sum();
+    assert!(held + kept <= 8 * MIB, "{held} and {kept} bytes");
+    drop(dirty);
+    assert_eq!(cache.stats().dirty_bytes, 0);
+}
