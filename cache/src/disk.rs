@@ -125,14 +125,15 @@ impl DiskFile {
         let _ = self.state.save(&self.data, &map, &self.digest, self.size, block, 1);
     }
 
-    /// Writes blocks that lie on end from `first` on, and marks them present. `sums` are their checksums.
+    /// Writes blocks that lie on end from `first` on, and marks them present. `sums` are their checksums. Gives how many of them, the
+    /// first ones, went around the page cache.
     pub fn write_blocks(
         &self,
         first: u64,
         blocks: &[&[u8]],
         sums: impl Iterator<Item = u32>,
         through: Through,
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let range = bytes_of(&(first..first + blocks.len() as u64), self.size);
         debug_assert_eq!(range.end - range.start, blocks.iter().map(|block| block.len() as u64).sum::<u64>());
         let mut written = 0;
@@ -150,7 +151,8 @@ impl DiskFile {
         let rest = range.start + written as u64 * crate::BLOCK_SIZE_BYTES;
         write_all(&self.data, &blocks[written..], rest)?;
         let sums: Vec<Entry> = sums.map(Entry::Present).collect();
-        self.mark(first, &sums)
+        self.mark(first, &sums)?;
+        Ok(written)
     }
 
     /// The way around the page cache, if there is one.
@@ -230,4 +232,40 @@ fn write_all(file: &File, blocks: &[&[u8]], mut offset: u64) -> io::Result<()> {
         IoSlice::advance_slices(&mut rest, written);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::BufferPool;
+    use crate::identity::ReplicaId;
+
+    const BLOCK: usize = crate::BLOCK_SIZE_BYTES as usize;
+
+    #[test]
+    fn only_what_went_around_the_page_cache_is_said_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true).open(dir.path().join(name)).unwrap()
+        };
+        let size = 2 * BLOCK as u64 + 1;
+        let id = ReplicaId { store: "s".into(), key: "k".into(), version: "v".into() };
+        let digest = Digest::of(&id, size);
+        let pool = BufferPool::new(0);
+        let buffers = [pool.take(BLOCK), pool.take(BLOCK), pool.take(1)];
+        let blocks: Vec<&[u8]> = buffers.iter().map(|buffer| &buffer[..]).collect();
+
+        let large = DiskFile::create(open("large"), StateStore::Beside(open("state")), digest, size).unwrap();
+        let write = |through| large.write_blocks(0, &blocks, [0; 3].into_iter(), through).unwrap();
+        assert_eq!(write(Through::PageCache), 0);
+        // Where the file system has no such way, none; never the short tail.
+        assert!([0, 2].contains(&write(Through::Directly)));
+
+        let small = DiskFile::create(open("small"), StateStore::Attribute, digest, size).unwrap();
+        match small.write_blocks(0, &blocks, [0; 3].into_iter(), Through::Directly) {
+            Ok(direct_count) => assert_eq!(direct_count, 0),
+            Err(error) => eprintln!("skipped: this file system keeps no attributes: {error}"),
+        }
+    }
 }

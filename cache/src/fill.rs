@@ -8,7 +8,7 @@
 //! - A replica whose disk failed, or for which no room can be made, is not filled any further; its reads go on.
 
 use crate::adopt::CopyIn;
-use crate::block::Block;
+use crate::block::{BLOCK_SIZE_BYTES, Block};
 use crate::cache::Shared;
 use crate::disk::{DiskFile, Through};
 use crate::disk_tier::{DiskTier, leaf_of};
@@ -27,7 +27,7 @@ const WRITE_BLOCK_COUNT_MAX: usize = 16;
 /// So much begins a round of writing without waiting for more, in bytes, and at most half of what the queue takes: several requests'
 /// blocks arrive in turn, and each request's lie on end.
 const GATHER_BYTES: u64 = 8 << 20;
-/// Writes from this many blocks on (1 MiB) show how fast the disk is.
+/// Direct writes from this many blocks on (1 MiB) show how fast the disk is.
 const RATED_BLOCK_COUNT_MIN: usize = 8;
 /// How long the writer waits for neighbours of a block.
 const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
@@ -58,7 +58,7 @@ struct State {
     chores: Vec<Chore>,
     queued_bytes: u64,
     is_writing: bool,
-    /// Somebody waits for the queue to be empty.
+    /// So many wait for the queue to be empty.
     drainers: usize,
     is_closed: bool,
 }
@@ -129,20 +129,19 @@ impl FillQueue {
 
     /// Waits until all that was queued is written or dropped.
     pub async fn drain(&self) {
+        let _drainer = Drainer::new(self);
         loop {
             let idle = self.idle.notified();
             let mut idle = std::pin::pin!(idle);
             idle.as_mut().enable();
             {
-                let mut state = self.state.lock();
+                let state = self.state.lock();
                 if state.fills.is_empty() && state.chores.is_empty() && !state.is_writing {
                     return;
                 }
-                state.drainers += 1;
             }
             self.more.notify_one();
             idle.await;
-            self.state.lock().drainers -= 1;
         }
     }
 
@@ -192,6 +191,22 @@ impl FillQueue {
     fn rest(&self) {
         self.state.lock().is_writing = false;
         self.idle.notify_waiters();
+    }
+}
+
+/// Somebody who waits for the queue to be empty, until they have it or give up.
+struct Drainer<'a>(&'a FillQueue);
+
+impl<'a> Drainer<'a> {
+    fn new(queue: &'a FillQueue) -> Self {
+        queue.state.lock().drainers += 1;
+        Self(queue)
+    }
+}
+
+impl Drop for Drainer<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().drainers -= 1;
     }
 }
 
@@ -257,13 +272,15 @@ fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
     let (through, began) = (shared.fills.way(), Instant::now());
     let sums = fills.iter().map(|fill| fill.block.checksum());
     let written = file.write_blocks(*first, &blocks, sums, through);
-    // Small writes tell more of their overhead than of the disk.
-    if through == Through::Directly && fills.len() >= RATED_BLOCK_COUNT_MIN {
-        shared.fills.note_direct(bytes, began.elapsed());
+    // What went to the page cache tells nothing of the disk, and small writes more of their overhead.
+    if let Ok(direct_count) = written
+        && direct_count >= RATED_BLOCK_COUNT_MIN
+    {
+        shared.fills.note_direct(direct_count as u64 * BLOCK_SIZE_BYTES, began.elapsed());
     }
     tier.usage.add_clean(leaf_of(replica.digest.name), file.allocated_bytes() as i64 - before as i64);
     match written {
-        Ok(()) => {
+        Ok(_) => {
             shared.memory.written(replica.digest.name, *first..first + fills.len() as u64);
             shared.fills.is_failing.store(false, Ordering::Relaxed);
         }
@@ -314,5 +331,22 @@ fn failed(shared: &Shared, error: &std::io::Error) {
     shared.counters.disk_errors.add(1);
     if !shared.fills.is_failing.swap(true, Ordering::Relaxed) {
         tracing::warn!(%error, "the cache disk cannot be written; reads go on without it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn who_gives_up_waiting_hurries_nobody() {
+        let queue = FillQueue::new(64 << 20);
+        queue.state.lock().is_writing = true;
+        assert!(queue.drain().now_or_never().is_none(), "there is something to wait for");
+        assert_eq!(queue.state.lock().drainers, 0);
+        queue.rest();
+        assert!(queue.drain().now_or_never().is_some());
+        assert_eq!(queue.state.lock().drainers, 0);
     }
 }
