@@ -14,7 +14,7 @@ use super::fetch::ObjectFetch;
 use super::namespace::Facts;
 use super::upload::UploadState;
 use bytes::{Bytes, BytesMut};
-use pail_cache::{DirtyReplica, Replica, Segment, SegmentKind};
+use pail_cache::{BLOCK_SIZE_BYTES, DirtyReplica, Replica, Segment, SegmentKind};
 use pail_store::{Condition, RawKey, Store};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use std::ops::Range;
@@ -287,19 +287,47 @@ impl DirtyFile {
 
     /// Fetches what the file still has of its base, so that it stands by itself. Errors: the store's; the local disk's.
     pub async fn fetch_base(&self) -> FsResult<()> {
-        loop {
-            let next = self.replica.segments(0..u64::MAX).into_iter().find(|s| s.kind == SegmentKind::Base);
-            let (Some(Segment { range, .. }), Some(base)) = (next, self.base()) else { return Ok(()) };
+        // Looked at once: what is the base's becomes local or is cut off, and never more.
+        let ranges = base_ranges(&self.replica.segments(0..u64::MAX));
+        let mut ahead = pieces_of(&ranges, FETCH_AHEAD_BYTES).peekable();
+        for piece in pieces_of(&ranges, FETCH_BYTES) {
+            let Some(base) = self.base() else { return Ok(()) };
+            if !self.replica.segments(piece.clone()).iter().any(|left| left.kind == SegmentKind::Base) {
+                continue;
+            }
             let fetch = ObjectFetch::of(self.store.clone(), base.key.clone(), base.facts.version.clone());
-            base.replica.prefetch(range.start..range.end.min(range.start + FETCH_AHEAD_BYTES), &fetch);
-            let piece = range.start..range.end.min(range.start + FETCH_BYTES);
+            while let Some(next) = ahead.next_if(|next| next.start < piece.start + FETCH_AHEAD_BYTES) {
+                base.replica.prefetch(next, &fetch);
+            }
             let bytes = base.replica.read(piece.clone(), &fetch).await?;
             self.replica.fill_base(piece.start, &bytes)?;
         }
+        Ok(())
     }
 
     /// Whether all of `range` still is what the base has, so that a server-side copy of it will do.
     pub fn is_untouched(&self, range: Range<u64>) -> bool {
         self.replica.segments(range).iter().all(|segment| segment.kind == SegmentKind::Base)
     }
+}
+
+/// What is the base's of these segments, in order: in one range where what lies between is no more than a block, which costs less than
+/// another request.
+fn base_ranges(segments: &[Segment]) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for Segment { range, .. } in segments.iter().filter(|segment| segment.kind == SegmentKind::Base) {
+        match ranges.last_mut() {
+            Some(last) if range.start - last.end <= BLOCK_SIZE_BYTES => last.end = range.end,
+            _ => ranges.push(range.clone()),
+        }
+    }
+    ranges
+}
+
+/// These ranges in pieces of at most `len` bytes.
+fn pieces_of(ranges: &[Range<u64>], len: u64) -> impl Iterator<Item = Range<u64>> {
+    ranges.iter().flat_map(move |range| {
+        let end = range.end;
+        range.clone().step_by(len as usize).map(move |start| start..end.min(start + len))
+    })
 }

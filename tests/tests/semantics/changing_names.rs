@@ -92,6 +92,24 @@ async fn an_unlinked_file_is_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn what_lies_between_many_small_writes_is_fetched_in_few_requests() {
+    let files = Files::new();
+    let mut bytes = pattern(9 << 20);
+    files.put("f", bytes.clone()).await;
+    let handle = files.open("f", WRITE).await.unwrap();
+    for at in (0..bytes.len() - 3).step_by(5_000) {
+        files.fs.write(handle, at as u64, b"NEW").await.unwrap();
+        bytes[at..at + 3].copy_from_slice(b"NEW");
+    }
+    files.requests.take();
+    files.unlink("f").await.unwrap();
+    let gets = files.requests.take().iter().filter(|request| request.starts_with("get ")).count();
+    assert!((1..=4).contains(&gets), "{gets} requests");
+    assert!(files.read_handle(handle).await.unwrap() == bytes);
+    files.close(handle).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_written_to_an_unlinked_file_never_appears() {
     let files = Files::new();
     let handle = files.open("f", WRITE).await.unwrap();
