@@ -1,7 +1,9 @@
 //! Buffers that are used again, so that the process stays as large as its budget and no larger.
 //!
-//! Owns: [`BufferPool`], which keeps the buffers of whole blocks and slabs, and [`ReplyPool`], which keeps those that replies are assembled
-//! in. Both hold a bounded number of idle buffers.
+//! Owns: [`BufferPool`], which keeps the buffers of whole blocks and slabs ([`BlockBuffer`]), and [`ReplyPool`], which keeps those that
+//! replies are assembled in.
+//!
+//! Invariant: buffers in use and idle ones together are no more than the memory budget: idle ones are freed for those that are made.
 //!
 //! # Why
 //! A malloc of 128 KiB or more maps and unmaps pages each time, and freed ones of that size in many threads' arenas are not given
@@ -9,18 +11,42 @@
 //! already: on a virtual machine the first touch of a page costs ten times what copying it does. So the buffer that was given back last
 //! is used first.
 
-use crate::block::{BLOCK_SIZE_BYTES, SLAB_BLOCK_COUNT};
+use crate::block::{BLOCK_SIZE_BYTES, SLAB_BLOCK_COUNT, charge_of};
 use aligned_vec::{AVec, RuntimeAlign};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 /// The alignment of a whole block in memory, in bytes: what disks want of memory that they read themselves (open(2), O_DIRECT).
 const ALIGNMENT_BYTES: usize = 4096;
 
-/// The bytes of blocks that lie on end. Those of a whole one begin at a multiple of [`ALIGNMENT_BYTES`]; a small object's, of which there may
-/// be millions, anywhere.
-pub(crate) type BlockBuffer = AVec<u8, RuntimeAlign>;
+/// The bytes of blocks that lie on end; back in its pool when it is dropped. Those of a whole block begin at a multiple of
+/// [`ALIGNMENT_BYTES`]; a small object's, of which there may be millions, anywhere.
+pub(crate) struct BlockBuffer {
+    bytes: AVec<u8, RuntimeAlign>,
+    pool: Arc<BufferPool>,
+}
+
+impl Deref for BlockBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for BlockBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for BlockBuffer {
+    fn drop(&mut self) {
+        self.pool.give(std::mem::replace(&mut self.bytes, AVec::new(1)));
+    }
+}
 
 /// The bytes of a whole block, and of a whole slab.
 const BLOCK_BYTES: usize = BLOCK_SIZE_BYTES as usize;
@@ -28,57 +54,68 @@ const SLAB_BYTES: usize = BLOCK_BYTES * SLAB_BLOCK_COUNT as usize;
 
 #[derive(Default)]
 struct Idle {
-    blocks: Vec<BlockBuffer>,
-    slabs: Vec<BlockBuffer>,
+    blocks: Vec<AVec<u8, RuntimeAlign>>,
+    slabs: Vec<AVec<u8, RuntimeAlign>>,
     bytes: usize,
+    /// What all buffers, idle and in use, are charged with.
+    held_bytes: usize,
 }
 
 impl Idle {
     /// The list of buffers of that length, if they are kept.
-    fn list(&mut self, len: usize) -> Option<&mut Vec<BlockBuffer>> {
+    fn list(&mut self, len: usize) -> Option<&mut Vec<AVec<u8, RuntimeAlign>>> {
         match len {
             BLOCK_BYTES => Some(&mut self.blocks),
             SLAB_BYTES => Some(&mut self.slabs),
             _ => None,
         }
     }
+
+    /// Frees idle buffers until all that are held are within `bytes_max`, or none is idle.
+    fn trim(&mut self, bytes_max: usize) {
+        while self.held_bytes > bytes_max
+            && let Some(buffer) = self.blocks.pop().or_else(|| self.slabs.pop())
+        {
+            self.bytes -= buffer.len();
+            self.held_bytes -= buffer.len();
+        }
+    }
 }
 
-/// Idle buffers of a block or a slab each.
+/// The buffers of a memory tier, of which idle ones of a block or a slab are kept.
 pub(crate) struct BufferPool {
     /// Guards the lists; a leaf in the lock order.
     idle: Mutex<Idle>,
     idle_bytes_max: usize,
+    held_bytes_max: usize,
 }
 
 impl BufferPool {
-    /// Keeps at most `idle_bytes_max` bytes of idle buffers.
-    pub fn new(idle_bytes_max: u64) -> Arc<Self> {
-        Arc::new(Self { idle: Mutex::default(), idle_bytes_max: idle_bytes_max as usize })
+    /// Keeps at most a quarter of `held_bytes_max` idle, and no more than that with what is in use, which the caller bounds.
+    pub fn new(held_bytes_max: u64) -> Arc<Self> {
+        let held_bytes_max = held_bytes_max as usize;
+        Arc::new(Self { idle: Mutex::default(), idle_bytes_max: held_bytes_max / 4, held_bytes_max })
     }
 
     /// A buffer of exactly `len` bytes, of any content.
-    pub fn take(&self, len: usize) -> BlockBuffer {
+    pub fn take(self: &Arc<Self>, len: usize) -> BlockBuffer {
         {
             let mut idle = self.idle.lock();
-            if let Some(buffer) = idle.list(len).and_then(Vec::pop) {
+            if let Some(bytes) = idle.list(len).and_then(Vec::pop) {
                 idle.bytes -= len;
-                return buffer;
+                return BlockBuffer { bytes, pool: self.clone() };
             }
+            idle.held_bytes += charge_of(len as u64) as usize;
+            idle.trim(self.held_bytes_max);
         }
         let alignment = if len >= BLOCK_BYTES { ALIGNMENT_BYTES } else { 1 };
-        let mut buffer = BlockBuffer::with_capacity(alignment, len);
-        buffer.resize(len, 0);
-        buffer
-    }
-
-    /// No buffer yet.
-    pub fn none() -> BlockBuffer {
-        BlockBuffer::new(1)
+        let mut bytes = AVec::with_capacity(alignment, len);
+        bytes.resize(len, 0);
+        BlockBuffer { bytes, pool: self.clone() }
     }
 
     /// Takes a buffer back.
-    pub fn give(&self, buffer: BlockBuffer) {
+    fn give(&self, buffer: AVec<u8, RuntimeAlign>) {
         let len = buffer.len();
         let mut idle = self.idle.lock();
         if idle.bytes + len <= self.idle_bytes_max
@@ -86,6 +123,8 @@ impl BufferPool {
         {
             list.push(buffer);
             idle.bytes += len;
+        } else {
+            idle.held_bytes -= charge_of(len as u64) as usize;
         }
     }
 }
@@ -146,5 +185,29 @@ impl Drop for Reply {
                 idle.push(std::mem::take(&mut self.bytes));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_buffers_are_freed_for_those_in_use() {
+        const BUDGET: u64 = 4 * SLAB_BYTES as u64;
+        let pool = BufferPool::new(BUDGET);
+        let slabs: Vec<_> = (0..4).map(|_| pool.take(SLAB_BYTES)).collect();
+        drop(slabs);
+        assert_eq!(pool.idle.lock().bytes, SLAB_BYTES, "a quarter");
+        let again = pool.take(SLAB_BYTES);
+        assert_eq!(pool.idle.lock().bytes, 0);
+        drop(again);
+        // Others take all of the budget.
+        let small_count = BUDGET / charge_of(1000);
+        let small: Vec<_> = (0..small_count).map(|_| pool.take(1000)).collect();
+        assert_eq!(pool.idle.lock().bytes, 0);
+        assert!(pool.idle.lock().held_bytes as u64 <= BUDGET);
+        drop(small);
+        assert_eq!(pool.idle.lock().held_bytes, 0);
     }
 }

@@ -252,7 +252,7 @@ mod tests {
         let size = 2 * BLOCK as u64 + 1;
         let id = ReplicaId { store: "s".into(), key: "k".into(), version: "v".into() };
         let digest = Digest::of(&id, size);
-        let pool = BufferPool::new(0);
+        let pool = BufferPool::new(1 << 20);
         let buffers = [pool.take(BLOCK), pool.take(BLOCK), pool.take(1)];
         let blocks: Vec<&[u8]> = buffers.iter().map(|buffer| &buffer[..]).collect();
 

@@ -37,10 +37,18 @@ const QUEUE_BYTES_MAX: u64 = 64 << 20;
 /// A disk that takes direct writes at less than this, in bytes per second, is slower than the page cache.
 const SLOW_BYTES_PER_S: u64 = 500_000_000;
 
+/// About what a replica and its names take in memory, in bytes.
+const REPLICA_BYTES: u64 = 512;
+
 struct Fill {
     replica: Arc<Replica>,
     number: u64,
     block: Arc<Block>,
+}
+
+/// What waits with one block, in bytes: the block, and its replica, which nobody else may hold any more.
+fn queued_bytes(block: &Block) -> u64 {
+    block.charge() + size_of::<Fill>() as u64 + REPLICA_BYTES
 }
 
 /// Work on a published file.
@@ -91,7 +99,7 @@ impl FillQueue {
 
     /// Queues a block, or drops it where there is no room.
     pub fn push_fill(&self, replica: &Arc<Replica>, number: u64, block: Arc<Block>, counters: &Counters) {
-        let len = block.bytes().len() as u64;
+        let len = queued_bytes(&block);
         let mut state = self.state.lock();
         if state.queued_bytes + len > self.bytes_max || state.is_closed {
             drop(state);
@@ -217,7 +225,7 @@ pub(crate) fn run(shared: &Arc<Shared>, tier: &DiskTier) {
         fills.dedup_by(|later, first| {
             let same = later.replica.digest == first.replica.digest && later.number == first.number;
             if same {
-                shared.fills.written(later.block.bytes().len() as u64);
+                shared.fills.written(queued_bytes(&later.block));
             }
             same
         });
@@ -229,7 +237,7 @@ pub(crate) fn run(shared: &Arc<Shared>, tier: &DiskTier) {
             let end =
                 1 + rest.windows(2).take(WRITE_BLOCK_COUNT_MAX - 1).take_while(|pair| follows(pair)).count();
             let later = rest.split_off(end);
-            let bytes = rest.iter().map(|fill| fill.block.bytes().len() as u64).sum();
+            let bytes = rest.iter().map(|fill| queued_bytes(&fill.block)).sum();
             write_run(shared, tier, &rest);
             drop(rest);
             shared.fills.written(bytes);

@@ -3,13 +3,14 @@
 //! Owns: [`MemoryTier`], which holds blocks by last use, and [`Reservation`], bytes of the budget for blocks that are under way.
 //!
 //! Invariants:
-//! - Every byte of a block in memory, wherever it is held, and every byte that is being fetched is covered by a permit.
+//! - Every byte of a block in memory, wherever it is held, and every byte that is being fetched is covered by a permit; of a short block
+//!   also what is kept beside its bytes. Idle buffers are no more than the permits that are left.
 //! - Blocks that were fetched ahead and not read yet, with those being fetched ahead, take at most half of the budget. Further
 //!   fetching ahead never throws them out; a read that has to wait does.
 //! - A read that waits for permits gets them: who holds permits never waits for more, a block that comes into the tier
 //!   while somebody waits pushes others out, and the semaphore serves in order.
 
-use crate::block::{BLOCK_SIZE_BYTES, Block, Slab};
+use crate::block::{BLOCK_SIZE_BYTES, Block, Slab, charge_of};
 use crate::buffer::{BlockBuffer, BufferPool};
 use crate::identity::Name;
 use lru::LruCache;
@@ -67,7 +68,7 @@ impl MemoryTier {
         Arc::new(Self {
             limit_bytes,
             permits: Arc::new(Semaphore::new(limit_bytes as usize)),
-            pool: BufferPool::new(limit_bytes / 4),
+            pool: BufferPool::new(limit_bytes),
             wanted_bytes: AtomicU64::new(0),
             entries: Mutex::new(Entries {
                 recent: LruCache::unbounded(),
@@ -108,7 +109,7 @@ impl MemoryTier {
         let mut entries = self.entries.lock();
         if ahead {
             if let Some(old) = entries.unread.put(key, Unread { block, since: Instant::now() }) {
-                entries.ahead_bytes -= old.block.bytes().len() as u64;
+                entries.ahead_bytes -= old.block.charge();
             }
         } else {
             entries.recent.put(key, Recent { block, is_passed: false });
@@ -145,19 +146,20 @@ impl MemoryTier {
         }
     }
 
-    /// Bytes of the budget if they can be had now, at the expense of whatever was used least recently.
+    /// Budget for `bytes` of blocks that lie on end, if it can be had now, at the expense of whatever was used least recently.
     pub fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
         if self.wanted_bytes.load(Ordering::SeqCst) > 0 {
             return None;
         }
-        self.try_take(bytes, true).map(|permit| self.reservation(permit, 0))
+        self.try_take(charge_of(bytes), true).map(|permit| self.reservation(permit, 0))
     }
 
-    /// Bytes of the budget, waited for. `bytes` is at most half of the budget.
+    /// Budget for `bytes` of blocks that lie on end, waited for. `bytes` is at most half of the budget.
     pub async fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
         if let Some(reservation) = self.try_reserve(bytes) {
             return reservation;
         }
+        let bytes = charge_of(bytes);
         let _wanted = Wanted::new(&self.wanted_bytes, bytes);
         // A block that came before `wanted_bytes` was raised pushed nothing out.
         self.entries.lock().evict(bytes, true);
@@ -167,11 +169,12 @@ impl MemoryTier {
         }
     }
 
-    /// Bytes of the budget for fetching ahead, if they are free or held by blocks that were read.
+    /// Budget for fetching ahead `bytes` of blocks that lie on end, if it is free or held by blocks that were read.
     pub fn reserve_ahead(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
         if self.wanted_bytes.load(Ordering::SeqCst) > 0 {
             return None;
         }
+        let bytes = charge_of(bytes);
         {
             let mut entries = self.entries.lock();
             if entries.ahead_bytes + bytes > self.limit_bytes / 2 {
@@ -218,7 +221,7 @@ impl Entries {
             return Some(recent.block.clone());
         }
         let unread = self.unread.pop(&key)?;
-        self.ahead_bytes -= unread.block.bytes().len() as u64;
+        self.ahead_bytes -= unread.block.charge();
         self.recent.put(key, Recent { block: unread.block.clone(), is_passed: false });
         Some(unread.block)
     }
@@ -231,12 +234,12 @@ impl Entries {
             let (key, block) = if let Some((key, recent)) = self.recent.pop_lru() {
                 (key, recent.block)
             } else if let Some((key, unread)) = unread_too.then(|| self.unread.pop_lru()).flatten() {
-                self.ahead_bytes -= unread.block.bytes().len() as u64;
+                self.ahead_bytes -= unread.block.charge();
                 (key, unread.block)
             } else {
                 break;
             };
-            evicted += block.bytes().len() as u64;
+            evicted += block.charge();
             for number in block.siblings() {
                 evicted += self.remove((key.0, number), unread_too);
             }
@@ -245,9 +248,9 @@ impl Entries {
 
     /// Gives how many bytes went.
     fn remove(&mut self, key: BlockKey, unread_too: bool) -> u64 {
-        let recent = self.recent.pop(&key).map_or(0, |recent| recent.block.bytes().len() as u64);
+        let recent = self.recent.pop(&key).map_or(0, |recent| recent.block.charge());
         let unread = unread_too.then(|| self.unread.pop(&key)).flatten();
-        let unread = unread.map_or(0, |unread| unread.block.bytes().len() as u64);
+        let unread = unread.map_or(0, |unread| unread.block.charge());
         self.ahead_bytes -= unread;
         recent + unread
     }
@@ -257,7 +260,7 @@ impl Entries {
             && oldest.since.elapsed() > UNREAD_AGE_MAX
             && let Some((key, unread)) = self.unread.pop_lru()
         {
-            self.ahead_bytes -= unread.block.bytes().len() as u64;
+            self.ahead_bytes -= unread.block.charge();
             self.recent.put(key, Recent { block: unread.block, is_passed: false });
             self.recent.demote(&key);
         }
@@ -306,11 +309,12 @@ impl Reservation {
         bytes: BlockBuffer,
         first: u64,
     ) -> impl Iterator<Item = (u64, Arc<Block>)> + use<> {
-        let Some(permit) = self.permit.split(bytes.len()) else {
+        let charge = charge_of(bytes.len() as u64);
+        let Some(permit) = self.permit.split(charge as usize) else {
             unreachable!("a reservation covers every block that is made from it")
         };
-        self.ahead_bytes = self.ahead_bytes.saturating_sub(bytes.len() as u64);
-        Arc::new(Slab::new(bytes, first, self.tier.pool.clone(), permit)).blocks()
+        self.ahead_bytes = self.ahead_bytes.saturating_sub(charge);
+        Arc::new(Slab::new(bytes, first, permit)).blocks()
     }
 }
 

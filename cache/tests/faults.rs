@@ -2,54 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use pail_cache::{
-    Base, Cache, CacheConfig, CacheError, DirtyReplica, Fetch, FetchError, Intent, ReplicaId, SegmentKind,
-};
+mod objects;
+
+use objects::{MIB, Source, bytes, id, open};
+use pail_cache::{Base, Cache, CacheConfig, CacheError, DirtyReplica, Intent, SegmentKind};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-const MIB: u64 = 1 << 20;
+/// The memory budget, in bytes.
+const MEMORY_BYTES: u64 = 8 * MIB;
 /// Says to a child process which directory it works in.
 const CHILD: &str = "PAIL_TEST_CHILD_DIR";
 
-fn bytes(range: Range<u64>) -> Vec<u8> {
-    range.map(|offset| (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
-}
-
-#[derive(Default)]
-struct Source(AtomicU64);
-
-#[async_trait]
-impl Fetch for Source {
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
-        self.0.fetch_add(1, Ordering::SeqCst);
-        Ok(futures::stream::iter([Ok(Bytes::from(bytes(range)))]).boxed())
-    }
-}
-
 fn config(clean: &Path, dirty: &Path, disk_bytes: u64) -> CacheConfig {
-    CacheConfig { clean_dir: clean.into(), dirty_dir: dirty.into(), memory_bytes: 8 * MIB, disk_bytes }
-}
-
-fn open(dir: &Path, disk_bytes: u64) -> Arc<Cache> {
-    let config = config(&dir.join("clean"), &dir.join("dirty"), disk_bytes);
-    Cache::open(config, tokio::runtime::Handle::current()).unwrap()
-}
-
-fn id(key: impl ToString) -> ReplicaId {
-    ReplicaId { store: "s".into(), key: key.to_string().into(), version: "v".into() }
+    CacheConfig { clean_dir: clean.into(), dirty_dir: dirty.into(), memory_bytes: MEMORY_BYTES, disk_bytes }
 }
 
 fn intent(key: &str, base_len: u64) -> Intent {
@@ -94,8 +64,8 @@ fn fill_the_disk(dir: &Path) {
     let flags = rustix::mount::MountFlags::empty();
     rustix::mount::mount("tmpfs", dir, "tmpfs", flags, c"size=24m").unwrap();
     runtime().block_on(async {
-        let cache = open(dir, 1 << 30);
-        let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+        let cache = open(dir, MEMORY_BYTES, 1 << 30);
+        let (_, fetch) = Source::shared();
         for key in 0..4 {
             let replica = cache.replica(id(key), 10 * MIB);
             for start in (0..10 * MIB).step_by(MIB as usize) {
@@ -139,7 +109,7 @@ fn fill_the_disk(dir: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_another_daemon_uses_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let first = open(dir.path(), MIB);
+    let first = open(dir.path(), MEMORY_BYTES, MIB);
     for (clean, dirty, taken) in [("clean", "other", "clean"), ("other", "dirty", "dirty")] {
         let config = config(&dir.path().join(clean), &dir.path().join(dirty), MIB);
         let error = Cache::open(config, tokio::runtime::Handle::current()).err().unwrap();
@@ -147,7 +117,7 @@ async fn a_directory_that_another_daemon_uses_is_refused() {
         assert!(error.to_string().contains("another daemon uses"), "{error}");
     }
     drop(first);
-    drop(open(dir.path(), MIB));
+    drop(open(dir.path(), MEMORY_BYTES, MIB));
 }
 
 #[test]
@@ -155,7 +125,7 @@ fn what_a_crash_left_is_found() {
     if let Some(dir) = std::env::var_os(CHILD) {
         let runtime = runtime();
         let _entered = runtime.enter();
-        let cache = open(Path::new(&dir), 4 * MIB);
+        let cache = open(Path::new(&dir), MEMORY_BYTES, 4 * MIB);
         let dirty = cache.create_dirty(intent("synced", 3 * MIB)).unwrap();
         dirty.write_at(MIB, &bytes(MIB..4 * MIB)).unwrap();
         dirty.truncate(2 * MIB).unwrap();
@@ -169,9 +139,9 @@ fn what_a_crash_left_is_found() {
     assert!(!status.success(), "it was to crash");
 
     runtime().block_on(async {
-        let cache = open(dir.path(), 4 * MIB);
+        let cache = open(dir.path(), MEMORY_BYTES, 4 * MIB);
         // Whatever else needs disk does not get theirs.
-        let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+        let (_, fetch) = Source::shared();
         for key in 0..4 {
             cache.replica(id(key), 3 * MIB).read(0..3 * MIB, &fetch).await.unwrap();
             cache.drain().await;
@@ -200,7 +170,7 @@ fn threads_that_share_a_file_see_their_own_bytes() {
     let runtime = runtime();
     let _entered = runtime.enter();
     let dir = tempfile::tempdir().unwrap();
-    let cache = open(dir.path(), 64 * MIB);
+    let cache = open(dir.path(), MEMORY_BYTES, 64 * MIB);
     let base = vec![0xbb; (WRITERS * REGION) as usize];
     let dirty = cache.create_dirty(intent("k", WRITERS * REGION)).unwrap();
     let done = AtomicBool::new(false);
@@ -269,8 +239,8 @@ fn free_all(dir: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_gone_are_never_read_as_zeros() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = open(dir.path(), 64 * MIB);
-    let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+    let cache = open(dir.path(), MEMORY_BYTES, 64 * MIB);
+    let (_, fetch) = Source::shared();
 
     // Published, and its file freed for want of room.
     let dirty = cache.create_dirty(intent("k", 0)).unwrap();
@@ -307,8 +277,7 @@ async fn what_is_published_on_another_file_system_is_copied() {
     };
     let config = config(dir.path(), other.path(), 64 * MIB);
     let cache = Cache::open(config, tokio::runtime::Handle::current()).unwrap();
-    let source = Arc::new(Source::default());
-    let fetch: Arc<dyn Fetch> = source.clone();
+    let (source, fetch) = Source::shared();
     for len in [1000, 10 * MIB + 3] {
         let dirty = cache.create_dirty(intent("k", 0)).unwrap();
         dirty.write_at(0, &bytes(0..len)).unwrap();
@@ -318,7 +287,7 @@ async fn what_is_published_on_another_file_system_is_copied() {
         assert!(replica.read(0..len, &fetch).await.unwrap() == bytes(0..len));
         assert!(dirty.read_local(0..len).unwrap().is_none(), "the bytes are the replica's now");
     }
-    assert_eq!(source.0.load(Ordering::SeqCst), 0);
+    assert_eq!(source.fetches.load(Ordering::SeqCst), 0);
     let left = std::fs::read_dir(other.path().join("dirty")).unwrap().count();
     assert_eq!(left, 0, "nothing is left where it was written");
     assert_eq!(cache.stats().dirty_bytes, 0);
@@ -327,9 +296,8 @@ async fn what_is_published_on_another_file_system_is_copied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_replicas_in_use_have_few_files_open() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = open(dir.path(), 256 * MIB);
-    let source = Arc::new(Source::default());
-    let fetch: Arc<dyn Fetch> = source.clone();
+    let cache = open(dir.path(), MEMORY_BYTES, 256 * MIB);
+    let (source, fetch) = Source::shared();
     let replicas: Vec<_> = (0..600).map(|key| cache.replica(id(key), 50_000)).collect();
     for replica in &replicas {
         replica.read(0..50_000, &fetch).await.unwrap();
@@ -343,7 +311,7 @@ async fn many_replicas_in_use_have_few_files_open() {
     for replica in &replicas {
         assert!(replica.read(0..50_000, &fetch).await.unwrap() == bytes(0..50_000));
     }
-    assert_eq!(source.0.load(Ordering::SeqCst), 600, "what was closed was found again");
+    assert_eq!(source.fetches.load(Ordering::SeqCst), 600, "what was closed was found again");
     let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     let open_count = links
         .filter(|link| std::fs::read_link(link.path()).is_ok_and(|path| path.starts_with(dir.path())))

@@ -2,63 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod objects;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use pail_cache::{Base, Cache, CacheConfig, DirtyReplica, Fetch, FetchError, Intent, ReplicaId, SegmentKind};
+use objects::{MIB, Source, bytes_of, id, open};
+use pail_cache::{Base, Cache, DirtyReplica, Fetch, FetchError, Intent, ReplicaId, SegmentKind};
 use proptest::prelude::*;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-const MIB: u64 = 1 << 20;
 /// Within a block, of a few blocks, and too many for an attribute.
 const SIZES: [u64; 4] = [5, 300_000, 2 * MIB + 1, 9 * MIB + 4097];
-
-fn byte(object: usize, offset: u64) -> u8 {
-    (offset.wrapping_add(object as u64 * 7919).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8
-}
-
-fn bytes(object: usize, range: Range<u64>) -> Vec<u8> {
-    range.map(|offset| byte(object, offset)).collect()
-}
-
-/// Serves one object, with a fault now and then.
-#[derive(Default)]
-struct Source {
-    object: usize,
-    /// What is wrong with the next answer: 0 nothing, 1 it is refused, 2 it breaks off with an error, 3 it ends early.
-    fault: AtomicU8,
-    faults: AtomicU64,
-}
-
-#[async_trait]
-impl Fetch for Source {
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
-        tokio::task::yield_now().await;
-        let fault = self.fault.swap(0, Ordering::SeqCst);
-        self.faults.fetch_add(u64::from(fault > 0), Ordering::SeqCst);
-        let broken = || -> FetchError { Arc::new(std::io::Error::other("broken")) };
-        if fault == 1 {
-            return Err(broken());
-        }
-        let all = bytes(self.object, range);
-        let good = if fault > 0 { all.len() / 2 } else { all.len() };
-        let mut pieces: Vec<_> =
-            all[..good].chunks(70_001).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        if fault == 2 {
-            pieces.push(Err(broken()));
-        }
-        Ok(futures::stream::iter(pieces).boxed())
-    }
-}
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -156,10 +117,7 @@ impl World {
 
     async fn step(&mut self, step: Step) {
         let cache = self.cache.clone().unwrap();
-        let replica = |object: usize| {
-            let id = ReplicaId { store: "s".into(), key: object.to_string().into(), version: "v".into() };
-            cache.replica(id, SIZES[object])
-        };
+        let replica = |object: usize| cache.replica(id(object), SIZES[object]);
         let fetch = |object: usize| -> Arc<dyn Fetch> { self.sources[object].clone() };
         match step {
             Step::Read(object, ranges) => {
@@ -170,7 +128,7 @@ impl World {
                     let results = futures::future::join_all(reads).await;
                     for (range, result) in ranges.iter().zip(&results) {
                         if let Ok(read) = result {
-                            assert!(*read == bytes(object, range.clone()), "{object} {range:?} is wrong");
+                            assert!(*read == bytes_of(object, range.clone()), "{object} {range:?} is wrong");
                         }
                     }
                     if results.iter().all(Result::is_ok) {
@@ -189,7 +147,7 @@ impl World {
             }
             Step::Insert(object, share, len) => {
                 let range = range_of(object, (share, len));
-                replica(object).insert(range.start, bytes(object, range.clone()).into());
+                replica(object).insert(range.start, bytes_of(object, range.clone()).into());
             }
             Step::Fault(object, fault) => self.sources[object].fault.store(fault, Ordering::SeqCst),
             Step::Drain => cache.drain().await,
@@ -209,12 +167,6 @@ impl World {
 fn range_of(object: usize, (start, len): (u64, u64)) -> Range<u64> {
     let start = SIZES[object] * start / 1000;
     start..(start + SIZES[object] * len / 1000 + 1).min(SIZES[object])
-}
-
-fn open(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> Arc<Cache> {
-    let config =
-        CacheConfig { clean_dir: dir.join("clean"), dirty_dir: dir.join("dirty"), memory_bytes, disk_bytes };
-    Cache::open(config, tokio::runtime::Handle::current()).unwrap()
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -337,7 +289,7 @@ proptest! {
         runtime().block_on(async {
             let dir = tempfile::tempdir().unwrap();
             let cache = open(dir.path(), 4 * MIB, 256 * MIB);
-            let base = bytes(9, 0..base_len);
+            let base = bytes_of(9, 0..base_len);
             let dirty = cache.create_dirty(intent(&base)).unwrap();
             let mut model = base.clone();
             for change in changes {

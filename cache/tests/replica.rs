@@ -2,67 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use pail_cache::{Cache, CacheConfig, Fetch, FetchError, Intent, ReplicaId, SegmentKind};
-use std::ops::Range;
+mod objects;
+
+use objects::{MIB, Source, bytes, id, open};
+use pail_cache::{Intent, SegmentKind};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
-
-const MIB: u64 = 1 << 20;
-
-fn byte(offset: u64) -> u8 {
-    (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8
-}
-
-fn bytes(range: Range<u64>) -> Vec<u8> {
-    range.map(byte).collect()
-}
-
-#[derive(Default)]
-struct Source {
-    fetches: AtomicU64,
-    fails: AtomicBool,
-}
-
-#[async_trait]
-impl Fetch for Source {
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
-        self.fetches.fetch_add(1, Ordering::SeqCst);
-        tokio::task::yield_now().await;
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(Arc::new(std::io::Error::other("no")));
-        }
-        let pieces: Vec<_> =
-            bytes(range).chunks(100_001).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        Ok(futures::stream::iter(pieces).boxed())
-    }
-}
-
-fn open(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> Arc<Cache> {
-    let config =
-        CacheConfig { clean_dir: dir.join("clean"), dirty_dir: dir.join("dirty"), memory_bytes, disk_bytes };
-    Cache::open(config, tokio::runtime::Handle::current()).unwrap()
-}
 
 fn intent(key: &str) -> Intent {
     Intent { store: "s".into(), key: key.into(), base: None, mount: "m".into(), created: SystemTime::now() }
-}
-
-fn id(key: &str) -> ReplicaId {
-    ReplicaId { store: "s".into(), key: key.into(), version: "v".into() }
-}
-
-fn source() -> (Arc<Source>, Arc<dyn Fetch>) {
-    let source = Arc::new(Source::default());
-    (source.clone(), source)
 }
 
 fn data_files(dir: &Path) -> Vec<std::path::PathBuf> {
@@ -81,7 +30,7 @@ fn data_files(dir: &Path) -> Vec<std::path::PathBuf> {
 async fn many_readers_of_a_missing_range_cost_one_request() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), 64 * MIB, 0);
-    let (source, fetch) = source();
+    let (source, fetch) = Source::shared();
     let replica = cache.replica(id("a"), 3 * MIB + 17);
     let reads = (0..32).map(|_| replica.read(5..MIB, &fetch));
     for read in futures::future::join_all(reads).await {
@@ -96,10 +45,9 @@ async fn many_readers_of_a_missing_range_cost_one_request() {
 async fn readers_progress_in_the_least_memory() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), 0, 256 * MIB);
-    let (_, fetch) = source();
+    let (_, fetch) = Source::shared();
     let readers = (0..64u64).map(|reader| {
-        let (replica, fetch, cache) =
-            (cache.replica(id(&reader.to_string()), 4 * MIB + 1), fetch.clone(), cache.clone());
+        let (replica, fetch, cache) = (cache.replica(id(reader), 4 * MIB + 1), fetch.clone(), cache.clone());
         tokio::spawn(async move {
             for at in (0..4 * MIB).step_by(MIB as usize - 1000) {
                 let range = at..(at + MIB).min(replica.size());
@@ -120,11 +68,10 @@ async fn readers_progress_in_the_least_memory() {
 async fn a_failed_fetch_fails_its_readers_and_the_next_read_tries_again() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), 64 * MIB, 0);
-    let (source, fetch) = source();
+    let (source, fetch) = Source::shared();
     let replica = cache.replica(id("a"), MIB);
-    source.fails.store(true, Ordering::SeqCst);
+    source.fault.store(1, Ordering::SeqCst);
     assert!(replica.read(0..100, &fetch).await.is_err());
-    source.fails.store(false, Ordering::SeqCst);
     assert!(replica.read(0..100, &fetch).await.unwrap() == bytes(0..100));
 }
 
@@ -132,7 +79,7 @@ async fn a_failed_fetch_fails_its_readers_and_the_next_read_tries_again() {
 async fn a_restart_fetches_nothing_and_damage_is_fetched_again() {
     for size in [100_000, 3 * MIB + 5, 20 * MIB + 7] {
         let dir = tempfile::tempdir().unwrap();
-        let (source, fetch) = source();
+        let (source, fetch) = Source::shared();
         let cache = open(dir.path(), 64 * MIB, 256 * MIB);
         // As slowly as any disk keeps up.
         for start in (0..size).step_by(4 * MIB as usize) {
@@ -164,9 +111,9 @@ async fn a_restart_fetches_nothing_and_damage_is_fetched_again() {
 async fn the_disk_budget_holds_and_evicted_disk_is_free() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), 64 * MIB, 8 * MIB);
-    let (_, fetch) = source();
+    let (_, fetch) = Source::shared();
     for key in 0..10 {
-        cache.replica(id(&key.to_string()), 2 * MIB).read(0..2 * MIB, &fetch).await.unwrap();
+        cache.replica(id(key), 2 * MIB).read(0..2 * MIB, &fetch).await.unwrap();
         cache.drain().await;
     }
     use std::os::unix::fs::MetadataExt;
@@ -180,7 +127,7 @@ async fn the_disk_budget_holds_and_evicted_disk_is_free() {
 async fn what_was_published_is_read_without_a_fetch_but_for_the_bases_part() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), 64 * MIB, 256 * MIB);
-    let (source, fetch) = source();
+    let (source, fetch) = Source::shared();
     let base = pail_cache::Base { version: "0".into(), size: MIB };
     let intent = Intent { base: Some(base), ..intent("a") };
     let dirty = cache.create_dirty(intent).unwrap();
@@ -203,13 +150,13 @@ async fn what_was_written_and_published_stays_within_the_disk_budget() {
         .map(|key| {
             let dirty = cache.create_dirty(intent(&key.to_string())).unwrap();
             dirty.write_at(0, &bytes(0..3 * MIB)).unwrap();
-            cache.adopt(&dirty, id(&key.to_string()))
+            cache.adopt(&dirty, id(key))
         })
         .collect();
     cache.drain().await;
     let used = cache.stats().disk_used_bytes;
     assert!(used <= 8 * MIB, "{used} bytes");
-    let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+    let (_, fetch) = Source::shared();
     for replica in held {
         assert!(replica.read(0..3 * MIB, &fetch).await.unwrap() == bytes(0..3 * MIB));
     }
@@ -219,7 +166,7 @@ async fn what_was_written_and_published_stays_within_the_disk_budget() {
 async fn a_removed_file_counts_until_its_last_user_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), 8 * MIB, 8 * MIB);
-    let fetch: Arc<dyn Fetch> = Arc::new(Source::default());
+    let (_, fetch) = Source::shared();
     let dirty = cache.create_dirty(intent("removed")).unwrap();
     dirty.write_at(0, &bytes(0..3 * MIB)).unwrap();
     dirty.discard();
@@ -228,7 +175,7 @@ async fn a_removed_file_counts_until_its_last_user_is_gone() {
     assert!(held >= 5 * MIB && cache.stats().dirty_bytes >= 5 * MIB, "{:?}", cache.stats());
     // What is read meanwhile has the rest of the budget.
     for key in 0..3 {
-        cache.replica(id(&key.to_string()), 2 * MIB).read(0..2 * MIB, &fetch).await.unwrap();
+        cache.replica(id(key), 2 * MIB).read(0..2 * MIB, &fetch).await.unwrap();
         cache.drain().await;
     }
     let kept: u64 = data_files(&dir.path().join("clean"))
