@@ -281,6 +281,59 @@ async fn a_deletion_whose_answer_was_lost_took_effect() {
 }
 
 #[tokio::test]
+async fn every_write_outlives_every_passing_failure() {
+    let (server, store) = start().await;
+    store.capabilities().await.unwrap();
+    let from = store.put(&key("from"), noise(10).into(), PutOptions::default()).await.unwrap();
+    for (number, action) in [
+        FaultAction::SlowDown,
+        FaultAction::InternalError,
+        FaultAction::Disconnect,
+        FaultAction::ApplyThenDisconnect,
+        // Of answers that have a body, a part of it comes.
+        FaultAction::TruncateBody { after_bytes: 60 },
+        FaultAction::CutBody { after_bytes: 60 },
+        FaultAction::Stall { after_bytes: 60, for_ms: None },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for operation in [
+            "PutObject",
+            "CopyObject",
+            "CreateMultipartUpload",
+            "UploadPart",
+            "UploadPartCopy",
+            "CompleteMultipartUpload",
+            "AbortMultipartUpload",
+            "DeleteObject",
+        ] {
+            strike(&server, operation, action.clone());
+        }
+        let on_absent = || on(Condition::IfAbsent);
+        let [put, copy, parts] = ["put", "copy", "parts"].map(|name| key(&format!("{name}-{number}")));
+        let version = store.put(&put, noise(10).into(), on_absent()).await.unwrap();
+        store.copy(&key("from"), &from, &copy, Condition::IfAbsent).await.unwrap();
+        let upload = store.start_upload(&parts, &PutOptions::default()).await.unwrap();
+        let sent = [
+            store.put_part(&upload, 1, noise(5 << 20).into()).await.unwrap(),
+            store.copy_part(&upload, 2, &key("from"), &from, 0..10).await.unwrap(),
+        ];
+        let whole = store.complete_upload(&upload, &sent, Condition::IfAbsent).await.unwrap();
+        let given_up = store.start_upload(&put, &PutOptions::default()).await.unwrap();
+        store.abort_upload(&given_up).await.unwrap();
+
+        assert_eq!(store.head(&put).await.unwrap().version, version, "{action:?}");
+        assert_eq!(read(&store, copy.as_str()).await.unwrap(), noise(10), "{action:?}");
+        assert_eq!(store.head(&parts).await.unwrap().version, whole, "{action:?}");
+        assert!(read(&store, parts.as_str()).await.unwrap() == [noise(5 << 20), noise(10)].concat());
+        store.delete(&put, Condition::IfVersion(version)).await.unwrap();
+        assert_eq!(store.head(&put).await.unwrap_err().kind, ErrorKind::NotFound, "{action:?}");
+        assert!(server.waiting_faults().is_empty(), "{action:?}: {:?}", server.waiting_faults());
+    }
+}
+
+#[tokio::test]
 async fn a_missing_etag_is_asked_for() {
     let (server, store) = start().await;
     strike(&server, "PutObject", FaultAction::NoEtag);

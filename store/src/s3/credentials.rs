@@ -17,7 +17,6 @@ use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCreden
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use parking_lot::RwLock;
 use std::time::{Duration, SystemTime};
 
@@ -61,20 +60,14 @@ impl CredentialCache {
     }
 
     /// The chain for `profile`. With `instance_role`, the EC2 metadata service is asked last.
-    pub async fn chain(
+    pub fn chain(
         profile: Option<&str>,
         surroundings: Surroundings<'_>,
-        region: &str,
+        config: &ProviderConfig,
         instance_role: bool,
     ) -> Self {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let config = ProviderConfig::default()
-            .with_http_client(http)
-            .with_region(Some(aws_config::Region::new(region.to_owned())));
         let mut from_profile = aws_config::profile::ProfileFileCredentialsProvider::builder()
-            .configure(&config)
+            .configure(config)
             .profile_files(surroundings.profile_files());
         let named = profile.map(str::to_owned).or_else(|| surroundings.get("AWS_PROFILE"));
         // The library's own fallback is this process's AWS_PROFILE, which is not a caller's.
@@ -87,12 +80,12 @@ impl CredentialCache {
             (None, Some(keys)) => CredentialsProviderChain::first_try("Environment", keys),
             (None, None) => {
                 let mut chain = CredentialsProviderChain::first_try("Profile", from_profile.build());
-                if let Some(web_identity) = web_identity(surroundings, &config) {
+                if let Some(web_identity) = web_identity(surroundings, config) {
                     chain = chain.or_else("WebIdentityToken", web_identity);
                 }
                 chain.or_else(
                     "EcsContainer",
-                    aws_config::ecs::EcsCredentialsProvider::builder().configure(&config).build(),
+                    aws_config::ecs::EcsCredentialsProvider::builder().configure(config).build(),
                 )
             }
         };
@@ -101,13 +94,13 @@ impl CredentialCache {
             .is_some_and(|value| value.eq_ignore_ascii_case("true"));
         if instance_role && profile.is_none() && !is_disabled {
             let metadata = aws_config::imds::Client::builder()
-                .configure(&config)
+                .configure(config)
                 .connect_timeout(METADATA_TIMEOUT)
                 .read_timeout(METADATA_TIMEOUT)
                 .max_attempts(2)
                 .build();
             let provider =
-                aws_config::imds::credentials::ImdsCredentialsProvider::builder().configure(&config);
+                aws_config::imds::credentials::ImdsCredentialsProvider::builder().configure(config);
             chain = chain.or_else("Ec2InstanceMetadata", provider.imds_client(metadata).build());
         }
         Self::with_provider(SharedCredentialsProvider::new(chain))

@@ -3,8 +3,10 @@
 //! Owns: [`S3Store`], which puts the parts together: options are resolved to an [`endpoint`] and [`credentials`], every operation is an
 //! S3 [`request`] and goes through the one [`pipeline`], and [`probe`] knows what may be left to the endpoint.
 
+mod authorities;
 mod body;
 mod counters;
+mod credential_client;
 mod credentials;
 mod endpoint;
 mod failure;

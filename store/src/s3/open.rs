@@ -4,6 +4,8 @@
 //! It is resolved once, here; nothing later reads the environment.
 
 use super::S3Store;
+use super::authorities::Authorities;
+use super::credential_client;
 use super::credentials::CredentialCache;
 use super::endpoint::Endpoint;
 use super::options::S3Options;
@@ -14,7 +16,7 @@ use super::surroundings::Surroundings;
 use super::transport;
 use crate::{Error, ErrorKind, Result};
 use aws_config::profile::ProfileSet;
-use std::path::PathBuf;
+use aws_config::provider_config::ProviderConfig;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
@@ -38,17 +40,20 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         .map_err(|e| refuse(ErrorKind::Credentials, e))?;
     let endpoint =
         endpoint_of(&options, surroundings, &profile).map_err(|e| refuse(ErrorKind::Configuration, e))?;
-    let client = Proxies::of(surroundings)
-        .and_then(|proxies| {
-            let authorities = surroundings.get("AWS_CA_BUNDLE").map(PathBuf::from);
-            transport::connect(&options, endpoint.is_tls(), proxies, authorities.as_deref())
-        })
+    let proxies = Proxies::of(surroundings).map_err(|e| refuse(ErrorKind::Configuration, e))?;
+    let authorities = authorities_of(surroundings, &profile, endpoint.is_tls())
+        .map_err(|e| refuse(ErrorKind::Configuration, e))?;
+    let client = transport::connect(&options, endpoint.is_tls(), proxies.clone(), authorities.as_ref())
         .map_err(|e| refuse(ErrorKind::Configuration, e))?;
     let credentials = match options.anonymous {
         true => CredentialCache::anonymous(),
         false => {
             let profile = options.profile.as_deref();
-            CredentialCache::chain(profile, surroundings, &endpoint.region, endpoint.is_aws()).await
+            let config =
+                ProviderConfig::default().with_region(Some(aws_config::Region::new(endpoint.region.clone())));
+            let config = credential_client::with_client(config, &proxies, authorities.as_ref())
+                .map_err(|e| refuse(ErrorKind::Configuration, e))?;
+            CredentialCache::chain(profile, surroundings, &config, endpoint.is_aws())
         }
     };
     let identity = match endpoint.is_aws() {
@@ -63,6 +68,27 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         enforcement,
         pipeline: Arc::new(Pipeline::new(options, endpoint, credentials, client)),
     }))
+}
+
+/// The certificates to trust in place of the system's, if any are named. Errors: they cannot be had, and the endpoint needs them.
+fn authorities_of(
+    surroundings: Surroundings<'_>,
+    profile: &Profile,
+    tls: bool,
+) -> Result<Option<Authorities>, String> {
+    let of_profile = || Some(("ca_bundle", profile.get("ca_bundle")?));
+    let named = surroundings.get("AWS_CA_BUNDLE").map(|file| ("AWS_CA_BUNDLE", file)).or_else(of_profile);
+    let Some((setting, file)) = named else { return Ok(None) };
+    match Authorities::read(setting, &surroundings.path(&file)) {
+        Err(cause) if !tls => {
+            tracing::warn!(
+                cause,
+                "certificates that are named, and that this endpoint does not need, are left out"
+            );
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
 }
 
 fn endpoint_of(

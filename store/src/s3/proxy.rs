@@ -8,6 +8,7 @@
 //! - A proxy's password is in no error, no log and no `Debug`.
 
 use super::surroundings::Surroundings;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use http::{HeaderValue, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -27,7 +28,12 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Which proxy a destination is reached through.
 #[derive(Clone)]
-pub(super) struct Proxies(Arc<Matcher>);
+pub(super) struct Proxies {
+    matcher: Arc<Matcher>,
+    /// The one for TLS, which may hold a password, and whom none is for.
+    tls: Option<String>,
+    none_for: String,
+}
 
 impl Proxies {
     /// What the variables say. Errors: one that is no proxy's URL, or another kind of proxy's; a sentence without the value, which
@@ -44,13 +50,25 @@ impl Proxies {
             }
         }
         let [http, https, all, no] = values;
-        Ok(Self(Arc::new(Matcher::builder().http(http).https(https).all(all).no(no).build())))
+        let tls = [&https, &all].into_iter().find(|value| !value.is_empty()).map(|value| with_scheme(value));
+        let none_for = format!("{no},localhost,127.0.0.0/8,::1");
+        let matcher = Matcher::builder().http(http).https(https).all(all).no(no).build();
+        Ok(Self { matcher: Arc::new(matcher), tls, none_for })
+    }
+
+    /// The same for the AWS library's client, and for TLS alone: so the services of credentials are reached, but for those of machines and
+    /// containers, which no proxy can reach for us. Errors: a sentence without the value.
+    pub fn for_tls_alone(&self) -> Result<ProxyConfig, String> {
+        let Some(proxy) = &self.tls else { return Ok(ProxyConfig::disabled()) };
+        let config = ProxyConfig::https(proxy.as_str())
+            .map_err(|_| "HTTPS_PROXY is not the URL of an HTTP proxy, which is like http://HOST:PORT")?;
+        Ok(config.no_proxy(&self.none_for))
     }
 
     fn to(&self, destination: &Uri) -> Option<Intercept> {
         let host = destination.host()?.trim_matches(['[', ']']);
         let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if is_loopback { None } else { self.0.intercept(destination) }
+        if is_loopback { None } else { self.matcher.intercept(destination) }
     }
 
     /// What a request that is not tunnelled must carry for its proxy.
@@ -62,9 +80,14 @@ impl Proxies {
     }
 }
 
+fn with_scheme(value: &str) -> String {
+    if value.contains("://") { value.to_owned() } else { format!("http://{value}") }
+}
+
 fn is_http_proxy(value: &str) -> bool {
-    let full = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-    full.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some())
+    with_scheme(value)
+        .parse::<Uri>()
+        .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some())
 }
 
 fn is_tls(destination: &Uri) -> bool {

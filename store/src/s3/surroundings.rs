@@ -23,6 +23,11 @@ impl Surroundings<'_> {
         value.filter(|value| !value.is_empty())
     }
 
+    /// A path that a setting names; `~/` is the home.
+    pub fn path(self, named: &str) -> PathBuf {
+        expand_home(named, self.get("HOME").map(PathBuf::from).as_deref())
+    }
+
     /// Whether the variables are another's than this process's.
     pub fn are_given(self) -> bool {
         self.0.is_some()

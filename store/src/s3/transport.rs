@@ -4,6 +4,7 @@
 //! connections, and one HTTP/2 connection is one TCP window. One TLS stack (rustls, ring) with the system's certificates, read only where the
 //! endpoint speaks TLS.
 
+use super::authorities::Authorities;
 use super::body::RequestBody;
 use super::options::S3Options;
 use super::proxy::{Proxies, Route};
@@ -12,10 +13,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +45,7 @@ pub(super) fn connect(
     options: &S3Options,
     tls: bool,
     proxies: Proxies,
-    authorities: Option<&Path>,
+    authorities: Option<&Authorities>,
 ) -> Result<HttpClient, String> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
@@ -68,17 +66,11 @@ pub(super) fn connect(
     Ok(HttpClient { client, proxies })
 }
 
-/// `authorities` is a file of the certificates to trust in place of the system's.
-fn tls_config(tls: bool, authorities: Option<&Path>) -> Result<ClientConfig, String> {
+/// `authorities` are trusted in place of the system's.
+fn tls_config(tls: bool, authorities: Option<&Authorities>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    if let (true, Some(file)) = (tls, authorities) {
-        let unusable = |why: &dyn std::fmt::Display| format!("AWS_CA_BUNDLE {}: {why}", file.display());
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|err| unusable(&err))? {
-            roots.add(certificate.map_err(|err| unusable(&err))?).map_err(|err| unusable(&err))?;
-        }
-        if roots.is_empty() {
-            return Err(unusable(&"no certificates are in it"));
-        }
+    if let Some(authorities) = authorities {
+        roots = authorities.roots.clone();
     } else if tls {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
