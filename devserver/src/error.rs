@@ -83,6 +83,14 @@ impl S3Error {
         Self::new(503, "SlowDown", "Please reduce your request rate.")
     }
 
+    pub(crate) fn conflict() -> Self {
+        Self::new(
+            409,
+            "ConditionalRequestConflict",
+            "A conflicting operation is in progress against this resource.",
+        )
+    }
+
     pub(crate) fn internal(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(500, "InternalError", message)
     }

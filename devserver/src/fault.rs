@@ -50,6 +50,8 @@ impl Fault {
 pub enum FaultAction {
     /// 503 SlowDown; nothing takes effect.
     SlowDown,
+    /// 409 ConditionalRequestConflict, as S3 answers a conditional write that meets another request; nothing takes effect.
+    Conflict,
     /// 500 InternalError; nothing takes effect.
     InternalError,
     /// A 200 whose body is an error document, as CopyObject, UploadPartCopy and CompleteMultipartUpload may answer;

@@ -23,7 +23,7 @@
 //!
 //! # Why hyper itself, and not the s3s crate
 //! s3s (0.14) has the signatures, the XML and the types of the whole API, its conditions among them, and keeps keys raw. Nor is it
-//! dear: a minimal server on it took 0.14 to 0.19 CPU seconds for each GiB served from memory (8 MiB ranges, four connections) and 18
+//! dear: a minimal server on it took 0.14 to 0.15 CPU seconds for each GiB served from memory (8 MiB ranges, four connections) and 18
 //! to 24 µs for a GET of 4 KiB, where this one takes 0.17 to 0.19 and 24 to 29. But what this server is for lies beneath such a
 //! layer: resetting connections in the middle of an answer or a request, before or after it took effect, a body paced by connection,
 //! `If-Match` compared as it was sent (s3s takes it with quotes and without). That would have to be built around it, and it is 150,000

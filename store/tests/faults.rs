@@ -281,6 +281,27 @@ async fn a_deletion_whose_answer_was_lost_took_effect() {
 }
 
 #[tokio::test]
+async fn a_condition_that_met_another_request_is_tried_again() {
+    let (server, store) = start().await;
+    store.capabilities().await.unwrap();
+    strike(&server, "PutObject", FaultAction::Conflict);
+    let first = store.put(&key("o"), noise(1).into(), on(Condition::IfAbsent)).await.unwrap();
+    strike(&server, "PutObject", FaultAction::Conflict);
+    let condition = on(Condition::IfVersion(first.clone()));
+    let second = store.put(&key("o"), noise(2).into(), condition).await.unwrap();
+    // The other request had won.
+    for condition in [Condition::IfAbsent, Condition::IfVersion(first)] {
+        strike(&server, "PutObject", FaultAction::Conflict);
+        let error = error_of(store.put(&key("o"), noise(3).into(), on(condition))).await;
+        assert_eq!((error.kind, error.attempts), (ErrorKind::Precondition, 2), "{error}");
+    }
+    strike(&server, "DeleteObject", FaultAction::Conflict);
+    store.delete(&key("o"), Condition::IfVersion(second)).await.unwrap();
+    assert_eq!(store.head(&key("o")).await.unwrap_err().kind, ErrorKind::NotFound);
+    assert!(server.waiting_faults().is_empty());
+}
+
+#[tokio::test]
 async fn every_write_outlives_every_passing_failure() {
     let (server, store) = start().await;
     store.capabilities().await.unwrap();

@@ -177,6 +177,10 @@ fn remedy_for(
             return named_region.or_else(|| answer.region.clone()).map_or(Remedy::None, Remedy::Region);
         }
         (_, "ExpiredToken" | "TokenRefreshRequired") => return Remedy::Credentials,
+        // Another request was under way, whatever came of it; the condition may hold still. An upload cannot be completed any more.
+        (_, "ConditionalRequestConflict") if request.operation != "CompleteMultipartUpload" => {
+            return Remedy::Wait(None);
+        }
         (_, "RequestTimeTooSkewed") | (403, "") => {
             if let Some(theirs) = skewed_clock(headers, our_time) {
                 return Remedy::Clock(theirs);
