@@ -292,9 +292,9 @@ impl DirtyFile {
         let mut ahead = pieces_of(&ranges, FETCH_AHEAD_BYTES).peekable();
         for piece in pieces_of(&ranges, FETCH_BYTES) {
             let Some(base) = self.base() else { return Ok(()) };
-            if !self.replica.segments(piece.clone()).iter().any(|left| left.kind == SegmentKind::Base) {
-                continue;
-            }
+            let left = base_ranges(&self.replica.segments(piece));
+            let (Some(first), Some(last)) = (left.first(), left.last()) else { continue };
+            let piece = first.start..last.end;
             let fetch = ObjectFetch::of(self.store.clone(), base.key.clone(), base.facts.version.clone());
             while let Some(next) = ahead.next_if(|next| next.start < piece.start + FETCH_AHEAD_BYTES) {
                 base.replica.prefetch(next, &fetch);
