@@ -34,6 +34,8 @@ pub const READ: OpenFlags = OpenFlags { write: false, truncate: false, exclusive
 pub const WRITE: OpenFlags = OpenFlags { write: true, truncate: false, exclusive: false };
 /// For writing anew.
 pub const TRUNCATE: OpenFlags = OpenFlags { write: true, truncate: true, exclusive: false };
+/// For reading, once it is truncated.
+pub const READ_TRUNCATED: OpenFlags = OpenFlags { write: false, truncate: true, exclusive: false };
 /// For writing what must not exist.
 pub const EXCLUSIVE: OpenFlags = OpenFlags { write: true, truncate: false, exclusive: true };
 

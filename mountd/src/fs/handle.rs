@@ -17,6 +17,8 @@ pub struct Handle {
     pub inode: Arc<Inode>,
     /// Opened for writing.
     pub writable: bool,
+    /// Opened for writing, or truncated by the opening: counted among the file's writers, and its close publishes.
+    pub changes: bool,
     /// The process (thread group) that opened it, as the daemon sees it; 0 where it cannot.
     pub opener: u32,
     /// What it reads.

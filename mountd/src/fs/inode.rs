@@ -84,7 +84,7 @@ pub struct FileState {
     pub as_of: Instant,
     /// Open handles.
     pub opens: u32,
-    /// Open handles that may write.
+    /// Open handles that may write, or truncated it.
     pub writers: u32,
     /// Whether bytes of this version were given to a program: from then on the version is pinned.
     pub read_started: bool,

@@ -47,6 +47,13 @@ pub struct OpenFlags {
     pub exclusive: bool,
 }
 
+impl OpenFlags {
+    /// Whether the file may become another by it: an opening for reading truncates, too, where it is told to.
+    fn changes(self) -> bool {
+        self.write || self.truncate
+    }
+}
+
 /// An open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opened {
@@ -61,7 +68,7 @@ impl BucketFs {
     /// Errors: EISDIR, EROFS, the local disk's; ESTALE when it was removed meanwhile and is not cached.
     pub async fn open(&self, ino: u64, flags: OpenFlags, thread: u32) -> FsResult<Opened> {
         self.counters.count("open");
-        if flags.write || flags.truncate {
+        if flags.changes() {
             self.check_writable()?;
         }
         let inode = self.inode(ino)?;
@@ -70,7 +77,7 @@ impl BucketFs {
         let going = {
             let mut state = file.lock();
             state.opens += 1;
-            state.writers += u32::from(flags.write);
+            state.writers += u32::from(flags.changes());
             state.going
         };
         let handle = self.handles.add(self.handle(inode.clone(), flags, thread));
@@ -100,8 +107,9 @@ impl BucketFs {
 
     fn handle(&self, inode: Arc<Inode>, flags: OpenFlags, thread: u32) -> Handle {
         // Only a writer's process matters, and looking it up is not free.
-        let opener = if flags.write { process_of(thread) } else { 0 };
-        Handle { inode, writable: flags.write, opener, prefetcher: Prefetcher::default() }
+        let changes = flags.changes();
+        let opener = if changes { process_of(thread) } else { 0 };
+        Handle { inode, writable: flags.write, changes, opener, prefetcher: Prefetcher::default() }
     }
 
     /// Holds on to the present version; says whether the kernel's pages are of it.
@@ -235,8 +243,8 @@ impl BucketFs {
         let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
         let Some(dirty) = self.unpublished(&handle.inode) else { return Ok(()) };
         let process = process_of(thread);
-        let is_opener = !handle.writable || handle.opener == 0 || process == 0 || process == handle.opener;
-        if !handle.writable || !is_opener {
+        let is_opener = handle.opener == 0 || process == 0 || process == handle.opener;
+        if !handle.changes || !is_opener {
             return Ok(());
         }
         if dirty.len() == 0 && holds_another(process, self.shown_path(&handle.inode)).await {
@@ -275,7 +283,7 @@ impl BucketFs {
         let (last_writer, dirty) = {
             let mut state = file.lock();
             state.opens -= 1;
-            state.writers -= u32::from(handle.writable);
+            state.writers -= u32::from(handle.changes);
             let dirty = match &state.content {
                 Content::Dirty(dirty) => Some(dirty.clone()),
                 Content::Clean { .. } => None,

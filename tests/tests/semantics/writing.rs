@@ -3,7 +3,7 @@
 use crate::{capabilities, errno, no_ttl, pattern};
 use pail_mountd::fs::FsOptions;
 use pail_store::{Capabilities, ErrorKind, MemoryStore};
-use pail_tests::files::{EXCLUSIVE, Files, TRUNCATE, WRITE};
+use pail_tests::files::{EXCLUSIVE, Files, READ_TRUNCATED, TRUNCATE, WRITE};
 use std::sync::Arc;
 
 // SEMANTICS: writing.1, writing.2
@@ -269,4 +269,33 @@ async fn an_upload_that_is_gone_in_the_store_is_begun_anew() {
     files.fs.fsync(handle).await.unwrap();
     files.close(handle).await.unwrap();
     assert!(files.get("f").await.unwrap() == bytes);
+}
+
+// SEMANTICS: writing.1
+#[tokio::test]
+async fn a_file_that_is_truncated_by_who_opens_it_for_reading_stays_so() {
+    let files = Arc::new(Files::new());
+    files.put("f", "old").await;
+    let writer = files.open("f", WRITE).await.unwrap();
+    files.fs.write(writer, 0, b"mine").await.unwrap();
+    let ino = files.lookup("f").await.unwrap().ino;
+    // The opening comes while the last writer is published, and what was written then becomes a clean file.
+    let held = files.requests.hold("put", "f");
+    let close = tokio::spawn({
+        let files = files.clone();
+        async move { files.close(writer).await }
+    });
+    held.reached().await;
+    let open = tokio::spawn({
+        let files = files.clone();
+        async move { files.fs.open(ino, READ_TRUNCATED, 0).await }
+    });
+    tokio::task::yield_now().await;
+    drop(held);
+    close.await.unwrap().unwrap();
+    let opened = open.await.unwrap().unwrap();
+    assert_eq!(files.lookup("f").await.unwrap().size, 0);
+    files.close(opened.handle).await.unwrap();
+    assert_eq!(files.get("f").await.unwrap().len(), 0);
+    assert_eq!(files.read("f").await.unwrap().len(), 0);
 }
