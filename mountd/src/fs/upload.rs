@@ -1,7 +1,7 @@
 //! The multipart upload of one file while it is still being written.
 //!
 //! Owns: [`UploadState`]: which parts are in the store, which are on their way, and which of those a later write has made
-//! stale. Pure bookkeeping; `publish` does the sending.
+//! stale. Pure bookkeeping; `sending` does the sending.
 //!
 //! Invariants:
 //! - A part counts as sent only if nothing in its range changed from before it was read until it was in the store.

@@ -1,0 +1,277 @@
+//! How a written file travels to the bucket.
+//!
+//! Owns: the order of things. Small files go in one request. Large ones go in parts, begun while the file is still being
+//! written; a part that a later write touched is sent again. What is sent in the first round may be overtaken by writers; the
+//! last round holds them off, so that what is completed is one state of the file.
+//!
+//! Invariant: nothing is visible in the bucket before the one request that makes the whole file so.
+
+use super::BucketFs;
+use super::dirty::{Base, DirtyFile};
+use super::error::{FsResult, Posix};
+use super::inode::Inode;
+use super::part_plan::PartPlan;
+use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use pail_store::{Condition, Part, Payload, PayloadSource, PutOptions, RawKey, Upload, Version};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Files up to this length are read into memory before they are sent, so that the store can add a checksum.
+const IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
+/// New files up to this length are sent without knowing what the endpoint can do. Above it the answer is asked for early
+/// enough to have it when the first part is due.
+const UNASKED_BYTES_MAX: u64 = 1 << 20;
+/// Parts of one file that are sent at the same time.
+const PARTS_IN_FLIGHT: usize = 8;
+
+/// How often the last round looks for parts that are still missing.
+const LAST_ROUNDS: usize = 3;
+
+/// A part on its way. Dropped, also where the sending was given up in the middle, it tells how that ended.
+struct Sending<'a> {
+    dirty: &'a DirtyFile,
+    active: &'a Arc<ActiveUpload>,
+    number: u32,
+    sent: Option<Part>,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.dirty.upload().set_sent(self.active, self.number, self.sent.take());
+    }
+}
+
+/// A piece of a dirty file as a payload.
+struct DirtySource {
+    dirty: Arc<DirtyFile>,
+    start: u64,
+}
+
+#[async_trait]
+impl PayloadSource for DirtySource {
+    async fn read(&self, range: Range<u64>) -> std::io::Result<Bytes> {
+        let range = self.start + range.start..self.start + range.end;
+        let bytes = self.dirty.read(range.clone()).await.map_err(std::io::Error::other)?;
+        if bytes.len() as u64 != range.end - range.start {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::UnexpectedEof,
+                "the file was truncated meanwhile",
+            ));
+        }
+        Ok(bytes)
+    }
+}
+
+/// What was made by sending: the state it sent, and the version that became of it.
+pub(super) struct Published {
+    pub generation: u64,
+    pub len: u64,
+    pub version: Version,
+}
+
+impl BucketFs {
+    async fn put_whole(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+        let _alone = dirty.gate.write().await;
+        let (generation, len) = (dirty.generation(), dirty.len());
+        let payload = if len <= IN_MEMORY_BYTES_MAX {
+            Payload::Bytes(dirty.read(0..len).await?)
+        } else {
+            Payload::Source { len, source: Arc::new(DirtySource { dirty: dirty.clone(), start: 0 }) }
+        };
+        let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
+        let _slot = self.upload_slots.acquire().await;
+        let version = self.store.put(key, payload, options).await?;
+        Ok(Published { generation, len, version })
+    }
+
+    /// Sends the file's present state as the object of `key`. Errors: the store's, the local disk's; the parts sent are kept.
+    pub(super) async fn send(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+        if dirty.len() <= SINGLE_PUT_BYTES_MAX && dirty.upload().active().is_none() {
+            self.put_whole(dirty, key).await
+        } else {
+            self.put_parts(dirty, key).await
+        }
+    }
+
+    async fn put_parts(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+        let active = self.active_upload(dirty, key).await?;
+        self.wait_for_early(dirty).await;
+        let upload = self.start_upload(&active).await?;
+        self.send_missing(dirty, &active, &upload, dirty.len()).await?;
+        let _alone = dirty.gate.write().await;
+        let (generation, len) = (dirty.generation(), dirty.len());
+        let mut parts = None;
+        for _ in 0..LAST_ROUNDS {
+            // The last writes may have begun parts behind them.
+            self.wait_for_early(dirty).await;
+            self.send_missing(dirty, &active, &upload, len).await?;
+            parts = dirty.upload().parts(len);
+            if parts.is_some() {
+                break;
+            }
+        }
+        let parts = parts.ok_or_else(|| {
+            std::io::Error::other("a part was lost while it was sent; close or flush again")
+        })?;
+        let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
+        if completed.is_ok() {
+            dirty.upload().reset();
+        }
+        Ok(Published { generation, len, version: completed? })
+    }
+
+    async fn wait_for_early(&self, dirty: &DirtyFile) {
+        let early = dirty.upload().take_tasks();
+        for task in early {
+            // A part that failed early is sent again by the publish, and its error is then told.
+            let _ = task.await;
+        }
+    }
+
+    /// The upload to go on with, or a new one where the file was renamed or outgrew the plan.
+    async fn active_upload(&self, dirty: &DirtyFile, key: &RawKey) -> FsResult<Arc<ActiveUpload>> {
+        let capabilities = self.capabilities().await?;
+        let len = dirty.len();
+        let active = dirty.upload().active();
+        if let Some(active) = active {
+            if active.key == *key && active.plan.fits(len, capabilities.part_count_max) {
+                return Ok(active);
+            }
+            self.abort_upload(dirty).await;
+        }
+        let plan = PartPlan::new(len, capabilities.equal_parts, capabilities.part_count_max);
+        if !plan.fits(len, capabilities.part_count_max) {
+            return Err(Posix::TooLarge.into());
+        }
+        Ok(dirty.upload().begin(key.clone(), plan))
+    }
+
+    async fn start_upload(&self, active: &ActiveUpload) -> FsResult<Upload> {
+        let options = PutOptions::default();
+        let upload = active.upload.get_or_try_init(|| self.store.start_upload(&active.key, &options)).await?;
+        Ok(upload.clone())
+    }
+
+    /// Gives up the upload under way, and the parts it has in the store.
+    pub(super) async fn abort_upload(&self, dirty: &DirtyFile) {
+        let (tasks, upload) = {
+            let mut state = dirty.upload();
+            (state.take_tasks(), state.reset())
+        };
+        for task in tasks {
+            task.abort();
+            // Cancelled, or done before it could be.
+            let _ = task.await;
+        }
+        if let Some(upload) = upload
+            && let Err(error) = self.store.abort_upload(&upload).await
+        {
+            tracing::warn!(mount = %self.options.mount_name, key = %upload.key, error = %error,
+                "an upload could not be aborted; its parts cost storage until it is");
+        }
+    }
+
+    async fn send_missing(
+        &self,
+        dirty: &Arc<DirtyFile>,
+        active: &Arc<ActiveUpload>,
+        upload: &Upload,
+        len: u64,
+    ) -> FsResult<()> {
+        let missing = dirty.upload().missing(len);
+        futures::stream::iter(missing)
+            .map(|(number, range)| self.send_part(dirty, active, upload, number, range))
+            .buffer_unordered(PARTS_IN_FLIGHT)
+            .try_collect()
+            .await
+    }
+
+    async fn send_part(
+        &self,
+        dirty: &Arc<DirtyFile>,
+        active: &Arc<ActiveUpload>,
+        upload: &Upload,
+        number: u32,
+        range: Range<u64>,
+    ) -> FsResult<()> {
+        debug_assert_eq!(active.plan.range(number).start, range.start);
+        let _slot = self.upload_slots.acquire().await;
+        let len = range.end - range.start;
+        if !dirty.upload().set_sending(active, number, len) {
+            return Ok(());
+        }
+        let mut sending = Sending { dirty, active, number, sent: None };
+        let sent = match self.copy_source(dirty, &range) {
+            Some(base) => self.store.copy_part(upload, number, &base.key, &base.facts.version, range).await,
+            None => {
+                let source = Arc::new(DirtySource { dirty: dirty.clone(), start: range.start });
+                self.store.put_part(upload, number, Payload::Source { len, source }).await
+            }
+        };
+        sending.sent = Some(sent?);
+        Ok(())
+    }
+
+    /// The base to copy a part from, where the part is unchanged and the store can.
+    fn copy_source(&self, dirty: &DirtyFile, range: &Range<u64>) -> Option<Base> {
+        let capabilities = self.capabilities.get()?;
+        let big_enough = range.end - range.start >= capabilities.part_size_bytes_min;
+        (capabilities.part_copy && big_enough && dirty.is_untouched(range.clone()))
+            .then(|| dirty.base())
+            .flatten()
+    }
+
+    /// Asks in the background what the endpoint can do, so that a publish which needs to know need not wait. One request that
+    /// replaces whatever is there needs nothing, and where the endpoint must be probed, that is many times what a small file costs.
+    pub(super) fn learn_capabilities(self: &Arc<Self>, dirty: &DirtyFile) {
+        if self.capabilities.get().is_some() || self.asks_capabilities.load(Ordering::Acquire) {
+            return;
+        }
+        if dirty.len() <= UNASKED_BYTES_MAX && matches!(dirty.condition(), Condition::None) {
+            return;
+        }
+        if !self.asks_capabilities.swap(true, Ordering::AcqRel) {
+            let fs = self.clone();
+            self.runtime.spawn(async move {
+                // The publish asks again, and tells.
+                let _ = fs.capabilities().await;
+                fs.asks_capabilities.store(false, Ordering::Release);
+            });
+        }
+    }
+
+    /// Begins sending the parts that the writer has left behind. Called after every write; returns at once.
+    pub(super) fn send_early(self: &Arc<Self>, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
+        if !dirty.upload().wants_parts() || inode.is_unlinked() {
+            return;
+        }
+        // Without the store's capabilities the parts wait for the publish.
+        let Some(capabilities) = self.capabilities.get() else { return };
+        let Ok(key) = self.key_of(inode) else { return };
+        let mut upload = dirty.upload();
+        if upload.active().is_none() {
+            upload.begin(key, PartPlan::new(0, capabilities.equal_parts, capabilities.part_count_max));
+        }
+        let Some(active) = upload.active() else { return };
+        while let Some(number) = upload.next_early() {
+            if number > capabilities.part_count_max {
+                return;
+            }
+            let (fs, dirty, active) = (self.clone(), dirty.clone(), active.clone());
+            upload.add_task(self.runtime.spawn(async move {
+                let range = active.plan.range(number);
+                let sent = match fs.start_upload(&active).await {
+                    Ok(upload) => fs.send_part(&dirty, &active, &upload, number, range).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = sent {
+                    tracing::debug!(key = %active.key, number, error = %error, "an early part failed; it is sent again at close");
+                }
+            }));
+        }
+    }
+}
