@@ -184,6 +184,7 @@ impl BucketFs {
     /// Deletes an object, and takes the name from its inode. False if the inode had lost the name by the time that nobody else was
     /// changing it. Errors: the store's; then nothing has changed.
     async fn remove_file(&self, inode: &Arc<Inode>, parent: &Inode, name: &str) -> FsResult<bool> {
+        let _first = self.dirty_content(inode).map(|dirty| dirty.removers.join());
         // No publish may put the object back after it was deleted.
         let _one = inode.changing.lock().await;
         if !self.inodes.has_name(inode, parent, name) {

@@ -1,6 +1,6 @@
 //! A file that was written here: its local bytes, what they are based on, and how far publishing them has come.
 //!
-//! Owns: [`DirtyFile`], reads and writes of it. How it is sent is `publish`'s.
+//! Owns: [`DirtyFile`], reads and writes of it. How it is sent is `sending`'s.
 //!
 //! Invariants:
 //! - Every change has a generation, counted up. What a publish sent is named by the generation it began at, so that a change
@@ -12,6 +12,7 @@
 use super::error::{FsError, FsResult};
 use super::fetch::ObjectFetch;
 use super::namespace::Facts;
+use super::removers::Removers;
 use super::upload::UploadState;
 use bytes::{Bytes, BytesMut};
 use pail_cache::{BLOCK_SIZE_BYTES, DirtyReplica, Replica, Segment, SegmentKind};
@@ -72,6 +73,8 @@ pub struct DirtyFile {
     progress: Mutex<Progress>,
     /// Shared by writers, alone for the last round of a publish.
     pub gate: tokio::sync::RwLock<()>,
+    /// Who waits to remove it: a publish lets them go first.
+    pub removers: Removers,
 }
 
 impl DirtyFile {
@@ -89,7 +92,7 @@ impl DirtyFile {
             upload: UploadState::default(),
             base: Some(base),
         };
-        Self { replica, store, progress: Mutex::new(progress), gate: tokio::sync::RwLock::new(()) }
+        Self::with(store, replica, progress)
     }
 
     /// A new file. With `must_be_absent` its first publish must find no object of its key.
@@ -106,7 +109,12 @@ impl DirtyFile {
             mtime: SystemTime::now(),
             upload: UploadState::default(),
         };
-        Self { replica, store, progress: Mutex::new(progress), gate: tokio::sync::RwLock::new(()) }
+        Self::with(store, replica, progress)
+    }
+
+    fn with(store: Arc<dyn Store>, replica: Arc<DirtyReplica>, progress: Progress) -> Self {
+        let gate = tokio::sync::RwLock::new(());
+        Self { replica, store, progress: Mutex::new(progress), gate, removers: Removers::default() }
     }
 
     /// The length in bytes.
@@ -166,6 +174,11 @@ impl DirtyFile {
     /// Whether the bucket has an object of this name, of whatever content.
     pub fn is_in_bucket(&self) -> bool {
         self.progress.lock().in_bucket
+    }
+
+    /// A publish was given up after a request that may have made an object of it.
+    pub fn set_perhaps_in_bucket(&self) {
+        self.progress.lock().in_bucket = true;
     }
 
     /// It was given a name under which the bucket may have an object of another content, before anything of it was published.

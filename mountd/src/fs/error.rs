@@ -56,7 +56,7 @@ pub enum Posix {
     CrossDevice,
     /// Larger than an object can be.
     TooLarge,
-    /// The caller was sent a signal and waits no longer.
+    /// It was given up: the caller was sent a signal and waits no longer, or the file is removed.
     Interrupted,
 }
 

@@ -30,6 +30,7 @@ mod part_plan;
 mod prefetch;
 mod publish;
 mod readdir;
+mod removers;
 mod rename;
 mod sending;
 mod status;

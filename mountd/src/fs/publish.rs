@@ -15,10 +15,25 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl BucketFs {
-    /// Makes the file's present state an object version, if it is not one already. Errors: the store's, ESTALE when
-    /// somebody else changed the object, EEXIST when it had to be absent; the local bytes are kept.
+    /// Makes the file's present state an object version, if it is not one already, and unless the file is removed before that. Errors: the
+    /// store's, ESTALE when somebody else changed the object, EEXIST when it had to be absent; the local bytes are kept.
     pub(super) async fn publish(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) -> FsResult<()> {
-        let _one = inode.changing.lock().await;
+        loop {
+            dirty.removers.gone().await;
+            let _one = inode.changing.lock().await;
+            if dirty.removers.any() {
+                continue;
+            }
+            match self.publish_alone(inode, dirty).await {
+                // For somebody who removes the file, and who may fail to.
+                Err(FsError::Posix(Posix::Interrupted)) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// As `publish`, for who holds `changing`. Errors: EINTR too, where it was given up for who removes the file.
+    async fn publish_alone(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) -> FsResult<()> {
         if !dirty.needs_publishing() || inode.is_unlinked() {
             return Ok(());
         }
@@ -40,13 +55,15 @@ impl BucketFs {
         let (started, generation) = (Instant::now(), dirty.generation());
         let sent = match self.send(dirty, &key).await {
             // The upload is gone in the store: aborted by a lifecycle rule, or by somebody. What was sent of it is gone with it.
-            Err(error) if error.is_absent() && dirty.upload().reset().is_some() => {
+            Err(error) if error.is_absent() && dirty.upload().active().is_some() => {
+                self.abort_upload(dirty).await;
                 self.send(dirty, &key).await
             }
             sent => sent,
         };
         let published = match sent {
             Ok(published) => published,
+            Err(FsError::Posix(Posix::Interrupted)) => return Err(Posix::Interrupted.into()),
             Err(error) => {
                 let error = self.publish_failed(dirty, generation, &key, error);
                 if matches!(error, FsError::Posix(Posix::Exists)) {

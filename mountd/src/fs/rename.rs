@@ -96,6 +96,7 @@ impl BucketFs {
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
     ) -> FsResult<bool> {
+        let _first = target.and_then(|target| self.dirty_content(target)).map(|dirty| dirty.removers.join());
         let _both = lock_both(inode, target).await;
         let same_target = match target {
             Some(target) => self.inodes.has_name(target, step.to_parent, step.to_name),

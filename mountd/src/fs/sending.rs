@@ -8,17 +8,18 @@
 
 use super::BucketFs;
 use super::dirty::{Base, DirtyFile};
-use super::error::{FsResult, Posix};
+use super::error::{FsError, FsResult, Posix};
 use super::inode::Inode;
 use super::part_plan::PartPlan;
 use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use pail_store::{Condition, Part, Payload, PayloadSource, PutOptions, RawKey, Upload, Version};
+use pail_store::{Condition, ErrorKind, Part, Payload, PayloadSource, PutOptions, RawKey, Upload, Version};
+use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Files up to this length are read into memory before they are sent, so that the store can add a checksum.
 const IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
@@ -48,21 +49,55 @@ impl Drop for Sending<'_> {
 /// A piece of a dirty file as a payload.
 struct DirtySource {
     dirty: Arc<DirtyFile>,
-    start: u64,
+    range: Range<u64>,
+    /// Why it could not be read: a store tells only that it could not.
+    failure: Mutex<Option<FsError>>,
+    /// It was read to its end once, so that a request may have sent all of it.
+    was_read: AtomicBool,
+}
+
+impl DirtySource {
+    fn of(dirty: &Arc<DirtyFile>, range: Range<u64>) -> Arc<Self> {
+        Arc::new(Self {
+            dirty: dirty.clone(),
+            range,
+            failure: Mutex::default(),
+            was_read: AtomicBool::new(false),
+        })
+    }
+
+    fn payload(self: &Arc<Self>) -> Payload {
+        Payload::Source { len: self.range.end - self.range.start, source: self.clone() }
+    }
+
+    /// Why sending it failed.
+    fn cause(&self, error: pail_store::Error) -> FsError {
+        let failure = (error.kind == ErrorKind::Source).then(|| self.failure.lock().take()).flatten();
+        failure.unwrap_or_else(|| error.into())
+    }
+
+    async fn read_piece(&self, range: Range<u64>) -> FsResult<Bytes> {
+        let bytes = self.dirty.removers.unless_any(self.dirty.read(range.clone())).await?;
+        if bytes.len() as u64 != range.end - range.start {
+            let cut = "the file was truncated meanwhile";
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, cut).into());
+        }
+        Ok(bytes)
+    }
 }
 
 #[async_trait]
 impl PayloadSource for DirtySource {
     async fn read(&self, range: Range<u64>) -> std::io::Result<Bytes> {
-        let range = self.start + range.start..self.start + range.end;
-        let bytes = self.dirty.read(range.clone()).await.map_err(std::io::Error::other)?;
-        if bytes.len() as u64 != range.end - range.start {
-            return Err(std::io::Error::new(
-                std::io::ErrorKind::UnexpectedEof,
-                "the file was truncated meanwhile",
-            ));
-        }
-        Ok(bytes)
+        let range = self.range.start + range.start..self.range.start + range.end;
+        let end = range.end;
+        let read = self.read_piece(range).await.map_err(|error| {
+            let words = std::io::Error::other(error.to_string());
+            *self.failure.lock() = Some(error);
+            words
+        });
+        self.was_read.fetch_or(read.is_ok() && end == self.range.end, Ordering::Relaxed);
+        read
     }
 }
 
@@ -77,14 +112,24 @@ impl BucketFs {
     async fn put_whole(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
         let _alone = dirty.gate.write().await;
         let (generation, len) = (dirty.generation(), dirty.len());
-        let payload = if len <= IN_MEMORY_BYTES_MAX {
-            Payload::Bytes(dirty.read(0..len).await?)
-        } else {
-            Payload::Source { len, source: Arc::new(DirtySource { dirty: dirty.clone(), start: 0 }) }
+        let source = DirtySource::of(dirty, 0..len);
+        let payload = match len <= IN_MEMORY_BYTES_MAX {
+            true => Payload::Bytes(source.read_piece(0..len).await?),
+            false => source.payload(),
         };
         let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
-        let _slot = self.upload_slots.acquire().await;
-        let version = self.store.put(key, payload, options).await?;
+        let slot = self.upload_slots.acquire();
+        let _slot = dirty.removers.unless_any(async { Ok(slot.await) }).await?;
+        // Never dropped, for it might take effect afterwards: a remover has the source fail.
+        let sent = self.store.put(key, payload, options).await;
+        let version = sent.map_err(|error| {
+            let error = source.cause(error);
+            if matches!(error, FsError::Posix(Posix::Interrupted)) && source.was_read.load(Ordering::Relaxed)
+            {
+                dirty.set_perhaps_in_bucket();
+            }
+            error
+        })?;
         Ok(Published { generation, len, version })
     }
 
@@ -117,6 +162,9 @@ impl BucketFs {
         let parts = parts.ok_or_else(|| {
             std::io::Error::other("a part was lost while it was sent; close or flush again")
         })?;
+        if dirty.removers.any() {
+            return Err(Posix::Interrupted.into());
+        }
         let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
         if completed.is_ok() {
             dirty.upload().reset();
@@ -158,17 +206,18 @@ impl BucketFs {
 
     /// Gives up the upload under way, and the parts it has in the store.
     pub(super) async fn abort_upload(&self, dirty: &DirtyFile) {
-        let (tasks, upload) = {
+        let (tasks, active) = {
             let mut state = dirty.upload();
             (state.take_tasks(), state.reset())
         };
+        let Some(active) = active else { return };
+        active.given_up.cancel();
         for task in tasks {
-            task.abort();
-            // Cancelled, or done before it could be.
+            // One that begins the upload does so first: dropped, it could leave one that nobody knows of.
             let _ = task.await;
         }
-        if let Some(upload) = upload
-            && let Err(error) = self.store.abort_upload(&upload).await
+        if let Some(upload) = active.upload.get()
+            && let Err(error) = self.store.abort_upload(upload).await
         {
             tracing::warn!(mount = %self.options.mount_name, key = %upload.key, error = %error,
                 "an upload could not be aborted; its parts cost storage until it is");
@@ -199,20 +248,37 @@ impl BucketFs {
         range: Range<u64>,
     ) -> FsResult<()> {
         debug_assert_eq!(active.plan.range(number).start, range.start);
+        tokio::select! {
+            biased;
+            () = active.given_up.cancelled() => Err(Posix::Interrupted.into()),
+            // Dropped, a part leaves nothing that aborting the upload does not remove.
+            done = dirty.removers.unless_any(self.send_part_to_end(dirty, active, upload, number, range)) => done,
+        }
+    }
+
+    async fn send_part_to_end(
+        &self,
+        dirty: &Arc<DirtyFile>,
+        active: &Arc<ActiveUpload>,
+        upload: &Upload,
+        number: u32,
+        range: Range<u64>,
+    ) -> FsResult<()> {
         let _slot = self.upload_slots.acquire().await;
         let len = range.end - range.start;
         if !dirty.upload().set_sending(active, number, len) {
             return Ok(());
         }
         let mut sending = Sending { dirty, active, number, sent: None };
-        let sent = match self.copy_source(dirty, &range) {
-            Some(base) => self.store.copy_part(upload, number, &base.key, &base.facts.version, range).await,
+        let part = match self.copy_source(dirty, &range) {
+            Some(base) => self.store.copy_part(upload, number, &base.key, &base.facts.version, range).await?,
             None => {
-                let source = Arc::new(DirtySource { dirty: dirty.clone(), start: range.start });
-                self.store.put_part(upload, number, Payload::Source { len, source }).await
+                let source = DirtySource::of(dirty, range);
+                let sent = self.store.put_part(upload, number, source.payload()).await;
+                sent.map_err(|error| source.cause(error))?
             }
         };
-        sending.sent = Some(sent?);
+        sending.sent = Some(part);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// Files up to this length are sent whole, in one request. Beyond it parts in parallel are faster than one connection.
 pub const SINGLE_PUT_BYTES_MAX: u64 = 16 << 20;
@@ -26,6 +27,8 @@ pub struct ActiveUpload {
     pub plan: PartPlan,
     /// The store's name for it, once somebody needed one.
     pub upload: OnceCell<Upload>,
+    /// Cancelled when it is to be aborted: what is on its way then stops.
+    pub given_up: CancellationToken,
 }
 
 /// How far sending a file has come.
@@ -68,7 +71,8 @@ impl UploadState {
 
     /// Sets out on an upload of `key`.
     pub fn begin(&mut self, key: RawKey, plan: PartPlan) -> Arc<ActiveUpload> {
-        let active = Arc::new(ActiveUpload { key, plan, upload: OnceCell::new() });
+        let active =
+            Arc::new(ActiveUpload { key, plan, upload: OnceCell::new(), given_up: CancellationToken::new() });
         self.active = Some(active.clone());
         active
     }
@@ -154,13 +158,13 @@ impl UploadState {
     }
 
     /// Forgets the upload: it was completed, or is to be aborted. The frontier stays.
-    pub fn reset(&mut self) -> Option<Upload> {
+    pub fn reset(&mut self) -> Option<Arc<ActiveUpload>> {
         let active = self.active.take();
         self.sent.clear();
         // Whoever still sends a part of it then finds that nobody waits for it.
         self.sending.clear();
         self.begun = 0;
-        active.and_then(|active| active.upload.get().cloned())
+        active
     }
 }
 
