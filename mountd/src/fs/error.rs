@@ -115,7 +115,7 @@ impl FsError {
     pub fn is_version_gone(&self) -> bool {
         use pail_store::ErrorKind::{NotFound, Precondition};
         match self {
-            Self::Moved => true,
+            Self::Moved | Self::Stale(_) => true,
             Self::Store(error) => matches!(error.kind, NotFound | Precondition),
             _ => false,
         }

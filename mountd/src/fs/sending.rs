@@ -77,7 +77,12 @@ impl DirtySource {
     }
 
     async fn read_piece(&self, range: Range<u64>) -> FsResult<Bytes> {
-        let bytes = self.dirty.removers.unless_any(self.dirty.read(range.clone())).await?;
+        let read = self.dirty.removers.unless_any(self.dirty.read(range.clone())).await;
+        // Not the word on an upload, which can be begun anew: what the file is based on is gone.
+        let bytes = read.map_err(|error| match error.is_version_gone() {
+            true => FsError::Stale(error.to_string()),
+            false => error,
+        })?;
         if bytes.len() as u64 != range.end - range.start {
             let cut = "the file was truncated meanwhile";
             return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, cut).into());

@@ -2,7 +2,7 @@
 
 use crate::{capabilities, errno, no_ttl, pattern};
 use pail_mountd::fs::FsOptions;
-use pail_store::{Capabilities, ErrorKind, MemoryStore};
+use pail_store::{Capabilities, Condition, ErrorKind, MemoryStore, RawKey, Store};
 use pail_tests::files::{EXCLUSIVE, Files, READ_TRUNCATED, TRUNCATE, WRITE};
 use std::sync::Arc;
 
@@ -298,4 +298,23 @@ async fn a_file_that_is_truncated_by_who_opens_it_for_reading_stays_so() {
     files.close(opened.handle).await.unwrap();
     assert_eq!(files.get("f").await.unwrap().len(), 0);
     assert_eq!(files.read("f").await.unwrap().len(), 0);
+}
+
+// SEMANTICS: writing.5
+#[tokio::test]
+async fn a_large_part_changed_over_an_object_that_is_gone_is_refused_and_kept() {
+    for (size, deleted) in [(3 << 20, false), (3 << 20, true), (40 << 20, false), (40 << 20, true)] {
+        let files = Files::new();
+        files.put("f", pattern(size)).await;
+        let handle = files.open("f", WRITE).await.unwrap();
+        files.fs.write(handle, 1 << 20, b"mine").await.unwrap();
+        match deleted {
+            true => files.bucket.delete(&RawKey::new("f").unwrap(), Condition::None).await.unwrap(),
+            false => files.put("f", "theirs").await,
+        }
+        assert_eq!(errno(files.close(handle).await), libc::ESTALE, "{size} bytes, deleted: {deleted}");
+        assert_eq!(files.get("f").await.as_deref(), (!deleted).then_some(&b"theirs"[..]));
+        let kept = files.fs.status().unpublished;
+        assert_eq!(&std::fs::read(&kept[0].local_path).unwrap()[1 << 20..][..4], b"mine");
+    }
 }
