@@ -20,6 +20,7 @@ use pail_store::{Condition, RawKey, Store};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 /// How often a read begins anew because the file was cut under it.
@@ -75,6 +76,16 @@ pub struct DirtyFile {
     pub gate: tokio::sync::RwLock<()>,
     /// Who waits to remove it: a publish lets them go first.
     pub removers: Removers,
+    is_publishing: AtomicBool,
+}
+
+/// A publish under way, for `pail status`.
+pub struct Publishing<'a>(&'a AtomicBool);
+
+impl Drop for Publishing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl DirtyFile {
@@ -114,7 +125,14 @@ impl DirtyFile {
 
     fn with(store: Arc<dyn Store>, replica: Arc<DirtyReplica>, progress: Progress) -> Self {
         let gate = tokio::sync::RwLock::new(());
-        Self { replica, store, progress: Mutex::new(progress), gate, removers: Removers::default() }
+        Self {
+            replica,
+            store,
+            progress: Mutex::new(progress),
+            gate,
+            removers: Removers::default(),
+            is_publishing: AtomicBool::new(false),
+        }
     }
 
     /// The length in bytes.
@@ -141,6 +159,17 @@ impl DirtyFile {
     /// The upload under way. Locks all of what publishing knows, so nothing else of this file is to be asked meanwhile.
     pub fn upload(&self) -> MappedMutexGuard<'_, UploadState> {
         MutexGuard::map(self.progress.lock(), |progress| &mut progress.upload)
+    }
+
+    /// A publish begins, of which there is one at a time.
+    pub fn begin_publishing(&self) -> Publishing<'_> {
+        self.is_publishing.store(true, Ordering::Relaxed);
+        Publishing(&self.is_publishing)
+    }
+
+    /// Whether a publish is under way.
+    pub fn is_publishing(&self) -> bool {
+        self.is_publishing.load(Ordering::Relaxed)
     }
 
     /// The state of `generation` is in the bucket, as `base`.

@@ -52,6 +52,7 @@ impl BucketFs {
         }
         let (dir, name) = self.dir_and_name(inode)?;
         let key = super::name::key(&dir, &name)?;
+        let _publishing = dirty.begin_publishing();
         let (started, generation) = (Instant::now(), dirty.generation());
         let sent = match self.send(dirty, &key).await {
             // The upload is gone in the store: aborted by a lifecycle rule, or by somebody. What was sent of it is gone with it.

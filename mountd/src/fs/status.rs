@@ -155,9 +155,7 @@ impl BucketFs {
             ..FsStatus::default()
         };
         for inode in self.inodes.all() {
-            if let Some(dirty) = self.unpublished(&inode)
-                && inode.changing.try_lock().is_err()
-            {
+            if let Some(dirty) = self.unpublished(&inode).filter(|dirty| dirty.is_publishing()) {
                 status.publishing += 1;
                 status.publishing_bytes.0 += dirty.upload().sent_bytes();
                 status.publishing_bytes.1 += dirty.len();

@@ -318,3 +318,23 @@ async fn a_large_part_changed_over_an_object_that_is_gone_is_refused_and_kept() 
         assert_eq!(&std::fs::read(&kept[0].local_path).unwrap()[1 << 20..][..4], b"mine");
     }
 }
+
+#[tokio::test]
+async fn a_status_names_what_is_being_published_and_that_alone() {
+    let files = Arc::new(Files::new());
+    let publishing = |files: &Files| files.fs.status().publishing;
+    let first = files.open("f", WRITE).await.unwrap();
+    files.fs.write(first, 0, b"12345").await.unwrap();
+    assert_eq!(publishing(&files), 0);
+    let held = files.requests.hold("put", "f");
+    let close = tokio::spawn({
+        let files = files.clone();
+        async move { files.close(first).await }
+    });
+    held.reached().await;
+    let status = files.fs.status();
+    assert_eq!((status.publishing, status.publishing_bytes.1), (1, 5));
+    drop(held);
+    close.await.unwrap().unwrap();
+    assert_eq!(publishing(&files), 0);
+}
