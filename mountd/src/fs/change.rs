@@ -206,13 +206,20 @@ impl BucketFs {
         match removed {
             Ok(()) => self.remember_name(&dir, name, Known::Absent),
             Err(error) if error.kind == ErrorKind::Precondition => {
-                tracing::info!(mount = %self.options.mount_name, path = %inode.path(),
-                    "only the local bytes were removed: somebody else has replaced the object");
+                self.leave_to_others(&dir, name).await;
             }
             Err(error) => return Err(error.into()),
         }
         self.drop_name(inode).await;
         Ok(true)
+    }
+
+    /// Somebody else has replaced the object of a name that was removed or renamed: theirs stays, and is what the name shows.
+    pub(super) async fn leave_to_others(&self, dir: &str, name: &str) {
+        tracing::info!(mount = %self.options.mount_name, dir, name, "somebody else has replaced the object, which stays");
+        if let Err(error) = self.ask_for(dir, name).await {
+            tracing::debug!(dir, name, error = %error, "it shows once a listing tells of it");
+        }
     }
 
     /// Takes the name from an inode whose `changing` the caller holds. What was written to it and is not published will never be:

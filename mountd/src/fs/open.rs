@@ -326,7 +326,12 @@ impl BucketFs {
     /// What the bucket said of a name that a handle's version is gone from: the version to move to, if the handle may.
     pub(super) async fn current_facts(&self, inode: &Inode) -> FsResult<super::namespace::Facts> {
         let (dir, name) = self.dir_and_name(inode)?;
-        let key = name::key(&dir, &name)?;
+        self.ask_for(&dir, &name).await
+    }
+
+    /// Asks the bucket for the object of a name, and remembers what it says. Errors: ESTALE where there is none, the store's.
+    pub(super) async fn ask_for(&self, dir: &str, name: &str) -> FsResult<super::namespace::Facts> {
+        let key = name::key(dir, name)?;
         let sent = Instant::now();
         let meta = self.store.head(&key).await.map_err(|error| match error.kind {
             pail_store::ErrorKind::NotFound => {
@@ -335,7 +340,7 @@ impl BucketFs {
             _ => error.into(),
         })?;
         let facts = super::namespace::Facts::from(&meta);
-        self.namespace.lock().put(&dir, &name, Known::File(facts.clone()), sent);
+        self.namespace.lock().put(dir, name, Known::File(facts.clone()), sent);
         Ok(facts)
     }
 }

@@ -206,7 +206,8 @@ impl BucketFs {
     }
 
     /// Copies the object, tells `moved` what is under the new key, and deletes the old object: a reader finds the bytes under the
-    /// one key or the other at every moment. Where that cannot be deleted, `moved` is told to go back.
+    /// one key or the other at every moment. Where that cannot be deleted, `moved` is told to go back. What somebody else has put there
+    /// since the copy stays, as a file that was made after the rename.
     async fn move_object(
         &self,
         step: &Move<'_>,
@@ -231,12 +232,23 @@ impl BucketFs {
         let copy = Facts { version, ..facts.clone() };
         self.remember_name(&step.to_dir, step.to_name, Known::File(copy.clone()));
         moved(&copy, &to, step.to_parent, step.to_name);
-        if let Err(error) = self.store.delete(&from, Condition::None).await {
-            // The file stays what it was under its old name, which a program that is told of an error goes on using; the copy is another.
-            moved(facts, &from, step.from_parent, step.from_name);
-            return Err(error.into());
+        // Where listings tell no versions, the copy was of whatever was there, and so is this.
+        let condition = match facts.version.is_unknown() {
+            true => Condition::None,
+            false => Condition::IfVersion(facts.version.clone()),
+        };
+        match self.store.delete(&from, condition).await {
+            Ok(()) => self.remember_name(&step.from_dir, step.from_name, Known::Absent),
+            Err(error) if error.kind == ErrorKind::Precondition => {
+                self.leave_to_others(&step.from_dir, step.from_name).await;
+            }
+            Err(error) => {
+                // The file stays what it was under its old name, which a program that is told of an error goes on using; the copy is
+                // another.
+                moved(facts, &from, step.from_parent, step.from_name);
+                return Err(error.into());
+            }
         }
-        self.remember_name(&step.from_dir, step.from_name, Known::Absent);
         Ok(())
     }
 

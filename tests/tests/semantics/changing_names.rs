@@ -331,3 +331,30 @@ async fn a_file_whose_removal_failed_is_uploaded_all_the_same() {
     assert_eq!(files.bucket.uploads_pending(), 0);
     files.close(reader).await.unwrap();
 }
+
+// SEMANTICS: changing names.3
+#[tokio::test]
+async fn what_somebody_else_puts_under_the_old_name_of_a_file_that_is_renamed_stays() {
+    // As it is, and with a change that is not published.
+    for changed in [false, true] {
+        let files = Arc::new(Files::new());
+        files.put("a", "ours").await;
+        let handle = files.open("a", if changed { WRITE } else { READ }).await.unwrap();
+        if changed {
+            files.fs.write(handle, 0, b"O").await.unwrap();
+        }
+        let held = files.requests.hold("copy", "a");
+        let rename = tokio::spawn({
+            let files = files.clone();
+            async move { files.rename("a", "b", RenameMode::Replace).await }
+        });
+        held.reached().await;
+        files.put("a", "theirs, and longer").await;
+        drop(held);
+        rename.await.unwrap().unwrap();
+        files.close(handle).await.unwrap();
+        assert_eq!(files.get("a").await.as_deref(), Some(&b"theirs, and longer"[..]));
+        assert_eq!(&files.read("a").await.unwrap()[..], b"theirs, and longer");
+        assert_eq!(&files.read("b").await.unwrap()[..], if changed { b"Ours" } else { b"ours" });
+    }
+}
