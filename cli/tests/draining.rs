@@ -125,3 +125,33 @@ fn metrics_count_what_was_done() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&socket).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[test]
+fn a_removal_whose_caller_was_killed_is_waited_for_at_the_end() {
+    for end in [&["shutdown"][..], &["umount", "--all"]] {
+        let sandbox = Sandbox::new();
+        let mnt = sandbox.mounted();
+        fs::write(mnt.join("f"), "x").unwrap();
+        sandbox.server.inject(Fault {
+            times: u32::MAX,
+            ..Fault::once(Some("DeleteObject"), FaultAction::InternalError)
+        });
+        let asked = || {
+            let requests = sandbox.server.requests();
+            requests.iter().filter(|request| request.operation == "DeleteObject").count()
+        };
+        let mut rm = Command::new("rm").arg(mnt.join("f")).spawn().unwrap();
+        wait_until("it is being removed", || asked() > 0);
+        rm.kill().unwrap();
+        rm.wait().unwrap();
+        let mut command = sandbox.command(end);
+        let mut ending = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // It is asked for again and again, for as long as somebody is there to ask.
+        let before = asked();
+        wait_until("the end waits", || asked() > before + 1 || ending.try_wait().unwrap().is_some());
+        sandbox.server.clear_faults();
+        let ran = finish(ending);
+        assert_eq!(ran.code, 0, "{end:?}: {ran:?}");
+        assert_eq!(sandbox.object("f"), None, "{end:?}");
+    }
+}

@@ -221,3 +221,68 @@ mounted_test! {
         assert_eq!(m.files.get("kept").await.unwrap(), std::fs::read("/etc/hostname").unwrap());
     }
 }
+
+/// Waits until `is_so`, for as long as anything may take here: what the kernel is told, it is told by a thread of its own.
+async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool + Send + 'static) {
+    let what = what.to_owned();
+    blocking(move || {
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while !is_so() {
+            assert!(std::time::Instant::now() < end, "{what} did not come to be");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    })
+    .await;
+}
+
+/// Names that the kernel does not ask for again by itself.
+fn long_ttl() -> FsOptions {
+    FsOptions { metadata_ttl: Duration::from_secs(3600), ..FsOptions::default() }
+}
+
+mounted_test! {
+    // SEMANTICS: errors
+    async fn what_a_killed_rm_or_mv_goes_on_to_do_is_seen_by_the_kernel() {
+        use std::os::unix::process::ExitStatusExt;
+        let m = Mounted::new(long_ttl()).await;
+        m.sh("echo 1 > removed; echo 2 > moved; echo 3 > replaced; stat removed moved replaced").await;
+        for (operation, key, script) in [("delete", "removed", "rm removed"), ("copy", "moved", "mv moved replaced")] {
+            let held = m.files.requests.hold(operation, key);
+            assert_eq!(interrupted(&m, &held, script).await.signal(), Some(libc::SIGINT), "{script}");
+            assert_eq!(m.files.fs.left_calls(), 1, "{script} goes on");
+            drop(held);
+            m.files.fs.left_calls_done().await;
+        }
+        let at = ["removed", "moved", "replaced"].map(|name| m.at(name));
+        wait_until("what they did", move || {
+            let read = at.each_ref().map(|path| std::fs::read_to_string(path).ok());
+            read == [None, None, Some("2\n".to_owned())]
+        }).await;
+        assert_eq!(m.sh("ls").await, "replaced\n");
+        m.sh("echo 4 > removed; test $(cat removed) = 4").await;
+    }
+}
+
+mounted_test! {
+    // SEMANTICS: reading.3
+    async fn a_new_open_after_estale_sees_the_new_version() {
+        let m = Mounted::new(long_ttl()).await;
+        m.files.put("f", vec![1; 40 << 20]).await;
+        let at = m.at("f");
+        let open = blocking(move || {
+            use std::os::unix::fs::FileExt;
+            let file = std::fs::File::open(at).unwrap();
+            // Ahead of it is read, and not behind.
+            file.read_exact_at(&mut [0; 4096], 20 << 20).unwrap();
+            file
+        }).await;
+        m.files.put("f", "new").await;
+        blocking(move || {
+            use std::os::unix::fs::FileExt;
+            let error = open.read_exact_at(&mut [0; 4096], 0).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ESTALE));
+        }).await;
+        let at = m.at("f");
+        wait_until("the new version", move || std::fs::read(&at).is_ok_and(|bytes| bytes == b"new")).await;
+    }
+}

@@ -14,7 +14,7 @@ use super::{Daemon, dead, mount_point, open_files};
 use crate::control::types::{DrainProgress, DrainReport, FlushRequest, Remaining, UnmountRequest};
 use crate::control::{Failure, FailureKind};
 use crate::fs::Unpublished;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,9 @@ impl Daemon {
         let flushes = targets.iter().filter_map(|(mount, path)| Some((mount, mount.live()?, path)));
         let reports = join_all(flushes.map(|(mount, live, path)| async move {
             let (published, remaining) = flush_until(&live, path, deadline).await;
-            DrainReport { published, remaining: name_remaining(mount, remaining), ..DrainReport::default() }
+            let remaining = name_remaining(mount, remaining);
+            let failures = left_calls(mount, &live).into_iter().collect();
+            DrainReport { published, remaining, failures, ..DrainReport::default() }
         }));
         Ok(merge(reports.await))
     }
@@ -129,8 +131,10 @@ impl Daemon {
         let mut unmounting = Unmounting { mount, live: live.clone(), done: false };
         let (published, remaining) = flush_until(&live, "", manner.deadline).await;
         report.published = published;
-        if !remaining.is_empty() && !manner.force {
+        let left = left_calls(mount, &live);
+        if !manner.force && (!remaining.is_empty() || left.is_some()) {
             report.remaining = name_remaining(mount, remaining);
+            report.failures.extend(left);
             return report;
         }
         if let Err(failure) = detach(&live, place, manner).await {
@@ -142,6 +146,7 @@ impl Daemon {
         for left in &report.remaining {
             tracing::error!(mount = %place.display(), file = %left.file.path, size_bytes = left.file.size_bytes, journal = %left.file.local_path, "unmounted with a file that is not in the bucket");
         }
+        report.failures.extend(left_calls(mount, &live));
         report.failures.extend(self.leave(mount, manner).await);
         unmounting.done = true;
         tracing::info!(mount = %place.display(), source = %mount.spec.source, published = report.published, "unmounted");
@@ -198,6 +203,7 @@ impl Daemon {
         for file in &remaining {
             tracing::error!(mount = %place.display(), file = %file.path, size_bytes = file.size_bytes, journal = %file.local_path, "is not in the bucket");
         }
+        left_calls(&mount, &live);
         // Nobody waits for the answer; what went wrong is in the log.
         let _ = self.leave(&mount, Manner { deadline, force: true, unlist: !self.is_stopping() }).await;
     }
@@ -253,9 +259,16 @@ impl Daemon {
     }
 }
 
-/// Publishes what is dirty under `path` until the deadline; how many files it published, and what remains.
+/// Publishes what is dirty under `path`, and waits for the calls that killed programs left, until the deadline; how many files it
+/// published, and what remains.
 async fn flush_until(live: &Live, path: &str, deadline: Instant) -> (u64, Vec<Unpublished>) {
-    match timeout_at(deadline, live.fs.flush(path)).await {
+    let (flushed, _) = join(
+        timeout_at(deadline, live.fs.flush(path)),
+        // `left_calls` tells what is left of them.
+        timeout_at(deadline, live.fs.left_calls_done()),
+    )
+    .await;
+    match flushed {
         Ok(report) => (report.published, report.remaining),
         Err(_) => {
             let mut remaining = live.fs.status().unpublished;
@@ -263,6 +276,20 @@ async fn flush_until(live: &Live, path: &str, deadline: Instant) -> (u64, Vec<Un
             (0, remaining)
         }
     }
+}
+
+/// The calls that killed programs left and that still go on, as a failure.
+fn left_calls(mount: &Mount, live: &Live) -> Option<Failure> {
+    let (place, count) = (mount.spec.mount_point.display(), live.fs.left_calls());
+    if count == 0 {
+        return None;
+    }
+    tracing::error!(mount = %place, count, "removals, renames or closes of killed programs still go on");
+    let message = format!("{place}: {count} removals, renames or closes of killed programs still go on");
+    Some(
+        Failure::new(FailureKind::Partial, message)
+            .with_hint("the bucket does not answer; give it more time"),
+    )
 }
 
 /// Takes the mount away from the kernel. Errors: busy, with who keeps it so, unless forced.

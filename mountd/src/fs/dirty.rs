@@ -8,11 +8,17 @@
 //! - Writers hold `gate` shared for one write; the last round of a publish holds it alone, so that what becomes a version is
 //!   one state of the file and not a mixture.
 //! - Bytes that were not written here come from the base version or, beyond it, are zeros.
+//!
+//! # Why removers are counted
+//! A publish holds `Inode::changing` across its requests, for hours where the file is large. Who removes the file, or renames another
+//! over it, wants none of that sent: it joins `removers` before it waits for the lock. The publish then gives up what it can without
+//! leaving anything in the bucket, lets go, and does not begin again before the remover is done. Where that did not remove the
+//! file after all, it is published as if nothing had been.
 
 use super::error::{FsError, FsResult};
 use super::fetch::ObjectFetch;
 use super::namespace::Facts;
-use super::removers::Removers;
+use super::tally::Tally;
 use super::upload::UploadState;
 use bytes::{Bytes, BytesMut};
 use pail_cache::{BLOCK_SIZE_BYTES, DirtyReplica, Replica, Segment, SegmentKind};
@@ -75,7 +81,7 @@ pub struct DirtyFile {
     /// Shared by writers, alone for the last round of a publish.
     pub gate: tokio::sync::RwLock<()>,
     /// Who waits to remove it: a publish lets them go first.
-    pub removers: Removers,
+    pub removers: Tally,
     is_publishing: AtomicBool,
 }
 
@@ -130,7 +136,7 @@ impl DirtyFile {
             store,
             progress: Mutex::new(progress),
             gate,
-            removers: Removers::default(),
+            removers: Tally::default(),
             is_publishing: AtomicBool::new(false),
         }
     }

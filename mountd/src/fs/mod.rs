@@ -30,10 +30,10 @@ mod part_plan;
 mod prefetch;
 mod publish;
 mod readdir;
-mod removers;
 mod rename;
 mod sending;
 mod status;
+mod tally;
 mod upload;
 
 pub use attr::{Attr, Entry};
@@ -56,10 +56,14 @@ use status::Counters;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::{Instant, SystemTime};
+use tally::{Member, Tally};
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 /// Requests that send file content at the same time, in one mount.
 const UPLOADS_IN_FLIGHT: usize = 32;
+
+/// Calls of one mount that go on although their callers were killed.
+const LEFT_CALLS_MAX: usize = 256;
 
 /// Something that the kernel remembers and that is no longer so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +73,9 @@ pub enum Stale {
     /// What a name in a directory leads to.
     Name(u64, Arc<str>),
 }
+
+/// A call that goes on although its caller was killed.
+pub struct LeftCall(#[expect(dead_code, reason = "it counts until it is dropped")] Member);
 
 /// One bucket (or a prefix of it) as a file system.
 pub struct BucketFs {
@@ -87,6 +94,8 @@ pub struct BucketFs {
     /// One permit for each request that sends file content.
     upload_slots: Semaphore,
     counters: Counters,
+    /// Calls that go on although their callers were killed.
+    left_calls: Tally,
     /// Handles that read in order: they share the memory for reading ahead.
     streams: AtomicI64,
     /// How long the store takes to answer: how far ahead they are to be.
@@ -114,6 +123,7 @@ impl BucketFs {
             asks_capabilities: AtomicBool::new(false),
             upload_slots: Semaphore::new(UPLOADS_IN_FLIGHT),
             counters: Counters::default(),
+            left_calls: Tally::default(),
             streams: AtomicI64::new(0),
             pace: Arc::default(),
             mounted_at: SystemTime::now(),
@@ -135,6 +145,22 @@ impl BucketFs {
     /// Has the kernel ask again. An error of the channel says that there is no kernel: nobody has anything stale.
     pub fn tell_stale(&self, stale: Stale) {
         let _ = self.stale.send(stale);
+    }
+
+    /// A call is to go on although its caller was killed, for as long as what this gives is held; `None` where there are too many of
+    /// them already.
+    pub fn leave_call(&self) -> Option<LeftCall> {
+        self.left_calls.join_below(LEFT_CALLS_MAX).map(LeftCall)
+    }
+
+    /// How many calls go on although their callers were killed.
+    pub fn left_calls(&self) -> usize {
+        self.left_calls.count()
+    }
+
+    /// Resolves once there is no such call.
+    pub async fn left_calls_done(&self) {
+        self.left_calls.gone().await;
     }
 
     /// What the endpoint can do. The first call may probe it.

@@ -4,11 +4,10 @@
 //! task or a thread switch. What has to wait goes on as a task, and the thread takes the next request.
 
 use super::waiting::{self, Signals};
-use crate::fs::{BucketFs, FsResult, Posix, Stale};
+use crate::fs::{BucketFs, FsResult, LeftCall, Posix, Stale};
 use fuser::{Errno, INodeNo, Request};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use tokio::sync::oneshot;
 
 /// One mount's requests.
 pub struct Adapter {
@@ -57,6 +56,16 @@ impl Adapter {
     }
 }
 
+/// Resolves when the caller is killed and there is room for its call among those that go on all the same.
+async fn left_behind(fs: &BucketFs, thread: u32) -> LeftCall {
+    loop {
+        waiting::given_up(thread, Signals::Fatal).await;
+        if let Some(left) = fs.leave_call() {
+            return left;
+        }
+    }
+}
+
 /// What becomes of a call whose caller waits no longer.
 #[derive(Debug)]
 pub(super) enum GivenUp {
@@ -94,19 +103,20 @@ impl Adapter {
                     () = waiting::given_up(thread, Signals::Ending) => Err(Posix::Interrupted.into()),
                 };
             };
-            let (tell, told) = oneshot::channel();
+            let left = tokio::select! {
+                biased;
+                done = &mut call => return done,
+                left = left_behind(&fs, thread) => left,
+            };
             tokio::spawn(async move {
-                let Err(unheard) = tell.send(call.await) else { return };
+                let done = call.await;
                 stale.into_iter().for_each(|stale| fs.tell_stale(stale));
-                if let Err(error) = unheard {
+                if let Err(error) = done {
                     fs.note_error(operation, &fs.path_of(ino.0), &error);
                 }
+                drop(left);
             });
-            tokio::select! {
-                biased;
-                done = told => done.unwrap_or_else(|_| Err(std::io::Error::other("the call was lost").into())),
-                () = waiting::given_up(thread, Signals::Fatal) => Err(Posix::Interrupted.into()),
-            }
+            Err(Posix::Interrupted.into())
         };
         self.try_answer(operation, ino, call, reply);
     }
