@@ -152,3 +152,32 @@ fn a_write_that_does_not_fit_is_enospc_and_goes_on_when_there_is_room() {
     let ran = sandbox.pail(&["umount", &sandbox.at("mnt")]);
     assert_eq!(ran.code, 0, "nothing is left unpublished: {ran:?}");
 }
+
+#[test]
+fn removing_an_open_file_does_not_fill_the_disk_with_it() {
+    let Some(disk) = SmallDisk::new("64m") else { return };
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("config/pail")).unwrap();
+    let config = format!("state_dir = {:?}\ncache_dir = {:?}\n", disk.at("state"), disk.at("cache"));
+    fs::write(sandbox.path("config/pail/config.toml"), config).unwrap();
+    let (large, small) = (random(1, 96 * MIB), random(2, 8 * MIB));
+    sandbox.put("large", large.clone());
+    sandbox.put("small", small.clone());
+    let mnt = sandbox.mounted();
+    let open = ["large", "small"].map(|name| File::open(mnt.join(name)).unwrap());
+    let end = 95 * MIB;
+    let mut read = vec![0; 4096];
+    open[0].read_exact_at(&mut read, end as u64).unwrap();
+    fs::remove_file(mnt.join("large")).unwrap();
+    fs::remove_file(mnt.join("small")).unwrap();
+    assert_eq!(sandbox.object("large"), None);
+    let room = rustix::fs::statvfs(disk.dir.path()).unwrap();
+    assert!(room.f_bavail > room.f_blocks / 10, "{} of {} are free", room.f_bavail, room.f_blocks);
+    let mut kept = vec![0; small.len()];
+    open[1].read_exact_at(&mut kept, 0).unwrap();
+    assert!(kept == small, "what fits is kept whole");
+    open[0].read_exact_at(&mut read, end as u64).unwrap();
+    assert!(read == large[end..end + 4096], "what was read is there");
+    let error = open[0].read_exact_at(&mut read, 0).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ESTALE));
+}

@@ -20,6 +20,9 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+/// What is kept of an open file that is removed is at most the disk budget of the cache, and this much where that is less.
+const KEPT_BYTES_MAX_LEAST: u64 = 1 << 30;
+
 /// What `setattr` is to change.
 #[derive(Debug, Clone, Default)]
 pub struct SetAttr {
@@ -256,7 +259,7 @@ impl BucketFs {
             if !unavoidable {
                 return Err(error);
             }
-            // Gone already, or more than the local disk holds: its readers have what is cached.
+            // Gone already, or more than may be kept on the local disk: its readers have what is cached.
             tracing::warn!(mount = %self.options.mount_name, path = %inode.path(), error = %error,
                 "an open file is removed that could not be kept whole for who has it open");
         }
@@ -264,9 +267,10 @@ impl BucketFs {
     }
 
     /// Makes a local file of all bytes of a file, so that it needs neither the bucket nor what the cache may give up. Errors: the
-    /// store's, the local disk's.
+    /// store's, the local disk's; ENOSPC where it has more of the bucket than may be kept so.
     pub(super) async fn make_local(&self, inode: &Arc<Inode>) -> FsResult<()> {
-        self.dirty_over(inode)?.fetch_base().await
+        let bytes_max = self.cache.stats().disk_limit_bytes.max(KEPT_BYTES_MAX_LEAST);
+        self.dirty_over(inode)?.fetch_base(bytes_max).await
     }
 
     /// Changes a file's length, or a file's or directory's attributes. A new length is published at once unless somebody has the file

@@ -333,13 +333,20 @@ impl DirtyFile {
         Ok(base.replica.read(range, &fetch).await?)
     }
 
-    /// Fetches what the file still has of its base, so that it stands by itself. Errors: the store's; the local disk's.
-    pub async fn fetch_base(&self) -> FsResult<()> {
+    /// Fetches what the file still has of its base, so that it stands by itself, if that is at most `bytes_max` and leaves a tenth of
+    /// the local disk free. Errors: the store's; the local disk's, ENOSPC where it is more.
+    pub async fn fetch_base(&self, bytes_max: u64) -> FsResult<()> {
         // Looked at once: what is the base's becomes local or is cut off, and never more.
         let ranges = base_ranges(&self.replica.segments(0..u64::MAX));
+        let mut missing_bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
         let mut ahead = pieces_of(&ranges, FETCH_AHEAD_BYTES).peekable();
         for piece in pieces_of(&ranges, FETCH_BYTES) {
             let Some(base) = self.base() else { return Ok(()) };
+            // Anew for each piece: others fill the disk meanwhile.
+            if missing_bytes > bytes_max.min(self.room_bytes()) {
+                return Err(std::io::Error::from_raw_os_error(libc::ENOSPC).into());
+            }
+            missing_bytes -= piece.end - piece.start;
             let left = base_ranges(&self.replica.segments(piece));
             let (Some(first), Some(last)) = (left.first(), left.last()) else { continue };
             let piece = first.start..last.end;
@@ -351,6 +358,14 @@ impl DirtyFile {
             self.replica.fill_base(piece.start, &bytes)?;
         }
         Ok(())
+    }
+
+    /// What the local disk has free beyond a tenth of it; all, where that cannot be told.
+    fn room_bytes(&self) -> u64 {
+        let Some(disk) = self.replica.path().parent().and_then(|dir| rustix::fs::statvfs(dir).ok()) else {
+            return u64::MAX;
+        };
+        disk.f_bavail.saturating_sub(disk.f_blocks / 10).saturating_mul(disk.f_frsize)
     }
 
     /// Whether all of `range` still is what the base has, so that a server-side copy of it will do.
