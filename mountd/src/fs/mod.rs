@@ -20,6 +20,7 @@ mod fetch;
 mod handle;
 mod inode;
 mod io;
+mod known_dir;
 mod lookup;
 mod name;
 mod namespace;

@@ -14,18 +14,17 @@
 //! - A name is covered by a span only when every key `name/…` is, too: else it could be a directory unseen.
 //! - Entries and spans are bounded; what was used longest ago is forgotten first, a directory at a time.
 
+use super::known_dir::Dir;
 use super::name::is_showable;
 use lru::LruCache;
 use pail_store::{ListPage, ObjectMeta, Version};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// Names remembered in all directories together.
 const ENTRIES_MAX: usize = 200_000;
-/// Spans remembered of one directory.
-const SPANS_MAX: usize = 64;
 /// Keys that no path can show, remembered for counting each once.
 const HIDDEN_MAX: usize = 100_000;
 
@@ -57,94 +56,9 @@ pub enum Known {
     Absent,
 }
 
-struct Entry {
-    known: Known,
-    as_of: Instant,
-}
-
-/// Keys relative to the directory, from `lo` to `hi` (`None`: to the end), both included.
-struct Span {
-    lo: String,
-    hi: Option<String>,
-    as_of: Instant,
-}
-
-impl Span {
-    fn covers(&self, name: &str) -> bool {
-        self.lo.as_str() <= name && self.hi.as_deref().is_none_or(|hi| after_descendants(name).as_str() <= hi)
-    }
-}
-
-/// The first string after every key that begins with `name/`.
-fn after_descendants(name: &str) -> String {
-    format!("{name}0")
-}
-
 /// The last string that begins with `prefix`, for comparing.
 fn last_with_prefix(prefix: &str) -> String {
     format!("{prefix}\u{10FFFF}")
-}
-
-#[derive(Default)]
-struct Dir {
-    /// Whether the bucket has an object `dir/` that keeps the directory when it is empty.
-    marker: bool,
-    names: BTreeMap<Arc<str>, Entry>,
-    spans: Vec<Span>,
-}
-
-impl Dir {
-    /// Returns whether a name was added.
-    fn put(&mut self, name: &str, known: Known, as_of: Instant) -> bool {
-        match self.names.get_mut(name) {
-            Some(entry) => {
-                // A directory hides the file of the same name, which a listing names first.
-                let hidden = entry.as_of == as_of && entry.known == Known::Dir;
-                if entry.as_of <= as_of && !hidden {
-                    *entry = Entry { known, as_of };
-                }
-                false
-            }
-            None => {
-                self.names.insert(name.into(), Entry { known, as_of });
-                true
-            }
-        }
-    }
-
-    fn cover(&mut self, lo: &str, hi: Option<String>, as_of: Instant) {
-        let joined = self.spans.iter_mut().find(|s| s.as_of == as_of && s.hi.as_deref() == Some(lo));
-        match joined {
-            Some(span) => span.hi = hi,
-            None => {
-                // What a newer span covers whole is no longer asked.
-                self.spans.retain(|s| {
-                    !(lo <= s.lo.as_str()
-                        && s.as_of <= as_of
-                        && match (&s.hi, &hi) {
-                            (_, None) => true,
-                            (None, Some(_)) => false,
-                            (Some(old), Some(new)) => old <= new,
-                        })
-                });
-                if self.spans.len() >= SPANS_MAX {
-                    self.spans.remove(0);
-                }
-                self.spans.push(Span { lo: lo.to_owned(), hi, as_of });
-            }
-        }
-    }
-
-    fn lookup(&self, name: &str, oldest: Instant) -> Option<(Known, Instant)> {
-        let covered =
-            self.spans.iter().filter(|s| s.as_of >= oldest && s.covers(name)).map(|s| s.as_of).max();
-        match self.names.get(name) {
-            Some(entry) if entry.as_of >= oldest && covered.is_none_or(|at| at <= entry.as_of) => {
-                Some((entry.known.clone(), entry.as_of))
-            }
-            _ => covered.map(|at| (Known::Absent, at)),
-        }
-    }
 }
 
 /// The listing cache of one mount.
