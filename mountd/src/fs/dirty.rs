@@ -36,6 +36,9 @@ const READ_ATTEMPTS: usize = 4;
 const FETCH_BYTES: u64 = 1 << 20;
 const FETCH_AHEAD_BYTES: u64 = 8 << 20;
 
+/// What is left free of a large local disk when a base is fetched whole.
+const RESERVE_BYTES_MAX: u64 = 1 << 30;
+
 /// The object version whose bytes stand where nothing was written.
 #[derive(Clone)]
 pub struct Base {
@@ -333,8 +336,8 @@ impl DirtyFile {
         Ok(base.replica.read(range, &fetch).await?)
     }
 
-    /// Fetches what the file still has of its base, so that it stands by itself, if that is at most `bytes_max` and leaves a tenth of
-    /// the local disk free. Errors: the store's; the local disk's, ENOSPC where it is more.
+    /// Fetches what the file still has of its base, so that it stands by itself, if that is at most `bytes_max` and leaves the
+    /// local disk its reserve. Errors: the store's; the local disk's, ENOSPC where it is more.
     pub async fn fetch_base(&self, bytes_max: u64) -> FsResult<()> {
         // Looked at once: what is the base's becomes local or is cut off, and never more.
         let ranges = base_ranges(&self.replica.segments(0..u64::MAX));
@@ -360,12 +363,14 @@ impl DirtyFile {
         Ok(())
     }
 
-    /// What the local disk has free beyond a tenth of it; all, where that cannot be told.
+    /// What the local disk has free beyond a tenth of it, or beyond `RESERVE_BYTES_MAX`; all, where that cannot be told.
     fn room_bytes(&self) -> u64 {
         let Some(disk) = self.replica.path().parent().and_then(|dir| rustix::fs::statvfs(dir).ok()) else {
             return u64::MAX;
         };
-        disk.f_bavail.saturating_sub(disk.f_blocks / 10).saturating_mul(disk.f_frsize)
+        let (free, size) =
+            (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
+        free.saturating_sub(RESERVE_BYTES_MAX.min(size / 10))
     }
 
     /// Whether all of `range` still is what the base has, so that a server-side copy of it will do.
