@@ -27,6 +27,9 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+/// Where dirty replicas are within their directory.
+const DIRTY: &str = "dirty";
+
 /// Where a cache is and how large it may be.
 #[derive(Debug, Clone)]
 pub struct CacheConfig {
@@ -78,6 +81,8 @@ pub(crate) struct Shared {
     pub counters: Counters,
     pub runtime: tokio::runtime::Handle,
     pub usage: Arc<Usage>,
+    /// Dirty replicas on disk that nobody uses. Guards the list; a leaf.
+    pub left: Mutex<Vec<Orphan>>,
     started: Instant,
     /// Guards which replicas are in use. A leaf: no replica is dropped under it.
     live: Mutex<Live>,
@@ -107,7 +112,6 @@ pub struct Cache {
     shared: Arc<Shared>,
     dirty_root: PathBuf,
     summary: PathBuf,
-    orphans: Vec<Orphan>,
     threads: Vec<JoinHandle<()>>,
     /// Held as long as the cache is open.
     _locks: Vec<File>,
@@ -117,7 +121,7 @@ impl Cache {
     /// Opens the cache in its directories, which are made if they are missing. Fetches run on `runtime`. Nothing of what is there is
     /// read but the journal of dirty replicas. Errors: another process has it open; the local disk's.
     pub fn open(config: CacheConfig, runtime: tokio::runtime::Handle) -> Result<Arc<Self>, CacheError> {
-        let (clean_root, dirty_root) = (config.clean_dir.join("replicas"), config.dirty_dir.join("dirty"));
+        let (clean_root, dirty_root) = (config.clean_dir.join("replicas"), config.dirty_dir.join(DIRTY));
         let clean_lock = prepare(&config.clean_dir, &clean_root)?;
         let attributes = state::has_attributes(&clean_lock);
         let mut locks = vec![clean_lock];
@@ -128,7 +132,7 @@ impl Cache {
         }
         let summary = config.clean_dir.join("usage");
         let usage = Usage::load(&summary);
-        let orphans = journal::orphans(&dirty_root).map_err(CacheError::io("read", &dirty_root))?;
+        let orphans = journal::sift(&dirty_root).map_err(CacheError::io("read", &dirty_root))?;
         usage.add_dirty(orphans.iter().map(|orphan| orphan.bytes_on_disk as i64).sum());
         let memory = MemoryTier::new(config.memory_bytes);
         let tier = (config.disk_bytes > 0).then(|| {
@@ -143,6 +147,7 @@ impl Cache {
             counters: Counters::default(),
             runtime,
             usage,
+            left: Mutex::new(orphans),
             started: Instant::now(),
             live: Mutex::default(),
         });
@@ -152,7 +157,7 @@ impl Cache {
             threads.push(spawn("cache-fill", move || fill::run(&writer, &tier))?);
             threads.push(spawn("cache-usage", move || walker.walk(&clean_root, &kept_in))?);
         }
-        Ok(Arc::new(Self { shared, dirty_root, summary, orphans, threads, _locks: locks }))
+        Ok(Arc::new(Self { shared, dirty_root, summary, threads, _locks: locks }))
     }
 
     /// The budget of the memory tier in bytes.
@@ -195,9 +200,30 @@ impl Cache {
         replica
     }
 
-    /// Dirty replicas that an earlier process left. They stay until somebody removes them.
+    /// Dirty replicas that an earlier process left, or that were given up here without being published. They stay until somebody
+    /// removes them.
     pub fn orphans(&self) -> Vec<Orphan> {
-        self.orphans.clone()
+        let mut left = self.shared.left.lock();
+        left.retain(|orphan| {
+            let is_there = orphan.data_path.exists();
+            if !is_there {
+                self.shared.usage.add_dirty(-(orphan.bytes_on_disk as i64));
+            }
+            is_there
+        });
+        left.clone()
+    }
+
+    /// Removes one of [`Cache::orphans`] from disk; `None` where `data_path` is none of theirs. Errors: the local disk's; it then stays.
+    pub fn discard_orphan(&self, data_path: &Path) -> io::Result<Option<Orphan>> {
+        let mut left = self.shared.left.lock();
+        let Some(index) = left.iter().position(|orphan| orphan.data_path == data_path) else {
+            return Ok(None);
+        };
+        left[index].discard()?;
+        let orphan = left.swap_remove(index);
+        self.shared.usage.add_dirty(-(orphan.bytes_on_disk as i64));
+        Ok(Some(orphan))
     }
 
     /// One look at the cache.
@@ -243,6 +269,16 @@ impl Drop for Cache {
             self.shared.usage.save(&self.summary);
         }
     }
+}
+
+/// As [`Cache::orphans`], of a `dirty_dir` that no cache has open: those in use look the same. Changes nothing. Errors: the local disk's.
+pub fn orphans(dirty_dir: &Path) -> io::Result<Vec<Orphan>> {
+    journal::orphans(&dirty_dir.join(DIRTY))
+}
+
+/// Keeps every cache out of `dirty_dir` while the file is open. Errors: another process has it; the local disk's.
+pub fn lock_dirty(dirty_dir: &Path) -> Result<File, CacheError> {
+    prepare(dirty_dir, &dirty_dir.join(DIRTY))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, CacheError> {

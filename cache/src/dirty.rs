@@ -7,12 +7,13 @@
 //! - Bytes of the base that are kept here never replace written ones, and bytes of the base beyond the smallest length that the
 //!   file ever had are gone: growing again shows zeros.
 //! - Nothing but its owner's [`DirtyReplica::discard`] or its being published removes it.
+//! - While the record says that it is published, it is: that word is taken back before a byte is changed.
 //!
-//! Lock order: `shape`, then `record`, then `extent`; `shape` also comes before a clean replica's `disk`.
+//! Lock order: `shape`, then `record`, then `extent`; `shape` and `record` also come before a clean replica's `disk`.
 
 use crate::cache::{CacheError, Shared};
 use crate::evict;
-use crate::journal::{self, Intent, Record};
+use crate::journal::{self, Intent, Published, Record};
 use crate::ranges::RangeSet;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -22,10 +23,12 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// After so many bytes written, what a file holds is asked of the file system.
 const RECOUNT_BYTES: i64 = 64 << 20;
+/// What a record takes on disk.
+const RECORD_BYTES: u64 = 4096;
 
 /// What the bytes of a [`Segment`] are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,8 @@ pub struct DirtyReplica {
     extent: Mutex<Extent>,
     /// What is on record, and guards it on disk. Before `extent`.
     record: Mutex<Record>,
+    /// The record may say that it is published, also on disk. Changed under `record`.
+    may_be_published: AtomicBool,
     shared: Arc<Shared>,
     /// What it added to the usage.
     counted_bytes: AtomicI64,
@@ -96,7 +101,7 @@ impl DirtyReplica {
         options.read(true).write(true).create_new(true).mode(0o600);
         let data = options.open(&path).map_err(CacheError::io("create", &path))?;
         let len = intent.base.as_ref().map_or(0, |base| base.size);
-        let record = Record { intent, local: None, base_len: len };
+        let record = Record { intent, local: None, base_len: len, published: None };
         let made = data.set_len(len).and_then(|()| journal::write_record(&path, &record, false));
         if let Err(error) = made {
             journal::remove_record(&path);
@@ -109,6 +114,7 @@ impl DirtyReplica {
             shape: RwLock::new(Stage::Open),
             extent: Mutex::new(Extent { len, local: RangeSet::default(), base_len: len, has_debris: false }),
             record: Mutex::new(record),
+            may_be_published: AtomicBool::new(false),
             shared,
             counted_bytes: AtomicI64::new(0),
         })
@@ -129,6 +135,7 @@ impl DirtyReplica {
             offset.checked_add(data.len() as u64).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))?;
         let stage = self.shape.read();
         check_open(*stage)?;
+        self.outdate(*stage)?;
         if let Err(error) = self.write_data(offset, data) {
             self.extent.lock().has_debris = true;
             drop(stage);
@@ -186,6 +193,7 @@ impl DirtyReplica {
     pub fn truncate(&self, len: u64) -> io::Result<()> {
         let stage = self.shape.write();
         check_open(*stage)?;
+        self.outdate(*stage)?;
         let mut record = self.record.lock();
         let mut next = record.clone();
         for range in next.local.iter_mut().flatten() {
@@ -298,6 +306,42 @@ impl DirtyReplica {
         Ok(())
     }
 
+    /// All of it, as it is now, is in the bucket: should the process end before it is given away or changed, nothing of it is left behind.
+    /// Nobody may be writing meanwhile. A disk that does not take the note costs no more than the note.
+    pub fn set_published(&self) {
+        let stage = self.shape.write();
+        let Ok(published) = self.data.metadata().and_then(|data| Published::of(&data)) else { return };
+        if *stage != Stage::Open {
+            return;
+        }
+        let mut record = self.record.lock();
+        record.published = Some(published);
+        // Also where writing it fails: it may be on disk all the same.
+        self.may_be_published.store(true, Ordering::Release);
+        let _ = self.write_record(*stage, &record, record.local.is_some());
+    }
+
+    /// Takes back that it is published, before it is changed. Errors: the local disk's; it must not be changed then.
+    fn outdate(&self, stage: Stage) -> io::Result<()> {
+        if !self.may_be_published.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut record = self.record.lock();
+        if record.published.is_none() {
+            // Another writer has done it.
+            return Ok(());
+        }
+        let next = Record { published: None, ..record.clone() };
+        while let Err(error) = self.write_record(stage, &next, next.local.is_some()) {
+            if error.kind() != io::ErrorKind::StorageFull || !self.make_room(RECORD_BYTES) {
+                return Err(error);
+            }
+        }
+        *record = next;
+        self.may_be_published.store(false, Ordering::Release);
+        Ok(())
+    }
+
     /// Removes it from disk. It can be read and written as before while it is held, and its bytes count until then.
     pub fn discard(&self) {
         let mut stage = self.shape.write();
@@ -371,9 +415,19 @@ impl DirtyReplica {
 
 impl Drop for DirtyReplica {
     fn drop(&mut self) {
-        // What is left on disk goes on being counted; a file without a name goes now.
+        if *self.shape.get_mut() == Stage::Open && self.record.get_mut().published.is_some() {
+            self.discard();
+        }
         if *self.shape.get_mut() != Stage::Open {
+            // A file without a name goes now.
             self.uncount();
+            return;
+        }
+        // What is left on disk goes on being counted, and is told of.
+        if let Ok(data) = self.data.metadata() {
+            let left = self.record.get_mut().clone().left(std::mem::take(&mut self.path), &data);
+            self.recount();
+            self.shared.left.lock().push(left);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Invariant: a record is replaced as a whole, by a rename, so a crash leaves the old one or the new one.
 
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -35,7 +35,7 @@ pub struct Intent {
     pub created: SystemTime,
 }
 
-/// A dirty replica that an earlier process left.
+/// A dirty replica that nobody uses any more: an earlier process left it, or this one gave it up unpublished.
 #[derive(Debug, Clone)]
 pub struct Orphan {
     /// What was to become of it.
@@ -52,6 +52,33 @@ pub struct Orphan {
     pub bytes_on_disk: u64,
 }
 
+impl Orphan {
+    /// Whether its file has all of its bytes. Otherwise those that were not written here are only in the version it is a change of.
+    pub fn is_whole(&self) -> bool {
+        self.base_len == 0
+    }
+
+    /// Removes it from disk. Errors: the local disk's.
+    pub fn discard(&self) -> io::Result<()> {
+        discard(&self.data_path)
+    }
+}
+
+/// A data file as it was when all of it was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Published {
+    /// Its length in bytes.
+    pub len: u64,
+    /// When it was last modified.
+    pub modified: SystemTime,
+}
+
+impl Published {
+    pub fn of(data: &Metadata) -> io::Result<Self> {
+        Ok(Self { len: data.len(), modified: data.modified()? })
+    }
+}
+
 /// What is recorded of a dirty replica.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -61,6 +88,29 @@ pub(crate) struct Record {
     pub local: Option<Vec<Range<u64>>>,
     /// How much of the base still shows, in bytes.
     pub base_len: u64,
+    /// Its bytes are in the bucket. Dropped before they are changed; compared with the data file all the same, since after a power
+    /// failure an old record may stand beside newer bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
+}
+
+impl Record {
+    /// Whether the data file is as it was published.
+    fn is_published(&self, data: &Metadata) -> bool {
+        self.published.is_some_and(|published| Published::of(data).is_ok_and(|now| now == published))
+    }
+
+    /// What it tells of a data file that nobody uses any more.
+    pub fn left(self, data_path: PathBuf, data: &Metadata) -> Orphan {
+        Orphan {
+            intent: self.intent,
+            len: data.len(),
+            local: self.local.map(|ranges| cut(ranges, data.len())),
+            base_len: self.base_len,
+            bytes_on_disk: data.blocks() * 512,
+            data_path,
+        }
+    }
 }
 
 /// The record that belongs to a data file.
@@ -99,8 +149,35 @@ pub(crate) fn remove_record(data: &Path) {
     }
 }
 
-/// The dirty replicas in `root`. A data file without a readable record is left where it is, and told of.
+/// Removes a data file and its record.
+fn discard(data: &Path) -> io::Result<()> {
+    std::fs::remove_file(data)?;
+    remove_record(data);
+    Ok(())
+}
+
+/// The dirty replicas in `root` that are not in the bucket. A data file without a readable record is left where it is, and told of.
+/// Errors: the local disk's.
 pub(crate) fn orphans(root: &Path) -> io::Result<Vec<Orphan>> {
+    let found = found(root)?;
+    Ok(found.into_iter().filter(|(_, is_published)| !is_published).map(|(orphan, _)| orphan).collect())
+}
+
+/// The same, once those that are in the bucket are removed.
+pub(crate) fn sift(root: &Path) -> io::Result<Vec<Orphan>> {
+    let (published, orphans): (Vec<_>, Vec<_>) =
+        found(root)?.into_iter().partition(|(_, published)| *published);
+    for (orphan, _) in published {
+        // What cannot be removed now is found again by the next.
+        if let Err(error) = orphan.discard() {
+            tracing::warn!(path = %orphan.data_path.display(), %error, "the local copy of a published file stays");
+        }
+    }
+    Ok(orphans.into_iter().map(|(orphan, _)| orphan).collect())
+}
+
+/// All in `root`, and whether they are in the bucket.
+fn found(root: &Path) -> io::Result<Vec<(Orphan, bool)>> {
     let mut orphans = Vec::new();
     for file in std::fs::read_dir(root)? {
         let data_path = file?.path();
@@ -110,14 +187,10 @@ pub(crate) fn orphans(root: &Path) -> io::Result<Vec<Orphan>> {
         let record = std::fs::read(record_path(&data_path))
             .and_then(|text| Ok(serde_json::from_slice::<Record>(&text)?));
         match (record, std::fs::metadata(&data_path)) {
-            (Ok(record), Ok(metadata)) => orphans.push(Orphan {
-                intent: record.intent,
-                len: metadata.len(),
-                local: record.local.map(|ranges| cut(ranges, metadata.len())),
-                base_len: record.base_len,
-                bytes_on_disk: metadata.blocks() * 512,
-                data_path,
-            }),
+            (Ok(record), Ok(metadata)) => {
+                let is_published = record.is_published(&metadata);
+                orphans.push((record.left(data_path, &metadata), is_published));
+            }
             (Err(error), _) | (_, Err(error)) => {
                 tracing::warn!(path = %data_path.display(), %error, "written bytes without a record of where they belong");
             }

@@ -32,7 +32,7 @@ mod stats;
 mod usage;
 
 pub use block::BLOCK_SIZE_BYTES;
-pub use cache::{Cache, CacheConfig, CacheError};
+pub use cache::{Cache, CacheConfig, CacheError, lock_dirty, orphans};
 pub use dirty::{DirtyReplica, Segment, SegmentKind};
 pub use fetch::{Fetch, FetchError, ReadError};
 pub use identity::ReplicaId;

@@ -132,6 +132,25 @@ fn what_a_crash_left_is_found() {
         dirty.sync().unwrap();
         let other = cache.create_dirty(intent("not synced", 0)).unwrap();
         other.write_at(0, b"log").unwrap();
+        type Change = fn(&DirtyReplica) -> std::io::Result<()>;
+        let changes: [(&str, Change); 4] = [
+            ("published", |_| Ok(())),
+            ("published and written", |dirty| dirty.write_at(0, b"new")),
+            ("published and cut", |dirty| dirty.truncate(2)),
+            ("published and published again", |dirty| {
+                dirty.write_at(3, b"new")?;
+                dirty.set_published();
+                Ok(())
+            }),
+        ];
+        let kept = changes.map(|(key, change)| {
+            let dirty = cache.create_dirty(intent(key, 0)).unwrap();
+            dirty.write_at(0, b"old").unwrap();
+            dirty.set_published();
+            change(&dirty).unwrap();
+            dirty
+        });
+        assert_eq!(kept.len(), 4, "all of them are in use until the end");
         std::process::abort();
     }
     let dir = tempfile::tempdir().unwrap();
@@ -148,17 +167,30 @@ fn what_a_crash_left_is_found() {
         }
         let mut orphans = cache.orphans();
         orphans.sort_by_key(|orphan| orphan.intent.key.clone());
-        assert_eq!(orphans.len(), 2);
+        let keys: Vec<_> = orphans.iter().map(|orphan| orphan.intent.key.as_str()).collect();
+        assert_eq!(keys, ["not synced", "published and cut", "published and written", "synced"]);
+        assert_eq!(std::fs::read(&orphans[1].data_path).unwrap(), b"ol");
+        assert_eq!(std::fs::read(&orphans[2].data_path).unwrap(), b"new");
+        let files = std::fs::read_dir(dir.path().join("dirty/dirty")).unwrap().count();
+        assert_eq!(files, 2 * orphans.len(), "of what is in the bucket nothing is left");
         assert_eq!(orphans[0].intent, intent("not synced", 0));
         assert_eq!((orphans[0].len, orphans[0].local.clone()), (3, None));
         assert_eq!(std::fs::read(&orphans[0].data_path).unwrap(), b"log");
-        assert_eq!(orphans[1].intent, intent("synced", 3 * MIB));
-        assert_eq!((orphans[1].len, orphans[1].base_len), (2 * MIB, 2 * MIB));
-        let local = orphans[1].local.as_ref().unwrap();
+        let synced = &orphans[3];
+        assert_eq!(synced.intent, intent("synced", 3 * MIB));
+        assert_eq!((synced.len, synced.base_len), (2 * MIB, 2 * MIB));
+        assert!(!synced.is_whole() && orphans[0].is_whole());
+        let local = synced.local.as_ref().unwrap();
         assert_eq!((local.len(), local[0].clone()), (1, MIB..2 * MIB));
-        let data = std::fs::read(&orphans[1].data_path).unwrap();
+        let data = std::fs::read(&synced.data_path).unwrap();
         assert!(data[MIB as usize..] == bytes(MIB..2 * MIB));
         assert!(cache.stats().dirty_bytes >= MIB);
+
+        // Nothing but what is named goes.
+        assert!(cache.discard_orphan(&dir.path().join("dirty/lock")).unwrap().is_none());
+        assert_eq!(cache.discard_orphan(&synced.data_path).unwrap().unwrap().intent, synced.intent);
+        assert_eq!(cache.orphans().len(), 3);
+        assert!(cache.stats().dirty_bytes < MIB);
     });
 }
 

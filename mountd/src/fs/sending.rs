@@ -135,6 +135,7 @@ impl BucketFs {
             }
             error
         })?;
+        dirty.replica.set_published();
         Ok(Published { generation, len, version })
     }
 
@@ -173,6 +174,7 @@ impl BucketFs {
         let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
         if completed.is_ok() {
             dirty.upload().reset();
+            dirty.replica.set_published();
         }
         Ok(Published { generation, len, version: completed? })
     }
