@@ -217,20 +217,14 @@ fn is_running(pid: i32) -> bool {
     !stat.is_empty() && !stat.contains(") Z ")
 }
 
-/// The daemon is a program of another package, which cargo does not build for the tests of this one. Built only where it is
-/// missing, or older than the command, which is linked against the same library.
+/// The daemon is a program of another package, which cargo does not build for the tests of this one. Built as one of the workspace: by
+/// itself its libraries would have fewer features, and be compiled once more. Where it is up to date that takes a moment.
 fn build_daemon() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
-        let command = Path::new(env!("CARGO_BIN_EXE_pail"));
-        let built = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-        let daemon = built(&command.with_file_name("pail-mountd"));
-        if daemon.is_some() && daemon >= built(command) {
-            return;
-        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "pail-mountd", "--bin", "pail-mountd"]);
+        build.args(["build", "--quiet", "--workspace", "--bin", "pail-mountd"]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
