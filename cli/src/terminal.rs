@@ -59,7 +59,8 @@ pub fn shown(name: &str) -> String {
     }
 }
 
-fn escaped(name: &str) -> String {
+/// A name with its control characters escaped.
+pub fn escaped(name: &str) -> String {
     name.chars()
         .flat_map(|c| {
             let plain = (!c.is_control()).then_some(c);

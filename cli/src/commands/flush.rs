@@ -1,7 +1,7 @@
 //! `pail flush`.
 
 use super::mount::absolute;
-use super::umount;
+use super::{status, umount};
 use crate::progress::Draining;
 use crate::{block_on, daemon, terminal};
 use pail_mountd::control::types::FlushRequest;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Wait until what was written is in the bucket
 ///
 /// The barrier for a job's end. Files that are still open are published as they are now. Where something cannot be published in
-/// time it is listed, and the exit code is 5.
+/// time, or was left behind by a daemon or mount that is gone, it is listed, and the exit code is 5.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A mount, or a file or directory in one [default: all mounts]
@@ -41,12 +41,16 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     })?;
     if arguments.json {
         terminal::json(&report)?;
-    } else if report.remaining.is_empty() && report.failures.is_empty() {
+    } else if report.remaining.is_empty() && report.failures.is_empty() && report.left_behind.is_empty() {
         terminal::line("everything is in the bucket")?;
     } else {
         umount::print_left(&report);
+        status::print_left_behind(&report.left_behind);
     }
-    Ok(umount::exit_code(&report))
+    Ok(match report.left_behind.is_empty() {
+        true => umount::exit_code(&report),
+        false => ExitCode::from(FailureKind::Partial.exit_code()),
+    })
 }
 
 /// Without a daemon nothing can be flushed, and "everything is there" would be a guess.

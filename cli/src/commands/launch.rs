@@ -1,6 +1,6 @@
 //! `pail launch`.
 
-use super::{mount, umount};
+use super::{mount, status, umount};
 use crate::progress::Draining;
 use crate::task::{FileMount, Overrides, Task, workdir};
 use crate::{block_on, daemon, shell, terminal};
@@ -75,6 +75,8 @@ async fn launch(arguments: &Arguments, task: &Task, home: &Path) -> Result<ExitC
     // Whatever became of the task: what it wrote belongs into the bucket.
     let report = flush_all(&places, arguments.flush_timeout.0).await;
     umount::print_left(&report);
+    // Of another run, which has told its own exit code.
+    status::print_left_behind(&report.left_behind);
     Ok(match code {
         0 => umount::exit_code(&report),
         code => ExitCode::from(code),
@@ -165,6 +167,7 @@ async fn flush_all(places: &[PathBuf], timeout: Duration) -> DrainReport {
             Ok(report) => {
                 all.published += report.published;
                 all.remaining.extend(report.remaining);
+                all.left_behind.extend(report.left_behind);
                 all.failures.extend(report.failures);
             }
             // Nobody can say that everything is in the bucket: that is not success.

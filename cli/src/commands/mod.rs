@@ -4,6 +4,7 @@
 
 mod completion;
 mod dev_server;
+mod discard;
 mod flush;
 mod launch;
 mod ls;
@@ -23,6 +24,7 @@ pub enum Command {
     Umount(umount::Arguments),
     Status(status::Arguments),
     Flush(flush::Arguments),
+    Discard(discard::Arguments),
     Shutdown(shutdown::Arguments),
     Ls(ls::Arguments),
     Launch(launch::Arguments),
@@ -38,6 +40,7 @@ impl Command {
             Self::Umount(arguments) => umount::run(arguments),
             Self::Status(arguments) => status::run(arguments),
             Self::Flush(arguments) => flush::run(arguments),
+            Self::Discard(arguments) => discard::run(arguments),
             Self::Shutdown(arguments) => shutdown::run(arguments),
             Self::Ls(arguments) => ls::run(arguments),
             Self::Launch(arguments) => launch::run(arguments),

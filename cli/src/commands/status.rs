@@ -1,9 +1,9 @@
 //! `pail status`.
 
 use crate::{block_on, daemon, terminal};
-use pail_mountd::control::types::{Health, MountSpec, MountState, MountStatus};
+use pail_mountd::control::types::{Health, LeftBehind, MountSpec, MountState, MountStatus};
 use pail_mountd::control::{Failure, FailureKind};
-use pail_mountd::daemon::{dead, mount_list, mountinfo};
+use pail_mountd::daemon::{dead, left_behind, mount_list, mountinfo};
 use pail_mountd::quantity::ByteSize;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ struct Status {
     mounts: Vec<MountStatus>,
     /// Mounts of a daemon that is gone, which the next one restores.
     without_daemon: Vec<MountSpec>,
+    /// Files of mounts that are gone that are not in the bucket.
+    left_behind: Vec<LeftBehind>,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -47,14 +49,23 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 async fn ask() -> Result<Status, Failure> {
     let asked = async {
         let (client, health) = daemon::running().await?;
-        Ok::<_, Failure>((health, client.mounts().await?))
+        Ok::<_, Failure>((health, client.mounts().await?, client.left_behind().await?))
     };
     match asked.await {
-        Ok((health, mounts)) => Ok(Status { daemon: Some(health), mounts, without_daemon: Vec::new() }),
+        Ok((health, mounts, left_behind)) => {
+            Ok(Status { daemon: Some(health), mounts, without_daemon: Vec::new(), left_behind })
+        }
         Err(failure) if failure.kind == FailureKind::NotRunning => {
-            let saved = mount_list::read_only(&daemon::directories()?.mounts_file());
-            let without_daemon = saved.into_iter().map(|mount| mount.spec).collect();
-            Ok(Status { daemon: None, mounts: Vec::new(), without_daemon })
+            let directories = daemon::directories()?;
+            let saved = mount_list::read_only(&directories.mounts_file());
+            let without_daemon: Vec<_> = saved.into_iter().map(|mount| mount.spec).collect();
+            // What another daemon is writing there looks as if it were left.
+            let left_behind = match without_daemon.iter().any(|spec| place_of(spec) == Place::OfAnotherDaemon)
+            {
+                true => Vec::new(),
+                false => left_behind::read(&directories),
+            };
+            Ok(Status { daemon: None, mounts: Vec::new(), without_daemon, left_behind })
         }
         Err(failure) => Err(failure),
     }
@@ -78,6 +89,7 @@ fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
             "hint: any `pail mount` starts a daemon, which mounts these again; `pail umount` gives them up",
         );
     }
+    print_left_behind(&status.left_behind);
     Ok(())
 }
 
@@ -160,20 +172,44 @@ fn print_mounts(mounts: &[MountStatus]) -> Result<(), Failure> {
     terminal::table(&rows).iter().try_for_each(|row| terminal::line(row))
 }
 
+/// Names the files of mounts that are gone on standard error.
+pub fn print_left_behind(left: &[LeftBehind]) {
+    if left.is_empty() {
+        return;
+    }
+    let files = if left.len() == 1 { "1 file" } else { &format!("{} files", left.len()) };
+    terminal::note(&format!("{files} of mounts that are gone, not in the bucket:"));
+    for file in left.iter().take(NAMED_MAX) {
+        let is = match (file.in_use, file.whole) {
+            (true, _) => "still open",
+            (false, true) => "left behind",
+            (false, false) => "left behind; only what was written of it is here",
+        };
+        terminal::note(&format!(
+            "  {} ({}): {is}; its bytes are in {}",
+            terminal::escaped(&file.object),
+            ByteSize(file.size_bytes).human(),
+            file.local_path.display()
+        ));
+    }
+    if left.len() > NAMED_MAX {
+        terminal::note(&format!("  and {} more: `pail status --json` lists them", left.len() - NAMED_MAX));
+    }
+    terminal::note(
+        "hint: copy such a file to its place in a mount to keep it; `pail discard FILE` gives it up",
+    );
+}
+
 fn print_daemonless(specs: &[MountSpec]) -> Result<(), Failure> {
     if specs.is_empty() {
         return Ok(());
     }
-    let mounted =
-        mountinfo::read().map_err(|err| Failure::from_io("cannot read /proc/self/mountinfo", &err))?;
     let mut rows = vec![["MOUNT POINT", "SOURCE", "MODE", "STATE"].map(str::to_owned).to_vec()];
     for spec in specs {
-        let state = match mountinfo::at(&mounted, &spec.mount_point) {
-            Some(there) if !there.is_pail() => "not mounted",
-            Some(_) if dead::is_dead(&spec.mount_point) => "dead mount",
-            // One that has this state directory, and another runtime directory.
-            Some(_) => "of another daemon",
-            None => "not mounted",
+        let state = match place_of(spec) {
+            Place::NotMounted => "not mounted",
+            Place::Dead => "dead mount",
+            Place::OfAnotherDaemon => "of another daemon",
         };
         rows.push(vec![
             terminal::shown(&spec.mount_point.display().to_string()),
@@ -183,6 +219,25 @@ fn print_daemonless(specs: &[MountSpec]) -> Result<(), Failure> {
         ]);
     }
     terminal::table(&rows).iter().try_for_each(|row| terminal::line(row))
+}
+
+/// What is at the mount point of a mount whose daemon does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    NotMounted,
+    Dead,
+    /// Of one that has this state directory, and another runtime directory.
+    OfAnotherDaemon,
+}
+
+fn place_of(spec: &MountSpec) -> Place {
+    // Where the table cannot be read nothing is known to be mounted.
+    let mounted = mountinfo::read().unwrap_or_default();
+    match mountinfo::at(&mounted, &spec.mount_point) {
+        Some(there) if there.is_pail() && dead::is_dead(&spec.mount_point) => Place::Dead,
+        Some(there) if there.is_pail() => Place::OfAnotherDaemon,
+        _ => Place::NotMounted,
+    }
 }
 
 fn mode_word(spec: &MountSpec) -> &'static str {
@@ -200,14 +255,6 @@ fn print_details(mount: &MountStatus) {
             "{place}/{}: {} (its bytes are in {})",
             file.path,
             file.error.as_deref().unwrap_or_default(),
-            file.local_path
-        ));
-    }
-    for file in mount.fs.left_behind.iter().take(NAMED_MAX) {
-        terminal::note(&format!(
-            "{place}: {} was not published when its daemon ended; {} bytes of it are in {}",
-            terminal::shown(&file.path),
-            file.size_bytes,
             file.local_path
         ));
     }

@@ -70,6 +70,16 @@ impl Client {
         self.drain(Method::POST, "/v1/flush", request, on_progress).await
     }
 
+    /// Files of mounts that are gone that are not in the bucket.
+    pub async fn left_behind(&self) -> Result<Vec<LeftBehind>, Failure> {
+        self.call(Method::GET, "/v1/left-behind", &()).await
+    }
+
+    /// Removes such files.
+    pub async fn discard(&self, request: &DiscardRequest) -> Result<DiscardReport, Failure> {
+        self.call(Method::DELETE, "/v1/left-behind", request).await
+    }
+
     /// Tells the daemon to drain and end; returns when it has drained, shortly before its process is gone.
     pub async fn shutdown(
         &self,

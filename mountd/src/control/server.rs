@@ -42,6 +42,7 @@ pub async fn serve(daemon: Arc<Daemon>, listener: UnixListener) -> std::io::Resu
         .route("/v1/health", get(health))
         .route("/v1/mounts", get(mounts).post(mount).delete(unmount))
         .route("/v1/flush", post(flush))
+        .route("/v1/left-behind", get(left_behind).delete(discard))
         .route("/v1/shutdown", post(shutdown))
         .route("/metrics", get(metrics))
         .layer(axum::middleware::from_fn(only_this_user))
@@ -97,6 +98,17 @@ async fn unmount(State(daemon): State<Arc<Daemon>>, Json(request): Json<UnmountR
 async fn flush(State(daemon): State<Arc<Daemon>>, Json(request): Json<FlushRequest>) -> Response {
     let work = daemon.clone();
     stream_drain(daemon, async move { work.flush(&request).await })
+}
+
+async fn left_behind(State(daemon): State<Arc<Daemon>>) -> Json<Vec<LeftBehind>> {
+    Json(daemon.left_behind())
+}
+
+async fn discard(State(daemon): State<Arc<Daemon>>, Json(request): Json<DiscardRequest>) -> Response {
+    match tokio::task::spawn_blocking(move || daemon.discard(&request.files)).await {
+        Ok(report) => Json(report).into_response(),
+        Err(err) => Failure::other("removing broke off").because(err.to_string()).into_response(),
+    }
 }
 
 async fn shutdown(State(daemon): State<Arc<Daemon>>) -> Response {

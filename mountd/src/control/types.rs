@@ -97,6 +97,43 @@ pub struct Remaining {
     pub file: Unpublished,
 }
 
+/// A file that was written through a mount that is gone, and is not in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// Where that mount was.
+    pub mount_point: PathBuf,
+    /// What the file was to become: `s3://bucket/key`.
+    pub object: String,
+    /// Its key.
+    pub key: String,
+    /// The endpoint of its bucket; `None` for AWS by region.
+    pub endpoint_url: Option<String>,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// Where its bytes are on this node's disk.
+    pub local_path: PathBuf,
+    /// Whether all of its bytes are there. Otherwise those that were not written are only in the object's earlier version.
+    pub whole: bool,
+    /// A program still has it open, by a mount that was given up by force: its close may publish it yet.
+    pub in_use: bool,
+}
+
+/// `DELETE /v1/left-behind`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiscardRequest {
+    /// Local paths of files that are left behind.
+    pub files: Vec<PathBuf>,
+}
+
+/// What a [`DiscardRequest`] came to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DiscardReport {
+    /// Files that are gone.
+    pub discarded: Vec<LeftBehind>,
+    /// What could not be removed.
+    pub failures: Vec<Failure>,
+}
+
 /// What a flush or an unmount came to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct DrainReport {
@@ -106,6 +143,9 @@ pub struct DrainReport {
     pub published: u64,
     /// Files that are not in the bucket yet.
     pub remaining: Vec<Remaining>,
+    /// Files of mounts that are gone, which nobody is going to publish; of a flush alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_behind: Vec<LeftBehind>,
     /// What failed otherwise, such as a mount that is busy.
     pub failures: Vec<Failure>,
 }

@@ -11,7 +11,9 @@ use super::mount::{Live, Mount, State};
 use super::mount_list::SavedMount;
 use super::mounting::blocking;
 use super::{Daemon, dead, mount_point, open_files};
-use crate::control::types::{DrainProgress, DrainReport, FlushRequest, Remaining, UnmountRequest};
+use crate::control::types::{
+    DrainProgress, DrainReport, FlushRequest, LeftBehind, Remaining, UnmountRequest,
+};
 use crate::control::{Failure, FailureKind};
 use crate::fs::Unpublished;
 use futures::future::{join, join_all};
@@ -68,6 +70,7 @@ impl Daemon {
     /// Waits until what is dirty under a path, or in all mounts, is in the bucket. Errors: the path is in no mount.
     pub async fn flush(&self, request: &FlushRequest) -> Result<DrainReport, Failure> {
         let deadline = deadline(request.timeout_ms);
+        let is_all = request.path.is_none();
         let targets: Vec<(Arc<Mount>, String)> = match &request.path {
             None => self.all_mounts().into_iter().map(|mount| (mount, String::new())).collect(),
             Some(path) => vec![self.mount_over(path).await?],
@@ -79,7 +82,12 @@ impl Daemon {
             let failures = left_calls(mount, &live).into_iter().collect();
             DrainReport { published, remaining, failures, ..DrainReport::default() }
         }));
-        Ok(merge(reports.await))
+        let mut report = merge(reports.await);
+        report.left_behind = self.left_behind();
+        report
+            .left_behind
+            .retain(|left| is_all || targets.iter().any(|(mount, path)| was_below(left, mount, path)));
+        Ok(report)
     }
 
     /// How far the publishing of all mounts is.
@@ -148,6 +156,9 @@ impl Daemon {
         }
         report.failures.extend(left_calls(mount, &live));
         report.failures.extend(self.leave(mount, manner).await);
+        if !report.remaining.is_empty() {
+            self.watch_detached(mount, &live.fs);
+        }
         unmounting.done = true;
         tracing::info!(mount = %place.display(), source = %mount.spec.source, published = report.published, "unmounted");
         report.unmounted.push(place.clone());
@@ -204,6 +215,9 @@ impl Daemon {
             tracing::error!(mount = %place.display(), file = %file.path, size_bytes = file.size_bytes, journal = %file.local_path, "is not in the bucket");
         }
         left_calls(&mount, &live);
+        if !remaining.is_empty() {
+            self.watch_detached(&mount, &live.fs);
+        }
         // Nobody waits for the answer; what went wrong is in the log.
         let _ = self.leave(&mount, Manner { deadline, force: true, unlist: !self.is_stopping() }).await;
     }
@@ -319,6 +333,15 @@ fn busy(place: &Path, err: &std::io::Error) -> Failure {
         true => failure.with_hint(hint),
         false => failure.because(format!("in use by {}", users.join(", "))).with_hint(hint),
     }
+}
+
+/// Whether a file that was left behind lay at `path` of a mount, or below it.
+fn was_below(left: &LeftBehind, mount: &Mount, path: &str) -> bool {
+    let within = || {
+        let live = mount.live()?;
+        Some(Path::new(left.key.strip_prefix(&live.fs.options().prefix)?).starts_with(path))
+    };
+    left.mount_point == mount.spec.mount_point && (path.is_empty() || within().unwrap_or(false))
 }
 
 fn name_remaining(mount: &Mount, files: Vec<Unpublished>) -> Vec<Remaining> {

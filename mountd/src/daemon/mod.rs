@@ -1,8 +1,9 @@
 //! The mounts of this node and their life.
 //!
 //! Owns: [`Daemon`], which holds all mounts of one user on one node, so that budgets, replicas and connections are shared.
-//! `mounting` makes mounts, `draining` ends them, `restoring` brings them back after a restart, `process` is the life of the
-//! process around it; `mount` is one mount, `mount_point` its directory, `mount_list` what outlives the daemon.
+//! `mounting` makes mounts, `draining` ends them, `restoring` brings them back after a restart, `left_behind` tells of what
+//! they did not publish, `process` is the life of the process around it; `mount` is one mount, `mount_point` its directory,
+//! `mount_list` what outlives the daemon.
 //!
 //! Locks: `Daemon::mounts` guards the table alone and is never held across an await or a system call; a mount's own state
 //! is changed under it or without it, never the other way round.
@@ -11,6 +12,7 @@ mod allocator;
 pub mod dead;
 mod draining;
 mod host;
+pub mod left_behind;
 mod log_file;
 pub(crate) mod metrics;
 mod mount;
@@ -26,6 +28,7 @@ mod restoring;
 use crate::control::types::{DrainReport, Health, MountStatus};
 use crate::control::{Failure, FailureKind};
 use crate::settings::Settings;
+use left_behind::Detached;
 use mount::Mount;
 use mount_list::MountList;
 use pail_cache::{Cache, CacheConfig, CacheStats};
@@ -48,6 +51,8 @@ pub struct Daemon {
     list: MountList,
     /// Every mount that was asked for, by its resolved mount point.
     mounts: Mutex<BTreeMap<PathBuf, Arc<Mount>>>,
+    /// Guards the mounts that were given up by force and may still have files open. A leaf, as `mounts`.
+    detached: Mutex<Vec<Detached>>,
     /// Becomes true when the daemon is told to stop: no mount is taken any more.
     stopping: watch::Sender<bool>,
     /// What the last drain came to, once all mounts are drained and gone.
@@ -77,6 +82,7 @@ impl Daemon {
             runtime,
             list,
             mounts: Mutex::default(),
+            detached: Mutex::default(),
             stopping: watch::Sender::new(false),
             ended: watch::Sender::new(None),
         }))

@@ -20,7 +20,7 @@ const FLUSHES_IN_FLIGHT: usize = 16;
 /// A file whose bytes are not in the bucket yet.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Unpublished {
-    /// Path within the mount; the key, for what an earlier daemon left.
+    /// Path within the mount.
     pub path: String,
     /// Its length in bytes.
     pub size_bytes: u64,
@@ -46,9 +46,6 @@ pub struct FlushReport {
 pub struct FsStatus {
     /// Files with bytes that are not in the bucket yet.
     pub unpublished: Vec<Unpublished>,
-    /// What an earlier daemon left that was written here and never published. It stays on disk until somebody removes it.
-    #[serde(default)]
-    pub left_behind: Vec<Unpublished>,
     /// Files being published now.
     pub publishing: u64,
     /// Bytes sent so far by publishes that are under way, and their total.
@@ -128,25 +125,10 @@ impl BucketFs {
         rows
     }
 
-    fn left_behind(&self) -> Vec<Unpublished> {
-        let ours =
-            self.cache.orphans().into_iter().filter(|orphan| orphan.intent.mount == self.options.mount_name);
-        ours.filter(|orphan| orphan.data_path.exists())
-            .map(|orphan| Unpublished {
-                path: orphan.intent.key,
-                size_bytes: orphan.len,
-                open: false,
-                error: None,
-                local_path: orphan.data_path.display().to_string(),
-            })
-            .collect()
-    }
-
     /// What is dirty, what failed, and counters.
     pub fn status(&self) -> FsStatus {
         let mut status = FsStatus {
             unpublished: self.unpublished_below(""),
-            left_behind: self.left_behind(),
             hidden_keys: self.namespace.lock().hidden_keys(),
             open_files: self.handles.open_files(),
             inodes: self.inodes.len() as u64,

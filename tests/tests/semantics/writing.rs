@@ -90,9 +90,9 @@ async fn what_a_daemon_left_unpublished_is_named_by_the_next() {
     files.requests.fail("put", "f", ErrorKind::Denied, 9);
     assert_eq!(errno(files.write("f", b"precious").await), libc::EACCES);
     files.restart();
-    let left = files.fs.status().left_behind;
-    assert_eq!((left.len(), left[0].path.as_str()), (1, "f"));
-    assert_eq!(std::fs::read(&left[0].local_path).unwrap(), b"precious");
+    let left = files.cache.orphans();
+    assert_eq!((left.len(), left[0].intent.key.as_str()), (1, "f"));
+    assert_eq!(std::fs::read(&left[0].data_path).unwrap(), b"precious");
 }
 
 // SEMANTICS: writing.3

@@ -1,0 +1,54 @@
+//! `pail discard`.
+
+use super::mount::absolute;
+use crate::{block_on, daemon, terminal};
+use pail_mountd::control::types::{DiscardReport, DiscardRequest};
+use pail_mountd::control::{Failure, FailureKind};
+use pail_mountd::daemon::left_behind;
+use pail_mountd::quantity::ByteSize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Give up files that were left behind: written, not in the bucket, and of no mount any more
+///
+/// A daemon that was killed, or a mount that was given up by force, leaves them on this node's disk, and `pail status` names them. Their
+/// bytes are nowhere else: to keep those, copy the file to its place in a mount first.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The local file, as `pail status` shows it
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let files = arguments.files.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?;
+    let report = block_on(discard(DiscardRequest { files }))?;
+    if arguments.json {
+        terminal::json(&report)?;
+    } else {
+        for file in &report.discarded {
+            let size = ByteSize(file.size_bytes).human();
+            terminal::line(&format!("discarded {size} of {}", terminal::shown(&file.object)))?;
+        }
+        report.failures.iter().for_each(terminal::print_failure);
+    }
+    Ok(match report.failures.first() {
+        None => ExitCode::SUCCESS,
+        Some(_) if !report.discarded.is_empty() => ExitCode::from(FailureKind::Partial.exit_code()),
+        Some(failure) => ExitCode::from(failure.kind.exit_code()),
+    })
+}
+
+async fn discard(request: DiscardRequest) -> Result<DiscardReport, Failure> {
+    match daemon::running().await {
+        Ok((client, _)) => client.discard(&request).await,
+        Err(failure) if failure.kind == FailureKind::NotRunning => {
+            left_behind::discard(&daemon::directories()?, &request.files)
+        }
+        Err(failure) => Err(failure),
+    }
+}

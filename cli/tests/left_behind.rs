@@ -1,0 +1,172 @@
+//! What a killed daemon or a mount that was given up by force leaves on this node's disk, through the real programs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod sandbox;
+
+use pail_devserver::{Fault, FaultAction};
+use sandbox::{BUCKET, Sandbox, wait_until};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+
+/// The daemon is killed; everything that `close` would do is too late.
+fn kill(sandbox: &Sandbox, open: Vec<File>) {
+    sandbox.end_daemon(libc::SIGKILL);
+    drop(open);
+}
+
+/// Keys of what is left behind.
+fn left(sandbox: &Sandbox) -> Vec<String> {
+    let status = sandbox.status();
+    let left = status["left_behind"].as_array().unwrap();
+    left.iter().map(|file| file["key"].as_str().unwrap().to_owned()).collect()
+}
+
+fn dirty_files(sandbox: &Sandbox) -> usize {
+    fs::read_dir(sandbox.path("state/pail/dirty")).unwrap().count()
+}
+
+// SEMANTICS: writing.3
+#[test]
+fn a_killed_daemon_leaves_nothing_of_what_it_had_published() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    let open = ["flushed", "synced", "large", "written-since", "written-since-over", "cut-since", "never"]
+        .map(|name| {
+            let file = File::create(mnt.join(name)).unwrap();
+            file.write_all_at(b"12345", if name == "large" { 20 << 20 } else { 0 }).unwrap();
+            match name {
+                "never" => {}
+                "flushed" => assert_eq!(sandbox.pail(&["flush", &sandbox.at("mnt/flushed")]).code, 0),
+                _ => file.sync_all().unwrap(),
+            }
+            file
+        });
+    open[3].write_all_at(b"6", 5).unwrap();
+    open[4].write_all_at(b"54321", 0).unwrap();
+    open[5].set_len(3).unwrap();
+    // A truncation of a file that is open for writing is published by its close alone.
+    kill(&sandbox, open.into());
+    let expected = ["cut-since", "never", "written-since", "written-since-over"];
+    assert_eq!(left(&sandbox), expected, "without a daemon");
+    sandbox.mounted();
+    assert_eq!(left(&sandbox), expected, "by the next one");
+    assert_eq!(dirty_files(&sandbox), 2 * expected.len(), "a record and its bytes each");
+    for file in sandbox.status()["left_behind"].as_array().unwrap() {
+        let bytes = fs::read(file["local_path"].as_str().unwrap()).unwrap();
+        let expected: &[u8] = match file["key"].as_str().unwrap() {
+            "cut-since" => b"123",
+            "never" => b"12345",
+            "written-since" => b"123456",
+            _ => b"54321",
+        };
+        assert_eq!(bytes, expected, "{file}");
+    }
+}
+
+// SEMANTICS: writing.3
+#[test]
+fn what_is_left_behind_is_told_until_it_is_discarded() {
+    let sandbox = Sandbox::new();
+    sandbox.put("old", "what it was");
+    let mnt = sandbox.mounted();
+    let new = File::create(mnt.join("new")).unwrap();
+    new.write_all_at(b"precious", 0).unwrap();
+    let old = File::options().write(true).open(mnt.join("old")).unwrap();
+    old.write_all_at(b"W", 0).unwrap();
+    kill(&sandbox, vec![new, old]);
+
+    let told = |arguments: &[&str], code: i32| {
+        let ran = sandbox.pail(arguments);
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.err.contains("2 files of mounts that are gone, not in the bucket"), "{ran:?}");
+        assert!(
+            ran.err.contains(&format!("s3://{BUCKET}/new (8 B): left behind; its bytes are in")),
+            "{ran:?}"
+        );
+        assert!(ran.err.contains("only what was written of it is here"), "{ran:?}");
+        assert!(
+            ran.err.contains(&sandbox.at("state/pail/dirty")) && ran.err.contains("pail discard"),
+            "{ran:?}"
+        );
+    };
+    told(&["status"], 0);
+    sandbox.mounted();
+    told(&["status"], 0);
+    told(&["flush"], 5);
+    told(&["flush", &sandbox.at("mnt")], 5);
+    let one = sandbox.pail(&["flush", &sandbox.at("mnt/old")]);
+    assert!(one.code == 5 && one.err.contains("/old") && !one.err.contains("/new"), "{one:?}");
+    let json: Value = serde_json::from_str(&sandbox.pail(&["flush", "--json"]).out).unwrap();
+    assert_eq!(json["left_behind"].as_array().unwrap().len(), 2, "{json}");
+    assert_eq!(sandbox.pail(&["flush", &sandbox.at("mnt/other")]).code, 0, "nothing of that is left behind");
+
+    // Kept by copying it, and given up by name; nothing else is.
+    let local =
+        |index: usize| sandbox.status()["left_behind"][index]["local_path"].as_str().unwrap().to_owned();
+    fs::copy(local(0), mnt.join("new")).unwrap();
+    assert_eq!(sandbox.bytes_of("new"), b"precious");
+    let mut open = File::create(mnt.join("open")).unwrap();
+    open.write_all(b"in use").unwrap();
+    let in_use =
+        sandbox.status()["mounts"][0]["fs"]["unpublished"][0]["local_path"].as_str().unwrap().to_owned();
+    for path in [in_use.as_str(), "/etc/passwd", &sandbox.at("mnt/old")] {
+        let refused = sandbox.pail(&["discard", path]);
+        assert_eq!(refused.code, 3, "{refused:?}");
+        assert!(fs::exists(path).unwrap(), "{path}");
+    }
+    drop(open);
+    assert_eq!(sandbox.bytes_of("open"), b"in use");
+    let ran = sandbox.pail(&["discard", &local(0)]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "discarded 8 B of s3://demo-bucket/new\n"), "{ran:?}");
+    assert_eq!(left(&sandbox), ["old"]);
+    // The same without a daemon.
+    let rest = local(0);
+    assert_eq!(sandbox.pail(&["umount", "--all"]).code, 0);
+    assert_eq!(sandbox.pail(&["shutdown"]).code, 0);
+    assert_eq!(left(&sandbox), ["old"]);
+    let ran = sandbox.pail(&["discard", &rest, "--json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!((left(&sandbox), dirty_files(&sandbox)), (vec![], 0));
+    sandbox.mounted();
+    assert_eq!(sandbox.pail(&["flush"]).code, 0);
+    assert_eq!(sandbox.bytes_of("old"), b"what it was");
+}
+
+// SEMANTICS: writing.3
+#[test]
+fn what_a_forced_unmount_left_is_told_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.put("closed", "theirs");
+    let mnt = sandbox.mounted();
+    let closed = File::options().write(true).open(mnt.join("closed")).unwrap();
+    closed.write_all_at(b"precious", 0).unwrap();
+    sandbox.put("closed", "of somebody else meanwhile");
+    assert_eq!(closed.sync_all().unwrap_err().raw_os_error(), Some(libc::ESTALE));
+    drop(closed);
+    sandbox.server.inject(Fault {
+        key_contains: Some("open".into()),
+        times: u32::MAX,
+        ..Fault::once(None, FaultAction::InternalError)
+    });
+    let mut open = File::create(mnt.join("open")).unwrap();
+    open.write_all(b"so far").unwrap();
+    let ran = sandbox.pail(&["umount", &sandbox.at("mnt"), "--force", "--timeout", "500ms"]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.err.contains("closed") && ran.err.contains("open"), "{ran:?}");
+    assert_eq!(left(&sandbox), ["closed", "open"]);
+    assert!(sandbox.pail(&["status"]).err.contains("open (6 B): still open"));
+    // What a program still has open goes on being published.
+    sandbox.server.clear_faults();
+    open.write_all(b", and more").unwrap();
+    drop(open);
+    wait_until("its close has published it", || left(&sandbox) == ["closed"]);
+    assert_eq!(sandbox.bytes_of("open"), b"so far, and more");
+    // And is left behind by the same name as before.
+    let local = sandbox.status()["left_behind"][0]["local_path"].as_str().unwrap().to_owned();
+    assert_eq!(fs::read(&local).unwrap(), b"precious");
+    wait_until("the mount has ended", || sandbox.pail(&["discard", &local]).code == 0);
+    assert_eq!(left(&sandbox), Vec::<String>::new());
+}

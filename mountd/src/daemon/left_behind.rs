@@ -1,0 +1,136 @@
+//! Files that were written here, are not in the bucket, and belong to no mount any more.
+//!
+//! Owns: the list of them and their removal, in a running daemon and without one. They come from a daemon that was killed, and from
+//! mounts that were given up by force. Invariant: nothing is removed that was not named by its file, and nothing that is in use.
+
+use super::mount::Mount;
+use super::{Daemon, opening, process};
+use crate::control::types::{DiscardReport, LeftBehind};
+use crate::control::{Failure, FailureKind};
+use crate::fs::BucketFs;
+use crate::settings::Directories;
+use pail_cache::Orphan;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+/// A mount that was given up by force while programs had files open in it, which may still be published.
+pub(super) struct Detached {
+    mount: Arc<Mount>,
+    fs: Weak<BucketFs>,
+}
+
+impl Daemon {
+    /// All that is left behind, by mount point and key.
+    pub fn left_behind(&self) -> Vec<LeftBehind> {
+        let mut left: Vec<_> = self.cache.orphans().into_iter().map(LeftBehind::from).collect();
+        let detached = {
+            let mut detached = self.detached.lock();
+            detached.retain(|one| one.fs.strong_count() > 0);
+            detached.iter().map(|one| (one.mount.clone(), one.fs.clone())).collect::<Vec<_>>()
+        };
+        for (mount, fs) in detached {
+            left.extend(fs.upgrade().iter().flat_map(|fs| still_open(&mount, fs)));
+        }
+        left.sort_by(|a, b| (&a.mount_point, &a.key).cmp(&(&b.mount_point, &b.key)));
+        left
+    }
+
+    /// Goes on telling of the files of a mount that is off the table.
+    pub(super) fn watch_detached(&self, mount: &Arc<Mount>, fs: &Arc<BucketFs>) {
+        self.detached.lock().push(Detached { mount: mount.clone(), fs: Arc::downgrade(fs) });
+    }
+
+    /// Removes files that are left behind, each named by its local path. Blocks.
+    pub fn discard(&self, files: &[PathBuf]) -> DiscardReport {
+        discard_each(files, |file| self.cache.discard_orphan(file))
+    }
+}
+
+/// What is left behind, for commands that find no daemon. Nobody must use the state directory meanwhile: what is in use looks the same.
+pub fn read(directories: &Directories) -> Vec<LeftBehind> {
+    let mut left: Vec<_> = orphans(directories).into_iter().map(LeftBehind::from).collect();
+    left.sort_by(|a, b| (&a.mount_point, &a.key).cmp(&(&b.mount_point, &b.key)));
+    left
+}
+
+/// As [`Daemon::discard`], for commands that find no daemon. Errors: one has started meanwhile, or uses the state directory from elsewhere.
+pub fn discard(directories: &Directories, files: &[PathBuf]) -> Result<DiscardReport, Failure> {
+    directories.prepare(rustix::process::geteuid().as_raw())?;
+    let Some(_daemon) = process::take_lock(directories)? else {
+        return Err(Failure::new(FailureKind::Stopping, "a daemon has just started, or is about to end")
+            .with_hint("try again"));
+    };
+    let _state = pail_cache::lock_dirty(&directories.state).map_err(|err| Failure::other(err.to_string()))?;
+    let left = orphans(directories);
+    Ok(discard_each(files, |file| {
+        let named = left.iter().find(|orphan| orphan.data_path == file).cloned();
+        named.map(|orphan| orphan.discard().map(|()| orphan)).transpose()
+    }))
+}
+
+fn orphans(directories: &Directories) -> Vec<Orphan> {
+    // Where the directory is not there nothing was ever written.
+    pail_cache::orphans(&directories.state).unwrap_or_default()
+}
+
+fn discard_each(
+    files: &[PathBuf],
+    discard: impl Fn(&Path) -> std::io::Result<Option<Orphan>>,
+) -> DiscardReport {
+    let mut report = DiscardReport::default();
+    for file in files {
+        match discard(file) {
+            Ok(Some(orphan)) => {
+                tracing::info!(file = %file.display(), key = %orphan.intent.key, bytes = orphan.len, "discarded unpublished bytes");
+                report.discarded.push(orphan.into());
+            }
+            Ok(None) => report.failures.push(
+                Failure::new(FailureKind::NotFound, format!("{} holds no file that is left behind", file.display()))
+                    .with_hint("name it as `pail status` shows it: a file in the state directory, not the one in the mount"),
+            ),
+            Err(err) => {
+                report.failures.push(Failure::from_io(format!("cannot remove {}", file.display()), &err));
+            }
+        }
+    }
+    report
+}
+
+impl From<Orphan> for LeftBehind {
+    fn from(orphan: Orphan) -> Self {
+        // As the store identifies itself: `ENDPOINT BUCKET`, or `s3://BUCKET`.
+        let (endpoint_url, bucket) = match orphan.intent.store.split_once(' ') {
+            Some((url, bucket)) => (Some(url.to_owned()), bucket),
+            None => (None, orphan.intent.store.trim_start_matches("s3://")),
+        };
+        Self {
+            object: format!("s3://{bucket}/{}", orphan.intent.key),
+            endpoint_url,
+            whole: orphan.is_whole(),
+            mount_point: orphan.intent.mount.into(),
+            key: orphan.intent.key,
+            size_bytes: orphan.len,
+            local_path: orphan.data_path,
+            in_use: false,
+        }
+    }
+}
+
+/// Files of a detached mount that are not in the bucket.
+fn still_open(mount: &Mount, fs: &BucketFs) -> Vec<LeftBehind> {
+    let bucket = opening::parse_source(&mount.spec.source).map(|uri| uri.bucket).unwrap_or_default();
+    let left = fs.status().unpublished.into_iter().map(|file| {
+        let key = format!("{}{}", fs.options().prefix, file.path);
+        LeftBehind {
+            mount_point: mount.spec.mount_point.clone(),
+            object: format!("s3://{bucket}/{key}"),
+            key,
+            endpoint_url: mount.spec.endpoint_url.clone(),
+            size_bytes: file.size_bytes,
+            local_path: file.local_path.into(),
+            whole: false,
+            in_use: true,
+        }
+    });
+    left.collect()
+}
