@@ -25,7 +25,7 @@ impl SmallDisk {
     /// `None`, with the reason said, for who may not mount.
     fn new(size: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: only root can mount the tmpfs that is to be full");
+            sandbox::skipped("only root can mount the tmpfs that is to be full");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
