@@ -56,6 +56,10 @@ fn what_cannot_be_published_keeps_the_mount_and_is_named() {
         .spawn()
         .unwrap();
     wait_until("it is seen", || !sandbox.status()["mounts"][0]["fs"]["unpublished"][0].is_null());
+    wait_until("the cause is told", || {
+        let status = sandbox.pail(&["status"]);
+        status.err.contains("1 request is tried again: PutObject demo-bucket/stuck: ")
+    });
     let flush = sandbox.pail(&["flush", "--timeout", "500ms"]);
     assert_eq!(flush.code, 5, "{flush:?}");
     assert!(flush.err.contains("stuck"), "{flush:?}");
@@ -66,6 +70,7 @@ fn what_cannot_be_published_keeps_the_mount_and_is_named() {
     sandbox.server.clear_faults();
     let ran = finish(writer);
     assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!sandbox.pail(&["status"]).err.contains("tried again"), "what is over is told no more");
     let umount = sandbox.pail(&["umount", &sandbox.at("mnt")]);
     assert_eq!(umount.code, 0, "{umount:?}");
     assert_eq!(sandbox.object("stuck").as_deref(), Some("9"));

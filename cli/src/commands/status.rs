@@ -250,6 +250,13 @@ fn print_details(mount: &MountStatus) {
         terminal::note(&format!("{place}:"));
         terminal::print_failure(failure);
     }
+    if let Some(cause) = &mount.store.retrying_cause {
+        let requests = match mount.store.retrying {
+            1 => "1 request is".to_owned(),
+            requests => format!("{requests} requests are"),
+        };
+        terminal::note(&format!("{place}: {requests} tried again: {}", terminal::escaped(cause)));
+    }
     for file in mount.fs.unpublished.iter().filter(|file| file.error.is_some()).take(NAMED_MAX) {
         terminal::note(&format!(
             "{place}/{}: {} (its bytes are in {})",

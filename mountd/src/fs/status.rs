@@ -89,7 +89,8 @@ impl BucketFs {
         if last.len() == LAST_ERRORS {
             last.pop_front();
         }
-        last.push_back(format!("{operation} {}: {error}", path.escape_debug()));
+        // The root is the mount itself.
+        last.push_back(format!("{operation} /{}: {error}", path.escape_debug()));
     }
 
     /// The path of an inode, for a log line.

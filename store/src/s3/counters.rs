@@ -40,6 +40,15 @@ pub(super) struct RequestCounters {
     in_flight: AtomicU64,
     /// Failed attempts by kind. Guards the map alone, and is asked for only where something failed.
     errors: Mutex<BTreeMap<&'static str, u64>>,
+    /// Guards both together; as `errors`.
+    trouble: Mutex<Trouble>,
+}
+
+/// Requests that failed and are tried again, and what the last of them failed with.
+#[derive(Debug, Default)]
+struct Trouble {
+    requests: u64,
+    cause: Option<String>,
 }
 
 /// A copy of a store's counters, for metrics.
@@ -58,6 +67,12 @@ pub struct CounterSnapshot {
     pub retries: u64,
     /// Requests that are open now.
     pub in_flight: u64,
+    /// Requests that failed and are being tried again now.
+    #[serde(default)]
+    pub retrying: u64,
+    /// Why the last of those failed: operation, object, cause.
+    #[serde(default)]
+    pub retrying_cause: Option<String>,
 }
 
 impl RequestCounters {
@@ -84,6 +99,10 @@ impl RequestCounters {
 
     pub fn snapshot(&self) -> CounterSnapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (retrying, retrying_cause) = {
+            let trouble = self.trouble.lock();
+            (trouble.requests, trouble.cause.clone())
+        };
         CounterSnapshot {
             requests: OPERATIONS
                 .iter()
@@ -96,6 +115,34 @@ impl RequestCounters {
             bytes_sent: load(&self.bytes_sent),
             retries: load(&self.retries),
             in_flight: load(&self.in_flight),
+            retrying,
+            retrying_cause,
+        }
+    }
+}
+
+/// A request that failed and is tried again, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Retrying(Arc<RequestCounters>);
+
+impl Retrying {
+    pub fn new(counters: Arc<RequestCounters>) -> Self {
+        counters.trouble.lock().requests += 1;
+        Self(counters)
+    }
+
+    /// Why it failed last.
+    pub fn because(&self, cause: String) {
+        self.0.trouble.lock().cause = Some(cause);
+    }
+}
+
+impl Drop for Retrying {
+    fn drop(&mut self) {
+        let mut trouble = self.0.trouble.lock();
+        trouble.requests -= 1;
+        if trouble.requests == 0 {
+            trouble.cause = None;
         }
     }
 }

@@ -13,7 +13,7 @@
 //! - No error and no log line holds a header, a query or a secret.
 
 use super::body::{Progress, RequestBody};
-use super::counters::{InFlight, RequestCounters};
+use super::counters::{InFlight, RequestCounters, Retrying};
 use super::credentials::CredentialCache;
 use super::endpoint::Endpoint;
 use super::failure::{Failure, Remedy, failure_in, innermost};
@@ -195,6 +195,7 @@ impl Pipeline {
         let mut history = History::default();
         let mut backoff = Backoff::default();
         let mut tried = Tried::default();
+        let mut trouble = None;
         loop {
             history.attempts += 1;
             let left = self.options.retry_deadline.saturating_sub(started.elapsed());
@@ -219,6 +220,10 @@ impl Pipeline {
                         "retrying"
                     );
                     self.counters.count_retry();
+                    let told = self.failed(request, failure, History::default());
+                    trouble
+                        .get_or_insert_with(|| Retrying::new(self.counters.clone()))
+                        .because(told.error.to_string());
                     tokio::time::sleep(delay).await;
                 }
                 _ => return Err(self.failed(request, failure, history)),
