@@ -63,22 +63,22 @@ fn is_passing(failure: &Failure) -> bool {
 
 /// A daemon's process, held by a descriptor that no later process of the same number can have.
 pub struct Process {
-    pid: u32,
-    /// `None` where the process cannot be seen from here, as from another container.
-    descriptor: Option<OwnedFd>,
+    client: Client,
+    /// Its number and descriptor; `None` where the process cannot be seen from here, as from another container.
+    seen: Option<(Pid, OwnedFd)>,
 }
 
 impl Process {
-    /// The process `pid`, which runs.
-    pub fn of(pid: u32) -> Self {
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let descriptor = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok());
-        Self { pid, descriptor }
+    /// The process that answers `client`. Errors: `NotRunning`.
+    pub async fn of(client: &Client) -> Result<Self, Failure> {
+        let pid = client.peer_pid().await?.and_then(Pid::from_raw);
+        let seen = pid.and_then(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)));
+        Ok(Self { client: client.clone(), seen })
     }
 
     /// Waits until it has ended: only then are its lock and its cache free. Errors: it does not.
     pub async fn ended(self) -> Result<(), Failure> {
-        let Some(descriptor) = self.descriptor else { return Ok(()) };
+        let Some((pid, descriptor)) = self.seen else { return Self::silent(&self.client).await };
         let waited = tokio::task::spawn_blocking(move || {
             let limit = Timespec { tv_sec: PROCESS_END_SECS, tv_nsec: 0 };
             // Stopped by Ctrl-Z and continued, the wait begins anew.
@@ -87,12 +87,21 @@ impl Process {
         .await;
         match waited {
             Ok(Ok(1..)) => Ok(()),
-            _ => Err(Failure::other(format!(
-                "the daemon has drained, but its process {} does not end",
-                self.pid
-            ))
-            .with_hint(format!("its log says more; kill -9 {} ends it", self.pid))),
+            _ => Err(Failure::other(format!("the daemon has drained, but its process {pid} does not end"))
+                .with_hint(format!("its log says more; kill -9 {pid} ends it"))),
         }
+    }
+
+    /// Waits until it answers no more, which is shortly before it ends: all that can be known of a process that cannot be seen.
+    async fn silent(client: &Client) -> Result<(), Failure> {
+        let end = Instant::now() + Duration::from_secs(PROCESS_END_SECS.unsigned_abs());
+        while Instant::now() < end {
+            if matches!(client.peer_pid().await, Err(failure) if failure.kind == FailureKind::NotRunning) {
+                return Ok(());
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        Err(Failure::other("the daemon has drained, and goes on answering").with_hint("its log says more"))
     }
 }
 

@@ -5,11 +5,11 @@
 mod sandbox;
 
 use pail_devserver::{Fault, FaultAction};
-use sandbox::{BUCKET, Sandbox, finish, wait_until};
+use sandbox::{BUCKET, Sandbox, finish, skipped, wait_until};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
 #[test]
 fn a_daemon_that_is_shut_down_publishes_ends_and_comes_back() {
@@ -95,6 +95,44 @@ fn a_mistake_in_the_configuration_keeps_nobody_from_a_running_daemon() {
     let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")]);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains("config.toml") && ran.err.contains("memroy"), "{ran:?}");
+}
+
+/// A daemon in a PID namespace of its own, which goes with the test.
+struct Contained(Child);
+
+impl Contained {
+    fn mount(sandbox: &Sandbox) -> Self {
+        let inner =
+            sandbox.command(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt"), "--foreground"]);
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child"]).arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("it is mounted", || !sandbox.kernel_mounts().is_empty());
+        Self(child)
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_daemon_of_another_pid_namespace_is_waited_for_and_no_other_process() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("only root can make a PID namespace without a user namespace");
+    }
+    let sandbox = Sandbox::new();
+    let mut contained = Contained::mount(&sandbox);
+    assert_eq!(sandbox.daemon_pid(), Some(1), "by its own word it is what another process is here");
+    let ran = sandbox.pail(&["shutdown"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(sandbox.kernel_mounts().is_empty());
+    let ended = contained.0.wait().unwrap();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
 }
 
 /// It ended, and this container's init has not looked yet.

@@ -48,7 +48,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 async fn stop() -> Result<Stopped, Failure> {
     let (client, health) = daemon::running().await?;
     // Held from before it is told to, so that no other process can be taken for it.
-    let process = daemon::Process::of(health.pid);
+    let process = daemon::Process::of(&client).await?;
     let mut draining = Draining::new();
     let report = match client.shutdown(&mut |step| draining.step(step)).await {
         Err(failure) if failure.kind == FailureKind::Stopping => DrainReport::default(),

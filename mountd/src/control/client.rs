@@ -42,6 +42,14 @@ impl Client {
         )
     }
 
+    /// The daemon's process by the kernel's word (SO_PEERCRED), which is its number as this process sees it. The daemon's own word is
+    /// another in another PID namespace. `None` where it cannot be seen from here. Errors: `NotRunning`.
+    pub async fn peer_pid(&self) -> Result<Option<i32>, Failure> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|err| self.not_reached(&err))?;
+        let peer = stream.peer_cred().map_err(|err| self.not_reached(&err))?;
+        Ok(peer.pid().filter(|pid| *pid > 0))
+    }
+
     /// Mounts; returns when the mount is usable.
     pub async fn mount(&self, request: &MountRequest) -> Result<MountOutcome, Failure> {
         self.call(Method::POST, "/v1/mounts", request).await
