@@ -4,7 +4,7 @@
 
 mod sandbox;
 
-use sandbox::{BUCKET, SECRET, Sandbox, finish, run, wait_until};
+use sandbox::{BUCKET, SECRET, Sandbox, finish, run, skipped, wait_until};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -43,6 +43,55 @@ fn a_prefix_is_a_mount_of_its_own() {
     assert_eq!(ran.code, 0, "{ran:?}");
     fs::write(sandbox.path("mnt/x"), "1").unwrap();
     assert!(sandbox.object("runs/1/x").is_some());
+}
+
+#[test]
+fn a_prefix_with_nothing_below_it_is_told_and_mounted_all_the_same() {
+    let sandbox = Sandbox::new();
+    sandbox.put("runs/1/x", "1");
+    let mount = |prefix: &str, arguments: &[&str]| {
+        let (uri, place) = (format!("s3://{BUCKET}/{prefix}"), sandbox.at(&prefix.replace('/', "-")));
+        let ran = sandbox.pail(&[&["mount", &uri, &place], arguments].concat());
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran
+    };
+    let typo = mount("rnus", &[]);
+    assert!(typo.err.contains(&format!("nothing is below s3://{BUCKET}/rnus/ yet")), "{typo:?}");
+    let json: serde_json::Value = serde_json::from_str(&mount("runs/2", &["--json"]).out).unwrap();
+    assert_eq!(json["empty_prefix"], true, "{json}");
+    assert!(!mount("runs/1", &[]).err.contains("nothing is below"));
+    fs::write(sandbox.path("rnus/x"), "1").unwrap();
+    assert_eq!(sandbox.object("rnus/x").as_deref(), Some("1"));
+}
+
+#[test]
+fn any_path_that_is_text_is_a_mount_point_and_no_other_one() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let sandbox = Sandbox::new();
+    let uri = format!("s3://{BUCKET}");
+    for name in ["new\nline", " spaces and \t tabs ", "ümläut", "back\\slash#"] {
+        let place = sandbox.at(name);
+        let ran = sandbox.pail(&["mount", &uri, &place]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        fs::write(sandbox.path(name).join("x"), "1").unwrap();
+        assert_eq!(sandbox.status()["mounts"][0]["spec"]["mount_point"], place.as_str());
+        assert_eq!(sandbox.pail(&["flush", &format!("{place}/x")]).code, 0);
+        let ran = sandbox.pail(&["umount", &place]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(!sandbox.path(name).exists());
+    }
+    let bytes = sandbox.path("").join(OsStr::from_bytes(b"latin-\xfc"));
+    for command in ["mount", "umount", "flush"] {
+        let mut pail = sandbox.command(&[command]);
+        if command == "mount" {
+            pail.arg(&uri);
+        }
+        let ran = run(pail.arg(&bytes));
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("latin-\\xFC\" is not UTF-8") && ran.err.contains("hint: "), "{ran:?}");
+    }
+    assert!(!bytes.exists());
 }
 
 #[test]
@@ -326,8 +375,7 @@ fn the_foreground_holds_one_mount_and_ends_with_it() {
 fn an_ordinary_user_mounts_through_fusermount3() {
     let nobody = 65534;
     if !rustix::process::geteuid().is_root() {
-        // Then all the other tests are by an ordinary user.
-        return;
+        return skipped("all the other tests are by an ordinary user already");
     }
     // As udev sets it up everywhere but in bare containers.
     fs::set_permissions("/dev/fuse", fs::Permissions::from_mode(0o666)).unwrap();

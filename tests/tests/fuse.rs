@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use pail_mountd::fs::FsOptions;
+use pail_store::{ListRequest, Store};
 use pail_tests::files::Files;
 use pail_tests::mounted::Mounted;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// As many threads as the daemon has: programs of a test block on the file system that the runtime serves.
 macro_rules! mounted_test {
@@ -47,7 +48,8 @@ mounted_test! {
 mounted_test! {
     async fn one_small_file_is_one_request_once_its_directory_is_known() {
         let m = Mounted::new(FsOptions { metadata_ttl: Duration::from_secs(600), ..FsOptions::default() }).await;
-        m.files.fs.prime().await.unwrap();
+        let page = m.files.requests.list(ListRequest::default()).await.unwrap();
+        m.files.fs.prime(&page, Instant::now());
         m.files.requests.take();
         m.sh("echo hello > greeting").await;
         assert_eq!(m.files.requests.take(), ["put greeting"]);

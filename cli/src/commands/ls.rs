@@ -72,17 +72,16 @@ async fn list(arguments: &Arguments) -> Result<(), Failure> {
         profile: arguments.profile.as_deref(),
     };
     let what = format!("listing {}", arguments.uri);
-    let bucket = progress::while_waiting(&what, opening::open_bucket(address, &environment, false)).await?;
+    let opening = opening::open_bucket(address, &environment, false, !arguments.recursive);
+    let bucket = progress::while_waiting(&what, opening).await?;
     let mut request = ListRequest {
         prefix: bucket.prefix.clone(),
         delimiter: !arguments.recursive,
         ..ListRequest::default()
     };
     let mut found = false;
+    let mut page = bucket.first_page.clone();
     loop {
-        let page = progress::while_waiting(&what, bucket.store.list(request.clone()))
-            .await
-            .map_err(|err| Failure::from_store(format!("cannot list {}", arguments.uri), &err))?;
         found |= !page.objects.is_empty() || !page.prefixes.is_empty();
         for prefix in &page.prefixes {
             print_prefix(arguments, &bucket.prefix, prefix)?;
@@ -90,10 +89,11 @@ async fn list(arguments: &Arguments) -> Result<(), Failure> {
         for object in page.objects.iter().filter(|object| object.key.as_str() != bucket.prefix) {
             print_object(arguments, &bucket.prefix, object)?;
         }
-        match page.next {
-            Some(next) => request.token = Some(next),
-            None => break,
-        }
+        let Some(next) = page.next else { break };
+        request.token = Some(next);
+        page = progress::while_waiting(&what, bucket.store.list(request.clone()))
+            .await
+            .map_err(|err| Failure::from_store(format!("cannot list {}", arguments.uri), &err))?;
     }
     match found || bucket.prefix.is_empty() {
         true => Ok(()),

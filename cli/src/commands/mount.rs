@@ -204,6 +204,7 @@ fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
     if outcome.created_directory {
         terminal::note(&format!("note: created {place}"));
     }
+    note_empty_prefix(outcome);
     match outcome.already_mounted {
         true => terminal::line(&format!("{source} is mounted at {place} already"))?,
         false => terminal::line(&format!("mounted {source} at {place}"))?,
@@ -211,8 +212,23 @@ fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
     terminal::flush()
 }
 
-/// As an absolute path, without asking the file system, which may be a dead mount.
+/// A slip in a prefix shows as an empty directory.
+pub fn note_empty_prefix(outcome: &MountOutcome) {
+    if outcome.empty_prefix {
+        let source = &outcome.spec.source;
+        terminal::note(&format!(
+            "note: nothing is below {source}/ yet; `pail ls` shows what the bucket holds"
+        ));
+    }
+}
+
+/// As an absolute path, without asking the file system, which may be a dead mount. Errors: it has none; it is not UTF-8, which neither
+/// the daemon's JSON nor the names in a bucket can be otherwise.
 pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    if path.to_str().is_none() {
+        return Err(Failure::usage(format!("the path {path:?} is not UTF-8"))
+            .with_hint("mount at a directory whose path is; a symbolic link to it does not help"));
+    }
     std::path::absolute(path).map_err(|err| {
         let mut failure = Failure::usage(format!("{:?} is not a directory", path.display().to_string()));
         failure.causes.push(err.to_string());

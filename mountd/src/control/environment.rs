@@ -93,6 +93,11 @@ impl CallerEnvironment {
         self.0.keys().any(|name| SECRET.contains(&name.as_str()))
     }
 
+    /// Whether a proxy was given with a user or password, which are kept as little.
+    pub fn has_proxy_user(&self) -> bool {
+        self.0.iter().any(|(name, value)| without_user(name, value) != *value)
+    }
+
     /// These with the keys of `other`.
     pub fn with_secrets_of(&self, other: &Self) -> Self {
         let secret = other.0.iter().filter(|(name, _)| SECRET.contains(&name.as_str()));
@@ -160,7 +165,8 @@ mod tests {
             "http_proxy" => Some("me:hunter2@proxy".into()),
             _ => None,
         });
-        assert!(environment.has_secrets());
+        assert!(environment.has_secrets() && environment.has_proxy_user());
+        assert!(!environment.without_secrets().has_proxy_user());
         assert_eq!(environment.get("AWS_REGION"), None);
         assert!(!format!("{environment:?}").contains("hunter2"));
         let kept = serde_json::to_string(&environment.without_secrets()).unwrap();

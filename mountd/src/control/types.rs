@@ -65,6 +65,9 @@ pub struct MountOutcome {
     pub created_bucket: bool,
     /// A dead mount was found at the place and cleared.
     pub recovered: bool,
+    /// The source has a prefix, and nothing was below it.
+    #[serde(default)]
+    pub empty_prefix: bool,
 }
 
 /// `DELETE /v1/mounts`.

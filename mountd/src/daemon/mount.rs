@@ -55,6 +55,8 @@ pub struct Mount {
     pub environment: CallerEnvironment,
     /// The caller gave keys by value, now or before a restart.
     pub keys_were_given: bool,
+    /// The caller gave a proxy's user or password, now or before a restart.
+    pub proxy_user_was_given: bool,
     /// It comes from the list of an earlier daemon, and stays there when it fails.
     pub restored: bool,
     state: watch::Sender<State>,
@@ -63,9 +65,14 @@ pub struct Mount {
 impl Mount {
     /// A mount that a caller asks for, in state `Starting`.
     pub fn starting(spec: MountSpec, environment: CallerEnvironment) -> Arc<Self> {
-        let keys_were_given = environment.has_secrets();
-        let state = watch::Sender::new(State::Starting);
-        Arc::new(Self { spec, environment, keys_were_given, restored: false, state })
+        Arc::new(Self {
+            spec,
+            keys_were_given: environment.has_secrets(),
+            proxy_user_was_given: environment.has_proxy_user(),
+            environment,
+            restored: false,
+            state: watch::Sender::new(State::Starting),
+        })
     }
 
     /// A mount of an earlier daemon, in state `Starting`. In place of keys that were given then, this daemon's own are tried; a
@@ -79,6 +86,7 @@ impl Mount {
             spec: saved.spec,
             environment,
             keys_were_given: saved.keys_were_given,
+            proxy_user_was_given: saved.proxy_user_was_given,
             restored: true,
             state: watch::Sender::new(State::Starting),
         })

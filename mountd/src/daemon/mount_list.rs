@@ -19,6 +19,9 @@ pub struct SavedMount {
     pub environment: CallerEnvironment,
     /// The caller gave keys by value, which are not kept.
     pub keys_were_given: bool,
+    /// The caller gave a proxy's user or password, which are not kept.
+    #[serde(default)]
+    pub proxy_user_was_given: bool,
     /// Directories that were made for it, outermost first.
     pub created_directories: Vec<PathBuf>,
 }
@@ -98,11 +101,11 @@ pub fn read_only(file: &Path) -> Vec<SavedMount> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::quantity::{Period, Permissions};
 
-    fn mount(place: &str, source: &str) -> SavedMount {
+    pub fn mount(place: &str, source: &str) -> SavedMount {
         SavedMount {
             spec: MountSpec {
                 source: source.into(),
@@ -120,6 +123,7 @@ mod tests {
             },
             environment: CallerEnvironment::default(),
             keys_were_given: true,
+            proxy_user_was_given: false,
             created_directories: vec![],
         }
     }

@@ -23,6 +23,7 @@ pub(super) struct Made {
     directory: bool,
     bucket: bool,
     recovered: bool,
+    empty_prefix: bool,
 }
 
 /// A place on the table that is given back unless the mount succeeds.
@@ -135,16 +136,23 @@ impl Daemon {
             MountPoint::check(&spec.mount_point)
         })
         .await?;
-        let bucket = opening::open_bucket((&mount.spec).into(), &mount.environment, create_bucket).await?;
+        let bucket =
+            opening::open_bucket((&mount.spec).into(), &mount.environment, create_bucket, false).await?;
         let recovered = point.recovered;
         let created = blocking(move || point.create()).await?;
-        let made = Made { directory: !created.is_empty(), bucket: bucket.created, recovered };
+        let made = Made {
+            directory: !created.is_empty(),
+            bucket: bucket.created,
+            recovered,
+            empty_prefix: bucket.has_empty_prefix(),
+        };
         let mut created_directories = created_before;
         created_directories.extend(created.iter().cloned());
         let saved = SavedMount {
             spec: mount.spec.clone(),
             environment: mount.environment.without_secrets(),
             keys_were_given: mount.keys_were_given,
+            proxy_user_was_given: mount.proxy_user_was_given,
             created_directories,
         };
         // Listed before it is mounted: a crash in between is repaired at the next start, the other way round it is not.
@@ -173,7 +181,7 @@ impl Daemon {
     async fn start_session(&self, mount: &Arc<Mount>, bucket: &opening::OpenBucket) -> Result<Live, Failure> {
         let spec = &mount.spec;
         let fs = BucketFs::new(bucket.store.clone(), self.cache.clone(), fs_options(spec, &bucket.prefix));
-        fs.prime().await.map_err(|err| Failure::from_store(format!("cannot list {}", spec.source), &err))?;
+        fs.prime(&bucket.first_page, bucket.listed_at);
         let options = FuseOptions {
             fs_name: spec.source.clone(),
             read_only: spec.read_only,
@@ -259,5 +267,6 @@ fn outcome(mount: &Mount, made: Made, already_mounted: bool) -> MountOutcome {
         created_directory: made.directory,
         created_bucket: made.bucket,
         recovered: made.recovered,
+        empty_prefix: made.empty_prefix,
     }
 }

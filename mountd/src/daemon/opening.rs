@@ -9,9 +9,11 @@
 
 use crate::control::types::MountSpec;
 use crate::control::{CallerEnvironment, Failure, FailureKind};
-use pail_store::{BucketUri, CallerVariables, Error, ErrorKind, S3Options, S3Store, Store};
+use pail_store::{
+    BucketUri, CallerVariables, Error, ErrorKind, ListPage, ListRequest, S3Options, S3Store, Store,
+};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the check of a bucket retries.
 const CHECK_DEADLINE: Duration = Duration::from_secs(12);
@@ -31,6 +33,17 @@ pub struct OpenBucket {
     pub prefix: String,
     /// The bucket was created.
     pub created: bool,
+    /// The beginning of what is below the prefix, by which the bucket was checked.
+    pub first_page: ListPage,
+    /// When that was asked for.
+    pub listed_at: Instant,
+}
+
+impl OpenBucket {
+    /// There is a prefix, and nothing below it.
+    pub fn has_empty_prefix(&self) -> bool {
+        !self.prefix.is_empty() && self.first_page.objects.is_empty() && self.first_page.prefixes.is_empty()
+    }
 }
 
 /// Which bucket is meant, and how it is reached.
@@ -57,26 +70,28 @@ impl<'a> From<&'a MountSpec> for Address<'a> {
     }
 }
 
-/// Opens the bucket at `address` as its caller would, and makes sure that it is there and may be listed.
+/// Opens the bucket at `address` as its caller would, and makes sure that it is there and may be listed, by the first page below its
+/// prefix: what that says nobody has to ask for again. With `delimiter`, keys are folded at the next `/`.
 /// Errors: all that the docs of [`pail_store::Store::check_bucket`] name; a bucket that does not answer within 25 s.
 pub async fn open_bucket(
     address: Address<'_>,
     environment: &CallerEnvironment,
     create: bool,
+    delimiter: bool,
 ) -> Result<OpenBucket, Failure> {
-    tokio::time::timeout(OPENING_TIMEOUT, open_and_check(address, environment, create)).await.unwrap_or_else(
-        |_| {
-            Err(Failure::new(FailureKind::Unreachable, format!("{} does not answer", address.source))
-                .because(format!("no answer within {} s", OPENING_TIMEOUT.as_secs()))
-                .with_hint(unreachable_hint(address)))
-        },
-    )
+    let opening = open_and_check(address, environment, create, delimiter);
+    tokio::time::timeout(OPENING_TIMEOUT, opening).await.unwrap_or_else(|_| {
+        Err(Failure::new(FailureKind::Unreachable, format!("{} does not answer", address.source))
+            .because(format!("no answer within {} s", OPENING_TIMEOUT.as_secs()))
+            .with_hint(unreachable_hint(address)))
+    })
 }
 
 async fn open_and_check(
     address: Address<'_>,
     environment: &CallerEnvironment,
     create: bool,
+    delimiter: bool,
 ) -> Result<OpenBucket, Failure> {
     let uri: BucketUri = parse_source(address.source)?;
     let endpoint_url = address
@@ -94,17 +109,20 @@ async fn open_and_check(
     };
     let explain = |err: &Error| explain(address, environment, err);
     let checked = S3Store::open(check).await.map_err(|err| explain(&err))?;
-    let created = match checked.check_bucket().await {
-        Ok(()) => false,
+    let prefix = as_directory(&uri.prefix);
+    let listed_at = Instant::now();
+    let listing = ListRequest { prefix: prefix.clone(), delimiter, ..ListRequest::default() };
+    let (first_page, created) = match checked.list(listing).await {
+        Ok(page) => (page, false),
         Err(err) if err.kind == ErrorKind::NoSuchBucket && create => {
             checked.create_bucket().await.map_err(|err| explain(&err))?;
             tracing::info!(bucket = %address.source, "created the bucket");
-            true
+            (ListPage::default(), true)
         }
         Err(err) => return Err(explain(&err)),
     };
     let store = S3Store::open(options).await.map_err(|err| explain(&err))?;
-    Ok(OpenBucket { store, prefix: as_directory(&uri.prefix), created })
+    Ok(OpenBucket { store, prefix, created, first_page, listed_at })
 }
 
 /// Reads `s3://bucket[/prefix]`. Errors: another scheme, a name that no bucket can have.

@@ -69,15 +69,41 @@ impl Daemon {
     }
 }
 
-/// What to do about a mount whose keys were in the memory of the daemon that is gone.
+/// What to do about a mount whose keys, or whose proxy's password, were in the memory of the daemon that is gone.
 fn advise(mount: &Mount, failure: Failure) -> Failure {
-    if failure.kind != FailureKind::Credentials || !mount.keys_were_given {
-        return failure;
-    }
-    let spec = &mount.spec;
+    let (what, instead) = match failure.kind {
+        FailureKind::Credentials if mount.keys_were_given => ("keys", ", or put them into a profile"),
+        FailureKind::Unreachable if mount.proxy_user_was_given => ("proxy's user and password", ""),
+        _ => return failure,
+    };
+    let (source, place) = (&mount.spec.source, mount.spec.mount_point.display());
     failure.with_hint(format!(
-        "the keys it was mounted with are never kept on disk: mount again from a shell that has them (pail mount {} {}), or put them into a profile",
-        spec.source,
-        spec.mount_point.display()
+        "the {what} it was mounted with are never kept on disk: mount again from a shell that has them (pail mount {source} {place}){instead}"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::CallerEnvironment;
+    use crate::daemon::mount_list::tests::mount;
+
+    #[test]
+    fn what_was_not_kept_is_told_where_it_may_be_what_is_missing() {
+        let saved = SavedMount { proxy_user_was_given: true, ..mount("/a", "s3://one") };
+        let hint = |saved: &SavedMount, kind| {
+            let mount =
+                Mount::restoring(SavedMount { environment: CallerEnvironment::default(), ..saved.clone() });
+            advise(&mount, Failure::new(kind, "x")).hint.unwrap_or_default()
+        };
+        assert!(
+            hint(&saved, FailureKind::Unreachable)
+                .contains("the proxy's user and password it was mounted with")
+        );
+        assert!(hint(&saved, FailureKind::Credentials).contains("the keys it was mounted with"));
+        let neither = mount("/a", "s3://one");
+        let neither = SavedMount { keys_were_given: false, ..neither };
+        assert!(hint(&neither, FailureKind::Unreachable).is_empty());
+        assert!(hint(&neither, FailureKind::Credentials).is_empty());
+    }
 }

@@ -13,19 +13,15 @@ use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode, Kind, ROOT};
 use super::name;
 use super::namespace::Known;
-use pail_store::ListRequest;
+use pail_store::{ListPage, ListRequest};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl BucketFs {
-    /// Lists the top once: the first check of bucket and credentials, and it primes the first lookups.
-    pub async fn prime(&self) -> Result<(), pail_store::Error> {
-        let prefix = self.options.prefix.clone();
-        let sent = Instant::now();
-        let page = self.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
-        self.namespace.lock().absorb_flat(&prefix, &page, sent);
-        Ok(())
+    /// Takes a page of the flat listing of everything, asked for at `sent`, so that the first lookups are answered.
+    pub fn prime(&self, page: &ListPage, sent: Instant) {
+        self.namespace.lock().absorb_flat(&self.options.prefix, page, sent);
     }
 
     /// The inode of `name` in a directory; the kernel holds one more reference to it. `Ok(None)` says that there is none, for
