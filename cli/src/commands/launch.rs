@@ -2,13 +2,14 @@
 
 use super::{mount, status, umount};
 use crate::progress::Draining;
-use crate::task::{FileMount, Overrides, Task, workdir};
+use crate::task::{FileMount, Overrides, Task, is_name, workdir};
 use crate::{block_on, daemon, shell, terminal};
 use jiff::Timestamp;
 use pail_mountd::control::types::{DrainReport, FlushRequest};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::quantity::Period;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -94,11 +95,12 @@ async fn mount_one(file_mount: &FileMount) -> Result<PathBuf, Failure> {
         file_mount.create_bucket,
     )?;
     let outcome = daemon::mount(&request).await?;
-    let place = outcome.spec.mount_point;
+    let place = outcome.spec.mount_point.clone();
     let source = &outcome.spec.source;
     if outcome.created_bucket {
         terminal::note(&format!("created the bucket of {source}"));
     }
+    mount::note_empty_prefix(&outcome);
     match outcome.already_mounted {
         true => terminal::note(&format!("{source} is mounted at {} already", place.display())),
         false => terminal::note(&format!("mounted {source} at {}", place.display())),
@@ -182,7 +184,8 @@ fn overrides(arguments: &Arguments) -> Result<Overrides, Failure> {
     if let Some(path) = &arguments.env_file {
         let text = std::fs::read_to_string(path).map_err(|err| Failure::unreadable(path, &err))?;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (name, value) = assignment(line.strip_prefix("export ").unwrap_or(line), "--env-file")?;
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            let (name, value) = assignment(line, &format!("--env-file {}", path.display()))?;
             overrides.envs.insert(name, unquoted(&value).to_owned());
         }
     }
@@ -198,13 +201,20 @@ fn overrides(arguments: &Arguments) -> Result<Overrides, Failure> {
 /// `NAME=VALUE`, or the value that this process's environment has for `NAME`. Errors never show the value.
 fn assignment(told: &str, flag: &str) -> Result<(String, String), Failure> {
     let (name, value) = match told.split_once('=') {
-        Some((name, value)) => (name.trim(), Some(value.to_owned())),
-        None => (told.trim(), std::env::var(told.trim()).ok()),
+        Some((name, value)) => (name.trim(), Some(Ok(value.to_owned()))),
+        None => (told.trim(), std::env::var_os(told.trim()).map(OsString::into_string)),
     };
+    if !is_name(name) {
+        // Without an equals sign it may be the value.
+        let shown = if told.contains('=') { format!("{name:?}") } else { "what is given".to_owned() };
+        return Err(Failure::usage(format!("{flag}: {shown} cannot be a variable's name"))
+            .with_hint("names are of letters, digits and underscores, and do not begin with a digit"));
+    }
     match value {
-        Some(value) if !name.is_empty() => Ok((name.to_owned(), value)),
-        _ => Err(Failure::usage(format!("{flag} {name:?} has no value"))
-            .with_hint(format!("write {flag} NAME=VALUE"))),
+        Some(Ok(value)) => Ok((name.to_owned(), value)),
+        Some(Err(_)) => Err(Failure::usage(format!("{flag} {name}: its value is not UTF-8"))),
+        None => Err(Failure::usage(format!("{flag} {name}: it is not set in this environment"))
+            .with_hint(format!("set it, or write {flag} {name}=VALUE"))),
     }
 }
 
@@ -223,7 +233,12 @@ mod tests {
     fn assignments_keep_what_is_after_the_first_equals_sign() {
         assert_eq!(assignment("A=b=c", "--env").unwrap(), ("A".into(), "b=c".into()));
         assert_eq!(assignment("A=", "--env").unwrap(), ("A".into(), String::new()));
-        assert!(assignment("PAIL_TEST_IS_NOT_SET_ANYWHERE", "--env").is_err());
+        let unset = assignment("PAIL_TEST_IS_NOT_SET_ANYWHERE", "--env").unwrap_err();
+        assert_eq!(unset.message, "--env PAIL_TEST_IS_NOT_SET_ANYWHERE: it is not set in this environment");
+        assert_eq!(assignment("PATH", "--env").unwrap().1, std::env::var("PATH").unwrap());
+        for wrong in ["", "=x", "1A=x", "A B=x"] {
+            assert!(assignment(wrong, "--env").unwrap_err().message.contains("cannot be a variable's name"));
+        }
         assert_eq!(unquoted(" \"a b\" "), "a b");
         assert_eq!(unquoted("'a"), "'a");
     }

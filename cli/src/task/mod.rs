@@ -9,12 +9,12 @@ mod substitute;
 mod yaml;
 
 pub use file_mount::FileMount;
+pub use substitute::is_name;
 
 use pail_mountd::control::Failure;
 use reader::{Reader, near_miss, scalar};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use substitute::is_name;
 use yaml::{Document, Key, Node, Value};
 
 /// Keys of SkyPilot's tasks that mean nothing to a run on this machine.
@@ -116,7 +116,10 @@ impl Task {
             "run" => self.run = Some(command(reader, node)?),
             "num_nodes" => match scalar(node).as_deref() {
                 Some("1") => {}
-                _ => return Err(reader.mistake(node.place, "only one node, this machine, is supported yet")),
+                _ => {
+                    let what = "`num_nodes`: only one node, this machine, is supported yet";
+                    return Err(reader.mistake(node.place, what));
+                }
             },
             "file_mounts" => {
                 for (destination, entry) in reader.map(node)? {
@@ -128,7 +131,9 @@ impl Task {
                 }
             }
             "workdir" => {
-                return Err(reader.mistake(node.place, "syncing a workdir is not supported yet"));
+                return Err(reader
+                    .mistake(node.place, "`workdir`: syncing it is not supported yet")
+                    .with_hint("leave it out, and name the code by an absolute path in `run`"));
             }
             "envs" | "secrets" => {}
             other => ignored.push(other.to_owned()),

@@ -81,13 +81,7 @@ impl Document {
                 let what = err.without_snippet().to_string();
                 let empty = Node { value: Value::Null, place };
                 let document = Self { path: path.to_owned(), text, root: empty };
-                // The library's words end in the place, which is told already, and some are for programmers.
-                let what = what.split(" at line ").next().unwrap_or(&what);
-                let what = match what.starts_with("cannot deserialize null into string") {
-                    true => "a key is missing here (a lone ~ means nothing in YAML: put it into quotes)",
-                    false => what,
-                };
-                Err(document.mistake(place, what))
+                Err(document.mistake(place, in_plain_words(&what)))
             }
         }
     }
@@ -112,6 +106,31 @@ impl Document {
         };
         Failure::usage(format!("{at}: {what}{shown}"))
     }
+}
+
+/// What the library says for programmers, by a part of it, and what it means to who wrote the file.
+const PLAIN_WORDS: &[(&str, &str)] = &[
+    (
+        "cannot deserialize null into string",
+        "a key is missing here (a lone ~ means nothing in YAML: put it into quotes)",
+    ),
+    ("expected string scalar", "a key must be text"),
+    ("multiple YAML documents", "a second document begins here, and a task is one"),
+    ("recursive references", "an alias within what it stands for"),
+    ("non-finite float", "not a number that can be used: put it into quotes"),
+    ("invalid u64", "not a whole number"),
+    ("YAML merge value", "`<<` takes a map, or a list of maps"),
+    ("simple key expected", "expected `key: value`"),
+    ("found a tab", "a tab, where YAML wants spaces"),
+];
+
+/// The library's words without the place in their end, which is told already, and without what is for programmers alone.
+fn in_plain_words(what: &str) -> &str {
+    let plain = PLAIN_WORDS.iter().find(|(part, _)| what.contains(part));
+    let what = plain.map_or(what, |(_, plain)| plain);
+    let what = what.split(" at line ").next().unwrap_or(what);
+    // As in "duplicate mapping key: a, set DuplicateKeyPolicy in Options if acceptable".
+    what.split(", set ").next().unwrap_or(what)
 }
 
 /// A value as the library hands it over.
@@ -273,6 +292,24 @@ mod tests {
     #[test]
     fn a_key_given_twice_is_a_mistake() {
         let failure = parse("a: 1\na: 2\n").unwrap_err();
-        assert!(failure.message.contains("task.yaml:2:"), "{failure}");
+        assert!(failure.message.starts_with("task.yaml:2:1: duplicate mapping key: a\n"), "{failure}");
+    }
+
+    #[test]
+    fn mistakes_are_told_to_who_wrote_the_file() {
+        for (text, told) in [
+            ("? [a]\n: b\n", "a key must be text"),
+            (": x\n", "a key is missing here"),
+            ("a: 1\n---\nb: 2\n", "a second document begins here"),
+            ("&a [*a]\n", "an alias within what it stands for"),
+            ("a: .inf\n", "not a number that can be used"),
+            ("a: !!int x\n", "not a whole number"),
+            ("<<: 3\n", "`<<` takes a map"),
+            ("a: |\n b\nc\n", "expected `key: value`"),
+            ("name: a\n\trun: b\n", "a tab, where YAML wants spaces"),
+        ] {
+            let failure = parse(text).unwrap_err();
+            assert!(failure.message.contains(told), "{text:?}: {failure}");
+        }
     }
 }
