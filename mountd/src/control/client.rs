@@ -163,7 +163,10 @@ impl Client {
     fn not_reached(&self, err: &std::io::Error) -> Failure {
         let socket = self.socket.display();
         match err.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+            // Reset: it ended while this call waited to be taken.
+            std::io::ErrorKind::NotFound
+            | std::io::ErrorKind::ConnectionRefused
+            | std::io::ErrorKind::ConnectionReset => {
                 Failure::new(FailureKind::NotRunning, format!("no daemon is running (no answer at {socket})"))
                     .with_hint("`pail mount` starts one")
             }
