@@ -7,7 +7,7 @@
 use crate::buffer::BlockBuffer;
 use bytes::Bytes;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The size of every block of an object but its last, in bytes.
@@ -98,6 +98,11 @@ impl Block {
     /// Its share of what its slab is charged with.
     pub fn charge(&self) -> u64 {
         charge_of(self.bytes().len() as u64)
+    }
+
+    /// What it shares its memory with: gone once that is free.
+    pub fn memory(&self) -> Weak<Slab> {
+        Arc::downgrade(&self.slab)
     }
 
     /// The blocks that share its memory, itself among them: it is free when all of them are gone.

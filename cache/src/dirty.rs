@@ -101,20 +101,25 @@ impl DirtyReplica {
         options.read(true).write(true).create_new(true).mode(0o600);
         let data = options.open(&path).map_err(CacheError::io("create", &path))?;
         let len = intent.base.as_ref().map_or(0, |base| base.size);
-        let record = Record { intent, local: None, base_len: len, published: None };
-        let made = data.set_len(len).and_then(|()| journal::write_record(&path, &record, false));
-        if let Err(error) = made {
+        let is_change = intent.base.is_some();
+        let made = data.set_len(len).and_then(|()| {
+            // Until it is changed, all of it is in the bucket.
+            let published = is_change.then(|| Published::of(&data.metadata()?)).transpose()?;
+            let record = Record { intent, local: None, base_len: len, published };
+            journal::write_record(&path, &record, false).map(|()| record)
+        });
+        let record = made.map_err(|error| {
             journal::remove_record(&path);
             let _ = std::fs::remove_file(&path);
-            return Err(CacheError::io("write", &path)(error));
-        }
+            CacheError::io("write", &path)(error)
+        })?;
         Ok(Self {
             data,
             path,
             shape: RwLock::new(Stage::Open),
             extent: Mutex::new(Extent { len, local: RangeSet::default(), base_len: len, has_debris: false }),
             record: Mutex::new(record),
-            may_be_published: AtomicBool::new(false),
+            may_be_published: AtomicBool::new(is_change),
             shared,
             counted_bytes: AtomicI64::new(0),
         })
@@ -271,6 +276,12 @@ impl DirtyReplica {
             self.extent.lock().local.insert(segment.range);
         }
         self.count(filled as i64);
+        let mut record = self.record.lock();
+        if record.published.is_some() && filled > 0 {
+            // The same bytes, in a file that was changed later.
+            record.published = Some(Published::of(&self.data.metadata()?)?);
+            self.write_record(*stage, &record, record.local.is_some())?;
+        }
         Ok(())
     }
 

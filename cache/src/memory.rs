@@ -226,11 +226,11 @@ impl Entries {
         Some(unread.block)
     }
 
-    /// Lets go of at least `bytes` of blocks, as far as there are any, each with those that share its memory. What somebody else
-    /// holds is freed when they let go of it too.
+    /// Lets go of blocks until at least `bytes` of memory are free, as far as there are any, each with those that share its memory. What
+    /// somebody else holds, such as the queue of a slow disk, is freed when they let go of it too, and does not count.
     fn evict(&mut self, bytes: u64, unread_too: bool) {
-        let mut evicted = 0;
-        while evicted < bytes {
+        let mut freed = 0;
+        while freed < bytes {
             let (key, block) = if let Some((key, recent)) = self.recent.pop_lru() {
                 (key, recent.block)
             } else if let Some((key, unread)) = unread_too.then(|| self.unread.pop_lru()).flatten() {
@@ -239,9 +239,13 @@ impl Entries {
             } else {
                 break;
             };
-            evicted += block.charge();
-            for number in block.siblings() {
-                evicted += self.remove((key.0, number), unread_too);
+            let (memory, siblings, mut let_go) = (block.memory(), block.siblings(), block.charge());
+            drop(block);
+            for number in siblings {
+                let_go += self.remove((key.0, number), unread_too);
+            }
+            if memory.strong_count() == 0 {
+                freed += let_go;
             }
         }
     }
@@ -329,4 +333,27 @@ impl Drop for Reservation {
 /// The most that one fetch may take of a budget, in bytes: whole blocks, at least one.
 pub(crate) fn fetch_bytes_max(limit_bytes: u64, cap_bytes: u64) -> u64 {
     (limit_bytes / 4).min(cap_bytes) / BLOCK_SIZE_BYTES * BLOCK_SIZE_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_slow_disk_holds_is_no_room() {
+        let tier = MemoryTier::new(MEMORY_BYTES_MIN);
+        let block_count = MEMORY_BYTES_MIN / BLOCK_SIZE_BYTES;
+        let mut queued = Vec::new();
+        for number in 0..block_count {
+            let mut reservation = tier.try_reserve(BLOCK_SIZE_BYTES).unwrap();
+            let buffer = reservation.buffer(BLOCK_SIZE_BYTES as usize);
+            for (_, block) in reservation.fill(buffer, number) {
+                // The oldest half waits for the disk.
+                queued.extend((number < block_count / 2).then(|| block.clone()));
+                tier.insert((0, number), block, false);
+            }
+        }
+        assert!(tier.try_reserve(BLOCK_SIZE_BYTES).is_some());
+        drop(queued);
+    }
 }

@@ -151,6 +151,8 @@ fn what_a_crash_left_is_found() {
             dirty
         });
         assert_eq!(kept.len(), 4, "all of them are in use until the end");
+        let unchanged = cache.create_dirty(intent("not changed", 2 * MIB)).unwrap();
+        unchanged.fill_base(0, &bytes(0..MIB)).unwrap();
         std::process::abort();
     }
     let dir = tempfile::tempdir().unwrap();

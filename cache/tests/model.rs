@@ -320,6 +320,10 @@ proptest! {
 fn recover(dir: &Path, base: &[u8], model: &[u8]) {
     let cache = open(dir, 4 * MIB, 256 * MIB);
     let orphans = cache.orphans();
+    if orphans.is_empty() {
+        assert!(model == base, "only what was never changed is nobody's to keep");
+        return;
+    }
     assert_eq!(orphans.len(), 1);
     assert_eq!(orphans[0].intent.key, "last");
     assert_eq!(orphans[0].len, model.len() as u64);

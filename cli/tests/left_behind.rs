@@ -51,6 +51,8 @@ fn a_killed_daemon_leaves_nothing_of_what_it_had_published() {
     kill(&sandbox, open.into());
     let expected = ["cut-since", "never", "written-since", "written-since-over"];
     assert_eq!(left(&sandbox), expected, "without a daemon");
+    let ran = sandbox.pail(&["flush"]);
+    assert!(ran.code == 5 && ran.err.contains("no daemon") && ran.err.contains("cut-since"), "{ran:?}");
     sandbox.mounted();
     assert_eq!(left(&sandbox), expected, "by the next one");
     assert_eq!(dirty_files(&sandbox), 2 * expected.len(), "a record and its bytes each");
@@ -169,4 +171,41 @@ fn what_a_forced_unmount_left_is_told_at_once() {
     assert_eq!(fs::read(&local).unwrap(), b"precious");
     wait_until("the mount has ended", || sandbox.pail(&["discard", &local]).code == 0);
     assert_eq!(left(&sandbox), Vec::<String>::new());
+}
+
+// SEMANTICS: writing.3
+#[test]
+fn what_is_written_on_after_a_forced_unmount_is_kept_where_it_cannot_be_published() {
+    let sandbox = Sandbox::new();
+    sandbox.put("log", "old");
+    let mnt = sandbox.mounted();
+    let mut log = File::options().write(true).open(mnt.join("log")).unwrap();
+    log.write_all(b"published").unwrap();
+    log.sync_all().unwrap();
+    let ran = sandbox.pail(&["umount", &sandbox.at("mnt"), "--force", "--timeout", "500ms"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(left(&sandbox), Vec::<String>::new());
+    sandbox.put("log", "of somebody else meanwhile");
+    log.write_all(b", and more").unwrap();
+    assert_eq!(log.sync_all().unwrap_err().raw_os_error(), Some(libc::ESTALE));
+    drop(log);
+    wait_until("it is left behind", || left(&sandbox) == ["log"]);
+    let local = sandbox.status()["left_behind"][0]["local_path"].as_str().unwrap().to_owned();
+    assert_eq!(fs::read(&local).unwrap(), b"published, and more");
+}
+
+// SEMANTICS: writing.3
+#[test]
+fn a_flush_says_where_a_mount_is_not_in_service() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    assert_eq!(sandbox.pail(&["shutdown"]).code, 0);
+    // As a job does that knows nothing of it.
+    fs::create_dir_all(&mnt).unwrap();
+    fs::write(mnt.join("ckpt"), "important").unwrap();
+    let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("other")]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = sandbox.pail(&["flush"]);
+    assert!(ran.code == 5 && ran.err.contains("is not mounted"), "{ran:?}");
+    assert_eq!(sandbox.pail(&["flush", &sandbox.at("other")]).code, 0);
 }

@@ -4,7 +4,7 @@ use super::mount::absolute;
 use super::{status, umount};
 use crate::progress::Draining;
 use crate::{block_on, daemon, terminal};
-use pail_mountd::control::types::FlushRequest;
+use pail_mountd::control::types::{DrainReport, FlushRequest};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::quantity::Period;
 use std::path::PathBuf;
@@ -36,7 +36,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     };
     let report = block_on(async {
         let mut progress = Draining::new();
-        let (client, _) = daemon::running().await.map_err(advise)?;
+        let (client, _) = match daemon::running().await {
+            Err(failure) if failure.kind == FailureKind::NotRunning => return without_daemon(failure),
+            running => running?,
+        };
         client.flush(&request, &mut |step| progress.step(step)).await
     })?;
     if arguments.json {
@@ -53,11 +56,16 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Without a daemon nothing can be flushed, and "everything is there" would be a guess.
-fn advise(failure: Failure) -> Failure {
-    match failure.kind {
-        FailureKind::NotRunning => failure
-            .with_hint("nothing is mounted; what an earlier daemon left unpublished is in `pail status`"),
-        _ => failure,
+/// Without a daemon nothing can be flushed, and "everything is there" would be a guess. Errors: nothing is known to be left behind.
+fn without_daemon(failure: Failure) -> Result<DrainReport, Failure> {
+    let (mounts, left_behind) = status::without_daemon()?;
+    let hint = match mounts.is_empty() {
+        true => "nothing is mounted",
+        false => "its mounts are dead; any `pail mount` starts a daemon, which mounts them again",
+    };
+    let failure = failure.with_hint(hint);
+    match left_behind.is_empty() {
+        true => Err(failure),
+        false => Ok(DrainReport { left_behind, failures: vec![failure], ..DrainReport::default() }),
     }
 }

@@ -56,19 +56,24 @@ async fn ask() -> Result<Status, Failure> {
             Ok(Status { daemon: Some(health), mounts, without_daemon: Vec::new(), left_behind })
         }
         Err(failure) if failure.kind == FailureKind::NotRunning => {
-            let directories = daemon::directories()?;
-            let saved = mount_list::read_only(&directories.mounts_file());
-            let without_daemon: Vec<_> = saved.into_iter().map(|mount| mount.spec).collect();
-            // What another daemon is writing there looks as if it were left.
-            let left_behind = match without_daemon.iter().any(|spec| place_of(spec) == Place::OfAnotherDaemon)
-            {
-                true => Vec::new(),
-                false => left_behind::read(&directories),
-            };
+            let (without_daemon, left_behind) = without_daemon()?;
             Ok(Status { daemon: None, mounts: Vec::new(), without_daemon, left_behind })
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// What is known where no daemon runs: the mounts that the next one restores, and files that are left behind.
+pub fn without_daemon() -> Result<(Vec<MountSpec>, Vec<LeftBehind>), Failure> {
+    let directories = daemon::directories()?;
+    let mounts: Vec<_> =
+        mount_list::read_only(&directories.mounts_file()).into_iter().map(|mount| mount.spec).collect();
+    // What another daemon is writing there looks as if it were left.
+    let left_behind = match mounts.iter().any(|spec| place_of(spec) == Place::OfAnotherDaemon) {
+        true => Vec::new(),
+        false => left_behind::read(&directories),
+    };
+    Ok((mounts, left_behind))
 }
 
 fn print(status: &Status, verbose: bool) -> Result<(), Failure> {

@@ -83,6 +83,7 @@ impl Daemon {
             DrainReport { published, remaining, failures, ..DrainReport::default() }
         }));
         let mut report = merge(reports.await);
+        report.failures.extend(targets.iter().filter_map(|(mount, _)| not_in_service(mount)));
         report.left_behind = self.left_behind();
         report
             .left_behind
@@ -290,6 +291,14 @@ async fn flush_until(live: &Live, path: &str, deadline: Instant) -> (u64, Vec<Un
             (0, remaining)
         }
     }
+}
+
+/// A mount that could not be made: what programs wrote below its mount point meanwhile is nowhere but there.
+fn not_in_service(mount: &Mount) -> Option<Failure> {
+    let State::Failed(failure) = mount.state() else { return None };
+    let message = format!("{} is not mounted", mount.spec.mount_point.display());
+    let hint = "what was written below it is on this machine's disk, and not in the bucket; mount it again, or `pail umount` it";
+    Some(Failure::new(FailureKind::Partial, message).because(failure.message).with_hint(hint))
 }
 
 /// The calls that killed programs left and that still go on, as a failure.

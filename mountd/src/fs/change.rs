@@ -113,7 +113,7 @@ impl BucketFs {
             None => Ok(()),
         };
         if done.is_err() {
-            self.inodes.unlink(&inode);
+            self.drop_name(&inode).await;
             self.inodes.forget(inode.ino, 1);
         }
         done.map(|()| self.entry(&inode, self.options.metadata_ttl))
@@ -220,8 +220,11 @@ impl BucketFs {
     /// Somebody else has replaced the object of a name that was removed or renamed: theirs stays, and is what the name shows.
     pub(super) async fn leave_to_others(&self, dir: &str, name: &str) {
         tracing::info!(mount = %self.options.mount_name, dir, name, "somebody else has replaced the object, which stays");
-        if let Err(error) = self.ask_for(dir, name).await {
-            tracing::debug!(dir, name, error = %error, "it shows once a listing tells of it");
+        match self.ask_for(dir, name).await {
+            Ok(_) => {}
+            // Gone again by now.
+            Err(FsError::Stale(_)) => self.remember_name(dir, name, Known::Absent),
+            Err(error) => tracing::debug!(dir, name, error = %error, "it shows once a listing tells of it"),
         }
     }
 

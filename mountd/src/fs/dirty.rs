@@ -27,7 +27,7 @@ use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// How often a read begins anew because the file was cut under it.
 const READ_ATTEMPTS: usize = 4;
@@ -50,6 +50,13 @@ pub struct Base {
     pub replica: Arc<Replica>,
 }
 
+/// One attempt to publish a file.
+struct FailedAttempt {
+    began: Instant,
+    generation: u64,
+    error: FsError,
+}
+
 /// How far publishing a file has come.
 struct Progress {
     /// What the unwritten bytes are.
@@ -64,6 +71,8 @@ struct Progress {
     failed: Option<u64>,
     /// Why it failed.
     error: Option<String>,
+    /// The attempt that failed last.
+    failed_attempt: Option<FailedAttempt>,
     /// Whether the bucket has an object of this name, of whatever content.
     in_bucket: bool,
     /// The first publish must find no object of that key (`O_EXCL`).
@@ -106,6 +115,7 @@ impl DirtyFile {
             facts: Some(base.facts.clone()),
             failed: None,
             error: None,
+            failed_attempt: None,
             in_bucket: true,
             must_be_absent: false,
             mtime: base.facts.mtime,
@@ -124,6 +134,7 @@ impl DirtyFile {
             facts: None,
             failed: None,
             error: None,
+            failed_attempt: None,
             in_bucket: false,
             must_be_absent,
             mtime: SystemTime::now(),
@@ -196,6 +207,18 @@ impl DirtyFile {
     pub fn set_failed(&self, generation: u64, error: String) {
         let mut progress = self.progress.lock();
         (progress.failed, progress.error) = (Some(generation), Some(error));
+    }
+
+    /// An attempt that began then, with the state of `generation`, failed.
+    pub fn set_attempt_failed(&self, began: Instant, generation: u64, error: FsError) {
+        self.progress.lock().failed_attempt = Some(FailedAttempt { began, generation, error });
+    }
+
+    /// How an attempt with the present state failed that began at `asked` or later: who waited for it meanwhile has the same answer.
+    pub fn failed_since(&self, asked: Instant) -> Option<FsError> {
+        let progress = self.progress.lock();
+        let attempt = progress.failed_attempt.as_ref()?;
+        (attempt.began >= asked && attempt.generation == progress.generation).then(|| attempt.error.clone())
     }
 
     /// Whether publishing the present state was tried, and failed.

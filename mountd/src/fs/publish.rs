@@ -16,18 +16,30 @@ use std::time::Instant;
 
 impl BucketFs {
     /// Makes the file's present state an object version, if it is not one already, and unless the file is removed before that. Errors: the
-    /// store's, ESTALE when somebody else changed the object, EEXIST when it had to be absent; the local bytes are kept.
+    /// store's, ESTALE when somebody else changed the object, EEXIST when it had to be absent; the local bytes are kept. Who waits
+    /// while another tries the same fails with them: one after the other, each would wait for the retries' deadline.
     pub(super) async fn publish(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) -> FsResult<()> {
+        let asked = Instant::now();
         loop {
             dirty.removers.gone().await;
             let _one = inode.changing.lock().await;
             if dirty.removers.any() {
                 continue;
             }
+            if dirty.needs_publishing()
+                && let Some(error) = dirty.failed_since(asked)
+            {
+                return Err(error);
+            }
+            let (began, generation) = (Instant::now(), dirty.generation());
             match self.publish_alone(inode, dirty).await {
                 // For somebody who removes the file, and who may fail to.
                 Err(FsError::Posix(Posix::Interrupted)) => {}
-                done => return done,
+                Err(error) => {
+                    dirty.set_attempt_failed(began, generation, error.clone());
+                    return Err(error);
+                }
+                Ok(()) => return Ok(()),
             }
         }
     }

@@ -115,6 +115,9 @@ pub(super) struct Published {
 
 impl BucketFs {
     async fn put_whole(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+        // Before writers are held off, who need not wait for other files.
+        let slot = self.upload_slots.acquire();
+        let _slot = dirty.removers.unless_any(async { Ok(slot.await) }).await?;
         let _alone = dirty.gate.write().await;
         let (generation, len) = (dirty.generation(), dirty.len());
         let source = DirtySource::of(dirty, 0..len);
@@ -123,8 +126,6 @@ impl BucketFs {
             false => source.payload(),
         };
         let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
-        let slot = self.upload_slots.acquire();
-        let _slot = dirty.removers.unless_any(async { Ok(slot.await) }).await?;
         // Never dropped, for it might take effect afterwards: a remover has the source fail.
         let sent = self.store.put(key, payload, options).await;
         let version = sent.map_err(|error| {
@@ -141,20 +142,36 @@ impl BucketFs {
 
     /// Sends the file's present state as the object of `key`. Errors: the store's, the local disk's; the parts sent are kept.
     pub(super) async fn send(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
-        if dirty.len() <= SINGLE_PUT_BYTES_MAX && dirty.upload().active().is_none() {
-            self.put_whole(dirty, key).await
-        } else {
-            self.put_parts(dirty, key).await
+        // An upload that was begun goes on, unless the file has become empty: no object is made of no parts.
+        let in_parts = dirty.len() > SINGLE_PUT_BYTES_MAX || dirty.upload().active().is_some();
+        if in_parts && let Some(published) = self.put_parts(dirty, key).await? {
+            return Ok(published);
         }
+        self.put_whole(dirty, key).await
     }
 
-    async fn put_parts(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+    /// `None` where the file is empty, and the upload given up.
+    async fn put_parts(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Option<Published>> {
+        if dirty.len() == 0 {
+            self.abort_upload(dirty).await;
+            return Ok(None);
+        }
         let active = self.active_upload(dirty, key).await?;
         self.wait_for_early(dirty).await;
         let upload = self.start_upload(&active).await?;
-        self.send_missing(dirty, &active, &upload, dirty.len()).await?;
+        let begun_len = dirty.len();
+        if let Err(error) = self.send_missing(dirty, &active, &upload, begun_len).await
+            && dirty.len() >= begun_len
+        {
+            return Err(error);
+        }
+        // What was cut off while it was sent is no error; the last round sends what is there now.
         let _alone = dirty.gate.write().await;
         let (generation, len) = (dirty.generation(), dirty.len());
+        if len == 0 {
+            self.abort_upload(dirty).await;
+            return Ok(None);
+        }
         let mut parts = None;
         for _ in 0..LAST_ROUNDS {
             // The last writes may have begun parts behind them.
@@ -176,7 +193,7 @@ impl BucketFs {
             dirty.upload().reset();
             dirty.replica.set_published();
         }
-        Ok(Published { generation, len, version: completed? })
+        Ok(Some(Published { generation, len, version: completed? }))
     }
 
     async fn wait_for_early(&self, dirty: &DirtyFile) {

@@ -147,11 +147,16 @@ impl BucketFs {
         status
     }
 
-    /// The mount point is gone. Files that programs still have open stay written ones; the local copies of those whose bytes are in the
-    /// bucket are not left behind for a later daemon to find.
+    /// The mount point is gone. The local copies of files whose bytes are in the bucket are not left behind for a later daemon to find;
+    /// what programs still have open they may write on, and is theirs until they close it.
     pub fn discard_published(&self) {
         for inode in self.inodes.all() {
-            if let Some(dirty) = self.dirty_content(&inode).filter(|dirty| !dirty.needs_publishing()) {
+            let Some(file) = inode.file() else { continue };
+            let state = file.lock();
+            if state.opens == 0
+                && let Content::Dirty(dirty) = &state.content
+                && !dirty.needs_publishing()
+            {
                 dirty.replica.discard();
             }
         }

@@ -338,3 +338,46 @@ async fn a_status_names_what_is_being_published_and_that_alone() {
     close.await.unwrap().unwrap();
     assert_eq!(publishing(&files), 0);
 }
+
+// SEMANTICS: writing.1
+#[tokio::test]
+async fn a_large_file_that_is_cut_to_nothing_while_it_is_uploaded_is_empty() {
+    let files = Files::new();
+    files.write("warm", &pattern(20 << 20)).await.unwrap();
+    files.put("f", "old").await;
+    let handle = files.open("f", TRUNCATE).await.unwrap();
+    for at in 0..24_u64 {
+        files.fs.write(handle, at << 20, &pattern(1 << 20)).await.unwrap();
+    }
+    files.truncate("f", 0).await.unwrap();
+    files.fs.fsync(handle).await.unwrap();
+    assert_eq!(files.get("f").await.unwrap(), "");
+    files.close(handle).await.unwrap();
+    assert_eq!(files.bucket.uploads_pending(), 0);
+    assert_eq!(files.fs.status().unpublished.len(), 0);
+}
+
+// SEMANTICS: writing.3
+#[tokio::test]
+async fn who_waits_for_a_publish_that_fails_does_not_try_it_again_one_after_the_other() {
+    let files = Files::new();
+    files.put("f", "old").await;
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"new").await.unwrap();
+    files.put("f", "of somebody else").await;
+    files.requests.take();
+    let held = files.requests.hold("put", "f");
+    let waiting = async {
+        held.reached().await;
+        let sync = || files.fs.fsync(handle);
+        let (a, b, c, ()) = tokio::join!(sync(), sync(), sync(), async { drop(held) });
+        [a, b, c]
+    };
+    let (first, later) = tokio::join!(files.fs.fsync(handle), waiting);
+    for result in later.into_iter().chain([first]) {
+        assert_eq!(errno(result), libc::ESTALE);
+    }
+    let puts = files.requests.take().iter().filter(|request| *request == "put f").count();
+    assert_eq!(puts, 2, "one under way, and one for all who came meanwhile");
+    files.close(handle).await.unwrap_err();
+}
