@@ -183,9 +183,13 @@ fn overrides(arguments: &Arguments) -> Result<Overrides, Failure> {
     let mut overrides = Overrides::default();
     if let Some(path) = &arguments.env_file {
         let text = std::fs::read_to_string(path).map_err(|err| Failure::unreadable(path, &err))?;
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for (index, line) in text.lines().map(str::trim).enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
             let line = line.strip_prefix("export ").unwrap_or(line);
-            let (name, value) = assignment(line, &format!("--env-file {}", path.display()))?;
+            let (name, value) =
+                assignment(line, &format!("--env-file {} line {}", path.display(), index + 1))?;
             overrides.envs.insert(name, unquoted(&value).to_owned());
         }
     }
@@ -198,23 +202,29 @@ fn overrides(arguments: &Arguments) -> Result<Overrides, Failure> {
     Ok(overrides)
 }
 
-/// `NAME=VALUE`, or the value that this process's environment has for `NAME`. Errors never show the value.
-fn assignment(told: &str, flag: &str) -> Result<(String, String), Failure> {
+/// `NAME=VALUE`, or the value that this process's environment has for `NAME`. `place` is where it was given. Errors never show the
+/// value, and nothing of what was given but for `--env`.
+fn assignment(told: &str, place: &str) -> Result<(String, String), Failure> {
     let (name, value) = match told.split_once('=') {
         Some((name, value)) => (name.trim(), Some(Ok(value.to_owned()))),
         None => (told.trim(), std::env::var_os(told.trim()).map(OsString::into_string)),
     };
-    if !is_name(name) {
-        // Without an equals sign it may be the value.
-        let shown = if told.contains('=') { format!("{name:?}") } else { "what is given".to_owned() };
-        return Err(Failure::usage(format!("{flag}: {shown} cannot be a variable's name"))
-            .with_hint("names are of letters, digits and underscores, and do not begin with a digit"));
-    }
+    let names = "names are of letters, digits and underscores, and do not begin with a digit";
     match value {
-        Some(Ok(value)) => Ok((name.to_owned(), value)),
-        Some(Err(_)) => Err(Failure::usage(format!("{flag} {name}: its value is not UTF-8"))),
-        None => Err(Failure::usage(format!("{flag} {name}: it is not set in this environment"))
-            .with_hint(format!("set it, or write {flag} {name}=VALUE"))),
+        Some(Ok(value)) if is_name(name) => Ok((name.to_owned(), value)),
+        // With its NAME forgotten, any of it may be the secret.
+        _ if place != "--env" => Err(Failure::usage(format!(
+            "{place}: expected NAME=VALUE, or the NAME of a variable that is set and whose value is UTF-8"
+        ))
+        .with_hint(names)),
+        _ if !is_name(name) => {
+            // Without an equals sign it may be the value.
+            let shown = if told.contains('=') { format!("{name:?}") } else { "what is given".to_owned() };
+            Err(Failure::usage(format!("{place}: {shown} cannot be a variable's name")).with_hint(names))
+        }
+        Some(_) => Err(Failure::usage(format!("{place} {name}: its value is not UTF-8"))),
+        None => Err(Failure::usage(format!("{place} {name}: it is not set in this environment"))
+            .with_hint(format!("set it, or write {place} {name}=VALUE"))),
     }
 }
 
@@ -238,6 +248,13 @@ mod tests {
         assert_eq!(assignment("PATH", "--env").unwrap().1, std::env::var("PATH").unwrap());
         for wrong in ["", "=x", "1A=x", "A B=x"] {
             assert!(assignment(wrong, "--env").unwrap_err().message.contains("cannot be a variable's name"));
+        }
+        for place in ["--secret", "--env-file f line 2"] {
+            for (secret, part) in [("hunter2", "hunter"), ("ab+c==", "ab+c"), ("a b", "a b")] {
+                let failure = assignment(secret, place).unwrap_err();
+                assert!(!format!("{failure:?}").contains(part), "{failure:?}");
+                assert!(failure.message.starts_with(place), "{failure:?}");
+            }
         }
         assert_eq!(unquoted(" \"a b\" "), "a b");
         assert_eq!(unquoted("'a"), "'a");
