@@ -209,3 +209,22 @@ fn a_flush_says_where_a_mount_is_not_in_service() {
     assert!(ran.code == 5 && ran.err.contains("is not mounted"), "{ran:?}");
     assert_eq!(sandbox.pail(&["flush", &sandbox.at("other")]).code, 0);
 }
+
+// SEMANTICS: writing.3
+#[test]
+fn a_forced_unmount_leaves_no_upload_of_what_could_not_be_published() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    let refused = Fault::once(Some("CompleteMultipartUpload"), FaultAction::Conflict);
+    sandbox.server.inject(Fault { times: u32::MAX, ..refused });
+    let mut large = File::create(mnt.join("large")).unwrap();
+    large.write_all(&vec![1; 20 << 20]).unwrap();
+    large.sync_all().unwrap_err();
+    drop(large);
+    let ran = sandbox.pail(&["umount", &sandbox.at("mnt"), "--force", "--timeout", "5s"]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert_eq!(left(&sandbox), ["large"]);
+    let requests = sandbox.server.requests();
+    let count = |name: &str| requests.iter().filter(|request| request.operation == name).count();
+    assert_eq!(count("AbortMultipartUpload"), count("CreateMultipartUpload"));
+}

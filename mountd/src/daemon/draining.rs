@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
+/// How long uploads that came to nothing may take to be aborted.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait for a session's threads once the kernel has let go of it.
 const SESSION_END_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest deadline that is understood; a longer one is cut to it.
@@ -331,6 +333,8 @@ async fn detach(live: &Live, place: &Path, manner: Manner) -> Result<(), Failure
         flush_until(live, "", manner.deadline).await;
     }
     live.fs.discard_published();
+    // What is not in the bucket by now has been named; its parts would only cost storage.
+    let _ = timeout(ABORT_TIMEOUT, live.fs.abort_idle_uploads()).await;
     Ok(())
 }
 

@@ -248,6 +248,17 @@ impl BucketFs {
         }
     }
 
+    /// Gives up the uploads of files that no publish is sending now: the file system is about to end, and who comes after it begins anew.
+    pub async fn abort_idle_uploads(&self) {
+        let aborts = self.inodes.all().into_iter().map(|inode| async move {
+            let Some(dirty) = self.unpublished(&inode) else { return };
+            if let Ok(_one) = inode.changing.try_lock() {
+                self.abort_upload(&dirty).await;
+            }
+        });
+        futures::future::join_all(aborts).await;
+    }
+
     async fn send_missing(
         &self,
         dirty: &Arc<DirtyFile>,
