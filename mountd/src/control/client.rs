@@ -11,6 +11,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -123,7 +124,8 @@ impl Client {
         let mut body = self.send(method, path, ask).await?;
         let mut pending = Vec::new();
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(broken_off)?.into_data() else { continue };
+            let frame = frame.map_err(|err| ended_early().because(err.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
             pending.extend_from_slice(&data);
             while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = pending.drain(..=end).collect();
@@ -134,30 +136,12 @@ impl Client {
                 }
             }
         }
-        Err(Failure::other("the daemon ended before it was done")
-            .with_hint("`pail status` tells what is not in the bucket yet"))
+        Err(ended_early())
     }
 
     async fn send<Q: Serialize>(&self, method: Method, path: &str, ask: &Q) -> Result<Incoming, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|err| self.not_reached(&err))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
-                .await
-                .map_err(broken_off)?;
-        tokio::spawn(connection);
-        let body = serde_json::to_vec(ask).map_err(not_understood)?;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(http::header::HOST, "pail")
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(not_understood)?;
-        let (head, body) = sender.send_request(request).await.map_err(broken_off)?.into_parts();
-        if head.status.is_success() {
-            return Ok(body);
-        }
-        Err(failure_of(head.status, &read_whole(body).await?))
+        send_over(stream, method, path, ask).await
     }
 
     fn not_reached(&self, err: &std::io::Error) -> Failure {
@@ -185,13 +169,36 @@ impl Client {
     }
 }
 
+async fn send_over<Q: Serialize>(
+    stream: UnixStream,
+    method: Method,
+    path: &str,
+    ask: &Q,
+) -> Result<Incoming, Failure> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+            .await
+            .map_err(|err| broken_off(&err))?;
+    tokio::spawn(connection);
+    let body = serde_json::to_vec(ask).map_err(not_understood)?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::HOST, "pail")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(not_understood)?;
+    let answer = sender.send_request(request).await.map_err(|err| broken_off(&err))?;
+    let (head, body) = answer.into_parts();
+    if head.status.is_success() {
+        return Ok(body);
+    }
+    Err(failure_of(head.status, &read_whole(body).await?))
+}
+
 async fn read_whole(body: Incoming) -> Result<Bytes, Failure> {
     let limited = http_body_util::Limited::new(body, ANSWER_BYTES_MAX);
-    limited
-        .collect()
-        .await
-        .map(|all| all.to_bytes())
-        .map_err(|err| Failure::other("the daemon's answer broke off").because(err.to_string()))
+    limited.collect().await.map(|all| all.to_bytes()).map_err(|err| broken_off(err.as_ref()))
 }
 
 /// An answer that is no success carries a [`Failure`], unless it comes from the HTTP layer itself, which did not know the route or
@@ -201,17 +208,48 @@ fn failure_of(status: StatusCode, body: &[u8]) -> Failure {
     serde_json::from_slice(body).unwrap_or_else(|_| not_understood(said()))
 }
 
-fn broken_off(err: hyper::Error) -> Failure {
-    // A daemon on its way out closes its connections, whether it has read the request yet or not.
-    let kind = match err.is_canceled() || err.is_incomplete_message() {
+fn broken_off(err: &(dyn Error + 'static)) -> Failure {
+    // A daemon on its way out closes its connections, whether it has taken them and read the request yet or not.
+    let kind = match is_of_closing(err) {
         true => FailureKind::Stopping,
         false => FailureKind::Other,
     };
     Failure::new(kind, "the connection to the daemon broke off").because(err.to_string())
 }
 
+fn is_of_closing(cause: &(dyn Error + 'static)) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    let by_kernel = cause.downcast_ref::<std::io::Error>();
+    let by_hyper = cause.downcast_ref::<hyper::Error>();
+    by_kernel.is_some_and(|err| matches!(err.kind(), BrokenPipe | ConnectionReset | UnexpectedEof))
+        || by_hyper.is_some_and(|err| err.is_canceled() || err.is_incomplete_message())
+        || cause.source().is_some_and(is_of_closing)
+}
+
+/// It took the call, and nobody knows how far it came: that is not the end that was asked for.
+fn ended_early() -> Failure {
+    Failure::other("the daemon ended before it was done")
+        .with_hint("`pail status` tells what is not in the bucket yet")
+}
+
 fn not_understood(err: impl std::fmt::Display) -> Failure {
     Failure::other("the command and the daemon do not understand each other")
         .because(err.to_string())
         .with_hint("they may be of different versions: `pail shutdown` or a SIGTERM ends the daemon, and the next mount starts a new one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_ends_before_it_takes_a_connection_is_stopping() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let stream = UnixStream::connect(&socket).await.unwrap();
+        drop(listener);
+        let failure = send_over(stream, Method::GET, "/v1/health", &()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Stopping, "{failure:?}");
+    }
 }
