@@ -35,8 +35,8 @@ fn a_daemon_that_is_shut_down_publishes_ends_and_comes_back() {
     let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("second")]);
     assert_eq!(ran.code, 0, "{ran:?}");
     wait_until("it is back", || fs::read(mnt.join("log")).is_ok_and(|bytes| bytes == b"so far"));
-    let status = sandbox.pail(&["status"]).out;
-    assert!(!status.contains("was not published"), "what is in the bucket is not left behind: {status}");
+    let left = &sandbox.status()["left_behind"];
+    assert!(left.as_array().is_some_and(Vec::is_empty), "what is in the bucket is not left behind: {left}");
 }
 
 #[test]
