@@ -20,26 +20,23 @@ use tokio::net::TcpListener;
 const BUCKET: &str = "bucket";
 const SECRET: &str = "testtest";
 
-/// Short waits; the deadline is ample for what recovers.
+/// Every wait is ample, for a loaded machine too.
 fn options(endpoint: &str, secret: &str) -> S3Options {
     let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", secret)];
     S3Options {
         endpoint_url: Some(endpoint.to_owned()),
         environment: Some(CallerVariables(keys.map(|(n, v)| (n.to_owned(), v.to_owned())).into())),
-        stall_timeout: Duration::from_millis(200),
+        connect_timeout: Duration::from_secs(20),
+        head_timeout: Duration::from_secs(20),
+        stall_timeout: Duration::from_secs(20),
         retry_deadline: Duration::from_secs(20),
         ..S3Options::new(BUCKET)
     }
 }
 
-/// Gives up soon.
+/// Gives up soon, after more than one attempt.
 fn impatient(endpoint: &str) -> S3Options {
-    S3Options {
-        retry_deadline: Duration::from_secs(1),
-        head_timeout: Duration::from_millis(300),
-        connect_timeout: Duration::from_millis(300),
-        ..options(endpoint, SECRET)
-    }
+    S3Options { retry_deadline: Duration::from_secs(3), ..options(endpoint, SECRET) }
 }
 
 async fn server_with(settings: Settings) -> Server {
@@ -51,6 +48,15 @@ async fn server_with(settings: Settings) -> Server {
 async fn start() -> (Server, Arc<S3Store>) {
     let server = server_with(Settings::default()).await;
     let store = S3Store::open(options(&server.endpoint_url(), SECRET)).await.unwrap();
+    (server, store)
+}
+
+/// As `start`, with a store that soon takes an answer for stalled. A slow one that it takes for stalled is only asked for once more.
+async fn start_watchful() -> (Server, Arc<S3Store>) {
+    let server = server_with(Settings::default()).await;
+    let options =
+        S3Options { stall_timeout: Duration::from_millis(200), ..options(&server.endpoint_url(), SECRET) };
+    let store = S3Store::open(options).await.unwrap();
     (server, store)
 }
 
@@ -112,7 +118,7 @@ async fn throttling_and_passing_failures_are_waited_out() {
 
 #[tokio::test]
 async fn a_broken_body_is_resumed_where_it_broke() {
-    let (server, store) = start().await;
+    let (server, store) = start_watchful().await;
     let bytes = noise(20 * 1024 * 1024);
     server.put_object(BUCKET, "o", bytes.clone()).await.unwrap();
     for action in [
@@ -152,15 +158,18 @@ async fn a_reader_may_be_slower_than_every_timeout() {
     let server = server_with(Settings::default()).await;
     let bytes = noise(8 * 1024 * 1024);
     server.put_object(BUCKET, "o", bytes.clone()).await.unwrap();
-    let options =
-        S3Options { retry_deadline: Duration::from_millis(50), ..impatient(&server.endpoint_url()) };
+    let options = S3Options {
+        stall_timeout: Duration::from_secs(1),
+        retry_deadline: Duration::from_secs(1),
+        ..options(&server.endpoint_url(), SECRET)
+    };
     let store = S3Store::open(options).await.unwrap();
     let mut body = store.get(&key("o"), GetOptions::default()).await.unwrap().body;
     let mut got = Vec::new();
     while let Some(frame) = body.next().await {
         if got.is_empty() {
             // The reader's own work, beyond stall timeout and deadline.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::time::sleep(Duration::from_millis(1500)).await;
         }
         got.extend_from_slice(&frame.unwrap());
     }
@@ -303,7 +312,7 @@ async fn a_condition_that_met_another_request_is_tried_again() {
 
 #[tokio::test]
 async fn every_write_outlives_every_passing_failure() {
-    let (server, store) = start().await;
+    let (server, store) = start_watchful().await;
     store.capabilities().await.unwrap();
     let from = store.put(&key("from"), noise(10).into(), PutOptions::default()).await.unwrap();
     for (number, action) in [
@@ -418,7 +427,14 @@ async fn an_endpoint_that_is_not_there_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     // Connections are taken by the kernel, and nobody answers.
-    let store = S3Store::open(impatient(&endpoint)).await.unwrap();
+    let brief = Duration::from_millis(300);
+    let options = S3Options {
+        connect_timeout: brief,
+        head_timeout: brief,
+        retry_deadline: Duration::from_secs(1),
+        ..options(&endpoint, SECRET)
+    };
+    let store = S3Store::open(options).await.unwrap();
     let silent = error_of(store.check_bucket()).await;
     assert_eq!(silent.kind, ErrorKind::Unreachable, "{silent}");
     assert!(silent.to_string().contains(&endpoint), "{silent}");
