@@ -84,6 +84,8 @@ pub struct Error {
     pub message: String,
     /// How often the request was sent.
     pub attempts: u32,
+    /// A write that may have taken effect all the same: an attempt was sent whose answer was lost, or after which the server failed.
+    pub maybe_applied: bool,
 }
 
 impl fmt::Display for Error {

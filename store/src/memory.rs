@@ -87,6 +87,7 @@ impl MemoryStore {
             code: None,
             message: message.to_owned(),
             attempts: 1,
+            maybe_applied: false,
         }
     }
 

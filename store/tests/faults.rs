@@ -213,6 +213,25 @@ async fn a_put_whose_answer_was_lost_took_effect() {
 }
 
 #[tokio::test]
+async fn an_error_says_whether_a_write_may_have_taken_effect() {
+    let (server, _) = start().await;
+    let store = S3Store::open(impatient(&server.endpoint_url())).await.unwrap();
+    let object = key("o");
+    let put = || store.put(&object, noise(10).into(), PutOptions::default());
+    let mut fault = Fault { times: u32::MAX, ..Fault::once(Some("PutObject"), FaultAction::SlowDown) };
+    server.inject(fault.clone());
+    assert!(!error_of(put()).await.maybe_applied, "refused each time");
+    server.clear_faults();
+    fault.action = FaultAction::ApplyThenDisconnect;
+    server.inject(fault);
+    assert!(error_of(put()).await.maybe_applied);
+    assert_eq!(read(&store, "o").await.unwrap(), noise(10));
+    server.clear_faults();
+    server.inject(Fault { times: u32::MAX, ..Fault::once(None, FaultAction::InternalError) });
+    assert!(!error_of(store.head(&object)).await.maybe_applied, "a question changes nothing");
+}
+
+#[tokio::test]
 async fn another_writer_is_not_taken_for_ourselves() {
     let (server, store) = start().await;
     let base = store.put(&key("o"), noise(10).into(), PutOptions::default()).await.unwrap();

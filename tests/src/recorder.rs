@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 
 /// One rule of failing: the next `times` requests of `operation` whose key holds `key` fail with `kind`.
 struct Rule {
+    /// They are carried out, and only their answers are lost.
+    is_applied: bool,
     operation: &'static str,
     key: String,
     kind: ErrorKind,
@@ -78,7 +80,13 @@ impl Recorder {
 
     /// Lets the next `times` requests of `operation` on keys that hold `key` fail.
     pub fn fail(&self, operation: &'static str, key: &str, kind: ErrorKind, times: u32) {
-        self.rules.lock().push(Rule { operation, key: key.to_owned(), kind, times });
+        self.rules.lock().push(Rule { is_applied: false, operation, key: key.to_owned(), kind, times });
+    }
+
+    /// Carries out the next request of `operation` on a key that holds `key`, whose answers are lost until the deadline.
+    pub fn lose_answer(&self, operation: &'static str, key: &str) {
+        let (key, kind) = (key.to_owned(), ErrorKind::Unreachable);
+        self.rules.lock().push(Rule { is_applied: true, operation, key, kind, times: 1 });
     }
 
     /// Holds back the answers to requests of `operation` on keys that hold `key`, which the store below carries out at once.
@@ -102,13 +110,23 @@ impl Recorder {
             // Closed when it is let go.
             drop(gate.acquire().await);
         }
+        self.obey_rules(operation, key, true)?;
         answer
     }
 
     fn enter(&self, operation: &'static str, key: &str) -> Result<()> {
         self.requests.lock().push(format!("{operation} {key}"));
+        self.obey_rules(operation, key, false)
+    }
+
+    fn obey_rules(&self, operation: &'static str, key: &str, is_applied: bool) -> Result<()> {
         let mut rules = self.rules.lock();
-        let hit = rules.iter_mut().find(|r| r.times > 0 && r.operation == operation && key.contains(&r.key));
+        let hit = rules.iter_mut().find(|rule| {
+            rule.is_applied == is_applied
+                && rule.times > 0
+                && rule.operation == operation
+                && key.contains(&rule.key)
+        });
         match hit {
             None => Ok(()),
             Some(rule) => {
@@ -122,6 +140,7 @@ impl Recorder {
                     code: None,
                     message: "failed on demand".into(),
                     attempts: 1,
+                    maybe_applied: is_applied,
                 })
             }
         }

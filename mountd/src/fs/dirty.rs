@@ -237,7 +237,7 @@ impl DirtyFile {
         self.progress.lock().in_bucket
     }
 
-    /// A publish was given up after a request that may have made an object of it.
+    /// A publish failed, or was given up, after a request that may have made an object of it.
     pub fn set_perhaps_in_bucket(&self) {
         self.progress.lock().in_bucket = true;
     }

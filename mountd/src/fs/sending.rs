@@ -113,6 +113,12 @@ pub(super) struct Published {
     pub version: Version,
 }
 
+/// Whether the object may be of the request that failed so. A refused condition says that somebody else's is there, which a removal
+/// must not take for ours.
+fn may_have_made_it(error: &pail_store::Error) -> bool {
+    error.maybe_applied && error.kind != ErrorKind::Precondition
+}
+
 impl BucketFs {
     async fn put_whole(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
         // Before writers are held off, who need not wait for other files.
@@ -129,9 +135,10 @@ impl BucketFs {
         // Never dropped, for it might take effect afterwards: a remover has the source fail.
         let sent = self.store.put(key, payload, options).await;
         let version = sent.map_err(|error| {
+            let may_be_there = may_have_made_it(&error);
             let error = source.cause(error);
-            if matches!(error, FsError::Posix(Posix::Interrupted)) && source.was_read.load(Ordering::Relaxed)
-            {
+            let is_given_up = matches!(error, FsError::Posix(Posix::Interrupted));
+            if may_be_there || is_given_up && source.was_read.load(Ordering::Relaxed) {
                 dirty.set_perhaps_in_bucket();
             }
             error
@@ -189,9 +196,13 @@ impl BucketFs {
             return Err(Posix::Interrupted.into());
         }
         let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
-        if completed.is_ok() {
-            dirty.upload().reset();
-            dirty.replica.set_published();
+        match &completed {
+            Ok(_) => {
+                dirty.upload().reset();
+                dirty.replica.set_published();
+            }
+            Err(error) if may_have_made_it(error) => dirty.set_perhaps_in_bucket(),
+            Err(_) => {}
         }
         Ok(Some(Published { generation, len, version: completed? }))
     }

@@ -34,6 +34,7 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         code: None,
         message,
         attempts: 1,
+        maybe_applied: false,
     };
     let profile = Profile::load(options.profile.as_deref(), surroundings)
         .await

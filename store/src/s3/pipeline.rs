@@ -136,6 +136,7 @@ impl Pipeline {
             code: None,
             message,
             attempts: 1,
+            maybe_applied: false,
         }
     }
 
@@ -436,6 +437,7 @@ impl Pipeline {
             code: failure.code,
             message,
             attempts: history.attempts,
+            maybe_applied: history.maybe_applied,
         };
         Failed { error, history }
     }

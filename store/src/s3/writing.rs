@@ -335,12 +335,18 @@ impl Writer<'_> {
     }
 
     async fn or_by_head(&self, key: &RawKey, version: Version) -> Result<Version> {
-        if version.is_unknown() { Ok(self.head(key).await?.version) } else { Ok(version) }
+        if !version.is_unknown() {
+            return Ok(version);
+        }
+        self.head(key).await.map(|meta| meta.version).map_err(|error| Error { maybe_applied: true, ..error })
     }
 
+    /// Reads the answer of a write that has taken effect.
     fn parsed<T: serde::de::DeserializeOwned>(&self, request: &S3Request<'_>, body: &[u8]) -> Result<T> {
-        xml::parse(body)
-            .map_err(|cause| self.pipeline.error(request.operation, request.key, ErrorKind::Corrupt, cause))
+        xml::parse(body).map_err(|cause| Error {
+            maybe_applied: true,
+            ..self.pipeline.error(request.operation, request.key, ErrorKind::Corrupt, cause)
+        })
     }
 }
 

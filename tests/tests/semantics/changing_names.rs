@@ -266,6 +266,20 @@ async fn a_marker_that_holds_bytes_is_not_removed_with_its_directory() {
     assert_eq!(&files.get("d/").await.unwrap()[..], b"somebody's");
 }
 
+// SEMANTICS: changing names.1
+#[tokio::test]
+async fn a_removed_file_does_not_come_back_whose_publish_took_effect_unheard() {
+    for (operation, size) in [("put", 5), ("complete_upload", 40 << 20)] {
+        let files = Files::new();
+        files.requests.lose_answer(operation, "f");
+        assert_eq!(errno(files.write("f", &pattern(size)).await), libc::EIO, "{operation}");
+        assert!(files.get("f").await.is_some(), "{operation} was carried out");
+        files.unlink("f").await.unwrap();
+        assert_eq!(files.get("f").await, None, "{operation}");
+        assert_eq!(files.fs.status().unpublished.len(), 0);
+    }
+}
+
 /// How long a call may take that waits for nothing, before the test fails instead of waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 
