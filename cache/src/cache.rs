@@ -214,6 +214,12 @@ impl Cache {
         left.clone()
     }
 
+    /// The process ends: removes the dirty replicas that are in the bucket as they are, also those that are still in use, instead of
+    /// leaving that to the next one. Errors: the local disk's.
+    pub fn sweep_published(&self) -> io::Result<()> {
+        journal::sift(&self.dirty_root).map(drop)
+    }
+
     /// Removes one of [`Cache::orphans`] from disk; `None` where `data_path` is none of theirs. Errors: the local disk's; it then stays.
     pub fn discard_orphan(&self, data_path: &Path) -> io::Result<Option<Orphan>> {
         let mut left = self.shared.left.lock();

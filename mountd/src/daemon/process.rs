@@ -113,6 +113,9 @@ async fn live(mode: Mode, settings: Settings) -> Result<DrainReport, Failure> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let report = daemon.drain_to_stop(unlist).await;
     write_report(&directories, &report);
+    if let Err(error) = daemon.cache.sweep_published() {
+        tracing::warn!(%error, "local copies of published files stay until the next daemon starts");
+    }
     if tokio::time::timeout(CACHE_DRAIN_TIMEOUT, daemon.cache.drain()).await.is_err() {
         tracing::warn!("the cache's disk was too slow to take everything");
     }
