@@ -128,8 +128,6 @@ impl Run {
                     self.blocks.start = group.end;
                     let blocks: Vec<_> = reservation.fill(buffer, group.start).collect();
                     self.replica.arrived(&blocks, ahead);
-                    drop(blocks);
-                    self.replica.shared().fills.keep_pace().await;
                     group = group_of(first, &self.blocks);
                     (buffer, filled) = (reservation.buffer(len_of(&group, size)), 0);
                 }

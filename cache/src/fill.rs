@@ -3,14 +3,9 @@
 //! Owns: [`FillQueue`], blocks on their way to disk, bounded in bytes, and the thread that writes them.
 //!
 //! Invariants:
-//! - A slow disk holds nobody up: what the queue has no room for is dropped and counted, and stays in memory as long as it may.
+//! - Nobody waits for the disk: what the queue has no room for is dropped and counted, and stays in memory as long as it may.
 //! - One thread writes, so blocks of one replica that lie on end go down in one write, and no two writes meet.
 //! - A replica whose disk failed, or for which no room can be made, is not filled any further; its reads go on.
-//!
-//! # Why a fast disk holds fetches off
-//! A stream from a near store is as fast as the disk. Where both shared two cores the disk lost, a fifth of what had been read was
-//! not kept, and the process grew by it. Fetching waits for a disk that takes 500 MB/s and more, some milliseconds at a time: the
-//! stream is a tenth slower, all of it is kept, and the next pass over it needs no store.
 
 use crate::adopt::CopyIn;
 use crate::block::{BLOCK_SIZE_BYTES, Block};
@@ -36,8 +31,6 @@ const GATHER_BYTES: u64 = 8 << 20;
 const RATED_BLOCK_COUNT_MIN: usize = 8;
 /// How long the writer waits for neighbours of a block.
 const GATHER_TIMEOUT: Duration = Duration::from_millis(5);
-/// How long a fetch is held off for the disk at a time.
-const PACE_TIMEOUT: Duration = Duration::from_millis(20);
 /// The most that waits to be written, in bytes; and a quarter of the memory budget.
 const QUEUE_BYTES_MAX: u64 = 64 << 20;
 
@@ -84,8 +77,6 @@ pub(crate) struct FillQueue {
     state: Mutex<State>,
     more: Condvar,
     idle: Notify,
-    /// Something was written.
-    room: Notify,
     bytes_max: u64,
     /// How fast direct writes were lately; only the filling thread changes it.
     direct_bytes_per_s: AtomicU64,
@@ -99,7 +90,6 @@ impl FillQueue {
             state: Mutex::default(),
             more: Condvar::new(),
             idle: Notify::new(),
-            room: Notify::new(),
             bytes_max: QUEUE_BYTES_MAX.min(memory_limit_bytes / 4),
             // Taken for fast until it was tried.
             direct_bytes_per_s: AtomicU64::new(2 * SLOW_BYTES_PER_S),
@@ -121,25 +111,6 @@ impl FillQueue {
         if state.fills.len() == 1 || state.queued_bytes >= self.gather_bytes() {
             self.more.notify_one();
         }
-    }
-
-    /// Holds off who fetches while much waits for a disk that is not slow, though never for long.
-    pub async fn keep_pace(&self) {
-        let until = tokio::time::Instant::now() + PACE_TIMEOUT;
-        loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
-            if self.is_slow() || self.state.lock().queued_bytes <= self.bytes_max / 4 * 3 {
-                return;
-            }
-            if tokio::time::timeout_at(until, room).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    fn is_slow(&self) -> bool {
-        self.direct_bytes_per_s.load(Ordering::Relaxed) < SLOW_BYTES_PER_S
     }
 
     fn gather_bytes(&self) -> u64 {
@@ -209,8 +180,9 @@ impl FillQueue {
 
     /// How to write now: directly, unless much waits for a disk that is slow. The page cache then takes more of it.
     fn way(&self) -> Through {
+        let is_slow = self.direct_bytes_per_s.load(Ordering::Relaxed) < SLOW_BYTES_PER_S;
         let is_behind = self.state.lock().queued_bytes > self.bytes_max / 2;
-        if self.is_slow() && is_behind { Through::PageCache } else { Through::Directly }
+        if is_slow && is_behind { Through::PageCache } else { Through::Directly }
     }
 
     /// A direct write of `bytes` took so long. Its rate counts as an eighth.
@@ -222,7 +194,6 @@ impl FillQueue {
 
     fn written(&self, bytes: u64) {
         self.state.lock().queued_bytes -= bytes;
-        self.room.notify_waiters();
     }
 
     fn rest(&self) {
