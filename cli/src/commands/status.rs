@@ -71,7 +71,7 @@ pub fn without_daemon() -> Result<(Vec<MountSpec>, Vec<LeftBehind>), Failure> {
     // What another daemon is writing there looks as if it were left.
     let left_behind = match mounts.iter().any(|spec| place_of(spec) == Place::OfAnotherDaemon) {
         true => Vec::new(),
-        false => left_behind::read(&directories),
+        false => left_behind::read(&directories)?,
     };
     Ok((mounts, left_behind))
 }

@@ -31,8 +31,7 @@ impl Daemon {
         for (mount, fs) in detached {
             left.extend(fs.upgrade().iter().flat_map(|fs| still_open(&mount, fs)));
         }
-        left.sort_by(|a, b| (&a.mount_point, &a.key).cmp(&(&b.mount_point, &b.key)));
-        left
+        in_order(left)
     }
 
     /// Goes on telling of the files of a mount that is off the table.
@@ -47,8 +46,12 @@ impl Daemon {
 }
 
 /// What is left behind, for commands that find no daemon. Nobody must use the state directory meanwhile: what is in use looks the same.
-pub fn read(directories: &Directories) -> Vec<LeftBehind> {
-    let mut left: Vec<_> = orphans(directories).into_iter().map(LeftBehind::from).collect();
+/// Errors: the state directory cannot be read.
+pub fn read(directories: &Directories) -> Result<Vec<LeftBehind>, Failure> {
+    Ok(in_order(orphans(directories)?.into_iter().map(LeftBehind::from).collect()))
+}
+
+fn in_order(mut left: Vec<LeftBehind>) -> Vec<LeftBehind> {
     left.sort_by(|a, b| (&a.mount_point, &a.key).cmp(&(&b.mount_point, &b.key)));
     left
 }
@@ -61,16 +64,22 @@ pub fn discard(directories: &Directories, files: &[PathBuf]) -> Result<DiscardRe
             .with_hint("try again"));
     };
     let _state = pail_cache::lock_dirty(&directories.state).map_err(|err| Failure::other(err.to_string()))?;
-    let left = orphans(directories);
+    let left = orphans(directories)?;
     Ok(discard_each(files, |file| {
         let named = left.iter().find(|orphan| orphan.data_path == file).cloned();
         named.map(|orphan| orphan.discard().map(|()| orphan)).transpose()
     }))
 }
 
-fn orphans(directories: &Directories) -> Vec<Orphan> {
-    // Where the directory is not there nothing was ever written.
-    pail_cache::orphans(&directories.state).unwrap_or_default()
+fn orphans(directories: &Directories) -> Result<Vec<Orphan>, Failure> {
+    match pail_cache::orphans(&directories.state) {
+        // Where the directory is not there nothing was ever written.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        found => found.map_err(|error| {
+            let what = format!("cannot read what is left behind in {}", directories.state.display());
+            Failure::from_io(what, &error)
+        }),
+    }
 }
 
 fn discard_each(

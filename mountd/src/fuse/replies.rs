@@ -53,18 +53,12 @@ pub(super) fn reply_absent(reply: ReplyEntry, ttl: Duration) {
     if ttl.is_zero() {
         return reply.error(Errno::ENOENT);
     }
-    let nothing = Attr {
-        ino: 0,
-        kind: Kind::File,
-        size: 0,
-        mtime: SystemTime::UNIX_EPOCH,
-        mode: 0,
-        links: 1,
-        uid: 0,
-        gid: 0,
-        ttl,
-    };
-    reply.entry(&ttl, &file_attr(&nothing), Generation(0));
+    reply.entry(&ttl, &file_attr(&bare(0, Kind::File, ttl)), Generation(0));
+}
+
+/// Attributes of which only these matter.
+fn bare(ino: u64, kind: Kind, ttl: Duration) -> Attr {
+    Attr { ino, kind, size: 0, mtime: SystemTime::UNIX_EPOCH, mode: 0, links: 1, uid: 0, gid: 0, ttl }
 }
 
 /// Adds one entry; says whether it did not fit any more.
@@ -78,19 +72,7 @@ pub(super) fn add_plain(fs: &BucketFs, handle: u64, reply: &mut ReplyDirectory, 
 pub(super) fn add_plus(fs: &BucketFs, handle: u64, reply: &mut ReplyDirectoryPlus, entry: &DirEntry) -> bool {
     let is_dot = matches!(&*entry.name, "." | "..");
     let (ttl, attr) = if is_dot {
-        let ino = fs.entry_number(handle, entry);
-        let attr = Attr {
-            ino,
-            kind: Kind::Dir,
-            size: 0,
-            mtime: SystemTime::UNIX_EPOCH,
-            mode: 0,
-            links: 1,
-            uid: 0,
-            gid: 0,
-            ttl: Duration::ZERO,
-        };
-        (Duration::ZERO, attr)
+        (Duration::ZERO, bare(fs.entry_number(handle, entry), Kind::Dir, Duration::ZERO))
     } else {
         // Gone since the listing: the name is left out.
         let Some(found) = fs.introduce_entry(handle, entry) else { return false };
