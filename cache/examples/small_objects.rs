@@ -8,9 +8,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use pail_cache::{Cache, CacheConfig, Fetch, FetchError, ReplicaId};
+use pail_cache::{Cache, CacheConfig, Fetch, FetchError, ReplicaId, Supply};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,12 +19,8 @@ struct Source;
 
 #[async_trait]
 impl Fetch for Source {
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
-        let bytes = vec![0; (range.end - range.start) as usize];
-        Ok(futures::stream::iter([Ok(bytes.into())]).boxed())
+    async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
+        Ok(Box::new(Bytes::from(vec![0; (range.end - range.start) as usize])))
     }
 }
 

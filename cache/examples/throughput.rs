@@ -12,9 +12,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use pail_cache::{Cache, CacheConfig, Fetch, FetchError, Replica, ReplicaId};
+use pail_cache::{Cache, CacheConfig, Fetch, FetchError, Replica, ReplicaId, Supply};
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
@@ -25,23 +23,31 @@ const MIB: u64 = 1 << 20;
 const MEMORY_BYTES: u64 = 256 * MIB;
 /// How far a reader fetches ahead, in bytes.
 const WINDOW_BYTES: u64 = 16 * MIB;
-const PIECE_BYTES: u64 = 256 << 10;
 
 /// The same bytes again and again, by reference.
 struct Source(Bytes);
 
 #[async_trait]
 impl Fetch for Source {
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
-        let bytes = self.0.clone();
-        let pieces = range
-            .clone()
-            .step_by(PIECE_BYTES as usize)
-            .map(move |start| Ok(bytes.slice(..(range.end - start).min(PIECE_BYTES) as usize)));
-        Ok(futures::stream::iter(pieces).boxed())
+    async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
+        Ok(Box::new(Repeated { bytes: self.0.clone(), left: range.end - range.start }))
+    }
+}
+
+struct Repeated {
+    bytes: Bytes,
+    left: u64,
+}
+
+#[async_trait]
+impl Supply for Repeated {
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FetchError> {
+        let count = buffer.len().min(self.left as usize);
+        for piece in buffer[..count].chunks_mut(self.bytes.len()) {
+            piece.copy_from_slice(&self.bytes[..piece.len()]);
+        }
+        self.left -= count as u64;
+        Ok(count)
     }
 }
 
@@ -123,7 +129,7 @@ async fn main() {
         None => tempfile::tempdir(),
     };
     let dir = dir.unwrap();
-    let fetch: Arc<dyn Fetch> = Arc::new(Source(vec![0x5a; PIECE_BYTES as usize].into()));
+    let fetch: Arc<dyn Fetch> = Arc::new(Source(vec![0x5a; MIB as usize].into()));
 
     let cost = Cost::start();
     write_plainly(&dir.path().join("plain"), size);

@@ -18,8 +18,8 @@ pub const BLOCK_SIZE_BYTES: u64 = 128 * 1024;
 /// block it is a quarter of a percent, and not counted.
 const BLOCK_OVERHEAD_BYTES: u64 = 384;
 
-/// Blocks in one slab at most: 1 MiB, the largest read of the kernel's.
-pub(crate) const SLAB_BLOCK_COUNT: u64 = 8;
+/// Blocks in one slab at most: 2 MiB, a huge page of most processors, and two of the kernel's largest reads.
+pub(crate) const SLAB_BLOCK_COUNT: u64 = 16;
 
 /// How many blocks an object of `size` bytes has.
 pub(crate) fn block_count(size: u64) -> u64 {

@@ -12,19 +12,53 @@
 //! is used first.
 
 use crate::block::{BLOCK_SIZE_BYTES, SLAB_BLOCK_COUNT, charge_of};
-use aligned_vec::{AVec, RuntimeAlign};
 use bytes::Bytes;
+use memmap2::{Advice, MmapMut};
 use parking_lot::Mutex;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// The alignment of a whole block in memory, in bytes: what disks want of memory that they read themselves (open(2), O_DIRECT).
-const ALIGNMENT_BYTES: usize = 4096;
+/// Memory of a buffer.
+enum Memory {
+    /// Of a small object, of which there may be millions.
+    Small(Vec<u8>),
+    /// Of whole blocks: pages of its own.
+    Pages(MmapMut),
+}
 
-/// The bytes of blocks that lie on end; back in its pool when it is dropped. Those of a whole block begin at a multiple of
-/// [`ALIGNMENT_BYTES`]; a small object's, of which there may be millions, anywhere.
+impl Memory {
+    /// Zeros.
+    fn new(len: usize) -> Self {
+        if len < BLOCK_BYTES {
+            return Self::Small(vec![0; len]);
+        }
+        match MmapMut::map_anon(len) {
+            Ok(pages) => {
+                // Only faster: a system without huge pages says no.
+                let _ = pages.advise(Advice::HugePage);
+                Self::Pages(pages)
+            }
+            // The allocator knows what to do when there is none left.
+            Err(_) => Self::Small(vec![0; len]),
+        }
+    }
+}
+
+impl Deref for Memory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Small(bytes) => bytes,
+            Self::Pages(pages) => pages,
+        }
+    }
+}
+
+/// The bytes of blocks that lie on end; back in its pool when it is dropped. Those of whole blocks begin at a page, which is what disks want of
+/// memory that they read themselves (open(2), O_DIRECT).
 pub(crate) struct BlockBuffer {
-    bytes: AVec<u8, RuntimeAlign>,
+    memory: Memory,
     pool: Arc<BufferPool>,
 }
 
@@ -32,19 +66,22 @@ impl Deref for BlockBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        &self.memory
     }
 }
 
 impl DerefMut for BlockBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        match &mut self.memory {
+            Memory::Small(bytes) => bytes,
+            Memory::Pages(pages) => pages,
+        }
     }
 }
 
 impl Drop for BlockBuffer {
     fn drop(&mut self) {
-        self.pool.give(std::mem::replace(&mut self.bytes, AVec::new(1)));
+        self.pool.give(std::mem::replace(&mut self.memory, Memory::Small(Vec::new())));
     }
 }
 
@@ -54,8 +91,8 @@ const SLAB_BYTES: usize = BLOCK_BYTES * SLAB_BLOCK_COUNT as usize;
 
 #[derive(Default)]
 struct Idle {
-    blocks: Vec<AVec<u8, RuntimeAlign>>,
-    slabs: Vec<AVec<u8, RuntimeAlign>>,
+    blocks: Vec<Memory>,
+    slabs: Vec<Memory>,
     bytes: usize,
     /// What all buffers, idle and in use, are charged with.
     held_bytes: usize,
@@ -63,7 +100,7 @@ struct Idle {
 
 impl Idle {
     /// The list of buffers of that length, if they are kept.
-    fn list(&mut self, len: usize) -> Option<&mut Vec<AVec<u8, RuntimeAlign>>> {
+    fn list(&mut self, len: usize) -> Option<&mut Vec<Memory>> {
         match len {
             BLOCK_BYTES => Some(&mut self.blocks),
             SLAB_BYTES => Some(&mut self.slabs),
@@ -101,21 +138,18 @@ impl BufferPool {
     pub fn take(self: &Arc<Self>, len: usize) -> BlockBuffer {
         {
             let mut idle = self.idle.lock();
-            if let Some(bytes) = idle.list(len).and_then(Vec::pop) {
+            if let Some(memory) = idle.list(len).and_then(Vec::pop) {
                 idle.bytes -= len;
-                return BlockBuffer { bytes, pool: self.clone() };
+                return BlockBuffer { memory, pool: self.clone() };
             }
             idle.held_bytes += charge_of(len as u64) as usize;
             idle.trim(self.held_bytes_max);
         }
-        let alignment = if len >= BLOCK_BYTES { ALIGNMENT_BYTES } else { 1 };
-        let mut bytes = AVec::with_capacity(alignment, len);
-        bytes.resize(len, 0);
-        BlockBuffer { bytes, pool: self.clone() }
+        BlockBuffer { memory: Memory::new(len), pool: self.clone() }
     }
 
     /// Takes a buffer back.
-    fn give(&self, buffer: AVec<u8, RuntimeAlign>) {
+    fn give(&self, buffer: Memory) {
         let len = buffer.len();
         let mut idle = self.idle.lock();
         if idle.bytes + len <= self.idle_bytes_max

@@ -5,19 +5,20 @@
 //!
 //! Invariant: every slot of a run ends, also when the fetch fails, panics or is dropped with its runtime.
 //!
-//! # Why the bytes are copied
+//! # Why a supply fills buffers of ours
 //! An HTTP client's chunks are pieces of buffers of 100 to 400 KB, of any alignment: kept, they would hold more memory than is
-//! counted.
+//! counted, and to copy them was a quarter of what a cold read cost.
 
 use crate::block::{SLAB_BLOCK_COUNT, bytes_of};
 use crate::memory::Reservation;
 use crate::replica::Replica;
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use bytes::{Buf, Bytes};
 use std::ops::Range;
 use std::sync::Arc;
+
+/// How many blocks of a run that somebody waits for come one by one, for it may be just these: 1 MiB.
+const SINGLE_BLOCK_COUNT: u64 = 8;
 
 /// Why bytes could not be fetched; shared by all who waited for them.
 pub type FetchError = Arc<dyn std::error::Error + Send + Sync>;
@@ -25,12 +26,25 @@ pub type FetchError = Arc<dyn std::error::Error + Send + Sync>;
 /// Where a replica's missing bytes come from.
 #[async_trait]
 pub trait Fetch: Send + Sync + 'static {
-    /// The bytes of `range`, exactly and in order, in pieces of any size. Errors: whatever the source says; it reaches the reader as
-    /// [`ReadError::Fetch`].
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError>;
+    /// The bytes of `range`, exactly and in order. Errors: whatever the source says; it reaches the reader as [`ReadError::Fetch`].
+    async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError>;
+}
+
+/// Bytes on their way.
+#[async_trait]
+pub trait Supply: Send {
+    /// Fills `buffer` with the next bytes. Returns how many came, which is less than `buffer` holds only when there are no more.
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FetchError>;
+}
+
+/// Bytes in memory.
+#[async_trait]
+impl Supply for Bytes {
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FetchError> {
+        let count = self.len().min(buffer.len());
+        self.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
 }
 
 /// Why bytes of a replica could not be read.
@@ -107,31 +121,22 @@ impl Run {
         let range = bytes_of(&self.blocks, size);
         let counters = &self.replica.shared().counters;
         counters.fetches.add(1);
-        let mut stream = fetch.fetch(range.clone()).await.map_err(ReadError::Fetch)?;
-        let first = self.blocks.start;
-        let mut group = group_of(first, &self.blocks);
-        let mut buffer = reservation.buffer(len_of(&group, size));
-        let (mut filled, mut got) = (0, 0);
-        while got < range.end - range.start {
-            let Some(piece) = stream.next().await else {
+        let mut supply = fetch.fetch(range.clone()).await.map_err(ReadError::Fetch)?;
+        let singly = if ahead { 0 } else { self.blocks.start + SINGLE_BLOCK_COUNT };
+        let mut got = 0;
+        while !self.blocks.is_empty() {
+            let group = group_of(singly, &self.blocks);
+            let mut buffer = reservation.buffer(len_of(&group, size));
+            let count = supply.fill(&mut buffer).await.map_err(ReadError::Fetch)?;
+            counters.fetched_bytes.add(count as u64);
+            got += count as u64;
+            if count < buffer.len() {
                 let (key, wanted) = (self.replica.id().key.clone(), range.end - range.start);
                 return Err(ReadError::Short { key, offset: range.start, wanted, got });
-            };
-            let mut piece = &piece.map_err(ReadError::Fetch)?[..];
-            counters.fetched_bytes.add(piece.len() as u64);
-            while !piece.is_empty() && !self.blocks.is_empty() {
-                let take = piece.len().min(buffer.len() - filled);
-                buffer[filled..filled + take].copy_from_slice(&piece[..take]);
-                piece = &piece[take..];
-                (filled, got) = (filled + take, got + take as u64);
-                if filled == buffer.len() {
-                    self.blocks.start = group.end;
-                    let blocks: Vec<_> = reservation.fill(buffer, group.start).collect();
-                    self.replica.arrived(&blocks, ahead);
-                    group = group_of(first, &self.blocks);
-                    (buffer, filled) = (reservation.buffer(len_of(&group, size)), 0);
-                }
             }
+            self.blocks.start = group.end;
+            let blocks: Vec<_> = reservation.fill(buffer, group.start).collect();
+            self.replica.arrived(&blocks, ahead);
         }
         Ok(())
     }
@@ -141,11 +146,10 @@ impl Run {
     }
 }
 
-/// The next blocks to come together. The first of a run come one by one, for somebody may wait for just these; what follows comes
-/// in slabs.
-fn group_of(first: u64, rest: &Range<u64>) -> Range<u64> {
+/// The next blocks to come together: one by one before number `singly`, then in slabs.
+fn group_of(singly: u64, rest: &Range<u64>) -> Range<u64> {
     let slab_end = (rest.start / SLAB_BLOCK_COUNT + 1) * SLAB_BLOCK_COUNT;
-    let end = if rest.start < first + SLAB_BLOCK_COUNT { rest.start + 1 } else { slab_end };
+    let end = if rest.start < singly { rest.start + 1 } else { slab_end };
     rest.start..end.min(rest.end)
 }
 

@@ -34,7 +34,7 @@ mod usage;
 pub use block::BLOCK_SIZE_BYTES;
 pub use cache::{Cache, CacheConfig, CacheError, lock_dirty, orphans};
 pub use dirty::{DirtyReplica, Segment, SegmentKind};
-pub use fetch::{Fetch, FetchError, ReadError};
+pub use fetch::{Fetch, FetchError, ReadError, Supply};
 pub use identity::ReplicaId;
 pub use journal::{Base, Intent, Orphan};
 pub use replica::Replica;

@@ -6,10 +6,8 @@ mod objects;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use objects::{MIB, Source, bytes_of, id, open};
-use pail_cache::{Base, Cache, DirtyReplica, Fetch, FetchError, Intent, ReplicaId, SegmentKind};
+use pail_cache::{Base, Cache, DirtyReplica, Fetch, FetchError, Intent, ReplicaId, SegmentKind, Supply};
 use proptest::prelude::*;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -268,12 +266,8 @@ struct Given(Vec<u8>);
 
 #[async_trait]
 impl Fetch for Given {
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
-        let bytes = Bytes::copy_from_slice(&self.0[range.start as usize..range.end as usize]);
-        Ok(futures::stream::iter([Ok(bytes)]).boxed())
+    async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
+        Ok(Box::new(Bytes::copy_from_slice(&self.0[range.start as usize..range.end as usize])))
     }
 }
 

@@ -3,10 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use pail_cache::{Cache, CacheConfig, Fetch, FetchError, ReplicaId};
+use pail_cache::{Cache, CacheConfig, Fetch, FetchError, ReplicaId, Supply};
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
@@ -16,22 +13,27 @@ const MIB: u64 = 1 << 20;
 const OBJECT_BYTES: u64 = 64 * MIB;
 const CHILD: &str = "PAIL_TEST_RESIDENT_MEMORY";
 
-/// Pieces of fresh memory, as an HTTP client gives.
+/// An object of one byte, again and again.
 struct Source;
 
 #[async_trait]
 impl Fetch for Source {
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
-        let mut left = range.end - range.start;
-        let pieces = std::iter::from_fn(move || {
-            let len = left.min(200 << 10);
-            left -= len;
-            (len > 0).then(|| Ok(vec![0x5a; len as usize].into()))
-        });
-        Ok(futures::stream::iter(pieces).boxed())
+    async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
+        Ok(Box::new(Repeated(range.end - range.start)))
+    }
+}
+
+/// So many bytes.
+struct Repeated(u64);
+
+#[async_trait]
+impl Supply for Repeated {
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FetchError> {
+        tokio::task::yield_now().await;
+        let count = buffer.len().min(self.0 as usize);
+        buffer[..count].fill(0x5a);
+        self.0 -= count as u64;
+        Ok(count)
     }
 }
 

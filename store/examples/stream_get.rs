@@ -13,6 +13,8 @@ use std::time::Instant;
 
 const OBJECT_SIZE_BYTES: u64 = 1 << 30;
 const RANGE_SIZE_BYTES: u64 = 8 << 20;
+/// How much a reader takes at a time.
+const BUFFER_SIZE_BYTES: usize = 1024 * 1024;
 const PARALLEL: usize = 8;
 /// `USER_HZ`, the unit of `/proc/self/stat` on every architecture that Pail runs on.
 const TICKS_PER_S: f64 = 100.0;
@@ -55,30 +57,28 @@ async fn measure(gib: u64) -> Outcome<()> {
     let key = RawKey::new("object")?;
     let (started, before) = (Instant::now(), cpu_seconds()?);
     let starts = (0..gib).flat_map(|_| (0..OBJECT_SIZE_BYTES).step_by(RANGE_SIZE_BYTES as usize));
-    let (bytes, frames) = futures::stream::iter(starts)
+    let bytes = futures::stream::iter(starts)
         .map(|start| {
             let (store, key) = (store.clone(), key.clone());
             tokio::spawn(async move {
                 let range = Some(start..start + RANGE_SIZE_BYTES);
-                let body = store.get(&key, GetOptions { range, if_version: None }).await?.body;
-                body.try_fold((0, 0), |(bytes, frames), frame| async move {
-                    Ok((bytes + frame.len() as u64, frames + 1_u64))
-                })
-                .await
+                let mut body = store.get(&key, GetOptions { range, if_version: None }).await?.body;
+                let (mut buffer, mut bytes) = (vec![0; BUFFER_SIZE_BYTES], 0);
+                loop {
+                    match body.fill(&mut buffer).await? {
+                        0 => return Ok::<_, pail_store::Error>(bytes),
+                        count => bytes += count as u64,
+                    }
+                }
             })
         })
         .buffer_unordered(PARALLEL)
         .map(|joined| joined.map_err(Box::<dyn std::error::Error>::from)?.map_err(Into::into))
-        .try_fold((0, 0), |sum, one: (u64, u64)| async move { Outcome::Ok((sum.0 + one.0, sum.1 + one.1)) })
+        .try_fold(0, |sum, one: u64| async move { Outcome::Ok(sum + one) })
         .await?;
     let (cpu_s, s) = (cpu_seconds()? - before, started.elapsed().as_secs_f64());
     let gib = bytes as f64 / (1_u64 << 30) as f64;
-    println!(
-        "{gib} GiB in {s:.2} s: {:.2} GiB/s, {:.3} CPU s per GiB, {} KiB a frame",
-        gib / s,
-        cpu_s / gib,
-        bytes / frames.max(1) / 1024
-    );
+    println!("{gib} GiB in {s:.2} s: {:.2} GiB/s, {:.3} CPU s per GiB", gib / s, cpu_s / gib);
     drop(child.stdin.take());
     child.wait()?;
     Ok(())

@@ -6,7 +6,7 @@
 use crate::*;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
@@ -153,8 +153,7 @@ async fn put(store: &dyn Store, key: &RawKey, bytes: &[u8], condition: Condition
 
 async fn read(store: &dyn Store, key: &RawKey, range: Option<std::ops::Range<u64>>) -> Vec<u8> {
     let got = ok(store.get(key, GetOptions { range, if_version: None }).await);
-    let frames: Vec<Bytes> = ok(got.body.try_collect().await);
-    frames.concat()
+    ok(got.bytes().await).into()
 }
 
 async fn all(store: &dyn Store, mut request: ListRequest) -> (Vec<ObjectMeta>, Vec<String>) {

@@ -10,15 +10,12 @@
 use crate::*;
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Bodies are yielded in pieces of this size, so that callers see more than one.
-const FRAME_SIZE_BYTES: usize = 256 * 1024;
 const PAGE_KEYS_MAX: u32 = 1000;
 const SOURCE_READ_BYTES: u64 = 1024 * 1024;
 
@@ -328,11 +325,7 @@ impl Store for MemoryStore {
             Some(range) => range.start..range.end.clamp(range.start, size),
         };
         let wanted = object.bytes.slice(range.start as usize..range.end as usize);
-        let frames: Vec<Result<Bytes>> = (0..wanted.len())
-            .step_by(FRAME_SIZE_BYTES)
-            .map(|start| Ok(wanted.slice(start..wanted.len().min(start + FRAME_SIZE_BYTES))))
-            .collect();
-        Ok(GetResult { meta: object.meta(key, true), range, body: futures::stream::iter(frames).boxed() })
+        Ok(GetResult { meta: object.meta(key, true), range, body: Box::new(wanted) })
     }
 
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {

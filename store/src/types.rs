@@ -2,8 +2,7 @@
 
 use crate::{RawKey, Result};
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
+use bytes::{Buf, Bytes};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -78,15 +77,43 @@ pub struct GetOptions {
     pub if_version: Option<Version>,
 }
 
-/// An object's bytes as they arrive. The stream resumes broken bodies by itself, from the same version or not at
-/// all, and ends only after exactly `range.end - range.start` bytes or with an error.
+/// What an object is, and its bytes as they arrive.
 pub struct GetResult {
     /// The whole object's metadata, `size` included.
     pub meta: ObjectMeta,
     /// Which of its bytes `body` yields.
     pub range: Range<u64>,
-    /// The bytes, in the transport's own buffers.
-    pub body: BoxStream<'static, Result<Bytes>>,
+    /// The bytes.
+    pub body: Box<dyn ObjectBody>,
+}
+
+impl GetResult {
+    /// All bytes of the range, in memory. Errors: those of the body.
+    pub async fn bytes(mut self) -> Result<Bytes> {
+        let mut bytes = vec![0; (self.range.end - self.range.start) as usize];
+        let count = self.body.fill(&mut bytes).await?;
+        bytes.truncate(count);
+        Ok(bytes.into())
+    }
+}
+
+/// Bytes of an object on their way. A broken body resumes by itself, from the same version or not at all, and ends only after exactly the
+/// bytes of [`GetResult::range`] or with an error.
+#[async_trait]
+pub trait ObjectBody: Send {
+    /// Fills `buffer` with the next bytes, straight from where they arrive. Returns how many came, which is less than `buffer` holds only at
+    /// the body's end.
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize>;
+}
+
+/// Bytes in memory.
+#[async_trait]
+impl ObjectBody for Bytes {
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let count = self.len().min(buffer.len());
+        self.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
 }
 
 /// On what condition a write takes effect. Where a store cannot check one atomically (see [`Capabilities`]) it is

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use futures::TryStreamExt;
 use pail_devserver::{Server, ServerConfig};
 use pail_store::{
     CallerVariables, ErrorKind, GetOptions, ListRequest, PutOptions, RawKey, S3Options, S3Store, Store,
@@ -98,7 +97,7 @@ async fn a_bucket_is_read_and_written_over_tls_with_the_authority_that_is_named(
         let version = store.put(&key, bytes.clone().into(), PutOptions::default()).await.unwrap();
         let got = store.get(&key, GetOptions::default()).await.unwrap();
         assert_eq!(got.meta.version, version);
-        assert!(got.body.try_collect::<Vec<_>>().await.unwrap().concat() == bytes);
+        assert!(got.bytes().await.unwrap() == bytes);
         assert_eq!(store.list(ListRequest::default()).await.unwrap().objects.len(), 1);
         store.delete(&key, pail_store::Condition::None).await.unwrap();
     }

@@ -206,11 +206,8 @@ impl Files {
 
     /// Gets an object, as another client would.
     pub async fn get(&self, key: &str) -> Option<Bytes> {
-        use futures::TryStreamExt;
         let key = RawKey::new(key).expect("a key");
-        let got = self.bucket.get(&key, Default::default()).await.ok()?;
-        let pieces: Vec<Bytes> = got.body.try_collect().await.ok()?;
-        Some(pieces.concat().into())
+        self.bucket.get(&key, Default::default()).await.ok()?.bytes().await.ok()
     }
 }
 

@@ -4,9 +4,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use pail_cache::{Cache, CacheConfig, Fetch, FetchError, ReplicaId};
+use pail_cache::{Cache, CacheConfig, Fetch, FetchError, ReplicaId, Supply};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,10 +46,7 @@ impl Source {
 
 #[async_trait]
 impl Fetch for Source {
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
+    async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         let fault = self.fault.swap(0, Ordering::SeqCst);
@@ -62,12 +57,25 @@ impl Fetch for Source {
         }
         let all = bytes_of(self.object, range);
         let good = if fault > 0 { all.len() / 2 } else { all.len() };
-        let mut pieces: Vec<_> =
-            all[..good].chunks(70_001).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        if fault == 2 {
-            pieces.push(Err(broken()));
+        let error = (fault == 2).then(broken);
+        Ok(Box::new(Answer { bytes: Bytes::copy_from_slice(&all[..good]), error }))
+    }
+}
+
+/// Bytes, and the error that they break off with.
+struct Answer {
+    bytes: Bytes,
+    error: Option<FetchError>,
+}
+
+#[async_trait]
+impl Supply for Answer {
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FetchError> {
+        tokio::task::yield_now().await;
+        match &self.error {
+            Some(error) if self.bytes.len() < buffer.len() => Err(error.clone()),
+            _ => self.bytes.fill(buffer).await,
         }
-        Ok(futures::stream::iter(pieces).boxed())
     }
 }
 

@@ -5,11 +5,8 @@
 use super::error::SharedStoreError;
 use super::pace::FetchPace;
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use pail_cache::{Fetch, FetchError};
-use pail_store::{GetOptions, RawKey, Store, Version};
+use pail_cache::{Fetch, FetchError, Supply};
+use pail_store::{GetOptions, ObjectBody, RawKey, Store, Version};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,22 +42,33 @@ fn shared(error: pail_store::Error) -> FetchError {
 
 #[async_trait]
 impl Fetch for ObjectFetch {
-    async fn fetch(
-        &self,
-        range: Range<u64>,
-    ) -> Result<BoxStream<'static, Result<Bytes, FetchError>>, FetchError> {
-        let (began, mut left) = (Instant::now(), range.end - range.start);
-        let asked = left;
+    async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
+        let (began, bytes) = (Instant::now(), range.end - range.start);
         let options = GetOptions { range: Some(range), if_version: Some(self.version.clone()) };
-        let got = self.store.get(&self.key, options).await.map_err(shared)?;
-        let pace = self.pace.clone();
-        let body = got.body.map(move |piece| {
-            left = left.saturating_sub(piece.as_ref().map_or(0, |bytes| bytes.len() as u64));
-            if let (0, Some(pace)) = (left, &pace) {
-                pace.note(asked, began.elapsed());
-            }
-            piece.map_err(shared)
-        });
-        Ok(body.boxed())
+        let body = self.store.get(&self.key, options).await.map_err(shared)?.body;
+        Ok(Box::new(Timed { body, began, bytes, left: bytes, pace: self.pace.clone() }))
+    }
+}
+
+/// A body, and how long it takes.
+struct Timed {
+    body: Box<dyn ObjectBody>,
+    began: Instant,
+    bytes: u64,
+    left: u64,
+    pace: Option<Arc<FetchPace>>,
+}
+
+#[async_trait]
+impl Supply for Timed {
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FetchError> {
+        let count = self.body.fill(buffer).await.map_err(shared)?;
+        self.left = self.left.saturating_sub(count as u64);
+        if self.left == 0
+            && let Some(pace) = self.pace.take()
+        {
+            pace.note(self.bytes, self.began.elapsed());
+        }
+        Ok(count)
     }
 }

@@ -44,6 +44,12 @@ pub(super) struct RequestBody {
     progress: Arc<Progress>,
 }
 
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestBody({} bytes)", self.len)
+    }
+}
+
 enum Pieces {
     Memory(Bytes),
     Source { source: Arc<dyn PayloadSource>, read: Option<BoxFuture<'static, io::Result<Bytes>>> },

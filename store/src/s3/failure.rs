@@ -3,6 +3,7 @@
 //! Owns: [`Failure`], the reading of every answer that is not the one hoped for, and of every transport error.
 //! [`Remedy`] says whether and how another attempt makes sense; the pipeline applies it.
 
+use super::exchange::ExchangeError;
 use super::request::S3Request;
 use super::xml;
 use crate::ErrorKind;
@@ -58,10 +59,14 @@ impl Failure {
         }
     }
 
-    /// hyper's error in words. `endpoint` is a URL without a query.
-    pub fn of_client(error: &hyper_util::client::legacy::Error, endpoint: &str) -> Self {
-        let verb = if error.is_connect() { "cannot connect to" } else { "the connection broke to" };
-        Self::transport(format!("{verb} {endpoint}: {}", innermost(error)), !error.is_connect())
+    /// Why there is no answer, in words. `endpoint` is a URL without a query.
+    pub fn of_exchange(error: &ExchangeError, endpoint: &str) -> Self {
+        let (verb, was_sent) = match error {
+            ExchangeError::Connect(_) => ("cannot connect to", false),
+            ExchangeError::Broken(_) => ("the connection broke to", true),
+            ExchangeError::Unsent(_) => ("the connection broke to", false),
+        };
+        Self::transport(format!("{verb} {endpoint}: {}", innermost(error)), was_sent)
     }
 }
 

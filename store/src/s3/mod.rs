@@ -5,10 +5,12 @@
 
 mod authorities;
 mod body;
+mod connections;
 mod counters;
 mod credential_client;
 mod credentials;
 mod endpoint;
+mod exchange;
 mod failure;
 mod listing;
 mod meta;

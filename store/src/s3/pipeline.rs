@@ -16,6 +16,7 @@ use super::body::{Progress, RequestBody};
 use super::counters::{InFlight, RequestCounters, Retrying};
 use super::credentials::CredentialCache;
 use super::endpoint::Endpoint;
+use super::exchange::{AnswerBody, ExchangeError};
 use super::failure::{Failure, Remedy, failure_in, innermost};
 use super::options::S3Options;
 use super::request::S3Request;
@@ -23,10 +24,8 @@ use super::retry::Backoff;
 use super::sign::sign;
 use super::transport::HttpClient;
 use crate::{Error, ErrorKind};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, header};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -61,7 +60,7 @@ pub(super) struct Answer<B = Bytes> {
 
 /// A body on its way, and its place among the requests in flight.
 pub(super) struct OpenBody {
-    pub body: Incoming,
+    pub body: AnswerBody,
     pub _in_flight: InFlight,
 }
 
@@ -187,7 +186,7 @@ impl Pipeline {
     async fn retrying<B: AsRef<[u8]>, F>(
         &self,
         request: &S3Request<'_>,
-        read: impl Fn(Response<Incoming>) -> F,
+        read: impl Fn(Response<AnswerBody>) -> F,
     ) -> Result<Answer<B>, Failed>
     where
         F: Future<Output = Result<(http::response::Parts, B), Failure>>,
@@ -276,7 +275,7 @@ impl Pipeline {
         &self,
         request: &S3Request<'_>,
         time_left: Duration,
-        read: impl Fn(Response<Incoming>) -> F,
+        read: impl Fn(Response<AnswerBody>) -> F,
     ) -> Result<(HeaderMap, B), Failure>
     where
         F: Future<Output = Result<(http::response::Parts, B), Failure>>,
@@ -344,11 +343,11 @@ impl Pipeline {
     async fn head_of(
         &self,
         request: &S3Request<'_>,
-        sending: hyper_util::client::legacy::ResponseFuture,
+        sending: impl Future<Output = Result<Response<AnswerBody>, ExchangeError>>,
         progress: &Progress,
         endpoint: &Endpoint,
         time_left: Duration,
-    ) -> Result<Response<Incoming>, Failure> {
+    ) -> Result<Response<AnswerBody>, Failure> {
         let patience = match request.long_running {
             true => LONG_RUNNING_TIMEOUT,
             false => self.options.head_timeout.min(time_left.max(Duration::from_secs(1))),
@@ -364,7 +363,7 @@ impl Pipeline {
                             ErrorKind::Source,
                             format!("what is to be uploaded cannot be read: {cause}"),
                         ),
-                        None => Failure::of_client(&error, &endpoint.url()),
+                        None => Failure::of_exchange(&error, &endpoint.url()),
                     });
                 }
                 Err(_) if progress.sent_bytes() > sent_bytes => sent_bytes = progress.sent_bytes(),
@@ -377,31 +376,24 @@ impl Pipeline {
         }
     }
 
-    async fn collect(&self, mut body: Incoming) -> Result<Bytes, Failure> {
-        let mut frames: Vec<Bytes> = Vec::new();
-        let mut len = 0;
+    async fn collect(&self, mut body: AnswerBody) -> Result<Bytes, Failure> {
+        let mut bytes = BytesMut::new();
+        let mut buffer = [0; 8 * 1024];
         loop {
-            let frame = tokio::time::timeout(self.options.stall_timeout, body.frame()).await;
-            let data = match frame {
-                Ok(None) => break,
-                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-                Ok(Some(Err(error))) => {
+            match tokio::time::timeout(self.options.stall_timeout, body.read(&mut buffer)).await {
+                Ok(Ok(0)) => return Ok(bytes.freeze()),
+                Ok(Ok(count)) => bytes.extend_from_slice(&buffer[..count]),
+                Ok(Err(error)) => {
                     return Err(Failure::transport(
                         format!("the answer broke off: {}", innermost(&error)),
                         true,
                     ));
                 }
                 Err(_) => return Err(Failure::transport("the answer stalled".to_owned(), true)),
-            };
-            len += data.len();
-            if len > ANSWER_SIZE_BYTES_MAX {
+            }
+            if bytes.len() > ANSWER_SIZE_BYTES_MAX {
                 return Err(Failure::last(ErrorKind::Corrupt, "the answer is longer than any can be"));
             }
-            frames.push(data);
-        }
-        match frames.len() {
-            1 => Ok(frames.swap_remove(0)),
-            _ => Ok(frames.concat().into()),
         }
     }
 
@@ -444,7 +436,7 @@ impl Pipeline {
 }
 
 enum OpenOrRead {
-    Open(Incoming),
+    Open(AnswerBody),
     Read(Bytes),
 }
 

@@ -1,23 +1,22 @@
 //! GetObject, and bodies that survive their connections.
 //!
-//! Owns: the stream behind [`GetResult::body`]. When a connection breaks, stalls or ends early, the stream asks for the
-//! bytes that are still missing, of the same version, and goes on.
+//! Owns: what is behind [`GetResult::body`]. When a connection breaks, stalls or ends early, it asks for the bytes that are still
+//! missing, of the same version, and goes on.
 //!
 //! Invariants:
 //! - Exactly the bytes of the range, in order, of one version; or an error.
 //! - The deadline counts the time in which the *server* makes no progress: a reader may be as slow as it likes.
-//! - Frames are passed on in the transport's own buffers.
+//! - Bytes are read to where the reader wants them.
 
 use super::failure::innermost;
 use super::meta::{meta_of, quoted, served_range};
 use super::pipeline::{Answer, OpenBody, Pipeline};
 use super::request::S3Request;
 use super::retry::Backoff;
-use crate::{Error, ErrorKind, GetOptions, GetResult, ObjectMeta, RawKey, Result, Version};
+use crate::{Error, ErrorKind, GetOptions, GetResult, ObjectBody, ObjectMeta, RawKey, Result, Version};
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
 use http::Method;
-use http_body_util::BodyExt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,10 +38,8 @@ pub(super) async fn get(pipeline: &Arc<Pipeline>, key: &RawKey, options: GetOpti
         missing: range.clone(),
         open: Some(open),
         stuck: None,
-        is_over: false,
     };
-    let body = stream::unfold(reading, |mut reading| async move { Some((reading.next().await?, reading)) });
-    Ok(GetResult { meta, range, body: body.boxed() })
+    Ok(GetResult { meta, range, body: Box::new(reading) })
 }
 
 /// HTTP has no word for an empty range.
@@ -57,7 +54,7 @@ async fn get_nothing(pipeline: &Arc<Pipeline>, key: &RawKey, options: GetOptions
         let message = "the range starts beyond the object's end".to_owned();
         return Err(pipeline.error(OPERATION, Some(key), ErrorKind::RangeNotSatisfiable, message));
     }
-    Ok(GetResult { meta, range: start..start, body: stream::empty().boxed() })
+    Ok(GetResult { meta, range: start..start, body: Box::new(Bytes::new()) })
 }
 
 fn changed(pipeline: &Pipeline, key: &RawKey) -> Error {
@@ -107,65 +104,51 @@ struct Reading {
     open: Option<OpenBody>,
     /// Since when, and how often, nothing came.
     stuck: Option<(Instant, Backoff)>,
-    is_over: bool,
+}
+
+#[async_trait]
+impl ObjectBody for Reading {
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let wanted =
+            buffer.len().min(usize::try_from(self.missing.end - self.missing.start).unwrap_or(usize::MAX));
+        let mut filled = 0;
+        while filled < wanted {
+            filled += self.read(&mut buffer[filled..wanted]).await?;
+        }
+        Ok(wanted)
+    }
 }
 
 impl Reading {
-    async fn next(&mut self) -> Option<Result<Bytes>> {
-        while !self.is_over && !self.missing.is_empty() {
-            let cause = match &mut self.open {
-                None => match self.resume().await {
-                    Ok(()) => continue,
-                    Err(error) => return self.end(error),
-                },
-                Some(open) => {
-                    match tokio::time::timeout(self.pipeline.options.stall_timeout, open.body.frame()).await {
-                        Ok(Some(Ok(frame))) => match frame.into_data() {
-                            Ok(data) if data.is_empty() => continue,
-                            Ok(data) => return Some(self.take(data)),
-                            Err(_trailers) => continue,
-                        },
-                        Ok(Some(Err(error))) => innermost(&error),
-                        Ok(None) => "the connection ended too early".to_owned(),
-                        Err(_) => format!("no bytes for {} s", self.pipeline.options.stall_timeout.as_secs()),
-                    }
-                }
+    /// Reads some of what is missing, from this connection or the next.
+    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        loop {
+            let Some(open) = &mut self.open else {
+                self.resume().await?;
+                continue;
             };
-            if let Err(error) = self.pause(cause).await {
-                return self.end(error);
-            }
+            let patience = self.pipeline.options.stall_timeout;
+            let cause = match tokio::time::timeout(patience, open.body.read(buffer)).await {
+                Ok(Ok(0)) => "the connection ended too early".to_owned(),
+                Ok(Ok(count)) => {
+                    self.note(count as u64);
+                    return Ok(count);
+                }
+                Ok(Err(error)) => innermost(&error),
+                Err(_) => format!("no bytes for {} s", patience.as_secs()),
+            };
+            self.pause(cause).await?;
         }
-        // The place among the requests in flight is free before the reader drops the stream.
-        self.open = None;
-        None
     }
 
-    fn end(&mut self, error: Error) -> Option<Result<Bytes>> {
-        self.is_over = true;
-        self.open = None;
-        Some(Err(error))
-    }
-
-    fn take(&mut self, data: Bytes) -> Result<Bytes> {
-        let len = data.len() as u64;
-        if len > self.missing.end - self.missing.start {
-            self.is_over = true;
-            let message = "more bytes came than the range has".to_owned();
-            return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Corrupt, message));
-        }
-        self.missing.start += len;
+    fn note(&mut self, count: u64) {
+        self.missing.start += count;
         self.stuck = None;
-        self.pipeline.counters.count_received(len);
+        self.pipeline.counters.count_received(count);
+        // The place among the requests in flight is free before the reader lets go of the body.
         if self.missing.is_empty() {
-            self.release();
+            self.open = None;
         }
-        Ok(data)
-    }
-
-    /// Gives the place back; the connection returns to the pool once its end has been read, which costs no wait, since
-    /// the length is known.
-    fn release(&mut self) {
-        self.open = None;
     }
 
     /// The connection is lost. Waits before the next one, unless there was no progress for the whole deadline.

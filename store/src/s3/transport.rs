@@ -1,44 +1,61 @@
 //! HTTP under the pipeline.
 //!
-//! Owns: [`HttpClient`] and its connections, to the endpoint or to a proxy on the way. HTTP/1.1 only: a parallel reader wants many
-//! connections, and one HTTP/2 connection is one TCP window. One TLS stack (rustls, ring) with the system's certificates, read only where the
-//! endpoint speaks TLS.
+//! Owns: [`HttpClient`], which finds a connection for a request, to the endpoint or to a proxy on the way. HTTP/1.1 only: a parallel reader
+//! wants many connections, and one HTTP/2 connection is one TCP window. One TLS stack (rustls, ring) with the system's certificates, read
+//! only where the endpoint speaks TLS.
 
 use super::authorities::Authorities;
 use super::body::RequestBody;
+use super::connections::{Connections, Destination};
+use super::exchange::{AnswerBody, ExchangeError, exchange};
 use super::options::S3Options;
 use super::proxy::{Proxies, Route};
-use http::{Request, header};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, ResponseFuture};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::{Request, Response, Uri, header};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Sends requests, over connections that are kept for the next ones.
 pub(super) struct HttpClient {
-    client: Client<HttpsConnector<Route>, RequestBody>,
+    connections: Arc<Connections>,
     proxies: Proxies,
 }
 
 impl HttpClient {
-    /// Sends a request, which is signed.
-    pub fn request(&self, mut request: Request<RequestBody>) -> ResponseFuture {
+    /// Sends a request, which is signed, and waits for the answer's head.
+    pub async fn request(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<AnswerBody>, ExchangeError> {
         // For the proxy alone, which takes it off: no part of what is signed.
         if let Some(authorization) = self.proxies.authorization(request.uri()) {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
         }
-        self.client.request(request)
+        let uri = request.uri().clone();
+        let destination = Destination::from(&uri);
+        loop {
+            let idle = self.connections.take(&destination);
+            let is_new = idle.is_none();
+            let io = match idle {
+                Some(io) => io,
+                None => self.connections.open(uri.clone()).await.map_err(ExchangeError::Connect)?,
+            };
+            *request.uri_mut() = if io.connected().is_proxied() { uri.clone() } else { origin_form(&uri) };
+            match exchange(io, request, destination.clone(), &self.connections).await {
+                // Closed as it was taken up.
+                Err(ExchangeError::Unsent(unsent)) if !is_new => request = *unsent,
+                outcome => return outcome,
+            }
+        }
     }
 }
 
-/// Below the idle timeouts of servers and load balancers, so that a connection is rarely taken up as it closes.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// hyper grows a connection's buffer up to this while reads fill it. `examples/stream_get.rs` takes 0.15 to 0.17 CPU seconds
-/// per GiB with anything from 128 KiB to 1 MiB, and more with less or more; it is memory for each connection, so it is small.
-const READ_BUFFER_SIZE_BYTES_MAX: usize = 128 * 1024;
+/// What a server that is not a proxy wants to be asked for (RFC 9112, section 3.2.1).
+fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query().map_or_else(Uri::default, |path| Uri::from(path.clone()))
+}
 
 /// A client for one store. Errors: a sentence, when TLS is wanted and there are no certificates to trust.
 pub(super) fn connect(
@@ -57,13 +74,8 @@ pub(super) fn connect(
         .https_or_http()
         .enable_http1()
         .wrap_connector(Route { http, proxies: proxies.clone() });
-    let client = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .pool_max_idle_per_host(options.requests_in_flight_max)
-        .http1_max_buf_size(READ_BUFFER_SIZE_BYTES_MAX)
-        .build(connector);
-    Ok(HttpClient { client, proxies })
+    let connections = Connections::new(connector, options.requests_in_flight_max);
+    Ok(HttpClient { connections, proxies })
 }
 
 /// `authorities` are trusted in place of the system's.

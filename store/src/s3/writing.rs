@@ -32,11 +32,13 @@ use crate::{
 };
 use base64::Engine;
 use bytes::Bytes;
-use futures::StreamExt;
 use http::Method;
 use md5::{Digest, Md5};
 use std::ops::Range;
 use std::sync::Arc;
+
+/// How much of an object is compared at a time with what was to be written: as much as may be asked of a source.
+const COMPARED_SIZE_BYTES: usize = 1024 * 1024;
 
 /// Writes through one pipeline under one endpoint's rules.
 pub(super) struct Writer<'a> {
@@ -290,13 +292,13 @@ impl Writer<'_> {
             return Err(error);
         }
         let version = current.meta.version.clone();
-        let (mut body, mut offset) = (current.body, 0);
-        while let Some(frame) = body.next().await {
-            let Ok(frame) = frame else { return Err(error) };
-            if !is_part_of(payload, offset, &frame).await {
+        let (mut body, mut buffer, mut offset) = (current.body, vec![0; COMPARED_SIZE_BYTES], 0);
+        while offset < payload.len() {
+            let Ok(count) = body.fill(&mut buffer).await else { return Err(error) };
+            if count == 0 || !is_part_of(payload, offset, &buffer[..count]).await {
                 return Err(error);
             }
-            offset += frame.len() as u64;
+            offset += count as u64;
         }
         Ok(version)
     }
@@ -397,22 +399,12 @@ fn multipart_etag(parts: &[Part]) -> Option<String> {
     Some(format!("{}-{}", hex::encode(hasher.finalize()), parts.len()))
 }
 
-/// Whether `frame` is what the payload has at `offset`.
-async fn is_part_of(payload: &Payload, offset: u64, frame: &Bytes) -> bool {
-    const READ_SIZE_BYTES: usize = 1024 * 1024;
-    let end = offset + frame.len() as u64;
+/// Whether `piece` is what the payload has at `offset`.
+async fn is_part_of(payload: &Payload, offset: u64, piece: &[u8]) -> bool {
+    let end = offset + piece.len() as u64;
     match payload {
-        Payload::Bytes(bytes) => bytes.get(offset as usize..end as usize) == Some(frame.as_ref()),
-        Payload::Source { source, .. } => {
-            for (index, piece) in frame.chunks(READ_SIZE_BYTES).enumerate() {
-                let start = offset + (index * READ_SIZE_BYTES) as u64;
-                let ours = source.read(start..start + piece.len() as u64).await;
-                if !ours.is_ok_and(|ours| ours == piece) {
-                    return false;
-                }
-            }
-            true
-        }
+        Payload::Bytes(bytes) => bytes.get(offset as usize..end as usize) == Some(piece),
+        Payload::Source { source, .. } => source.read(offset..end).await.is_ok_and(|ours| ours == piece),
     }
 }
 
