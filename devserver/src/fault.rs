@@ -52,6 +52,8 @@ pub enum FaultAction {
     SlowDown,
     /// 409 ConditionalRequestConflict, as S3 answers a conditional write that meets another request; nothing takes effect.
     Conflict,
+    /// 403 AccessDenied; nothing takes effect.
+    AccessDenied,
     /// 500 InternalError; nothing takes effect.
     InternalError,
     /// A 200 whose body is an error document, as CopyObject, UploadPartCopy and CompleteMultipartUpload may answer;

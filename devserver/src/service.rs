@@ -103,6 +103,7 @@ async fn answer(call: &mut Call, operation: Operation, request_id: &str) -> Resu
 fn fault_before(call: &Call) -> Option<S3Error> {
     match call.fault.as_ref()? {
         FaultAction::SlowDown => Some(S3Error::slow_down()),
+        FaultAction::AccessDenied => Some(S3Error::access_denied()),
         FaultAction::Conflict => Some(S3Error::conflict()),
         FaultAction::InternalError | FaultAction::ErrorInsideOk => {
             Some(S3Error::internal("We encountered an internal error. Please try again."))

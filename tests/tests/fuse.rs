@@ -174,7 +174,7 @@ mounted_test! {
             })
         }).await;
         let errors = m.files.fs.status().last_errors;
-        assert!(odd.is_empty(), "{} odd answers:\n{}\n{}", odd.len(), odd.join("\n"), errors.join("\n"));
+        assert!(odd.is_empty(), "{} odd answers:\n{}\n{:?}", odd.len(), odd.join("\n"), errors);
     }
 }
 

@@ -1,6 +1,7 @@
 //! `pail status`.
 
 use crate::{block_on, daemon, terminal};
+use jiff::Timestamp;
 use pail_mountd::control::types::{Health, LeftBehind, MountSpec, MountState, MountStatus};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::daemon::{dead, left_behind, mount_list, mountinfo};
@@ -271,11 +272,31 @@ fn print_details(mount: &MountStatus) {
         ));
     }
     for error in mount.fs.last_errors.iter().rev().take(NAMED_MAX) {
-        terminal::note(&format!("{place}: {error}"));
+        let since = match error.succeeded_since {
+            true => format!(" (a later {} succeeded)", error.operation),
+            false => String::new(),
+        };
+        terminal::note(&format!(
+            "{place}: {}: {} /{}: {}{since}",
+            ago(error.time, Timestamp::now()),
+            error.operation,
+            terminal::escaped(&error.path),
+            terminal::escaped(&error.cause),
+        ));
     }
     if mount.fs.hidden_keys > 0 {
         terminal::note(&format!("{place}: {} keys cannot be shown as files", mount.fs.hidden_keys));
     }
+}
+
+/// How long ago something was, in the largest unit of which that is one or more.
+fn ago(time: Timestamp, now: Timestamp) -> String {
+    // A clock that was set back says nothing.
+    let seconds = now.duration_since(time).as_secs().max(0);
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
+    let unit = units.into_iter().find(|(length, _)| seconds >= *length);
+    let (length, unit) = unit.unwrap_or((1, "s"));
+    format!("{} {unit} ago", seconds / length)
 }
 
 fn state_word(state: MountState) -> &'static str {
@@ -284,5 +305,20 @@ fn state_word(state: MountState) -> &'static str {
         MountState::Mounted => "mounted",
         MountState::Failed => "failed",
         MountState::Unmounting => "unmounting",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_their_largest_unit() {
+        let ago = |seconds: i64| ago(Timestamp::UNIX_EPOCH, Timestamp::constant(seconds, 0));
+        for (seconds, told) in
+            [(-5, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7_199, "1 h ago"), (172_800, "2 d ago")]
+        {
+            assert_eq!(ago(seconds), told);
+        }
     }
 }

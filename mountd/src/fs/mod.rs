@@ -21,6 +21,7 @@ mod handle;
 mod inode;
 mod io;
 mod known_dir;
+mod last_errors;
 mod lookup;
 mod name;
 mod namespace;
@@ -41,6 +42,7 @@ pub use attr::{Attr, Entry};
 pub use change::SetAttr;
 pub use error::{FsError, FsResult, Posix};
 pub use inode::{Kind, ROOT};
+pub use last_errors::LastError;
 pub use open::{OpenFlags, Opened};
 pub use options::FsOptions;
 pub use readdir::DirEntry;
@@ -49,6 +51,7 @@ pub use status::{FlushReport, FsStatus, Unpublished};
 
 use handle::HandleTable;
 use inode::{Inode, InodeTable};
+use last_errors::LastErrors;
 use namespace::{Facts, Known, Namespace};
 use pail_cache::{Cache, Replica, ReplicaId};
 use pail_store::{Capabilities, RawKey, Store};
@@ -95,6 +98,7 @@ pub struct BucketFs {
     /// One permit for each request that sends file content.
     upload_slots: Semaphore,
     counters: Counters,
+    last_errors: LastErrors,
     /// Calls that go on although their callers were killed.
     left_calls: Tally,
     /// Handles that read in order: they share the memory for reading ahead.
@@ -124,6 +128,7 @@ impl BucketFs {
             asks_capabilities: AtomicBool::new(false),
             upload_slots: Semaphore::new(UPLOADS_IN_FLIGHT),
             counters: Counters::default(),
+            last_errors: LastErrors::default(),
             left_calls: Tally::default(),
             streams: AtomicI64::new(0),
             pace: Arc::default(),

@@ -3,17 +3,15 @@
 //! Owns: the status types, the counters behind them, `status` and `flush`.
 
 use super::BucketFs;
-use super::error::FsError;
 use super::inode::{Content, Inode};
+use super::last_errors::LastError;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// Errors remembered for `pail status`.
-const LAST_ERRORS: usize = 20;
 /// Files that one flush publishes at the same time.
 const FLUSHES_IN_FLIGHT: usize = 16;
 
@@ -58,8 +56,8 @@ pub struct FsStatus {
     pub inodes: u64,
     /// File-system operations by name, and how often each was called.
     pub operations: BTreeMap<String, u64>,
-    /// The last errors that programs were given, newest last: one line each.
-    pub last_errors: Vec<String>,
+    /// The last errors that programs were given, newest last.
+    pub last_errors: Vec<LastError>,
 }
 
 /// What is counted while the mount lives.
@@ -68,8 +66,6 @@ pub(super) struct Counters {
     pub published: AtomicU64,
     /// Guards the map only.
     operations: Mutex<BTreeMap<&'static str, u64>>,
-    /// Guards the list only.
-    last_errors: Mutex<VecDeque<String>>,
 }
 
 impl Counters {
@@ -79,20 +75,6 @@ impl Counters {
 }
 
 impl BucketFs {
-    /// Logs an error that a program is given, once, and remembers it.
-    pub fn note_error(&self, operation: &str, path: &str, error: &FsError) {
-        if !error.is_fault() {
-            return;
-        }
-        tracing::error!(mount = %self.options.mount_name, operation, path = %path.escape_debug(), error = %error, "failed");
-        let mut last = self.counters.last_errors.lock();
-        if last.len() == LAST_ERRORS {
-            last.pop_front();
-        }
-        // The root is the mount itself.
-        last.push_back(format!("{operation} /{}: {error}", path.escape_debug()));
-    }
-
     /// The path of an inode, for a log line.
     pub fn path_of(&self, ino: u64) -> String {
         self.inodes.get(ino).map(|inode| inode.path()).unwrap_or_default()
@@ -134,7 +116,7 @@ impl BucketFs {
             open_files: self.handles.open_files(),
             inodes: self.inodes.len() as u64,
             operations: self.counters.operations.lock().iter().map(|(k, v)| (k.to_string(), *v)).collect(),
-            last_errors: self.counters.last_errors.lock().iter().cloned().collect(),
+            last_errors: self.last_errors.all(),
             ..FsStatus::default()
         };
         for inode in self.inodes.all() {

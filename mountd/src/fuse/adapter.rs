@@ -6,8 +6,39 @@
 use super::waiting::{self, Signals};
 use crate::fs::{BucketFs, FsResult, LeftCall, Posix, Stale};
 use fuser::{Errno, INodeNo, Request};
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+/// What a call is about, as its error says: an inode, or a name in a directory.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    ino: INodeNo,
+    name: Option<Arc<OsStr>>,
+}
+
+impl Subject {
+    fn path(&self, fs: &BucketFs) -> String {
+        let place = fs.path_of(self.ino.0);
+        match self.name.as_ref().map(|name| name.to_string_lossy()) {
+            None => place,
+            Some(name) if place.is_empty() => name.into_owned(),
+            Some(name) => format!("{place}/{name}"),
+        }
+    }
+}
+
+impl From<INodeNo> for Subject {
+    fn from(ino: INodeNo) -> Self {
+        Self { ino, name: None }
+    }
+}
+
+impl From<(INodeNo, &OsStr)> for Subject {
+    fn from((parent, name): (INodeNo, &OsStr)) -> Self {
+        Self { ino: parent, name: Some(name.into()) }
+    }
+}
 
 /// One mount's requests.
 pub struct Adapter {
@@ -21,35 +52,43 @@ impl Adapter {
         Self { fs, runtime }
     }
 
-    /// Runs `call` here as far as it goes without waiting, and the rest as a task.
+    /// Runs `call` here as far as it goes without waiting, and the rest as a task. `reply` is told whether it had to wait.
     pub(super) fn answer<T, F, C>(&self, call: F, reply: C)
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
-        C: FnOnce(T) + Send + 'static,
+        C: FnOnce(T, bool) + Send + 'static,
     {
         let _within = self.runtime.enter();
         let mut call = Box::pin(call);
         // The task polls again with a waker of its own, so that nothing is missed by this one.
         match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(done) => reply(done),
+            Poll::Ready(done) => reply(done, false),
             Poll::Pending => {
-                self.runtime.spawn(async move { reply(call.await) });
+                self.runtime.spawn(async move { reply(call.await, true) });
             }
         }
     }
 
     /// As [`Adapter::answer`], for calls that fail: the error is logged here, once, and becomes an errno.
-    pub(super) fn try_answer<T, F, C>(&self, operation: &'static str, ino: INodeNo, call: F, reply: C)
-    where
+    pub(super) fn try_answer<T, F, C>(
+        &self,
+        operation: &'static str,
+        subject: impl Into<Subject>,
+        call: F,
+        reply: C,
+    ) where
         T: Send + 'static,
         F: Future<Output = FsResult<T>> + Send + 'static,
         C: FnOnce(Result<T, Errno>) + Send + 'static,
     {
-        let fs = self.fs.clone();
-        self.answer(call, move |done| {
+        let (fs, subject) = (self.fs.clone(), subject.into());
+        self.answer(call, move |done, waited| {
+            if waited && done.is_ok() {
+                fs.note_success(operation);
+            }
             reply(done.map_err(|error| {
-                fs.note_error(operation, &fs.path_of(ino.0), &error);
+                fs.note_error(operation, &subject.path(&fs), &error);
                 Errno::from_i32(error.errno())
             }));
         });
@@ -81,7 +120,7 @@ impl Adapter {
     pub(super) fn answer_until_given_up<T, F, C>(
         &self,
         operation: &'static str,
-        (request, ino): (&Request, INodeNo),
+        (request, subject): (&Request, impl Into<Subject>),
         given_up: GivenUp,
         call: F,
         reply: C,
@@ -90,7 +129,8 @@ impl Adapter {
         F: Future<Output = FsResult<T>> + Send + 'static,
         C: FnOnce(Result<T, Errno>) + Send + 'static,
     {
-        let (fs, thread) = (self.fs.clone(), request.pid());
+        let (fs, thread, subject) = (self.fs.clone(), request.pid(), subject.into());
+        let left_subject = subject.clone();
         let call = async move {
             let mut call = Box::pin(call);
             if let Poll::Ready(done) = futures::poll!(call.as_mut()) {
@@ -111,13 +151,14 @@ impl Adapter {
             tokio::spawn(async move {
                 let done = call.await;
                 stale.into_iter().for_each(|stale| fs.tell_stale(stale));
-                if let Err(error) = done {
-                    fs.note_error(operation, &fs.path_of(ino.0), &error);
+                match done {
+                    Ok(_) => fs.note_success(operation),
+                    Err(error) => fs.note_error(operation, &left_subject.path(&fs), &error),
                 }
                 drop(left);
             });
             Err(Posix::Interrupted.into())
         };
-        self.try_answer(operation, ino, call, reply);
+        self.try_answer(operation, subject, call, reply);
     }
 }

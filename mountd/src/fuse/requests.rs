@@ -90,11 +90,11 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (fs, name) = (self.fs.clone(), name.to_owned());
-        let call = async move { fs.lookup(parent.0, &name).await };
+        let (fs, owned) = (self.fs.clone(), name.to_owned());
+        let call = async move { fs.lookup(parent.0, &owned).await };
         self.answer_until_given_up(
             "lookup",
-            (request, parent),
+            (request, (parent, name)),
             GivenUp::Dropped,
             call,
             move |done| match done {
@@ -171,9 +171,9 @@ impl fuser::Filesystem for Adapter {
         if mode & libc::S_IFMT != libc::S_IFREG && mode & libc::S_IFMT != 0 {
             return reply.error(Errno::EPERM);
         }
-        let (fs, name, mode) = (self.fs.clone(), name.to_owned(), permissions(mode, umask));
-        let call = async move { fs.mknod(parent.0, &name, mode).await };
-        self.try_answer("mknod", parent, call, move |done| reply_entry(reply, done));
+        let (fs, owned, mode) = (self.fs.clone(), name.to_owned(), permissions(mode, umask));
+        let call = async move { fs.mknod(parent.0, &owned, mode).await };
+        self.try_answer("mknod", (parent, name), call, move |done| reply_entry(reply, done));
     }
 
     fn mkdir(
@@ -185,27 +185,35 @@ impl fuser::Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let (fs, name, mode) = (self.fs.clone(), name.to_owned(), permissions(mode, umask));
-        let call = async move { fs.mkdir(parent.0, &name, mode).await };
-        self.try_answer("mkdir", parent, call, move |done| reply_entry(reply, done));
+        let (fs, owned, mode) = (self.fs.clone(), name.to_owned(), permissions(mode, umask));
+        let call = async move { fs.mkdir(parent.0, &owned, mode).await };
+        self.try_answer("mkdir", (parent, name), call, move |done| reply_entry(reply, done));
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let stale = stale_name(parent, name).into_iter().collect();
-        let (fs, name) = (self.fs.clone(), name.to_owned());
-        let call = async move { fs.unlink(parent.0, &name).await };
-        self.answer_until_given_up("unlink", (request, parent), GivenUp::GoesOn(stale), call, move |done| {
-            reply_empty(reply, done)
-        });
+        let (fs, owned) = (self.fs.clone(), name.to_owned());
+        let call = async move { fs.unlink(parent.0, &owned).await };
+        self.answer_until_given_up(
+            "unlink",
+            (request, (parent, name)),
+            GivenUp::GoesOn(stale),
+            call,
+            move |done| reply_empty(reply, done),
+        );
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let stale = stale_name(parent, name).into_iter().collect();
-        let (fs, name) = (self.fs.clone(), name.to_owned());
-        let call = async move { fs.rmdir(parent.0, &name).await };
-        self.answer_until_given_up("rmdir", (request, parent), GivenUp::GoesOn(stale), call, move |done| {
-            reply_empty(reply, done)
-        });
+        let (fs, owned) = (self.fs.clone(), name.to_owned());
+        let call = async move { fs.rmdir(parent.0, &owned).await };
+        self.answer_until_given_up(
+            "rmdir",
+            (request, (parent, name)),
+            GivenUp::GoesOn(stale),
+            call,
+            move |done| reply_empty(reply, done),
+        );
     }
 
     fn symlink(
@@ -240,9 +248,13 @@ impl fuser::Filesystem for Adapter {
         let (from, to): (OsString, OsString) = (name.to_owned(), new_name.to_owned());
         let stale = stale_name(parent, &from).into_iter().chain(stale_name(new_parent, &to)).collect();
         let call = async move { fs.rename((parent.0, &from), (new_parent.0, &to), mode).await };
-        self.answer_until_given_up("rename", (request, parent), GivenUp::GoesOn(stale), call, move |done| {
-            reply_empty(reply, done)
-        });
+        self.answer_until_given_up(
+            "rename",
+            (request, (parent, name)),
+            GivenUp::GoesOn(stale),
+            call,
+            move |done| reply_empty(reply, done),
+        );
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: fuser::OpenFlags, reply: ReplyOpen) {
@@ -264,10 +276,10 @@ impl fuser::Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let (fs, name, thread) = (self.fs.clone(), name.to_owned(), request.pid());
+        let (fs, owned, thread) = (self.fs.clone(), name.to_owned(), request.pid());
         let mode = permissions(mode, umask);
-        let call = async move { fs.create(parent.0, &name, mode, open_flags(flags), thread).await };
-        self.try_answer("create", parent, call, move |done| match done {
+        let call = async move { fs.create(parent.0, &owned, mode, open_flags(flags), thread).await };
+        self.try_answer("create", (parent, name), call, move |done| match done {
             Ok((entry, opened)) => reply.created(
                 &entry.ttl,
                 &file_attr(&entry.attr),
@@ -373,7 +385,7 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let fs = self.fs.clone();
-        self.answer(async move { fs.release(handle.0).await }, move |()| reply.ok());
+        self.answer(async move { fs.release(handle.0).await }, move |(), _| reply.ok());
     }
 
     fn opendir(&self, _request: &Request, ino: INodeNo, _flags: fuser::OpenFlags, reply: ReplyOpen) {
