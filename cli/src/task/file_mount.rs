@@ -3,6 +3,7 @@
 //! Owns: [`FileMount`], its keys, and what its `name` and `source` mean together. Of the modes it is MOUNT that is done here; the
 //! others are refused with their place, never taken for something else.
 
+use super::mistakes::Mistakes;
 use super::reader::Reader;
 use super::yaml::{Key, Node, Place, Value};
 use pail_mountd::control::Failure;
@@ -41,32 +42,47 @@ struct Entry {
 }
 
 impl FileMount {
-    /// Reads an entry. Errors: all with the place of the mistake.
-    pub fn read(reader: &Reader<'_>, destination: &Key, node: &Node, home: &Path) -> Result<Self, Failure> {
-        let entries = match &node.value {
-            Value::Map(entries) => entries,
-            Value::Text(_) => {
-                return Err(reader
-                    .mistake(node.place, "copying files and objects is not supported yet")
-                    .with_hint("write an object with `source:` and `mode: MOUNT` to mount a bucket"));
-            }
-            other => {
-                return Err(
-                    reader.mistake(node.place, &format!("expected an object, found {}", other.kind()))
-                );
-            }
-        };
+    /// Reads an entry; `None` where it has mistakes.
+    pub fn read(
+        reader: &Reader<'_>,
+        destination: &Key,
+        node: &Node,
+        home: &Path,
+        mistakes: &mut Mistakes,
+    ) -> Option<Self> {
+        let before = mistakes.count();
         let mut entry = Entry::default();
-        for (key, value) in entries {
-            entry.take(reader, key, value)?;
+        for (key, value) in mistakes.keep(keys_of(reader, node)).unwrap_or_default() {
+            let taken = entry.take(reader, key, value, mistakes);
+            mistakes.keep(taken);
         }
-        let destination = resolve_destination(reader, destination, home)?;
-        entry.resolve(reader, node.place, destination)
+        let destination = mistakes.keep(resolve_destination(reader, destination, home))?;
+        // What its keys mean together is asked only of right ones.
+        if mistakes.count() > before {
+            return None;
+        }
+        mistakes.keep(entry.resolve(reader, node.place, destination))
+    }
+}
+
+fn keys_of<'n>(reader: &Reader<'_>, node: &'n Node) -> Result<&'n [(Key, Node)], Failure> {
+    match &node.value {
+        Value::Map(entries) => Ok(entries),
+        Value::Text(_) => Err(reader
+            .mistake(node.place, "copying files and objects is not supported yet")
+            .with_hint("write an object with `source:` and `mode: MOUNT` to mount a bucket")),
+        other => Err(reader.mistake(node.place, &format!("expected an object, found {}", other.kind()))),
     }
 }
 
 impl Entry {
-    fn take(&mut self, reader: &Reader<'_>, key: &Key, node: &Node) -> Result<(), Failure> {
+    fn take(
+        &mut self,
+        reader: &Reader<'_>,
+        key: &Key,
+        node: &Node,
+        mistakes: &mut Mistakes,
+    ) -> Result<(), Failure> {
         let word = || reader.text(node).map(|word| (word, node.place));
         match key.name.as_str() {
             _ if matches!(node.value, Value::Null) && KEYS.contains(&key.name.as_str()) => {}
@@ -97,7 +113,7 @@ impl Entry {
             "type" => {
                 reader.text(node)?;
             }
-            "config" => self.read_only = read_config(reader, node)?,
+            "config" => self.read_only = read_config(reader, node, mistakes)?,
             _ => return Err(reader.unknown_key(key, KEYS)),
         }
         Ok(())
@@ -168,22 +184,24 @@ fn check_store(reader: &Reader<'_>, node: &Node) -> Result<(), Failure> {
 }
 
 /// Whether the mount is read-only.
-fn read_config(reader: &Reader<'_>, node: &Node) -> Result<bool, Failure> {
+fn read_config(reader: &Reader<'_>, node: &Node, mistakes: &mut Mistakes) -> Result<bool, Failure> {
     let mut read_only = false;
     for (key, value) in reader.map(node)? {
         match key.name.as_str() {
             "mount" => {
-                for (key, value) in reader.map(value)? {
+                for (key, value) in mistakes.keep(reader.map(value)).unwrap_or_default() {
                     match (key.name.as_str(), &value.value) {
                         ("read_only", Value::Bool(told)) => read_only = *told,
-                        ("read_only", _) => return Err(reader.mistake(value.place, "expected true or false")),
-                        _ => return Err(reader.unknown_key(key, MOUNT_CONFIG)),
+                        ("read_only", _) => {
+                            mistakes.add(reader.mistake(value.place, "expected true or false"));
+                        }
+                        _ => mistakes.add(reader.unknown_key(key, MOUNT_CONFIG)),
                     }
                 }
             }
             // For the other mode; says nothing about this one.
             "mount_cached" => {}
-            _ => return Err(reader.unknown_key(key, CONFIGS)),
+            _ => mistakes.add(reader.unknown_key(key, CONFIGS)),
         }
     }
     Ok(read_only)

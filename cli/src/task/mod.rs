@@ -1,9 +1,10 @@
 //! A task: what a YAML file asks for, checked before anything runs.
 //!
 //! Owns: [`Task`], read from the parts of a SkyPilot task that Pail acts on. Parts that it does not act on are named once in a note;
-//! a mistake in a part of its own, or in the name of one, is an error with its place.
+//! mistakes in parts of its own, or in the names of them, are an error with their places, all at once.
 
 mod file_mount;
+mod mistakes;
 mod reader;
 mod substitute;
 mod yaml;
@@ -11,6 +12,7 @@ mod yaml;
 pub use file_mount::FileMount;
 pub use substitute::is_name;
 
+use mistakes::Mistakes;
 use pail_mountd::control::Failure;
 use reader::{Reader, near_miss, scalar};
 use std::collections::BTreeMap;
@@ -68,7 +70,7 @@ pub fn workdir(home: &Path) -> PathBuf {
 }
 
 impl Task {
-    /// Reads a task's file. Errors: a mistake, with file, line, column and the line itself.
+    /// Reads a task's file. Errors: its mistakes, with file, line and column; a single one with the line itself.
     pub fn read(path: &Path, overrides: &Overrides, home: &Path) -> Result<Self, Failure> {
         Self::from_document(&Document::read(path)?, overrides, home)
     }
@@ -77,8 +79,9 @@ impl Task {
         let nothing = BTreeMap::new();
         let plain = Reader::new(document, &nothing);
         let entries = plain.map(&document.root)?;
-        let mut environment = variables(&plain, entries, "envs", &overrides.envs)?;
-        environment.extend(variables(&plain, entries, "secrets", &overrides.secrets)?);
+        let mut mistakes = Mistakes::default();
+        let mut environment = variables(&plain, entries, "envs", &overrides.envs, &mut mistakes);
+        environment.extend(variables(&plain, entries, "secrets", &overrides.secrets, &mut mistakes));
         let reader = Reader::new(document, &environment);
         let mut task = Self {
             name: None,
@@ -90,8 +93,12 @@ impl Task {
         };
         let mut ignored = Vec::new();
         for (key, node) in entries {
-            task.take(&reader, key, node, home, &mut ignored)?;
+            let taken = task.take(&reader, key, node, home, &mut mistakes);
+            if mistakes.keep(taken) == Some(Use::Ignored) {
+                ignored.push(key.name.as_str());
+            }
         }
+        mistakes.check()?;
         if !ignored.is_empty() {
             task.notes.push(format!("note: not acted on in this run: {}", ignored.join(", ")));
         }
@@ -105,8 +112,8 @@ impl Task {
         key: &Key,
         node: &Node,
         home: &Path,
-        ignored: &mut Vec<String>,
-    ) -> Result<(), Failure> {
+        mistakes: &mut Mistakes,
+    ) -> Result<Use, Failure> {
         refuse_misspelt(reader, key)?;
         match key.name.as_str() {
             _ if matches!(node.value, Value::Null) => {}
@@ -123,9 +130,11 @@ impl Task {
             },
             "file_mounts" => {
                 for (destination, entry) in reader.map(node)? {
-                    let mount = FileMount::read(reader, destination, entry, home)?;
+                    let Some(mount) = FileMount::read(reader, destination, entry, home, mistakes) else {
+                        continue;
+                    };
                     if self.mounts.iter().any(|other| other.destination == mount.destination) {
-                        return Err(reader.mistake(destination.place, "this destination is there twice"));
+                        mistakes.add(reader.mistake(destination.place, "this destination is there twice"));
                     }
                     self.mounts.push(mount);
                 }
@@ -136,10 +145,17 @@ impl Task {
                     .with_hint("leave it out, and name the code by an absolute path in `run`"));
             }
             "envs" | "secrets" => {}
-            other => ignored.push(other.to_owned()),
+            _ => return Ok(Use::Ignored),
         }
-        Ok(())
+        Ok(Use::Taken)
     }
+}
+
+/// What became of a part of a task.
+#[derive(Debug, PartialEq, Eq)]
+enum Use {
+    Taken,
+    Ignored,
 }
 
 /// Refuses a key that can only be a slip for one that is acted on: a task whose `file_mount:` is passed over loses its outputs. Any
@@ -164,41 +180,48 @@ fn command(reader: &Reader<'_>, node: &Node) -> Result<String, Failure> {
     }
 }
 
-/// The variables of `envs` or `secrets`, after what the command line says. Errors: a name that no shell takes; a value
-/// that is neither in the file nor on the command line.
+/// The variables of `envs` or `secrets`, after what the command line says.
 fn variables(
     reader: &Reader<'_>,
     entries: &[(Key, Node)],
     part: &str,
     overrides: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, String>, Failure> {
+    mistakes: &mut Mistakes,
+) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
-    if let Some((_, node)) = entries.iter().find(|(key, _)| key.name == part) {
-        for (key, value) in reader.map(node)? {
-            if !is_name(&key.name) {
-                return Err(reader.mistake(key.place, &format!("{:?} cannot be a variable's name", key.name)));
-            }
-            let told = overrides.get(&key.name).cloned().or_else(|| scalar(value));
-            match (told, &value.value) {
-                (Some(told), _) => values.insert(key.name.clone(), told),
-                (None, Value::Null) => {
-                    let flag = if part == "envs" { "--env" } else { "--secret" };
-                    return Err(reader
-                        .mistake(key.place, &format!("{} has no value", key.name))
-                        .with_hint(format!("give it by {flag} {}=VALUE", key.name)));
-                }
-                (None, other) => {
-                    return Err(
-                        reader.mistake(value.place, &format!("expected a value, found {}", other.kind()))
-                    );
-                }
-            };
+    let node = entries.iter().find(|(key, _)| key.name == part).map(|(_, node)| node);
+    let written = node.and_then(|node| mistakes.keep(reader.map(node))).unwrap_or_default();
+    for (key, node) in written {
+        if let Some(value) = mistakes.keep(variable(reader, (key, node), part, overrides)) {
+            values.insert(key.name.clone(), value);
         }
     }
-    for (name, value) in overrides {
-        values.insert(name.clone(), value.clone());
+    values.extend(overrides.clone());
+    values
+}
+
+/// A variable's value. Errors: a name that no shell takes; a value that is neither in the file nor on the command line.
+fn variable(
+    reader: &Reader<'_>,
+    (key, node): (&Key, &Node),
+    part: &str,
+    overrides: &BTreeMap<String, String>,
+) -> Result<String, Failure> {
+    if !is_name(&key.name) {
+        return Err(reader.mistake(key.place, &format!("{:?} cannot be a variable's name", key.name)));
     }
-    Ok(values)
+    match (overrides.get(&key.name).cloned().or_else(|| scalar(node)), &node.value) {
+        (Some(told), _) => Ok(told),
+        (None, Value::Null) => {
+            let flag = if part == "envs" { "--env" } else { "--secret" };
+            Err(reader
+                .mistake(key.place, &format!("{} has no value", key.name))
+                .with_hint(format!("give it by {flag} {}=VALUE", key.name)))
+        }
+        (None, other) => {
+            Err(reader.mistake(node.place, &format!("expected a value, found {}", other.kind())))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -303,6 +326,32 @@ mod tests {
             let task = read(&format!("{other}: {{a: 1}}\nrun: x\n")).unwrap();
             assert_eq!(task.notes, [format!("note: not acted on in this run: {other}")]);
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let text = "nmae: a\nworkdir: .\nenvs:\n  1A: x\n  S:\nfile_mounts:\n  /x:\n    mode: COPY\n    store: gcs\n    \
+             persistant: true\n    config: {mount: {readonly: true}, mounts: {}}\n  /y:\n    mode: MOUNT\nnum_nodes: 2\n";
+        let told = read(text).unwrap_err();
+        let lines: Vec<&str> = told.message.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "11 mistakes:",
+                "t.yaml:4:3: \"1A\" cannot be a variable's name",
+                "t.yaml:5:3: S has no value (give it by --env S=VALUE)",
+                "t.yaml:1:1: unknown key \"nmae\" (did you mean \"name\"?)",
+                "t.yaml:2:10: `workdir`: syncing it is not supported yet (leave it out, and name the code by an absolute path in `run`)",
+                "t.yaml:8:11: mode COPY is not supported yet (use mode: MOUNT)",
+                "t.yaml:9:12: store gcs is not supported yet",
+                "t.yaml:10:5: unknown key \"persistant\" (did you mean \"persistent\"?)",
+                "t.yaml:11:22: unknown key \"readonly\" (did you mean \"read_only\"?)",
+                "t.yaml:11:39: unknown key \"mounts\" (did you mean \"mount\"?)",
+                "t.yaml:13:5: a mount needs a `name` or a `source`",
+                "t.yaml:14:12: `num_nodes`: only one node, this machine, is supported yet",
+            ]
+        );
+        assert_eq!((told.kind.exit_code(), told.hint), (2, None));
     }
 
     #[test]
