@@ -1,11 +1,13 @@
 //! The `pail` command.
 //!
 //! Owns: `commands`, one file for each (its arguments' doc comments are its help); `task`, the task YAML; `daemon`, finding or
-//! starting the daemon; `progress` and `terminal`, what a person sees while waiting and afterwards; `shell`, the commands of a task.
+//! starting the daemon; `accounts`, users and groups by name; `progress` and `terminal`, what a person sees while waiting and
+//! afterwards; `shell`, the commands of a task.
 //!
 //! Invariants: data goes to standard output, progress and notes to standard error; every failure is a
 //! [`Failure`], whose kind is the exit code.
 
+mod accounts;
 mod commands;
 mod daemon;
 mod progress;

@@ -301,6 +301,20 @@ fn a_log_on_a_full_disk_keeps_no_daemon_from_working() {
 }
 
 #[test]
+fn users_and_groups_are_given_by_name() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = Sandbox::new();
+    sandbox.put("file", "1");
+    let mnt = sandbox.mounted_with(&["--uid", "daemon", "--gid", "daemon"]);
+    let number = |flag| run(Command::new("id").args([flag, "daemon"])).out.trim().parse().unwrap();
+    let shown = fs::metadata(mnt.join("file")).unwrap();
+    assert_eq!((shown.uid(), shown.gid()), (number("-u"), number("-g")));
+    let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("x"), "--uid", "nobdy"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("'nobdy'") && ran.err.contains("no user of that name"), "{ran:?}");
+}
+
+#[test]
 fn a_read_only_mount_refuses_writes() {
     let sandbox = Sandbox::new();
     let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt"), "--read-only"]);

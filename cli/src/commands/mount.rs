@@ -1,6 +1,6 @@
 //! `pail mount`.
 
-use crate::{block_on, daemon, terminal};
+use crate::{accounts, block_on, daemon, terminal};
 use pail_mountd::control::types::{MountOutcome, MountRequest, MountSpec};
 use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
 use pail_mountd::daemon::opening;
@@ -71,12 +71,12 @@ struct Options {
     #[arg(long, value_name = "TIME")]
     metadata_ttl: Option<Period>,
 
-    /// Owner shown [default: you]
-    #[arg(long)]
+    /// Owner shown, by number or name [default: you]
+    #[arg(long, value_name = "USER", value_parser = accounts::user)]
     uid: Option<u32>,
 
-    /// Group shown [default: yours]
-    #[arg(long)]
+    /// Group shown, by number or name [default: yours]
+    #[arg(long, value_name = "GROUP", value_parser = accounts::group)]
     gid: Option<u32>,
 
     /// Permissions shown for files, in octal
