@@ -293,10 +293,6 @@ impl Store for MemoryStore {
         Ok(self.capabilities.clone())
     }
 
-    async fn check_bucket(&self) -> Result<()> {
-        Ok(())
-    }
-
     async fn create_bucket(&self) -> Result<()> {
         Ok(())
     }

@@ -35,10 +35,6 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// the only operation that writes without being asked to. Errors: those of the probe's requests.
     async fn capabilities(&self) -> Result<Capabilities>;
 
-    /// Whether the bucket is there and may be listed. Errors: `NoSuchBucket`, `Denied`, `Credentials`,
-    /// `Unreachable`.
-    async fn check_bucket(&self) -> Result<()>;
-
     /// Creates the bucket; it is no error if the caller owns it already. Errors: `BucketTaken` when somebody else does.
     async fn create_bucket(&self) -> Result<()>;
 
@@ -66,7 +62,7 @@ pub trait Store: Debug + Send + Sync + 'static {
         condition: Condition,
     ) -> Result<Version>;
 
-    /// One page of a listing.
+    /// One page of a listing. Errors: `NoSuchBucket`, `Denied`.
     async fn list(&self, request: ListRequest) -> Result<ListPage>;
 
     /// Begins a multipart upload. `options.condition` is checked at completion, not here.

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use pail_devserver::{Server, ServerConfig};
-use pail_store::{CallerVariables, ErrorKind, GetOptions, PutOptions, RawKey, S3Options, S3Store, Store};
+use pail_store::{
+    CallerVariables, ErrorKind, GetOptions, ListRequest, PutOptions, RawKey, S3Options, S3Store, Store,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -55,7 +57,7 @@ async fn a_tls_endpoint_is_asked_for_by_connect_and_a_refusal_is_told() {
     });
     let proxy_url = format!("http://user:pass@{address}");
     let store = store("https://store.invalid:8443", "https_proxy", &proxy_url).await;
-    let error = store.check_bucket().await.unwrap_err();
+    let error = store.list(ListRequest::default()).await.unwrap_err();
     let head = asked.await.unwrap().to_lowercase();
     assert!(head.starts_with("connect store.invalid:8443 http/1.1\r\n"), "{head}");
     assert!(head.contains("proxy-authorization: basic"), "{head}");

@@ -115,7 +115,7 @@ async fn a_server_of_another_authority_is_not_trusted_and_the_error_says_so() {
         retry_deadline: Duration::ZERO,
         ..options(port, &[("AWS_CA_BUNDLE", file.to_str().unwrap())])
     };
-    let error = S3Store::open(options).await.unwrap().check_bucket().await.unwrap_err();
+    let error = S3Store::open(options).await.unwrap().list(ListRequest::default()).await.unwrap_err();
     let told = error.to_string();
     assert_eq!(error.kind, ErrorKind::Unreachable, "{told}");
     assert!(told.contains("certificate") && told.contains(&format!("https://localhost:{port}")), "{told}");
@@ -179,7 +179,7 @@ async fn keys_of_a_role_come_through_the_proxy_and_with_the_authority_that_are_n
         ..S3Options::new(BUCKET)
     };
     let store = S3Store::open(options).await.unwrap();
-    let (asked, checked) = tokio::join!(role_service(proxy, &ours), store.check_bucket());
+    let (asked, checked) = tokio::join!(role_service(proxy, &ours), store.list(ListRequest::default()));
     checked.unwrap();
     assert!(asked.starts_with("connect sts.us-east-1.amazonaws.com:443 http/1.1\r\n"), "{asked}");
     assert!(asked.contains("proxy-authorization: basic dxnlcjpwyxnz\r\n"), "{asked}");

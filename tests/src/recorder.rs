@@ -158,9 +158,6 @@ impl Store for Recorder {
     async fn capabilities(&self) -> Result<Capabilities> {
         self.inner.capabilities().await
     }
-    async fn check_bucket(&self) -> Result<()> {
-        self.inner.check_bucket().await
-    }
     async fn create_bucket(&self) -> Result<()> {
         self.inner.create_bucket().await
     }

@@ -72,7 +72,7 @@ impl<'a> From<&'a MountSpec> for Address<'a> {
 
 /// Opens the bucket at `address` as its caller would, and makes sure that it is there and may be listed, by the first page below its
 /// prefix: what that says nobody has to ask for again. With `delimiter`, keys are folded at the next `/`.
-/// Errors: all that the docs of [`pail_store::Store::check_bucket`] name; a bucket that does not answer within 25 s.
+/// Errors: a bucket that is not there, may not be listed, or does not answer within 25 s; missing or wrong credentials.
 pub async fn open_bucket(
     address: Address<'_>,
     environment: &CallerEnvironment,

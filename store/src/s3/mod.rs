@@ -158,11 +158,6 @@ impl Store for S3Store {
         Ok(self.enforcement().await?.capabilities())
     }
 
-    async fn check_bucket(&self) -> Result<()> {
-        // A listing says more than HeadBucket: its errors have a body, and it is what every mount needs.
-        self.list(ListRequest { max_keys: Some(1), ..ListRequest::default() }).await.map(|_| ())
-    }
-
     async fn create_bucket(&self) -> Result<()> {
         let endpoint = self.pipeline.endpoint();
         let mut request = S3Request::new("CreateBucket", Method::PUT);

@@ -1,14 +1,14 @@
 //! What no retry helps against, and what is said of it.
 
 use crate::{BUCKET, SECRET, error_of, key, noise, options, read, start};
-use pail_store::{ErrorKind, PutOptions, S3Options, S3Store, Store};
+use pail_store::{ErrorKind, ListRequest, PutOptions, S3Options, S3Store, Store};
 
 #[tokio::test]
 async fn a_wrong_secret_is_denied_and_not_told() {
     let (server, _) = start().await;
     let wrong = "a-mistyped-secret";
     let store = S3Store::open(options(&server.endpoint_url(), wrong)).await.unwrap();
-    let error = error_of(store.check_bucket()).await;
+    let error = error_of(store.list(ListRequest::default())).await;
     assert_eq!((error.kind, error.attempts), (ErrorKind::Denied, 1));
     let text = format!("{error} {error:?} {store:?}");
     assert!(text.contains("access key") && text.contains("AWS_SECRET_ACCESS_KEY"), "{text}");
@@ -22,7 +22,7 @@ async fn an_unknown_bucket_is_named() {
     let (server, _) = start().await;
     let options = S3Options { bucket: "elsewhere".into(), ..options(&server.endpoint_url(), SECRET) };
     let store = S3Store::open(options).await.unwrap();
-    let error = error_of(store.check_bucket()).await;
+    let error = error_of(store.list(ListRequest::default())).await;
     assert_eq!((error.kind, error.attempts), (ErrorKind::NoSuchBucket, 1));
     let text = error.to_string();
     assert!(text.contains("elsewhere") && text.contains(&server.endpoint_url()), "{text}");
@@ -35,7 +35,7 @@ async fn a_public_bucket_needs_no_credentials() {
     server.set_public(BUCKET).unwrap();
     let without = S3Options { anonymous: true, ..options(&server.endpoint_url(), SECRET) };
     let store = S3Store::open(without).await.unwrap();
-    store.check_bucket().await.unwrap();
+    store.list(ListRequest::default()).await.unwrap();
     assert_eq!(read(&store, "o").await.unwrap(), noise(10));
     let error = error_of(store.put(&key("p"), noise(1).into(), PutOptions::default())).await;
     assert_eq!(error.kind, ErrorKind::Denied);

@@ -2,7 +2,7 @@
 
 use crate::{BUCKET, SECRET, error_of, impatient, key, noise, options, server_with, start};
 use pail_devserver::{Fault, FaultAction, Settings};
-use pail_store::{ErrorKind, GetOptions, S3Options, S3Store, Store};
+use pail_store::{ErrorKind, GetOptions, ListRequest, S3Options, S3Store, Store};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -51,11 +51,11 @@ async fn an_endpoint_that_is_not_there_is_named() {
         ..options(&endpoint, SECRET)
     };
     let store = S3Store::open(options).await.unwrap();
-    let silent = error_of(store.check_bucket()).await;
+    let silent = error_of(store.list(ListRequest::default())).await;
     assert_eq!(silent.kind, ErrorKind::Unreachable, "{silent}");
     assert!(silent.to_string().contains(&endpoint), "{silent}");
     drop(listener);
-    let refused = error_of(store.check_bucket()).await;
+    let refused = error_of(store.list(ListRequest::default())).await;
     assert_eq!(refused.kind, ErrorKind::Unreachable, "{refused}");
     let text = refused.to_string().to_lowercase();
     assert!(text.contains(&endpoint) && text.contains("refused"), "{text}");
