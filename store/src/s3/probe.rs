@@ -4,7 +4,8 @@
 //! are known. Others are asked, since some answer 200 to a condition that they ignore: a few writes to one small object
 //! of a random name, which is deleted again.
 //!
-//! Invariant: what could not be found out counts as not enforced, and is then checked by a HEAD.
+//! Invariants: what could not be found out counts as not enforced, and is then checked by a HEAD. Where nothing may be deleted, nothing
+//! is written: the object would stay.
 
 use super::endpoint::Endpoint;
 use super::meta::quoted;
@@ -75,8 +76,17 @@ pub(super) async fn probe(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
     let key = RawKey::new(name).map_err(|e| {
         pipeline.error("PutObject", None, ErrorKind::Unsupported, format!("the probe's prefix: {e}"))
     })?;
-    let found = ask(pipeline, &key).await;
     let writer = Writer { pipeline, enforcement: Enforcement::default() };
+    // Of nothing, as yet: who may not delete is refused that too.
+    match writer.delete(&key, &Condition::None).await {
+        Ok(()) => {}
+        Err(error) if is_refusal(&error) => {
+            tracing::info!(%error, "the endpoint is not asked what it enforces, since what that writes could not be deleted");
+            return Ok(Enforcement::default());
+        }
+        Err(error) => return Err(error),
+    }
+    let found = ask(pipeline, &key).await;
     if let Err(error) = writer.delete(&key, &Condition::None).await {
         tracing::warn!(%error, "the object of the probe could not be deleted");
     }

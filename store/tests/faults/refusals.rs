@@ -1,7 +1,8 @@
 //! What no retry helps against, and what is said of it.
 
-use crate::{BUCKET, SECRET, error_of, key, noise, options, read, start};
-use pail_store::{ErrorKind, ListRequest, PutOptions, S3Options, S3Store, Store};
+use crate::{BUCKET, SECRET, error_of, key, noise, on, options, read, start};
+use pail_devserver::{Fault, FaultAction};
+use pail_store::{Condition, ErrorKind, ListRequest, PutOptions, S3Options, S3Store, Store};
 
 #[tokio::test]
 async fn a_wrong_secret_is_denied_and_not_told() {
@@ -40,4 +41,17 @@ async fn a_public_bucket_needs_no_credentials() {
     let error = error_of(store.put(&key("p"), noise(1).into(), PutOptions::default())).await;
     assert_eq!(error.kind, ErrorKind::Denied);
     assert!(error.to_string().contains("without credentials"), "{error}");
+}
+
+#[tokio::test]
+async fn a_probe_leaves_nothing_where_nothing_may_be_deleted() {
+    let (server, store) = start().await;
+    let no_deletions = Fault::once(Some("DeleteObject"), FaultAction::AccessDenied);
+    server.inject(Fault { times: u32::MAX, ..no_deletions });
+    let capabilities = store.capabilities().await.unwrap();
+    assert!(!capabilities.conditional_put && !capabilities.part_copy);
+    assert_eq!(store.list(ListRequest::default()).await.unwrap().objects, []);
+    store.put(&key("o"), noise(1).into(), on(Condition::IfAbsent)).await.unwrap();
+    let error = error_of(store.put(&key("o"), noise(2).into(), on(Condition::IfAbsent))).await;
+    assert_eq!(error.kind, ErrorKind::Precondition, "{error}");
 }
