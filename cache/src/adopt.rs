@@ -1,72 +1,106 @@
 //! How a dirty replica's file becomes a clean replica's.
 //!
-//! Owns: [`take_over`], by renaming where both are on one file system, and [`CopyIn`], which the filling thread does where they are not.
+//! Owns: [`take_over`], which lets the replica read from the file where it is; [`HandOver`], which gives it its place, by renaming
+//! where both are on one file system; and [`CopyIn`], which the filling thread does where they are not.
 //!
-//! Invariant: what was published is in the bucket, so a file that cannot be taken over is removed, and its bytes are fetched again.
+//! Invariants:
+//! - What was published is in the bucket, so a file that cannot be taken over is removed, and its bytes are fetched again.
+//! - Whoever publishes waits for no disk: what is written to one is the keeper's or the filling thread's.
+//! - A file that has no place yet is neither filled nor evicted, so that its way there is not crossed.
 
 use crate::block::{BLOCK_SIZE_BYTES, block_count, bytes_of, checksum};
 use crate::cache::Shared;
 use crate::dirty::DirtyReplica;
-use crate::disk::Through;
+use crate::disk::{DiskFile, Through};
 use crate::disk_tier::{DiskTier, leaf_of};
 use crate::evict;
 use crate::replica::{DiskSlot, Replica};
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Blocks that are copied at a time: 1 MiB.
 const COPY_BLOCK_COUNT: u64 = 8;
 
-/// Makes the file of `dirty` that of `replica`. Errors: somebody wrote to `dirty` since; the local disk's.
-pub(crate) fn take_over(
-    shared: &Arc<Shared>,
-    dirty: &DirtyReplica,
-    replica: &Arc<Replica>,
-) -> io::Result<()> {
-    let Some(tier) = &shared.disk else {
-        dirty.discard();
-        return Ok(());
-    };
+/// Makes the file of `dirty` that of `replica`, unless somebody wrote to it since.
+pub(crate) fn take_over(shared: &Arc<Shared>, dirty: &Arc<DirtyReplica>, replica: &Arc<Replica>) {
     let size = replica.size();
-    // Before the slot: a write to `dirty` that finds the disk full takes slots to make room.
-    let given = match dirty.give_up(size) {
+    let given = match &shared.disk {
+        Some(_) => dirty.give_up(size),
+        None => Err(io::ErrorKind::Unsupported.into()),
+    };
+    let given = match given {
         Ok(Some(given)) => given,
-        Ok(None) => return Ok(()),
+        Ok(None) => return,
         Err(error) => {
-            dirty.discard();
-            return Err(error);
+            is_not_kept(shared, replica, &error);
+            let dirty = dirty.clone();
+            // Where that is refused it stays until the next process begins.
+            shared.keeper.push(move || dirty.discard());
+            return;
         }
     };
-    let mut slot = replica.disk.lock();
-    if let DiskSlot::Open(old) = &*slot {
-        // Who still reads the file that is replaced must find nothing in it, rather than the holes of a file that was cut.
-        old.free();
-    }
     let present: Vec<_> = given.local.iter().map(|range| whole_blocks(range, size)).collect();
-    let copied = given.data.try_clone();
-    match tier.install(&given.path, given.data, replica.digest, size, &present) {
-        Ok(file) => {
-            let file = Arc::new(file);
-            *slot = DiskSlot::Open(file.clone());
-            drop(slot);
-            shared.open_files.opened(shared, replica.digest.name);
-            shared.fills.push_sum(replica.digest.name, file);
-            Ok(())
+    let file = Arc::new(DiskFile::handed_over(given.data, replica.digest, size, &present));
+    let before = std::mem::replace(&mut *replica.disk.lock(), DiskSlot::Open(file.clone()));
+    let replaced = if let DiskSlot::Open(replaced) = before { Some(replaced) } else { None };
+    let hand_over =
+        HandOver { dirty: dirty.clone(), replica: replica.clone(), file: file.clone(), present, replaced };
+    let keeper = shared.clone();
+    if !shared.keeper.push(move || hand_over.run(&keeper)) {
+        replica.replace_file(&file, DiskSlot::Absent);
+        is_not_kept(shared, replica, &io::ErrorKind::ResourceBusy.into());
+    }
+}
+
+fn is_not_kept(shared: &Shared, replica: &Replica, error: &io::Error) {
+    if shared.disk.is_some() {
+        shared.counters.disk_errors.add(1);
+        tracing::debug!(key = %replica.id().key, %error, "published bytes are not kept; they will be fetched again");
+    }
+}
+
+/// A file on its way to its place, and its blocks that are to be kept.
+struct HandOver {
+    dirty: Arc<DirtyReplica>,
+    replica: Arc<Replica>,
+    file: Arc<DiskFile>,
+    present: Vec<Range<u64>>,
+    /// What the replica had before.
+    replaced: Option<Arc<DiskFile>>,
+}
+
+impl HandOver {
+    fn run(self, shared: &Arc<Shared>) {
+        let Self { dirty, replica, file, present, replaced } = self;
+        let Some(tier) = &shared.disk else { return };
+        if let Some(replaced) = replaced.filter(|replaced| replaced.is_settled()) {
+            // Who still reads it must find nothing in it, rather than the holes of a file that was cut.
+            let freed = replaced.allocated_bytes();
+            replaced.free();
+            tier.usage.add_clean(leaf_of(replica.digest.name), -(freed as i64));
         }
-        Err(error) => {
-            if !matches!(*slot, DiskSlot::Off) {
-                *slot = DiskSlot::Absent;
+        // The same version may have been published twice: the later one's file is kept.
+        let is_wanted = replica.replace_file(&file, DiskSlot::Open(file.clone()));
+        let placed = match is_wanted {
+            true => tier.install(dirty.path(), &file, replica.digest, replica.size()),
+            false => Err(io::ErrorKind::AlreadyExists.into()),
+        };
+        dirty.leave_journal();
+        match placed {
+            Ok(()) => {
+                shared.open_files.opened(shared, replica.digest.name);
+                shared.fills.push_sum(replica.digest.name, file);
             }
-            drop(slot);
-            let _ = std::fs::remove_file(&given.path);
-            if error.kind() != io::ErrorKind::CrossesDevices {
-                return Err(error);
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                shared.fills.push_copy(CopyIn { replica, source: file, present });
             }
-            shared.fills.push_copy(CopyIn { replica: replica.clone(), source: copied?, present });
-            Ok(())
+            Err(error) => {
+                replica.replace_file(&file, DiskSlot::Absent);
+                if is_wanted {
+                    is_not_kept(shared, &replica, &error);
+                }
+            }
         }
     }
 }
@@ -80,43 +114,59 @@ fn whole_blocks(range: &Range<u64>, size: u64) -> Range<u64> {
 /// A file on another file system, which has no name any more, and its blocks that are to be kept.
 pub(crate) struct CopyIn {
     replica: Arc<Replica>,
-    source: File,
+    source: Arc<DiskFile>,
     present: Vec<Range<u64>>,
 }
 
 impl CopyIn {
-    /// Copies them. Does nothing where the replica came to have a file by other ways. Errors: the local disk's; what was copied stays.
-    pub fn run(self, shared: &Shared, tier: &DiskTier) -> io::Result<()> {
-        let (replica, size) = (&self.replica, self.replica.size());
+    /// Copies them. Until that is done, the replica reads from the file itself. Errors: the local disk's; nothing is kept then.
+    pub fn run(self, shared: &Arc<Shared>, tier: &DiskTier) -> io::Result<()> {
+        let Self { replica, source, present } = self;
+        let size = replica.size();
         let bytes = |blocks: &Range<u64>| bytes_of(blocks, size).end - bytes_of(blocks, size).start;
-        if !evict::make_room(shared, tier, self.present.iter().map(bytes).sum()) {
-            return Ok(());
-        }
-        let file = {
-            let mut slot = replica.disk.lock();
-            if !matches!(*slot, DiskSlot::Unknown | DiskSlot::Absent) {
-                return Ok(());
-            }
-            let file = Arc::new(tier.create(replica.digest, size)?);
-            *slot = DiskSlot::Open(file.clone());
-            file
+        let copied = match evict::make_room(shared, tier, present.iter().map(bytes).sum()) {
+            true => copy(shared, tier, &replica, &source, &present).map(Some),
+            false => Ok(None),
         };
-        shared.open_files.opened(shared, replica.digest.name);
-        let copied = file.set_full_length().and_then(|()| {
-            let mut buffer = Vec::new();
-            for run in &self.present {
-                for first in run.clone().step_by(COPY_BLOCK_COUNT as usize) {
-                    let blocks = first..run.end.min(first + COPY_BLOCK_COUNT);
-                    buffer.resize(bytes(&blocks) as usize, 0);
-                    self.source.read_exact_at(&mut buffer, bytes_of(&blocks, size).start)?;
-                    let parts: Vec<&[u8]> = buffer.chunks(BLOCK_SIZE_BYTES as usize).collect();
-                    let sums = parts.iter().map(|part| checksum(part));
-                    file.write_blocks(first, &parts, sums, Through::PageCache)?;
-                }
-            }
-            Ok(())
-        });
-        tier.usage.add_clean(leaf_of(replica.digest.name), file.allocated_bytes() as i64);
-        copied
+        let now = match &copied {
+            Ok(Some(file)) => DiskSlot::Open(file.clone()),
+            _ => DiskSlot::Absent,
+        };
+        if replica.replace_file(&source, now) && matches!(copied, Ok(Some(_))) {
+            shared.open_files.opened(shared, replica.digest.name);
+        }
+        copied.map(drop)
     }
+}
+
+fn copy(
+    shared: &Shared,
+    tier: &DiskTier,
+    replica: &Replica,
+    source: &DiskFile,
+    present: &[Range<u64>],
+) -> io::Result<Arc<DiskFile>> {
+    let (size, name) = (replica.size(), replica.digest.name);
+    let file = tier.create(replica.digest, size)?;
+    let copied = file.set_full_length().and_then(|()| {
+        let mut buffer = Vec::new();
+        for run in present {
+            for first in run.clone().step_by(COPY_BLOCK_COUNT as usize) {
+                let range = bytes_of(&(first..run.end.min(first + COPY_BLOCK_COUNT)), size);
+                buffer.resize((range.end - range.start) as usize, 0);
+                if !source.read_blocks(first, &mut buffer, &shared.counters).is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let parts: Vec<&[u8]> = buffer.chunks(BLOCK_SIZE_BYTES as usize).collect();
+                let sums = parts.iter().map(|part| checksum(part));
+                file.write_blocks(first, &parts, sums, Through::PageCache)?;
+            }
+        }
+        Ok(())
+    });
+    tier.usage.add_clean(leaf_of(name), file.allocated_bytes() as i64);
+    if copied.is_err() {
+        tier.remove(name);
+    }
+    copied.map(|()| Arc::new(file))
 }

@@ -17,6 +17,7 @@ use crate::replica::Replica;
 use crate::state;
 use crate::stats::{CacheStats, Counters};
 use crate::usage::Usage;
+use crate::worker::{self, Worker};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -81,6 +82,10 @@ pub(crate) struct Shared {
     pub counters: Counters,
     pub runtime: tokio::runtime::Handle,
     pub usage: Arc<Usage>,
+    /// Writes to the journal that nobody is to wait for.
+    pub journal: Worker,
+    /// Has published files become clean ones.
+    pub keeper: Worker,
     /// Dirty replicas on disk that nobody uses. Guards the list; a leaf.
     pub left: Mutex<Vec<Orphan>>,
     started: Instant,
@@ -112,6 +117,7 @@ pub struct Cache {
     shared: Arc<Shared>,
     dirty_root: PathBuf,
     summary: PathBuf,
+    workers: Vec<JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
     /// Held as long as the cache is open.
     _locks: Vec<File>,
@@ -135,6 +141,7 @@ impl Cache {
         let orphans = journal::sift(&dirty_root).map_err(CacheError::io("read", &dirty_root))?;
         usage.add_dirty(orphans.iter().map(|orphan| orphan.bytes_on_disk as i64).sum());
         let memory = MemoryTier::new(config.memory_bytes);
+        let ((journal, notes), (keeper, hand_overs)) = (Worker::new(), Worker::new());
         let tier = (config.disk_bytes > 0).then(|| {
             Arc::new(DiskTier::new(clean_root.clone(), config.disk_bytes, attributes, usage.clone()))
         });
@@ -147,17 +154,23 @@ impl Cache {
             counters: Counters::default(),
             runtime,
             usage,
+            journal,
+            keeper,
             left: Mutex::new(orphans),
             started: Instant::now(),
             live: Mutex::default(),
         });
+        let workers = vec![
+            spawn("cache-journal", move || worker::run(notes))?,
+            spawn("cache-keep", move || worker::run(hand_overs))?,
+        ];
         let mut threads = Vec::new();
         if let Some(tier) = tier {
             let (writer, walker, kept_in) = (shared.clone(), shared.usage.clone(), summary.clone());
             threads.push(spawn("cache-fill", move || fill::run(&writer, &tier))?);
             threads.push(spawn("cache-usage", move || walker.walk(&clean_root, &kept_in))?);
         }
-        Ok(Arc::new(Self { shared, dirty_root, summary, threads, _locks: locks }))
+        Ok(Arc::new(Self { shared, dirty_root, summary, workers, threads, _locks: locks }))
     }
 
     /// The budget of the memory tier in bytes.
@@ -187,17 +200,18 @@ impl Cache {
         DirtyReplica::create(&self.dirty_root, intent, self.shared.clone()).map(Arc::new)
     }
 
-    /// What was published becomes the clean replica of its version, by a rename, or by a copy behind the work where that cannot
-    /// be; blocks of which a part is still the base's are missing. From here on `dirty` is neither read nor written: the bytes are
-    /// the replica's. Where the file cannot be taken over the replica is as it was: its bytes will be fetched.
-    pub fn adopt(self: &Arc<Self>, dirty: &DirtyReplica, id: ReplicaId) -> Arc<Replica> {
-        let size = dirty.len();
-        let replica = self.replica(id, size);
-        if let Err(error) = adopt::take_over(&self.shared, dirty, &replica) {
-            self.shared.counters.disk_errors.add(1);
-            tracing::debug!(key = %replica.id().key, %error, "published bytes are not kept; they will be fetched again");
-        }
+    /// What was published becomes the clean replica of its version; blocks of which a part is still the base's are missing. From here
+    /// on `dirty` is neither read nor written: the bytes are the replica's. The disk is not waited for: a rename, or a copy where that
+    /// cannot be, gives the file its place behind the work. Where it cannot be taken over, its bytes will be fetched.
+    pub fn adopt(self: &Arc<Self>, dirty: &Arc<DirtyReplica>, id: ReplicaId) -> Arc<Replica> {
+        let replica = self.replica(id, dirty.len());
+        adopt::take_over(&self.shared, dirty, &replica);
         replica
+    }
+
+    /// Waits until what was adopted has its place, as far as is needed for more to be adopted; for no disk that hangs.
+    pub async fn room_to_adopt(&self) {
+        self.shared.keeper.room().await;
     }
 
     /// Dirty replicas that an earlier process left, or that were given up here without being published. They stay until somebody
@@ -255,6 +269,8 @@ impl Cache {
 
     /// Waits until all that was read is on disk, or dropped.
     pub async fn drain(&self) {
+        self.shared.journal.drain().await;
+        self.shared.keeper.drain().await;
         self.shared.fills.drain().await;
         if self.shared.disk.is_some() {
             self.shared.usage.save(&self.summary);
@@ -264,13 +280,13 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        self.shared.fills.close();
+        self.shared.journal.close();
+        self.shared.keeper.close();
         self.shared.usage.stop();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the cache panicked");
-            }
-        }
+        join(std::mem::take(&mut self.workers));
+        // What the workers handed on is done, too.
+        self.shared.fills.close();
+        join(std::mem::take(&mut self.threads));
         if self.shared.disk.is_some() {
             self.shared.usage.save(&self.summary);
         }
@@ -285,6 +301,14 @@ pub fn orphans(dirty_dir: &Path) -> io::Result<Vec<Orphan>> {
 /// Keeps every cache out of `dirty_dir` while the file is open. Errors: another process has it; the local disk's.
 pub fn lock_dirty(dirty_dir: &Path) -> Result<File, CacheError> {
     prepare(dirty_dir, &dirty_dir.join(DIRTY))
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a thread of the cache panicked");
+        }
+    }
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, CacheError> {

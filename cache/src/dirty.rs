@@ -71,13 +71,13 @@ struct Extent {
 
 /// What was written here and is not in the bucket yet.
 pub struct DirtyReplica {
-    data: File,
+    data: Arc<File>,
     path: PathBuf,
     /// Held shared while bytes are written or read, alone by whatever changes which bytes there are otherwise.
     shape: RwLock<Stage>,
     /// Guards length and ranges. A leaf.
     extent: Mutex<Extent>,
-    /// What is on record, and guards it on disk. Before `extent`.
+    /// What is on record, and guards it on disk: also its removal. Before `extent`.
     record: Mutex<Record>,
     /// The record may say that it is published, also on disk. Changed under `record`.
     may_be_published: AtomicBool,
@@ -88,8 +88,7 @@ pub struct DirtyReplica {
 
 /// A published file, and which of its bytes it holds.
 pub(crate) struct Given {
-    pub path: PathBuf,
-    pub data: File,
+    pub data: Arc<File>,
     pub local: Vec<Range<u64>>,
 }
 
@@ -114,7 +113,7 @@ impl DirtyReplica {
             CacheError::io("write", &path)(error)
         })?;
         Ok(Self {
-            data,
+            data: Arc::new(data),
             path,
             shape: RwLock::new(Stage::Open),
             extent: Mutex::new(Extent { len, local: RangeSet::default(), base_len: len, has_debris: false }),
@@ -318,18 +317,26 @@ impl DirtyReplica {
     }
 
     /// All of it, as it is now, is in the bucket: should the process end before it is given away or changed, nothing of it is left behind.
-    /// Nobody may be writing meanwhile. A disk that does not take the note costs no more than the note.
-    pub fn set_published(&self) {
-        let stage = self.shape.write();
+    /// Nobody may be writing meanwhile. A disk that does not take the note, or hangs, costs no more than the note.
+    pub async fn set_published(self: &Arc<Self>) {
         let Ok(published) = self.data.metadata().and_then(|data| Published::of(&data)) else { return };
-        if *stage != Stage::Open {
-            return;
-        }
-        let mut record = self.record.lock();
-        record.published = Some(published);
+        self.record.lock().published = Some(published);
         // Also where writing it fails: it may be on disk all the same.
         self.may_be_published.store(true, Ordering::Release);
-        let _ = self.write_record(*stage, &record, record.local.is_some());
+        let dirty = self.clone();
+        self.shared.journal.carry_out(move || dirty.note_published(published)).await;
+    }
+
+    /// Records that it is published, unless it was changed since.
+    fn note_published(&self, published: Published) {
+        let record = self.record.lock();
+        // Not to be had where it is being cut, given away or removed: it then has another record, or none. And not held: giving
+        // it away waits for no disk.
+        let stage = self.shape.try_read().map(|stage| *stage);
+        if stage == Some(Stage::Open) && record.published == Some(published) {
+            // It is tried once.
+            let _ = journal::write_record(&self.path, &record, record.local.is_some());
+        }
     }
 
     /// Takes back that it is published, before it is changed. Errors: the local disk's; it must not be changed then.
@@ -357,10 +364,22 @@ impl DirtyReplica {
     pub fn discard(&self) {
         let mut stage = self.shape.write();
         if *stage == Stage::Open {
-            journal::remove_record(&self.path);
-            let _ = std::fs::remove_file(&self.path);
             *stage = Stage::Discarded;
+            self.remove_files();
         }
+    }
+
+    /// Removes what has its names in the journal. A record without data is removed by the next process, should this one end here.
+    fn remove_files(&self) {
+        let _record = self.record.lock();
+        let _ = std::fs::remove_file(&self.path);
+        journal::remove_record(&self.path);
+    }
+
+    /// It was given away and has its place, or is not kept: nothing of it is left in the journal.
+    pub(crate) fn leave_journal(&self) {
+        self.remove_files();
+        self.uncount();
     }
 
     /// What has no name on disk needs no record.
@@ -368,8 +387,9 @@ impl DirtyReplica {
         if stage == Stage::Discarded { Ok(()) } else { journal::write_record(&self.path, record, durable) }
     }
 
-    /// Gives the file away, as it is now; `None` when that was done before. It is neither read nor written from here on. Errors: it is
-    /// no longer `len` bytes long, so somebody wrote meanwhile; it then stays as it is.
+    /// Gives the file away, as it is now; `None` when that was done before. It is neither read nor written from here on; on disk it
+    /// is where it was until it [leaves](Self::leave_journal). Errors: it is no longer `len` bytes long, so somebody wrote meanwhile;
+    /// it then stays as it is.
     pub(crate) fn give_up(&self, len: u64) -> io::Result<Option<Given>> {
         let mut stage = self.shape.write();
         if *stage != Stage::Open {
@@ -385,12 +405,8 @@ impl DirtyReplica {
         let mut local = extent.local.clone();
         // Zeros are as local as what was written: the file has them as holes.
         local.insert(extent.base_len..extent.len);
-        let given =
-            Given { path: self.path.clone(), data: self.data.try_clone()?, local: local.iter().collect() };
         *stage = Stage::Given;
-        journal::remove_record(&self.path);
-        self.uncount();
-        Ok(Some(given))
+        Ok(Some(Given { data: self.data.clone(), local: local.iter().collect() }))
     }
 
     /// The file of its bytes.

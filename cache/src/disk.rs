@@ -21,7 +21,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// How bytes go to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +34,14 @@ pub(crate) enum Through {
 
 /// A replica's data file and its state.
 pub(crate) struct DiskFile {
-    data: File,
+    data: Arc<File>,
     /// The same file around the page cache, opened when it is first wanted; `None` where that is not to be had.
     direct: OnceLock<Option<File>>,
-    state: StateStore,
+    /// Unset while the file was handed over and has no place among the clean ones yet: nothing is saved then.
+    state: OnceLock<StateStore>,
     digest: Digest,
     size: u64,
-    /// Guards what is known of the blocks, and the order of writes to the state. A leaf.
+    /// Guards what is known of the blocks; not held while that is written. A leaf.
     map: Mutex<BlockMap>,
 }
 
@@ -51,19 +52,53 @@ impl DiskFile {
             return None;
         }
         let map = state.load(&data, &digest, size)?;
-        Some(Self { data, direct: OnceLock::new(), state, digest, size, map: Mutex::new(map) })
+        Some(Self::with(Arc::new(data), state.into(), digest, size, map))
     }
 
     /// A replica with no block yet.
     pub fn create(data: File, state: StateStore, digest: Digest, size: u64) -> io::Result<Self> {
         let map = state.create(&digest, size)?;
-        Ok(Self { data, direct: OnceLock::new(), state, digest, size, map: Mutex::new(map) })
+        Ok(Self::with(Arc::new(data), state.into(), digest, size, map))
+    }
+
+    /// A dirty replica's file, published, of which these blocks are present. Touches no disk.
+    pub fn handed_over(data: Arc<File>, digest: Digest, size: u64, present: &[Range<u64>]) -> Self {
+        let file = Self::with(data, OnceLock::new(), digest, size, BlockMap::new(block_count(size)));
+        for blocks in present {
+            file.mark_unsummed(blocks.clone());
+        }
+        file
+    }
+
+    fn with(data: Arc<File>, state: OnceLock<StateStore>, digest: Digest, size: u64, map: BlockMap) -> Self {
+        Self { data, direct: OnceLock::new(), state, digest, size, map: Mutex::new(map) }
+    }
+
+    /// Whether it has its place among the clean ones.
+    pub fn is_settled(&self) -> bool {
+        self.state.get().is_some()
+    }
+
+    /// It has its place: from here on what is known of its blocks is kept in `state`. Errors: the local disk's.
+    pub fn settle(&self, state: StateStore) -> io::Result<()> {
+        state.create(&self.digest, self.size)?;
+        let is_first = self.state.set(state).is_ok();
+        debug_assert!(is_first, "a file is handed over once");
+        Ok(())
+    }
+
+    fn learn(&self, map: &mut BlockMap, block: u64) {
+        match self.state.get() {
+            Some(state) => state.learn(map, block),
+            None if map.is_known(block) => {}
+            None => map.learn(block, &[]),
+        }
     }
 
     /// What is on disk of a block.
     pub fn entry(&self, block: u64) -> Entry {
         let mut map = self.map.lock();
-        self.state.learn(&mut map, block);
+        self.learn(&mut map, block);
         map.get(block)
     }
 
@@ -74,7 +109,8 @@ impl DiskFile {
     /// Bytes of disk that the file holds.
     pub fn allocated_bytes(&self) -> u64 {
         let blocks = |file: &File| file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
-        blocks(&self.data) + if let StateStore::Beside(side) = &self.state { blocks(side) } else { 0 }
+        blocks(&self.data)
+            + if let Some(StateStore::Beside(side)) = self.state.get() { blocks(side) } else { 0 }
     }
 
     /// Reads whole blocks, which lie on end from `first` on, into `out`; gives the blocks that could not be had.
@@ -117,12 +153,9 @@ impl DiskFile {
         }
     }
 
-    /// A block's bytes are not what they should be.
+    /// A block's bytes are not what they should be. Its state says so when it is written again; until then it fails its check again.
     fn forget(&self, block: u64) {
-        let mut map = self.map.lock();
-        map.set(block, Entry::Absent);
-        // A state that cannot be written says present of a block that will fail its check again: slower, and as right.
-        let _ = self.state.save(&self.data, &map, &self.digest, self.size, block, 1);
+        self.map.lock().set(block, Entry::Absent);
     }
 
     /// Writes blocks that lie on end from `first` on, and marks them present. `sums` are their checksums. Gives how many of them, the
@@ -158,7 +191,7 @@ impl DiskFile {
     /// The way around the page cache, if there is one.
     fn direct(&self) -> Option<&File> {
         let open = || {
-            let is_large = matches!(self.state, StateStore::Beside(_));
+            let is_large = matches!(self.state.get(), Some(StateStore::Beside(_)));
             let same = format!("/proc/self/fd/{}", self.data.as_raw_fd());
             let mut options = OpenOptions::new();
             options.write(true).custom_flags(libc::O_DIRECT);
@@ -175,17 +208,21 @@ impl DiskFile {
     fn mark(&self, first: u64, entries: &[Entry]) -> io::Result<()> {
         let mut map = self.map.lock();
         for (block, entry) in (first..).zip(entries) {
-            self.state.learn(&mut map, block);
+            self.learn(&mut map, block);
             map.set(block, *entry);
         }
-        self.state.save(&self.data, &map, &self.digest, self.size, first, entries.len() as u64)
+        let Some(state) = self.state.get() else { return Ok(()) };
+        let encoded = state.encode(&map, &self.digest, self.size, first, entries.len() as u64);
+        // Readers ask the map meanwhile; nobody else writes.
+        drop(map);
+        state.save(&self.data, first, &encoded)
     }
 
     /// Says that these blocks were written here and are right; [`DiskFile::sum`] takes their checksums later.
     pub fn mark_unsummed(&self, blocks: Range<u64>) {
         let mut map = self.map.lock();
         for block in blocks {
-            self.state.learn(&mut map, block);
+            self.learn(&mut map, block);
             map.set(block, Entry::Unsummed);
         }
     }
@@ -211,7 +248,7 @@ impl DiskFile {
         // A map of no blocks: nothing is present, and nothing can become so.
         *self.map.lock() = BlockMap::new(0);
         let _ = self.data.set_len(0);
-        if let StateStore::Beside(side) = &self.state {
+        if let Some(StateStore::Beside(side)) = self.state.get() {
             let _ = side.set_len(0);
         }
     }

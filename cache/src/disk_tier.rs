@@ -9,9 +9,8 @@ use crate::disk::DiskFile;
 use crate::identity::{Digest, Name};
 use crate::state::{self, StateStore};
 use crate::usage::{Usage, leaf_path};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,7 +59,7 @@ impl DiskTier {
         !(self.attributes && state::fits_attribute(size))
     }
 
-    /// What an earlier reader or process left of a replica; marks it as used now.
+    /// What an earlier reader or process left of a replica. Nothing is written: who looks must not wait for that.
     pub fn lookup(&self, digest: Digest, size: u64) -> Option<DiskFile> {
         let data = options().open(self.data_path(digest.name)).ok()?;
         let store = if self.is_beside(size) {
@@ -68,8 +67,14 @@ impl DiskTier {
         } else {
             StateStore::Attribute
         };
-        let _ = data.set_modified(SystemTime::now());
         DiskFile::load(data, store, digest, size)
+    }
+
+    /// Marks a replica as used now. What is gone needs no mark.
+    pub fn touch(&self, name: Name) {
+        if let Ok(data) = options().open(self.data_path(name)) {
+            let _ = data.set_modified(SystemTime::now());
+        }
     }
 
     /// Makes the files of a replica; whatever had its name goes.
@@ -99,28 +104,16 @@ impl DiskTier {
         Ok(StateStore::Beside(options().create_new(true).open(path)?))
     }
 
-    /// Takes over a file of the object's bytes by renaming it, with these blocks in it. Errors leave it where it was, or gone.
-    pub fn install(
-        &self,
-        from: &Path,
-        data: File,
-        digest: Digest,
-        size: u64,
-        present: &[Range<u64>],
-    ) -> io::Result<DiskFile> {
+    /// Gives a file that was handed over its place, by renaming it. Errors leave it where it was, or gone.
+    pub fn install(&self, from: &Path, file: &DiskFile, digest: Digest, size: u64) -> io::Result<()> {
         make_dir(&leaf_path(&self.root, leaf_of(digest.name)))?;
         self.remove(digest.name);
         std::fs::rename(from, self.data_path(digest.name))?;
-        let made = self
-            .create_state(digest.name, size)
-            .and_then(|state| DiskFile::create(data, state, digest, size))
-            .inspect_err(|_| drop(std::fs::remove_file(self.data_path(digest.name))));
-        let file = made?;
-        for blocks in present {
-            file.mark_unsummed(blocks.clone());
-        }
+        self.create_state(digest.name, size)
+            .and_then(|state| file.settle(state))
+            .inspect_err(|_| drop(std::fs::remove_file(self.data_path(digest.name))))?;
         self.usage.add_clean(leaf_of(digest.name), file.allocated_bytes() as i64);
-        Ok(file)
+        Ok(())
     }
 
     /// Removes the files of a replica and frees their disk at once, also where somebody has them open. Gives the bytes freed.

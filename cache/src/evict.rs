@@ -13,11 +13,13 @@
 //! newest would leave nothing that the next pass over it could use.
 
 use crate::cache::Shared;
+use crate::disk::DiskFile;
 use crate::disk_tier::DiskTier;
 use crate::identity::Name;
-use crate::replica::DiskSlot;
+use crate::replica::{DiskSlot, Replica};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// A replica that was read so lately is in use.
@@ -86,23 +88,37 @@ fn evict_until(shared: &Shared, tier: &DiskTier, in_use_too: bool, enough: impl 
 
 fn evict(shared: &Shared, tier: &DiskTier, name: Name) -> u64 {
     let replica = shared.live(name);
-    let mut slot = replica.as_ref().map(|replica| replica.disk.lock());
-    if let Some(slot) = &mut slot {
-        if let DiskSlot::Off = **slot {
-            return 0;
-        }
-        if let DiskSlot::Open(file) = std::mem::replace(&mut **slot, DiskSlot::Absent) {
-            let freed = file.allocated_bytes();
+    let mut freed = 0;
+    if let Some(replica) = &replica {
+        let Some(file) = take_file(replica) else { return 0 };
+        if let Some(file) = file {
+            freed = file.allocated_bytes();
             file.free();
             tier.usage.add_clean(crate::disk_tier::leaf_of(name), -(freed as i64));
-            tier.remove(name);
-            shared.counters.evicted_bytes.add(freed);
-            return freed;
         }
     }
-    let freed = tier.remove(name);
+    freed += tier.remove(name);
+    if let Some(replica) = &replica {
+        let mut slot = replica.disk.lock();
+        // It may have been handed another meanwhile.
+        if let DiskSlot::Changing = *slot {
+            *slot = DiskSlot::Absent;
+        }
+    }
     shared.counters.evicted_bytes.add(freed);
     freed
+}
+
+/// The file of a replica that is to lose it, if it has one; `None` where it has to stay as it is.
+fn take_file(replica: &Replica) -> Option<Option<Arc<DiskFile>>> {
+    let mut slot = replica.disk.lock();
+    let file = match &*slot {
+        DiskSlot::Open(file) if file.is_settled() => Some(file.clone()),
+        DiskSlot::Unknown | DiskSlot::Absent => None,
+        DiskSlot::Open(_) | DiskSlot::Changing | DiskSlot::Off => return None,
+    };
+    *slot = DiskSlot::Changing;
+    Some(file)
 }
 
 /// Replicas that may go, out of a few directories.

@@ -37,6 +37,9 @@ const QUEUE_BYTES_MAX: u64 = 64 << 20;
 /// A disk that takes direct writes at less than this, in bytes per second, is slower than the page cache.
 const SLOW_BYTES_PER_S: u64 = 500_000_000;
 
+/// With so many chores waiting, nothing is marked as used.
+const TOUCHED_AT_CHORES_MAX: usize = 16_384;
+
 /// About what a replica and its names take in memory, in bytes.
 const REPLICA_BYTES: u64 = 512;
 
@@ -51,18 +54,20 @@ fn queued_bytes(block: &Block) -> u64 {
     block.charge() + size_of::<Fill>() as u64 + REPLICA_BYTES
 }
 
-/// Work on a published file.
+/// Work on a file that is not filled.
 enum Chore {
-    /// Its checksums are to be taken.
+    /// It was handed over, and its checksums are to be taken.
     Sum(Name, Arc<DiskFile>),
     /// It is on another file system.
     Copy(CopyIn),
+    /// It is used again.
+    Touch(Name),
 }
 
 #[derive(Default)]
 struct State {
     fills: Vec<Fill>,
-    /// What is to be done about files that were taken over.
+    /// What else is to be done.
     chores: Vec<Chore>,
     queued_bytes: u64,
     is_writing: bool,
@@ -125,6 +130,13 @@ impl FillQueue {
     /// Has a file of another file system copied.
     pub fn push_copy(&self, copy: CopyIn) {
         self.push_chore(Chore::Copy(copy));
+    }
+
+    /// Has a replica marked as used now. Where much waits it is not: it may then go before its turn.
+    pub fn push_touch(&self, name: Name) {
+        if self.state.lock().chores.len() < TOUCHED_AT_CHORES_MAX {
+            self.push_chore(Chore::Touch(name));
+        }
     }
 
     fn push_chore(&self, chore: Chore) {
@@ -253,6 +265,10 @@ pub(crate) fn run(shared: &Arc<Shared>, tier: &DiskTier) {
                     summed
                 }
                 Chore::Copy(copy) => copy.run(shared, tier),
+                Chore::Touch(name) => {
+                    tier.touch(name);
+                    Ok(())
+                }
             };
             if let Err(error) = done {
                 failed(shared, &error);
@@ -298,7 +314,8 @@ fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
 
 /// The replica is not kept on disk any more.
 fn give_up(shared: &Shared, tier: &DiskTier, replica: &Replica, block_count: usize, error: &std::io::Error) {
-    if let DiskSlot::Open(file) = std::mem::replace(&mut *replica.disk.lock(), DiskSlot::Off) {
+    let slot = std::mem::replace(&mut *replica.disk.lock(), DiskSlot::Off);
+    if let DiskSlot::Open(file) = slot {
         // Its descriptor may be the only way to it by now.
         let freed = file.allocated_bytes();
         file.free();
@@ -315,20 +332,29 @@ fn file_for(
     tier: &DiskTier,
     covers_all: bool,
 ) -> std::io::Result<Option<(Arc<DiskFile>, u64)>> {
+    // What has no place yet is on its way there, and takes nothing meanwhile.
+    let held = |file: Arc<DiskFile>| file.is_settled().then(|| (file.clone(), file.allocated_bytes()));
     if let Some(file) = replica.disk_file() {
-        let held = file.allocated_bytes();
-        return Ok(Some((file, held)));
+        return Ok(held(file));
     }
+    {
+        let mut slot = replica.disk.lock();
+        match &*slot {
+            DiskSlot::Off | DiskSlot::Changing => return Ok(None),
+            DiskSlot::Open(file) => return Ok(held(file.clone())),
+            DiskSlot::Unknown | DiskSlot::Absent => *slot = DiskSlot::Changing,
+        }
+    }
+    let made = tier
+        .create(replica.digest, replica.size())
+        .and_then(|file| if covers_all { Ok(file) } else { file.set_full_length().map(|()| file) });
     let mut slot = replica.disk.lock();
-    match &*slot {
-        DiskSlot::Off => return Ok(None),
-        DiskSlot::Open(file) => return Ok(Some((file.clone(), file.allocated_bytes()))),
-        DiskSlot::Unknown | DiskSlot::Absent => {}
+    if !matches!(*slot, DiskSlot::Changing) {
+        // It was handed one meanwhile, which takes the place of this.
+        return Ok(None);
     }
-    let file = Arc::new(tier.create(replica.digest, replica.size())?);
-    if !covers_all {
-        file.set_full_length()?;
-    }
+    *slot = DiskSlot::Absent;
+    let file = Arc::new(made?);
     *slot = DiskSlot::Open(file.clone());
     drop(slot);
     replica.shared().open_files.opened(replica.shared(), replica.digest.name);

@@ -30,6 +30,7 @@ mod replica;
 mod state;
 mod stats;
 mod usage;
+mod worker;
 
 pub use block::BLOCK_SIZE_BYTES;
 pub use cache::{Cache, CacheConfig, CacheError, lock_dirty, orphans};

@@ -41,6 +41,8 @@ pub(crate) enum DiskSlot {
     Absent,
     /// Here.
     Open(Arc<DiskFile>),
+    /// Its files are being made or removed, by who found it otherwise; to all others it is not there.
+    Changing,
     /// It is not kept: its disk failed or is full of what is in use.
     Off,
 }
@@ -53,7 +55,7 @@ pub struct Replica {
     shared: Arc<Shared>,
     /// Guards which blocks are under way. Never held across an await.
     flights: Mutex<HashMap<u64, Arc<Slot>>>,
-    /// Guards which file it is; held while it is looked up, made, replaced or removed.
+    /// Guards which file it is; held while it is looked up, and over nothing that writes to the disk.
     pub(crate) disk: Mutex<DiskSlot>,
     /// When it was read last, in milliseconds since the cache was opened.
     pub(crate) used_at_ms: AtomicU64,
@@ -411,6 +413,7 @@ impl Replica {
         if let (DiskSlot::Unknown, Some(tier)) = (&*slot, &self.shared.disk) {
             *slot = match tier.lookup(self.digest, self.size) {
                 Some(file) => {
+                    self.shared.fills.push_touch(self.digest.name);
                     self.shared.open_files.opened(&self.shared, self.digest.name);
                     DiskSlot::Open(Arc::new(file))
                 }
@@ -421,6 +424,16 @@ impl Replica {
             DiskSlot::Open(file) => Some(file.clone()),
             _ => None,
         }
+    }
+
+    /// Puts `now` in the place of `file`, if that is what is there. Gives whether it was.
+    pub(crate) fn replace_file(&self, file: &Arc<DiskFile>, now: DiskSlot) -> bool {
+        let mut slot = self.disk.lock();
+        let is_there = matches!(&*slot, DiskSlot::Open(present) if Arc::ptr_eq(present, file));
+        if is_there {
+            *slot = now;
+        }
+        is_there
     }
 }
 

@@ -111,27 +111,26 @@ impl StateStore {
         map.learn(block, &encoded[..filled]);
     }
 
-    /// Writes the entries of `first` and the `count` - 1 blocks after it.
-    pub fn save(
-        &self,
-        data: &File,
-        map: &BlockMap,
-        digest: &Digest,
-        size: u64,
-        first: u64,
-        count: u64,
-    ) -> io::Result<()> {
+    /// What [`StateStore::save`] is to write when the entries of `first` and the `count` - 1 blocks after it have changed.
+    pub fn encode(&self, map: &BlockMap, digest: &Digest, size: u64, first: u64, count: u64) -> Vec<u8> {
         let encode = |blocks: std::ops::Range<u64>| blocks.flat_map(|block| map.get(block).encode());
         match self {
             Self::Attribute => {
                 let mut state = header(digest, size).to_vec();
                 state.extend(encode(0..map.block_count()));
-                Ok(rustix::fs::fsetxattr(data, ATTRIBUTE, &state, rustix::fs::XattrFlags::empty())?)
+                state
             }
-            Self::Beside(file) => {
-                let encoded: Vec<u8> = encode(first..first + count).collect();
-                file.write_all_at(&encoded, ENTRIES_OFFSET + first * ENTRY_LEN)
+            Self::Beside(_) => encode(first..first + count).collect(),
+        }
+    }
+
+    /// Writes what was encoded of the entries from `first` on.
+    pub fn save(&self, data: &File, first: u64, encoded: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Attribute => {
+                Ok(rustix::fs::fsetxattr(data, ATTRIBUTE, encoded, rustix::fs::XattrFlags::empty())?)
             }
+            Self::Beside(file) => file.write_all_at(encoded, ENTRIES_OFFSET + first * ENTRY_LEN),
         }
     }
 }

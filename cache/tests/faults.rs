@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -132,21 +133,21 @@ fn what_a_crash_left_is_found() {
         dirty.sync().unwrap();
         let other = cache.create_dirty(intent("not synced", 0)).unwrap();
         other.write_at(0, b"log").unwrap();
-        type Change = fn(&DirtyReplica) -> std::io::Result<()>;
+        type Change = fn(&Arc<DirtyReplica>) -> std::io::Result<()>;
         let changes: [(&str, Change); 4] = [
             ("published", |_| Ok(())),
             ("published and written", |dirty| dirty.write_at(0, b"new")),
             ("published and cut", |dirty| dirty.truncate(2)),
             ("published and published again", |dirty| {
                 dirty.write_at(3, b"new")?;
-                dirty.set_published();
+                tokio::runtime::Handle::current().block_on(dirty.set_published());
                 Ok(())
             }),
         ];
         let kept = changes.map(|(key, change)| {
             let dirty = cache.create_dirty(intent(key, 0)).unwrap();
             dirty.write_at(0, b"old").unwrap();
-            dirty.set_published();
+            runtime.block_on(dirty.set_published());
             change(&dirty).unwrap();
             dirty
         });

@@ -114,6 +114,7 @@ fn every_promise_has_a_test_that_names_it() {
     let promises = std::fs::read_to_string(root().join("SEMANTICS.md")).unwrap();
     let mut tests = Vec::new();
     sources(&root().join("tests/tests"), &mut tests);
+    sources(&root().join("cli/tests"), &mut tests);
     let tests: String = tests.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
     let mut section = String::new();
     let mut missing = Vec::new();

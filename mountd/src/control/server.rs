@@ -100,8 +100,11 @@ async fn flush(State(daemon): State<Arc<Daemon>>, Json(request): Json<FlushReque
     stream_drain(daemon, async move { work.flush(&request).await })
 }
 
-async fn left_behind(State(daemon): State<Arc<Daemon>>) -> Json<Vec<LeftBehind>> {
-    Json(daemon.left_behind())
+async fn left_behind(State(daemon): State<Arc<Daemon>>) -> Response {
+    match daemon.left_behind().await {
+        Ok(left) => Json(left).into_response(),
+        Err(failure) => failure.into_response(),
+    }
 }
 
 async fn discard(State(daemon): State<Arc<Daemon>>, Json(request): Json<DiscardRequest>) -> Response {

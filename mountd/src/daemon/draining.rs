@@ -86,7 +86,7 @@ impl Daemon {
         }));
         let mut report = merge(reports.await);
         report.failures.extend(targets.iter().filter_map(|(mount, _)| not_in_service(mount)));
-        report.left_behind = self.left_behind();
+        report.left_behind = self.left_behind().await?;
         report
             .left_behind
             .retain(|left| is_all || targets.iter().any(|(mount, path)| was_below(left, mount, path)));

@@ -4,6 +4,7 @@
 //! mounts that were given up by force. Invariant: nothing is removed that was not named by its file, and nothing that is in use.
 
 use super::mount::Mount;
+use super::mounting::blocking;
 use super::{Daemon, opening, process};
 use crate::control::types::{DiscardReport, LeftBehind};
 use crate::control::{Failure, FailureKind};
@@ -20,9 +21,11 @@ pub(super) struct Detached {
 }
 
 impl Daemon {
-    /// All that is left behind, by mount point and key.
-    pub fn left_behind(&self) -> Vec<LeftBehind> {
-        let mut left: Vec<_> = self.cache.orphans().into_iter().map(LeftBehind::from).collect();
+    /// All that is left behind, by mount point and key. Errors: looking broke off.
+    pub async fn left_behind(&self) -> Result<Vec<LeftBehind>, Failure> {
+        let cache = self.cache.clone();
+        let orphans = blocking(move || Ok(cache.orphans())).await?;
+        let mut left: Vec<_> = orphans.into_iter().map(LeftBehind::from).collect();
         let detached = {
             let mut detached = self.detached.lock();
             detached.retain(|one| one.fs.strong_count() > 0);
@@ -31,7 +34,7 @@ impl Daemon {
         for (mount, fs) in detached {
             left.extend(fs.upgrade().iter().flat_map(|fs| still_open(&mount, fs)));
         }
-        in_order(left)
+        Ok(in_order(left))
     }
 
     /// Goes on telling of the files of a mount that is off the table.

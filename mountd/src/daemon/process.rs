@@ -4,11 +4,14 @@
 //! on a file in it that is held until the process is gone; the file itself is never removed, since a lock on a removed file keeps
 //! nobody out.
 
+use super::log_file::LogFile;
+use super::mounting::blocking;
 use super::{Daemon, allocator};
 use crate::control::start::StartReport;
 use crate::control::types::{DrainReport, MountOutcome, MountRequest};
 use crate::control::{Failure, server};
 use crate::settings::{Directories, Limits, Settings, process_environment};
+use pail_cache::Cache;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -23,6 +26,8 @@ const IDLE_GRACE: Duration = Duration::from_secs(10);
 const IDLE_POLL: Duration = Duration::from_millis(200);
 /// How long the end waits for the cache's disk.
 const CACHE_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the end waits for the log's disk.
+const LOG_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Signals so close to each other are one: `timeout` and others send theirs to the process and then to its group.
 const SAME_SIGNAL_TIME: Duration = Duration::from_secs(1);
 /// Which events are logged where `PAIL_LOG` does not say.
@@ -65,15 +70,16 @@ pub fn run(mode: Mode, limits: &Limits, drain_timeout: Option<Duration>) -> Resu
             _ => Err(already_running(&settings.directories)),
         };
     };
-    init_log(&mode, &settings.directories)?;
+    let log = init_log(&mode, &settings.directories)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("pail-worker")
         .build()
         .map_err(|err| Failure::from_io("cannot start the daemon's threads", &err))?;
-    let report = runtime.block_on(live(mode, settings));
+    let report = runtime.block_on(live(mode, settings, log.clone()));
     // What still blocks (a file system that hangs) must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    drain_log(log.as_ref());
     report
 }
 
@@ -84,11 +90,11 @@ pub fn run_on_demand(limits: &Limits, drain_timeout: Option<Duration>) -> Result
     })
 }
 
-async fn live(mode: Mode, settings: Settings) -> Result<DrainReport, Failure> {
+async fn live(mode: Mode, settings: Settings, log: Option<LogFile>) -> Result<DrainReport, Failure> {
     let directories = settings.directories.clone();
     let daemon = Daemon::open(settings)?;
     let listener = listen(&directories)?;
-    watch_signals(&daemon)?;
+    watch_signals(&daemon, log)?;
     daemon.restore();
     let serving = tokio::spawn(server::serve(daemon.clone(), listener));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), runtime = %directories.runtime.display(), "the daemon is ready");
@@ -113,10 +119,7 @@ async fn live(mode: Mode, settings: Settings) -> Result<DrainReport, Failure> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     let report = daemon.drain_to_stop(unlist).await;
     write_report(&directories, &report);
-    if let Err(error) = daemon.cache.sweep_published() {
-        tracing::warn!(%error, "local copies of published files stay until the next daemon starts");
-    }
-    if tokio::time::timeout(CACHE_DRAIN_TIMEOUT, daemon.cache.drain()).await.is_err() {
+    if tokio::time::timeout(CACHE_DRAIN_TIMEOUT, finish_cache(&daemon.cache)).await.is_err() {
         tracing::warn!("the cache's disk was too slow to take everything");
     }
     // From here on nobody is answered; the lock is still held until the process is gone.
@@ -126,6 +129,18 @@ async fn live(mode: Mode, settings: Settings) -> Result<DrainReport, Failure> {
     let _ = tokio::time::timeout(Duration::from_secs(1), serving).await;
     tracing::info!(remaining = report.remaining.len(), "the daemon has ended");
     Ok(report)
+}
+
+/// Has the cache keep what it has, and remove local copies of published files that it does not.
+async fn finish_cache(cache: &Arc<Cache>) {
+    cache.drain().await;
+    let cache = cache.clone();
+    let swept = blocking(move || {
+        cache.sweep_published().map_err(|err| Failure::from_io("cannot sweep the journal", &err))
+    });
+    if let Err(error) = swept.await {
+        tracing::warn!(%error, "local copies of published files stay until the next daemon starts");
+    }
 }
 
 impl Daemon {
@@ -164,7 +179,7 @@ async fn end_when_idle(daemon: Arc<Daemon>, grace: Duration) {
 }
 
 /// The first signal drains, a later one ends the process at once.
-fn watch_signals(daemon: &Arc<Daemon>) -> Result<(), Failure> {
+fn watch_signals(daemon: &Arc<Daemon>, log: Option<LogFile>) -> Result<(), Failure> {
     let failed = |err: std::io::Error| Failure::from_io("cannot watch for signals", &err);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -184,6 +199,7 @@ fn watch_signals(daemon: &Arc<Daemon>) -> Result<(), Failure> {
                     signal = name,
                     "a second signal: ends at once, what is not in the bucket stays in the journal"
                 );
+                drain_log(log.as_ref());
                 std::process::exit(1);
             }
             first = Some(tokio::time::Instant::now());
@@ -261,7 +277,8 @@ fn report_start(report: &StartReport) {
     }
 }
 
-fn init_log(mode: &Mode, directories: &Directories) -> Result<(), Failure> {
+/// Gives the file that is logged to, if it is one.
+fn init_log(mode: &Mode, directories: &Directories) -> Result<Option<LogFile>, Failure> {
     let directives = std::env::var("PAIL_LOG").unwrap_or_else(|_| LOG_FILTER_DEFAULT.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&directives).map_err(|err| {
         Failure::usage(format!("PAIL_LOG={directives} is wrong"))
@@ -274,17 +291,24 @@ fn init_log(mode: &Mode, directories: &Directories) -> Result<(), Failure> {
         .with_target(false)
         .with_ansi(false)
         .log_internal_errors(false);
-    let installed = match mode {
-        Mode::OnDemand => {
-            let path = directories.log_file();
-            let log = super::log_file::LogFile::open(path.clone())
-                .map_err(|err| Failure::from_io(format!("cannot write {}", path.display()), &err))?;
-            format.with_writer(move || log.clone()).try_init()
-        }
-        _ => format.with_writer(std::io::stderr).try_init(),
-    };
     // A program that embeds the daemon may have a log of its own.
-    installed.or(Ok(()))
+    let Mode::OnDemand = mode else {
+        let _ = format.with_writer(std::io::stderr).try_init();
+        return Ok(None);
+    };
+    let path = directories.log_file();
+    let log = LogFile::open(path.clone())
+        .map_err(|err| Failure::from_io(format!("cannot write {}", path.display()), &err))?;
+    let writer = log.clone();
+    let _ = format.with_writer(move || writer.clone()).try_init();
+    Ok(Some(log))
+}
+
+/// The process ends: what was logged is written, but for a disk that hangs.
+fn drain_log(log: Option<&LogFile>) {
+    if let Some(log) = log {
+        log.drain(LOG_DRAIN_TIMEOUT);
+    }
 }
 
 /// Keeps what the last drain came to, for who asks after the daemon is gone.

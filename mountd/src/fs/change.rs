@@ -109,7 +109,11 @@ impl BucketFs {
         self.check_absent(&parent, &self.dir_prefix(&parent), name).await?;
         let inode = self.add_new(&parent, name, mode, true)?;
         let done = match self.unpublished(&inode) {
-            Some(dirty) => self.publish(&inode, &dirty).await.map(|()| self.settle(&inode, &dirty)),
+            Some(dirty) => {
+                let published = self.publish(&inode, &dirty).await;
+                self.settle(&inode, &dirty).await;
+                published
+            }
             None => Ok(()),
         };
         if done.is_err() {
@@ -173,7 +177,7 @@ impl BucketFs {
                 && let Some(dirty) = self.dirty_content(&inode)
             {
                 // It stays, and whoever closed it meanwhile left this to us.
-                self.settle(&inode, &dirty);
+                self.settle(&inode, &dirty).await;
             }
             self.inodes.release(&inode);
             if removed? {

@@ -219,22 +219,46 @@ impl BucketFs {
     /// The dirty content of a file; a clean one becomes the base of a new dirty one. Errors: the local disk's.
     pub(super) fn dirty_over(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
         let file = inode.file().ok_or(Posix::IsDir)?;
-        let mut state = file.lock();
-        let (facts, replica) = match &state.content {
-            Content::Dirty(dirty) => return Ok(dirty.clone()),
-            Content::Clean { facts, replica } => (facts.clone(), replica.clone()),
-        };
-        let key = self.key_of(inode)?;
-        let replica = replica.unwrap_or_else(|| self.replica(&key, &facts));
-        let base = Base { key, facts, replica };
-        let intent = self.intent(base.key.as_str(), Some(&base));
-        let local = self.cache.create_dirty(intent)?;
-        let dirty = Arc::new(DirtyFile::over(self.store.clone(), local, base));
-        state.content = Content::Dirty(dirty.clone());
-        if inode.is_unlinked() {
-            dirty.replica.discard();
+        loop {
+            let (facts, replica) = match &file.lock().content {
+                Content::Dirty(dirty) => return Ok(dirty.clone()),
+                Content::Clean { facts, replica } => (facts.clone(), replica.clone()),
+            };
+            let key = self.key_of(inode)?;
+            let replica = replica.unwrap_or_else(|| self.replica(&key, &facts));
+            let base = Base { key, facts, replica };
+            // Nobody who only looks at the file waits for the disk.
+            let local = self.cache.create_dirty(self.intent(base.key.as_str(), Some(&base)))?;
+            let dirty = DirtyFile::over(self.store.clone(), local, base.clone());
+            let begun = self.begin_change(inode, &mut file.lock(), dirty, &base)?;
+            if let Some(dirty) = begun {
+                if inode.is_unlinked() {
+                    dirty.replica.discard();
+                }
+                return Ok(dirty);
+            }
         }
-        Ok(dirty)
+    }
+
+    /// Makes `dirty` the content of a file, unless that is no longer what `dirty` is based on.
+    fn begin_change(
+        &self,
+        inode: &Inode,
+        state: &mut FileState,
+        dirty: DirtyFile,
+        base: &Base,
+    ) -> FsResult<Option<Arc<DirtyFile>>> {
+        let is_base = match &state.content {
+            Content::Clean { facts, .. } => {
+                facts.version == base.facts.version && self.key_of(inode)? == base.key
+            }
+            Content::Dirty(_) => false,
+        };
+        Ok(is_base.then(|| {
+            let dirty = Arc::new(dirty);
+            state.content = Content::Dirty(dirty.clone());
+            dirty
+        }))
     }
 
     /// A descriptor was closed. Errors: those of publishing.
@@ -313,7 +337,7 @@ impl BucketFs {
             // Nobody is left to be told; `pail status` shows it.
             self.note_error("release", &inode.path(), &error);
         }
-        self.settle(inode, dirty);
+        self.settle(inode, dirty).await;
     }
 
     /// Throws away what was written to a file that has no name any more.

@@ -128,7 +128,11 @@ impl BucketFs {
     }
 
     /// Replaces the dirty content by the clean replica of what was published, once nobody may write any more.
-    pub(super) fn settle(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
+    pub(super) async fn settle(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) {
+        if dirty.needs_publishing() {
+            return;
+        }
+        self.cache.room_to_adopt().await;
         let Some(file) = inode.file() else { return };
         // Whoever is changing it settles it afterwards.
         let Ok(_one) = inode.changing.try_lock() else { return };

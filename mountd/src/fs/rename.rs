@@ -75,7 +75,7 @@ impl BucketFs {
             // needs it no longer.
             for file in target.iter().chain([&inode]) {
                 if let Some(dirty) = self.dirty_content(file) {
-                    self.settle(file, &dirty);
+                    self.settle(file, &dirty).await;
                 }
                 self.inodes.release(file);
             }

@@ -143,7 +143,7 @@ impl BucketFs {
             }
             error
         })?;
-        dirty.replica.set_published();
+        dirty.replica.set_published().await;
         Ok(Published { generation, len, version })
     }
 
@@ -199,7 +199,7 @@ impl BucketFs {
         match &completed {
             Ok(_) => {
                 dirty.upload().reset();
-                dirty.replica.set_published();
+                dirty.replica.set_published().await;
             }
             Err(error) if may_have_made_it(error) => dirty.set_perhaps_in_bucket(),
             Err(_) => {}

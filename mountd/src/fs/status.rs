@@ -3,7 +3,7 @@
 //! Owns: the status types, the counters behind them, `status` and `flush`.
 
 use super::BucketFs;
-use super::inode::{Content, Inode};
+use super::inode::{Content, FileState, Inode};
 use super::last_errors::LastError;
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -134,13 +134,13 @@ impl BucketFs {
     pub fn discard_published(&self) {
         for inode in self.inodes.all() {
             let Some(file) = inode.file() else { continue };
-            let state = file.lock();
-            if state.opens == 0
-                && let Content::Dirty(dirty) = &state.content
-                && !dirty.needs_publishing()
-            {
-                dirty.replica.discard();
-            }
+            let published = match &*file.lock() {
+                FileState { opens: 0, content: Content::Dirty(dirty), .. } if !dirty.needs_publishing() => {
+                    dirty.clone()
+                }
+                _ => continue,
+            };
+            published.replica.discard();
         }
     }
 
@@ -157,7 +157,7 @@ impl BucketFs {
                 self.runtime.spawn(async move {
                     let Some(dirty) = fs.unpublished(&inode) else { return 0 };
                     let done = fs.publish(&inode, &dirty).await;
-                    fs.settle(&inode, &dirty);
+                    fs.settle(&inode, &dirty).await;
                     fs.inodes.release(&inode);
                     u64::from(done.is_ok())
                 })
