@@ -231,8 +231,13 @@ impl State {
         Version::from_etag(&format!("{:032x}", self.versions_made))
     }
 
-    fn insert(&mut self, key: &RawKey, bytes: Bytes, metadata: Arc<UserMetadata>) -> Version {
-        let version = self.next_version();
+    fn insert(
+        &mut self,
+        key: &RawKey,
+        bytes: Bytes,
+        version: Version,
+        metadata: Arc<UserMetadata>,
+    ) -> Version {
         let object = Object { bytes, version: version.clone(), last_modified: SystemTime::now(), metadata };
         self.objects.insert(key.clone(), object);
         version
@@ -328,7 +333,8 @@ impl Store for MemoryStore {
         let bytes = self.read_payload("PutObject", key, payload).await?;
         let mut state = self.state.lock();
         self.check(&state, "PutObject", key, &options.condition)?;
-        Ok(state.insert(key, bytes, Arc::new(options.metadata)))
+        let version = state.next_version();
+        Ok(state.insert(key, bytes, version, Arc::new(options.metadata)))
     }
 
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
@@ -350,7 +356,8 @@ impl Store for MemoryStore {
         let mut state = self.state.lock();
         let source = self.pinned(&state, "CopyObject", from, version)?.clone();
         self.check(&state, "CopyObject", to, &condition)?;
-        Ok(state.insert(to, source.bytes, source.metadata))
+        let version = state.next_version();
+        Ok(state.insert(to, source.bytes, version, source.metadata))
     }
 
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
@@ -437,7 +444,9 @@ impl Store for MemoryStore {
         let metadata = pending.metadata.clone();
         self.check(&state, "CompleteMultipartUpload", &upload.key, &condition)?;
         state.uploads.remove(&upload.id);
-        Ok(state.insert(&upload.key, bytes, metadata))
+        // The parts' were never before, and so neither was theirs.
+        let version = Version::of_parts(parts).unwrap_or_else(|| state.next_version());
+        Ok(state.insert(&upload.key, bytes, version, metadata))
     }
 
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {

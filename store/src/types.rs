@@ -3,6 +3,7 @@
 use crate::{RawKey, Result};
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
+use md5::{Digest, Md5};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -20,6 +21,17 @@ impl Version {
     /// Takes an ETag with or without quotes.
     pub fn from_etag(etag: &str) -> Self {
         Self(etag.trim().trim_matches('"').into())
+    }
+
+    /// What Amazon S3 and most others make an object of these parts: the MD5 of the parts' MD5s, and their count. `None` where the parts'
+    /// ETags are no MD5s. Others make it otherwise, so that only what is equal tells something.
+    pub fn of_parts(parts: &[Part]) -> Option<Self> {
+        let mut hasher = Md5::new();
+        for part in parts {
+            let digest = hex::decode(&part.etag).ok().filter(|digest| digest.len() == 16)?;
+            hasher.update(digest);
+        }
+        Some(Self::from_etag(&format!("{}-{}", hex::encode(hasher.finalize()), parts.len())))
     }
 
     /// The version of an object whose ETag the store did not say.
@@ -272,5 +284,19 @@ impl Capabilities {
             part_count_max: 10_000,
             put_size_bytes_max: 5 * 1024 * 1024 * 1024,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_s_etag_is_that_of_its_parts() {
+        let part = |etag: &str| Part { number: 1, etag: etag.into(), size: 1, checksum: None };
+        let md5_of_a = "0cc175b9c0f1b6a831c399e269772661";
+        let etag = Version::of_parts(&[part(md5_of_a), part(md5_of_a)]);
+        assert_eq!(etag, Some(Version::from_etag("7b3c799ee8b11a11c798c8b41bed8502-2")));
+        assert_eq!(Version::of_parts(&[part("opaque")]), None);
     }
 }

@@ -33,7 +33,6 @@ use crate::{
 use base64::Engine;
 use bytes::Bytes;
 use http::Method;
-use md5::{Digest, Md5};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -285,8 +284,9 @@ impl Writer<'_> {
         if error.kind != ErrorKind::Precondition || !history.maybe_applied {
             return Err(error);
         }
-        let Ok(current) = reading::get(self.pipeline, key, GetOptions::default()).await else {
-            return Err(error);
+        let current = match reading::get(self.pipeline, key, GetOptions::default()).await {
+            Ok(current) => current,
+            Err(look) => return Err(undecided(error, look)),
         };
         if current.meta.size != payload.len() {
             return Err(error);
@@ -294,7 +294,10 @@ impl Writer<'_> {
         let version = current.meta.version.clone();
         let (mut body, mut buffer, mut offset) = (current.body, vec![0; COMPARED_SIZE_BYTES], 0);
         while offset < payload.len() {
-            let Ok(count) = body.fill(&mut buffer).await else { return Err(error) };
+            let count = match body.fill(&mut buffer).await {
+                Ok(count) => count,
+                Err(look) => return Err(undecided(error, look)),
+            };
             if count == 0 || !is_part_of(payload, offset, &buffer[..count]).await {
                 return Err(error);
             }
@@ -317,8 +320,11 @@ impl Writer<'_> {
         if !is_candidate {
             return Err(error);
         }
-        let Ok(current) = self.head(key).await else { return Err(error) };
-        if multipart_etag(parts).is_some_and(|etag| etag == current.version.as_str()) {
+        let current = match self.head(key).await {
+            Ok(current) => current,
+            Err(look) => return Err(undecided(error, look)),
+        };
+        if Version::of_parts(parts).is_some_and(|version| version == current.version) {
             return Ok(current.version);
         }
         let is_news = match condition {
@@ -374,6 +380,14 @@ fn part_request<'a>(operation: &'static str, upload: &'a Upload, number: u32) ->
         .query("uploadId", upload.id.as_str())
 }
 
+/// A write was refused, and the look whether by what it made itself failed: where that passes, it is not known yet.
+fn undecided(refused: Error, look: Error) -> Error {
+    match look.kind {
+        ErrorKind::Unreachable | ErrorKind::Exhausted => Error { maybe_applied: true, ..look },
+        _ => refused,
+    }
+}
+
 /// Names the source in an error that is about it.
 fn of_source(mut error: Error, from: &RawKey) -> Error {
     if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Precondition) {
@@ -386,17 +400,6 @@ fn of_source(mut error: Error, from: &RawKey) -> Error {
 fn crc32c(bytes: &[u8]) -> String {
     let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32;
     base64::engine::general_purpose::STANDARD.encode(checksum.to_be_bytes())
-}
-
-/// The ETag that Amazon S3 and most others give to an object of these parts: the MD5 of the parts' MD5s, and their
-/// count. `None` where the parts' ETags are no MD5s.
-fn multipart_etag(parts: &[Part]) -> Option<String> {
-    let mut hasher = Md5::new();
-    for part in parts {
-        let digest = hex::decode(&part.etag).ok().filter(|digest| digest.len() == 16)?;
-        hasher.update(digest);
-    }
-    Some(format!("{}-{}", hex::encode(hasher.finalize()), parts.len()))
 }
 
 /// Whether `piece` is what the payload has at `offset`.
@@ -415,14 +418,5 @@ mod tests {
     #[test]
     fn checksums_are_written_as_the_api_wants_them() {
         assert_eq!(crc32c(b"123456789"), "4waSgw==");
-    }
-
-    #[test]
-    fn an_upload_s_etag_is_that_of_its_parts() {
-        let part = |etag: &str| Part { number: 1, etag: etag.into(), size: 1, checksum: None };
-        let md5_of_a = "0cc175b9c0f1b6a831c399e269772661";
-        let etag = multipart_etag(&[part(md5_of_a), part(md5_of_a)]);
-        assert_eq!(etag.as_deref(), Some("7b3c799ee8b11a11c798c8b41bed8502-2"));
-        assert_eq!(multipart_etag(&[part("opaque")]), None);
     }
 }

@@ -24,6 +24,17 @@ async fn a_put_whose_answer_was_lost_took_effect() {
 }
 
 #[tokio::test]
+async fn a_refusal_that_cannot_be_looked_into_is_no_word_about_others() {
+    let (server, _) = start().await;
+    let store = S3Store::open(impatient(&server.endpoint_url())).await.unwrap();
+    store.capabilities().await.unwrap();
+    strike(&server, "PutObject", FaultAction::ApplyThenDisconnect);
+    server.inject(Fault { times: u32::MAX, ..Fault::once(Some("GetObject"), FaultAction::InternalError) });
+    let error = error_of(store.put(&key("o"), noise(10).into(), on(Condition::IfAbsent))).await;
+    assert_eq!((error.kind, error.maybe_applied), (ErrorKind::Exhausted, true), "{error}");
+}
+
+#[tokio::test]
 async fn an_error_says_whether_a_write_may_have_taken_effect() {
     let (server, _) = start().await;
     let store = S3Store::open(impatient(&server.endpoint_url())).await.unwrap();
