@@ -197,6 +197,9 @@ impl BucketFs {
         if !self.inodes.has_name(inode, parent, name) {
             return Ok(false);
         }
+        if let Some(dirty) = self.dirty_content(inode) {
+            self.look_for_unheard(inode, &dirty).await?;
+        }
         let _going = self.begin_removal(inode).await?;
         let dir = self.dir_prefix(parent);
         let dirty = self.dirty_content(inode);

@@ -19,6 +19,7 @@ use super::error::{FsError, FsResult};
 use super::fetch::ObjectFetch;
 use super::namespace::Facts;
 use super::tally::Tally;
+use super::unheard::Unheard;
 use super::upload::UploadState;
 use bytes::{Bytes, BytesMut};
 use pail_cache::{BLOCK_SIZE_BYTES, DirtyReplica, Replica, Segment, SegmentKind};
@@ -75,6 +76,8 @@ struct Progress {
     failed_attempt: Option<FailedAttempt>,
     /// Whether the bucket has an object of this name, of whatever content.
     in_bucket: bool,
+    /// What was sent last, if nothing was heard of it.
+    unheard: Option<Unheard>,
     /// The first publish must find no object of that key (`O_EXCL`).
     must_be_absent: bool,
     /// When it was last changed.
@@ -117,6 +120,7 @@ impl DirtyFile {
             error: None,
             failed_attempt: None,
             in_bucket: true,
+            unheard: None,
             must_be_absent: false,
             mtime: base.facts.mtime,
             upload: UploadState::default(),
@@ -136,6 +140,7 @@ impl DirtyFile {
             error: None,
             failed_attempt: None,
             in_bucket: false,
+            unheard: None,
             must_be_absent,
             mtime: SystemTime::now(),
             upload: UploadState::default(),
@@ -201,6 +206,7 @@ impl DirtyFile {
         }
         progress.published = Some(generation);
         (progress.in_bucket, progress.must_be_absent, progress.error) = (true, false, None);
+        progress.unheard = None;
     }
 
     /// The state of `generation` could not be published, for this reason.
@@ -232,20 +238,27 @@ impl DirtyFile {
         self.progress.lock().error.clone()
     }
 
-    /// Whether the bucket has an object of this name, of whatever content.
+    /// Whether the bucket has an object of this name, of whatever content, or may have one.
     pub fn is_in_bucket(&self) -> bool {
-        self.progress.lock().in_bucket
+        let progress = self.progress.lock();
+        progress.in_bucket || progress.unheard.is_some()
     }
 
-    /// A publish failed, or was given up, after a request that may have made an object of it.
-    pub fn set_perhaps_in_bucket(&self) {
-        self.progress.lock().in_bucket = true;
+    /// What was sent last and may be in the bucket, though nothing was heard of it.
+    pub fn unheard(&self) -> Option<Unheard> {
+        self.progress.lock().unheard.clone()
+    }
+
+    /// A publish failed, or was given up, after a request that may have made this of it; `None`: that made nothing.
+    pub fn set_unheard(&self, unheard: Option<Unheard>) {
+        self.progress.lock().unheard = unheard;
     }
 
     /// It was given a name under which the bucket may have an object of another content, before anything of it was published.
     pub fn set_renamed(&self, must_be_absent: bool) {
         let mut progress = self.progress.lock();
         (progress.in_bucket, progress.must_be_absent) = (true, must_be_absent);
+        progress.unheard = None;
     }
 
     /// The version that the last publish made, or that the file was opened from.
@@ -261,6 +274,7 @@ impl DirtyFile {
     /// What is in the bucket was moved to another key by a rename.
     pub fn rebase(&self, moved: Base) {
         let mut progress = self.progress.lock();
+        progress.unheard = None;
         progress.facts = Some(moved.facts.clone());
         if let Some(old) = &mut progress.base {
             *old = moved;

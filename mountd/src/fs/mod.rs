@@ -36,6 +36,7 @@ mod rename;
 mod sending;
 mod status;
 mod tally;
+mod unheard;
 mod upload;
 
 pub use attr::{Attr, Entry};

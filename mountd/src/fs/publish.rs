@@ -8,6 +8,7 @@ use super::dirty::{Base, DirtyFile};
 use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode};
 use super::namespace::{Facts, Known};
+use super::sending::Published;
 use super::{BucketFs, Stale};
 use pail_store::{Condition, RawKey};
 use std::sync::Arc;
@@ -62,11 +63,15 @@ impl BucketFs {
             dirty.set_failed(dirty.generation(), error.to_string());
             return Err(error);
         }
-        let (dir, name) = self.dir_and_name(inode)?;
-        let key = super::name::key(&dir, &name)?;
+        let key = self.key_of(inode)?;
         let _publishing = dirty.begin_publishing();
         let (started, generation) = (Instant::now(), dirty.generation());
-        let sent = match self.send(dirty, &key).await {
+        let sent = match self.look_for_unheard(inode, dirty).await {
+            Ok(()) if !dirty.needs_publishing() => return Ok(()),
+            Ok(()) => self.send(dirty, &key).await,
+            Err(error) => Err(error),
+        };
+        let sent = match sent {
             // The upload is gone in the store: aborted by a lifecycle rule, or by somebody. What was sent of it is gone with it.
             Err(error) if error.is_absent() && dirty.upload().active().is_some() => {
                 self.abort_upload(dirty).await;
@@ -87,6 +92,18 @@ impl BucketFs {
         };
         tracing::info!(mount = %self.options.mount_name, key = %key, bytes = published.len, version = %published.version,
             ms = started.elapsed().as_millis() as u64, "published");
+        self.set_published(inode, dirty, published)
+    }
+
+    /// A state of the file, whose `changing` the caller holds, is in the bucket.
+    pub(super) fn set_published(
+        &self,
+        inode: &Inode,
+        dirty: &DirtyFile,
+        published: Published,
+    ) -> FsResult<()> {
+        let (dir, name) = self.dir_and_name(inode)?;
+        let key = super::name::key(&dir, &name)?;
         let facts = Facts { size: published.len, version: published.version, mtime: dirty.mtime() };
         self.remember_name(&dir, &name, Known::File(facts.clone()));
         let replica = self.replica(&key, &facts);

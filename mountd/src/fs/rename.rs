@@ -260,6 +260,7 @@ impl BucketFs {
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
     ) -> FsResult<()> {
+        self.look_for_unheard(inode, dirty).await?;
         self.abort_upload(dirty).await;
         // First what can fail on a full disk: nothing has moved yet.
         let (from, to) = (name::key(&step.from_dir, step.from_name)?, name::key(&step.to_dir, step.to_name)?);

@@ -11,6 +11,7 @@ use super::dirty::{Base, DirtyFile};
 use super::error::{FsError, FsResult, Posix};
 use super::inode::Inode;
 use super::part_plan::PartPlan;
+use super::unheard::{Sum, Trace, Unheard, sum_of};
 use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use pail_store::{Condition, ErrorKind, Part, Payload, PayloadSource, PutOptions,
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Files up to this length are read into memory before they are sent, so that the store can add a checksum.
 const IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
@@ -52,18 +53,13 @@ struct DirtySource {
     range: Range<u64>,
     /// Why it could not be read: a store tells only that it could not.
     failure: Mutex<Option<FsError>>,
-    /// It was read to its end once, so that a request may have sent all of it.
-    was_read: AtomicBool,
+    /// Guards the sum of what was read; a leaf.
+    sum: Mutex<Sum>,
 }
 
 impl DirtySource {
     fn of(dirty: &Arc<DirtyFile>, range: Range<u64>) -> Arc<Self> {
-        Arc::new(Self {
-            dirty: dirty.clone(),
-            range,
-            failure: Mutex::default(),
-            was_read: AtomicBool::new(false),
-        })
+        Arc::new(Self { dirty: dirty.clone(), range, failure: Mutex::default(), sum: Mutex::default() })
     }
 
     fn payload(self: &Arc<Self>) -> Payload {
@@ -95,14 +91,15 @@ impl DirtySource {
 impl PayloadSource for DirtySource {
     async fn read(&self, range: Range<u64>) -> std::io::Result<Bytes> {
         let range = self.range.start + range.start..self.range.start + range.end;
-        let end = range.end;
-        let read = self.read_piece(range).await.map_err(|error| {
+        let start = range.start - self.range.start;
+        let read: std::io::Result<Bytes> = self.read_piece(range).await.map_err(|error| {
             let words = std::io::Error::other(error.to_string());
             *self.failure.lock() = Some(error);
             words
         });
-        self.was_read.fetch_or(read.is_ok() && end == self.range.end, Ordering::Relaxed);
-        read
+        let bytes = read?;
+        self.sum.lock().add(start, &bytes);
+        Ok(bytes)
     }
 }
 
@@ -133,13 +130,20 @@ impl BucketFs {
         };
         let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
         // Never dropped, for it might take effect afterwards: a remover has the source fail.
-        let sent = self.store.put(key, payload, options).await;
+        let sent = self.store.put(key, payload.clone(), options).await;
         let version = sent.map_err(|error| {
             let may_be_there = may_have_made_it(&error);
             let error = source.cause(error);
             let is_given_up = matches!(error, FsError::Posix(Posix::Interrupted));
-            if may_be_there || is_given_up && source.was_read.load(Ordering::Relaxed) {
-                dirty.set_perhaps_in_bucket();
+            let sum = match &payload {
+                Payload::Bytes(bytes) => Some(sum_of(bytes)),
+                // What was never read to its end was not sent.
+                Payload::Source { .. } => source.sum.lock().of_all(len),
+            };
+            if (may_be_there || is_given_up)
+                && let Some(sum) = sum
+            {
+                dirty.set_unheard(Some(Unheard { generation, len, trace: Trace::Bytes(sum) }));
             }
             error
         })?;
@@ -201,7 +205,10 @@ impl BucketFs {
                 dirty.upload().reset();
                 dirty.replica.set_published().await;
             }
-            Err(error) if may_have_made_it(error) => dirty.set_perhaps_in_bucket(),
+            Err(error) if may_have_made_it(error) => {
+                let trace = Trace::Parts(Version::of_parts(&parts));
+                dirty.set_unheard(Some(Unheard { generation, len, trace }));
+            }
             Err(_) => {}
         }
         Ok(Some(Published { generation, len, version: completed? }))

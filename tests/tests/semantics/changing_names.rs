@@ -3,7 +3,7 @@
 use crate::{errno, free_all, pattern};
 use pail_mountd::fs::{FsOptions, RenameMode};
 use pail_store::ErrorKind;
-use pail_tests::files::{Files, READ, TRUNCATE, WRITE};
+use pail_tests::files::{EXCLUSIVE, Files, READ, TRUNCATE, WRITE};
 use pail_tests::recorder::Held;
 use std::sync::Arc;
 use std::time::Duration;
@@ -266,17 +266,34 @@ async fn a_marker_that_holds_bytes_is_not_removed_with_its_directory() {
     assert_eq!(&files.get("d/").await.unwrap()[..], b"somebody's");
 }
 
-// SEMANTICS: changing names.1
+// SEMANTICS: changing names.1, changing names.3
 #[tokio::test]
-async fn a_removed_file_does_not_come_back_whose_publish_took_effect_unheard() {
+async fn a_removed_or_renamed_file_does_not_come_back_whose_publish_took_effect_unheard() {
     for (operation, size) in [("put", 5), ("complete_upload", 40 << 20)] {
-        let files = Files::new();
-        files.requests.lose_answer(operation, "f");
-        assert_eq!(errno(files.write("f", &pattern(size)).await), libc::EIO, "{operation}");
-        assert!(files.get("f").await.is_some(), "{operation} was carried out");
-        files.unlink("f").await.unwrap();
-        assert_eq!(files.get("f").await, None, "{operation}");
-        assert_eq!(files.fs.status().unpublished.len(), 0);
+        for (flags, is_renamed) in
+            [TRUNCATE, EXCLUSIVE, WRITE].into_iter().flat_map(|flags| [(flags, false), (flags, true)])
+        {
+            let case = format!("{operation}, {flags:?}, renamed: {is_renamed}");
+            let files = Files::new();
+            if !flags.truncate && !flags.exclusive {
+                files.put("f", vec![0; size]).await;
+            }
+            let handle = files.open("f", flags).await.unwrap();
+            for (at, piece) in pattern(size).chunks(1 << 20).enumerate() {
+                files.fs.write(handle, (at << 20) as u64, piece).await.unwrap();
+            }
+            files.requests.lose_answer(operation, "f");
+            assert_eq!(errno(files.close(handle).await), libc::EIO, "{case}");
+            assert!(files.get("f").await.unwrap() == pattern(size), "{case}: it was carried out");
+            match is_renamed {
+                true => files.rename("f", "g", RenameMode::Replace).await.expect(&case),
+                false => files.unlink("f").await.expect(&case),
+            }
+            files.fs.flush("").await;
+            assert_eq!(files.get("f").await, None, "{case}");
+            assert_eq!(files.get("g").await, is_renamed.then(|| pattern(size).into()), "{case}");
+            assert_eq!(files.fs.status().unpublished.len(), 0, "{case}");
+        }
     }
 }
 

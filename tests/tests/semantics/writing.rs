@@ -381,3 +381,59 @@ async fn who_waits_for_a_publish_that_fails_does_not_try_it_again_one_after_the_
     assert_eq!(puts, 2, "one under way, and one for all who came meanwhile");
     files.close(handle).await.unwrap_err();
 }
+
+// SEMANTICS: writing.3
+#[tokio::test]
+async fn a_publish_that_took_effect_unheard_is_not_taken_for_somebody_elses() {
+    for (operation, size) in [("put", 5), ("put", 3 << 20), ("complete_upload", 40 << 20)] {
+        for (is_new, is_written_on) in [(true, false), (true, true), (false, false), (false, true)] {
+            let case = format!("{operation} of {size} bytes, new: {is_new}, written on: {is_written_on}");
+            let files = Files::new();
+            let mut bytes = pattern(size);
+            if !is_new {
+                files.put("f", vec![0; size]).await;
+            }
+            let handle = files.open("f", if is_new { EXCLUSIVE } else { WRITE }).await.unwrap();
+            for (at, piece) in bytes.chunks(1 << 20).enumerate() {
+                files.fs.write(handle, (at << 20) as u64, piece).await.unwrap();
+            }
+            files.requests.lose_answer(operation, "f");
+            assert_eq!(errno(files.fs.fsync(handle).await), libc::EIO, "{case}");
+            assert!(files.get("f").await.unwrap() == bytes, "{case}: it was carried out");
+            if is_written_on {
+                files.fs.write(handle, 0, b"NEW").await.unwrap();
+                bytes[..3].copy_from_slice(b"NEW");
+            }
+            files.requests.take();
+            files.close(handle).await.expect(&case);
+            assert!(files.get("f").await.unwrap() == bytes, "{case}");
+            let sent = files.requests.take().iter().any(|request| request.starts_with(operation));
+            assert_eq!(sent, is_written_on, "{case}: what is there is not sent again");
+            assert!(files.read("f").await.unwrap() == bytes, "{case}");
+            assert_eq!(
+                (files.bucket.uploads_pending(), files.fs.status().unpublished.len()),
+                (0, 0),
+                "{case}"
+            );
+        }
+    }
+}
+
+// SEMANTICS: writing.5, writing.6
+#[tokio::test]
+async fn what_somebody_else_put_over_a_publish_that_took_effect_unheard_stays() {
+    for is_new in [true, false] {
+        let files = Files::new();
+        if !is_new {
+            files.put("f", "old..").await;
+        }
+        let handle = files.open("f", if is_new { EXCLUSIVE } else { WRITE }).await.unwrap();
+        files.fs.write(handle, 0, b"mine.").await.unwrap();
+        files.requests.lose_answer("put", "f");
+        assert_eq!(errno(files.fs.fsync(handle).await), libc::EIO);
+        files.put("f", "other").await;
+        assert_eq!(errno(files.close(handle).await), if is_new { libc::EEXIST } else { libc::ESTALE });
+        assert_eq!(&files.get("f").await.unwrap()[..], b"other");
+        assert_eq!(std::fs::read(&files.fs.status().unpublished[0].local_path).unwrap(), b"mine.");
+    }
+}

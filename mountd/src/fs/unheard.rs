@@ -1,0 +1,140 @@
+//! What was sent to the bucket and not heard of again.
+//!
+//! Owns: [`Unheard`], which stands for the object that a request would have made whose answer was lost until the retries' deadline, and
+//! the look whether it did. A publish on a condition would be refused because of that object, and its removal would leave it behind.
+//!
+//! # How one's own object is told from others'
+//! What was put whole is read again, and has the same length and sum. What was completed of parts has the ETag that follows from theirs;
+//! where a store makes ETags otherwise, it is not recognised, and stays as if somebody else had made it.
+
+use super::BucketFs;
+use super::dirty::DirtyFile;
+use super::error::FsResult;
+use super::inode::Inode;
+use super::sending::Published;
+use crc_fast::{CrcAlgorithm, Digest};
+use futures::TryStreamExt;
+use pail_store::{Condition, ErrorKind, GetOptions, RawKey, Version};
+
+/// By what an object is recognised.
+#[derive(Clone)]
+pub(super) enum Trace {
+    /// The sum of its bytes.
+    Bytes(u64),
+    /// Its version, where it follows from the parts.
+    Parts(Option<Version>),
+}
+
+/// What a request may have made.
+#[derive(Clone)]
+pub(super) struct Unheard {
+    /// The state it sent.
+    pub generation: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// By what it is recognised.
+    pub trace: Trace,
+}
+
+/// The sum of what is read in order, as often as it begins anew.
+pub(super) struct Sum {
+    digest: Digest,
+    end: u64,
+    /// That of the longest beginning that was read, with its length.
+    longest: Option<(u64, u64)>,
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self { digest: new_digest(), end: 0, longest: None }
+    }
+}
+
+impl Sum {
+    /// `bytes` were read at `start`.
+    pub fn add(&mut self, start: u64, bytes: &[u8]) {
+        if start == 0 {
+            (self.digest, self.end) = (new_digest(), 0);
+        }
+        if start != self.end {
+            return;
+        }
+        self.digest.update(bytes);
+        self.end += bytes.len() as u64;
+        if self.longest.is_none_or(|(len, _)| len < self.end) {
+            self.longest = Some((self.end, self.digest.finalize()));
+        }
+    }
+
+    /// The sum of all `len` bytes, if they were read.
+    pub fn of_all(&self, len: u64) -> Option<u64> {
+        self.longest.filter(|(longest, _)| *longest == len).map(|(_, sum)| sum)
+    }
+}
+
+fn new_digest() -> Digest {
+    Digest::new(CrcAlgorithm::Crc64Nvme)
+}
+
+/// The sum of bytes in memory.
+pub(super) fn sum_of(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)
+}
+
+impl BucketFs {
+    /// Looks whether what was sent of a file, whose `changing` the caller holds, is in the bucket though nothing was heard of it; that
+    /// state is then published. Nothing is asked where the next publish replaces whatever is there. Errors: the store's.
+    pub(super) async fn look_for_unheard(&self, inode: &Inode, dirty: &DirtyFile) -> FsResult<()> {
+        let Some(Unheard { generation, len, trace }) = dirty.unheard() else { return Ok(()) };
+        if dirty.condition() == Condition::None {
+            return Ok(());
+        }
+        let key = self.key_of(inode)?;
+        let found = match &trace {
+            Trace::Bytes(sum) => self.find_bytes(&key, len, *sum).await,
+            Trace::Parts(Some(version)) => self.find_version(&key, version).await,
+            Trace::Parts(None) => return Ok(()),
+        };
+        let version = match found {
+            Ok(Some(version)) => version,
+            Ok(None) => {
+                dirty.set_unheard(None);
+                return Ok(());
+            }
+            // Not there, or not there yet; or nobody may look.
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Denied) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        tracing::info!(mount = %self.options.mount_name, key = %key, version = %version,
+            "an earlier publish, whose answer was lost, took effect");
+        if matches!(trace, Trace::Parts(_)) {
+            // It became the object.
+            self.abort_upload(dirty).await;
+        }
+        let _alone = dirty.gate.write().await;
+        if dirty.generation() == generation {
+            dirty.replica.set_published();
+        }
+        self.set_published(inode, dirty, Published { generation, len, version })
+    }
+
+    /// The version of the object, if it has these bytes.
+    async fn find_bytes(&self, key: &RawKey, len: u64, sum: u64) -> pail_store::Result<Option<Version>> {
+        let current = self.store.get(key, GetOptions::default()).await?;
+        if current.meta.size != len {
+            return Ok(None);
+        }
+        let add = |mut digest: Digest, frame: bytes::Bytes| async move {
+            digest.update(&frame);
+            Ok(digest)
+        };
+        let digest = current.body.try_fold(new_digest(), add).await?;
+        Ok((digest.finalize() == sum).then_some(current.meta.version))
+    }
+
+    /// The version, if it is the object's.
+    async fn find_version(&self, key: &RawKey, version: &Version) -> pail_store::Result<Option<Version>> {
+        let current = self.store.head(key).await?;
+        Ok((current.version == *version).then_some(current.version))
+    }
+}
