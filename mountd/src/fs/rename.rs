@@ -11,6 +11,7 @@ use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode, Kind};
 use super::name;
 use super::namespace::{Facts, Known};
+use super::tally::Member;
 use pail_store::{Condition, ErrorKind, RawKey, Version};
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -33,22 +34,6 @@ struct Move<'a> {
     to_parent: &'a Arc<Inode>,
     to_dir: String,
     to_name: &'a str,
-}
-
-/// Keeps two files from being published, renamed or removed. In the order of their numbers, so that two renames never wait for
-/// each other.
-async fn lock_both<'a>(one: &'a Inode, other: Option<&'a Arc<Inode>>) -> [Option<MutexGuard<'a, ()>>; 2] {
-    match other {
-        None => [Some(one.changing.lock().await), None],
-        Some(other) if other.ino < one.ino => {
-            let first = other.changing.lock().await;
-            [Some(first), Some(one.changing.lock().await)]
-        }
-        Some(other) => {
-            let first = one.changing.lock().await;
-            [Some(first), Some(other.changing.lock().await)]
-        }
-    }
 }
 
 impl BucketFs {
@@ -88,6 +73,25 @@ impl BucketFs {
         Ok(())
     }
 
+    /// Keeps two files from being published, renamed or removed. In the order of their numbers, so that two renames never wait for
+    /// each other. A publish of the target is to let go, but only once the source is free: it may be published for hours, and the rename
+    /// come to nothing.
+    async fn lock_both<'a>(
+        &self,
+        source: &'a Inode,
+        target: Option<&'a Arc<Inode>>,
+    ) -> (Option<Member>, [Option<MutexGuard<'a, ()>>; 2]) {
+        let locked = source.changing.lock().await;
+        let Some(target) = target else { return (None, [Some(locked), None]) };
+        let first = self.dirty_content(target).map(|dirty| dirty.removers.join());
+        if source.ino < target.ino {
+            return (first, [Some(locked), Some(target.changing.lock().await)]);
+        }
+        drop(locked);
+        let locked = target.changing.lock().await;
+        (first, [Some(locked), Some(source.changing.lock().await)])
+    }
+
     /// False if either name led elsewhere by the time that nobody else was changing the files.
     async fn rename_locked(
         &self,
@@ -96,8 +100,7 @@ impl BucketFs {
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
     ) -> FsResult<bool> {
-        let _first = target.and_then(|target| self.dirty_content(target)).map(|dirty| dirty.removers.join());
-        let _both = lock_both(inode, target).await;
+        let (_first, _both) = self.lock_both(inode, target).await;
         let same_target = match target {
             Some(target) => self.inodes.has_name(target, step.to_parent, step.to_name),
             None => {

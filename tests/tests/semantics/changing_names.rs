@@ -389,3 +389,32 @@ async fn what_somebody_else_puts_under_the_old_name_of_a_file_that_is_renamed_st
         assert_eq!(&files.read("b").await.unwrap()[..], if changed { b"Ours" } else { b"ours" });
     }
 }
+
+// SEMANTICS: changing names.1
+#[tokio::test]
+async fn a_rename_that_waits_for_its_source_does_not_hold_off_the_target() {
+    // Whichever of the two has the smaller inode number.
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        let files = Arc::new(Files::new());
+        let held = files.requests.hold("put", from);
+        let source = tokio::spawn({
+            let files = files.clone();
+            async move { files.write(from, b"source").await }
+        });
+        held.reached().await;
+        let target = files.open(to, WRITE).await.unwrap();
+        files.fs.write(target, 0, b"target").await.unwrap();
+        let rename = tokio::spawn({
+            let files = files.clone();
+            async move { files.rename(from, to, RenameMode::Replace).await }
+        });
+        tokio::task::yield_now().await;
+        let close = tokio::time::timeout(PATIENCE, files.close(target)).await;
+        close.expect("it waits for the source").unwrap();
+        assert_eq!(files.get(to).await.as_deref(), Some(&b"target"[..]));
+        drop(held);
+        source.await.unwrap().unwrap();
+        rename.await.unwrap().unwrap();
+        assert_eq!(files.get(to).await.as_deref(), Some(&b"source"[..]));
+    }
+}
