@@ -240,6 +240,7 @@ impl BucketFs {
     pub(super) async fn drop_name(&self, inode: &Arc<Inode>) {
         self.inodes.unlink(inode);
         if let Some(dirty) = self.dirty_content(inode) {
+            dirty.upload().end();
             self.abort_upload(&dirty).await;
             dirty.replica.discard();
         }

@@ -372,6 +372,10 @@ impl BucketFs {
         let Some(capabilities) = self.capabilities.get() else { return };
         let Ok(key) = self.key_of(inode) else { return };
         let mut upload = dirty.upload();
+        if !upload.wants_parts() {
+            // Removed since it was looked at.
+            return;
+        }
         if upload.active().is_none() {
             upload.begin(key, PartPlan::new(0, capabilities.equal_parts, capabilities.part_count_max));
         }

@@ -42,6 +42,8 @@ pub struct UploadState {
     frontier: u64,
     /// Parts 1 to this one were begun early.
     begun: u32,
+    /// The file is removed: nothing of it is to be sent early any more.
+    is_ended: bool,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -89,7 +91,12 @@ impl UploadState {
 
     /// Whether the file has grown, in order, beyond what one request sends.
     pub fn wants_parts(&self) -> bool {
-        self.frontier > SINGLE_PUT_BYTES_MAX
+        self.frontier > SINGLE_PUT_BYTES_MAX && !self.is_ended
+    }
+
+    /// The file is removed.
+    pub fn end(&mut self) {
+        self.is_ended = true;
     }
 
     fn is_of(&self, active: &Arc<ActiveUpload>) -> bool {
@@ -190,6 +197,16 @@ mod tests {
     fn parts_behind_the_writer_are_begun_once() {
         let mut state = state(2 * PART_SIZE_BYTES + 1);
         assert_eq!((state.next_early(), state.next_early(), state.next_early()), (Some(1), Some(2), None));
+    }
+
+    #[test]
+    fn no_part_of_a_removed_file_is_begun() {
+        let mut state = state(SINGLE_PUT_BYTES_MAX + 1);
+        assert!(state.wants_parts());
+        state.reset();
+        state.end();
+        state.touch(SINGLE_PUT_BYTES_MAX..2 * SINGLE_PUT_BYTES_MAX);
+        assert!(!state.wants_parts());
     }
 
     #[test]
