@@ -95,23 +95,31 @@ impl BucketFs {
         })
     }
 
-    fn unpublished_below(&self, path: &str) -> Vec<Unpublished> {
+    /// The files below `path` that the bucket lacks, and what is to be said of them, in the order of their paths.
+    fn unpublished_below(&self, path: &str) -> Vec<(Arc<Inode>, Unpublished)> {
         let path = path.trim_matches('/');
         let below = |row: &Unpublished| {
             path.is_empty()
                 || row.path == path
                 || row.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
         };
-        let rows = self.inodes.all().into_iter().filter_map(|inode| self.unpublished_row(&inode));
-        let mut rows: Vec<_> = rows.filter(below).collect();
-        rows.sort_by(|a, b| a.path.cmp(&b.path));
+        let rows = self.inodes.all().into_iter().filter_map(|inode| {
+            let row = self.unpublished_row(&inode).filter(below)?;
+            Some((inode, row))
+        });
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path));
         rows
+    }
+
+    fn unpublished_rows(&self, path: &str) -> Vec<Unpublished> {
+        self.unpublished_below(path).into_iter().map(|(_, row)| row).collect()
     }
 
     /// What is dirty, what failed, and counters.
     pub fn status(&self) -> FsStatus {
         let mut status = FsStatus {
-            unpublished: self.unpublished_below(""),
+            unpublished: self.unpublished_rows(""),
             hidden_keys: self.namespace.lock().hidden_keys(),
             open_files: self.handles.open_files(),
             inodes: self.inodes.len() as u64,
@@ -147,11 +155,8 @@ impl BucketFs {
     /// Publishes what is dirty under `path` (relative to the mount; empty for all), also in files that are still open,
     /// and waits for what is being published.
     pub async fn flush(self: &Arc<Self>, path: &str) -> FlushReport {
-        let wanted: Vec<String> = self.unpublished_below(path).into_iter().map(|row| row.path).collect();
-        let inodes: Vec<Arc<Inode>> =
-            self.inodes.all().into_iter().filter(|inode| wanted.contains(&inode.path())).collect();
-        let published = futures::stream::iter(inodes)
-            .map(|inode| {
+        let published = futures::stream::iter(self.unpublished_below(path))
+            .map(|(inode, _)| {
                 let fs = self.clone();
                 // A task of its own: whoever gives up waiting must not cut off a request that the store may have carried out.
                 self.runtime.spawn(async move {
@@ -165,6 +170,6 @@ impl BucketFs {
             .buffer_unordered(FLUSHES_IN_FLIGHT)
             .fold(0, |sum, one| async move { sum + one.unwrap_or(0) })
             .await;
-        FlushReport { published, remaining: self.unpublished_below(path) }
+        FlushReport { published, remaining: self.unpublished_rows(path) }
     }
 }
