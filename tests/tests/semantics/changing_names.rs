@@ -1,10 +1,11 @@
 //! Removing, making and moving what names lead to.
 
 use crate::{errno, free_all, pattern};
-use pail_mountd::fs::{FsOptions, RenameMode};
+use pail_mountd::fs::{FsOptions, ROOT, RenameMode};
 use pail_store::ErrorKind;
 use pail_tests::files::{EXCLUSIVE, Files, READ, TRUNCATE, WRITE};
 use pail_tests::recorder::Held;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -388,6 +389,21 @@ async fn what_somebody_else_puts_under_the_old_name_of_a_file_that_is_renamed_st
         assert_eq!(&files.read("a").await.unwrap()[..], b"theirs, and longer");
         assert_eq!(&files.read("b").await.unwrap()[..], if changed { b"Ours" } else { b"ours" });
     }
+}
+
+#[tokio::test]
+async fn a_failed_mknod_leaves_no_file_behind() {
+    let files = Files::new();
+    files.requests.fail("put", "f", ErrorKind::Denied, 1);
+    let made = files.fs.mknod(ROOT, OsStr::new("f"), None).await;
+    assert_eq!(errno(made.map(drop)), libc::EACCES);
+    assert_eq!(errno(files.lookup("f").await), libc::ENOENT);
+    assert_eq!(files.list("").await.unwrap(), Vec::<String>::new());
+    assert_eq!(files.fs.status().unpublished.len(), 0);
+    let left = std::fs::read_dir(files.dir().join("dirty/dirty")).unwrap().count();
+    assert_eq!(left, 0, "nothing of it is on the local disk");
+    files.fs.mknod(ROOT, OsStr::new("f"), None).await.unwrap();
+    assert_eq!(files.get("f").await.as_deref(), Some(&b""[..]));
 }
 
 // SEMANTICS: changing names.1
