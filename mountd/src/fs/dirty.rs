@@ -64,6 +64,8 @@ struct Progress {
     base: Option<Base>,
     /// Counts changes; 0 is the state right after creation.
     generation: u64,
+    /// Counts truncations.
+    cuts: u64,
     /// The generation that is in the bucket.
     published: Option<u64>,
     /// The version that the last publish made, or that the file was opened from.
@@ -114,6 +116,7 @@ impl DirtyFile {
     pub fn over(store: Arc<dyn Store>, replica: Arc<DirtyReplica>, base: Base) -> Self {
         let progress = Progress {
             generation: 0,
+            cuts: 0,
             published: Some(0),
             facts: Some(base.facts.clone()),
             failed: None,
@@ -134,6 +137,7 @@ impl DirtyFile {
         let progress = Progress {
             base: None,
             generation: 0,
+            cuts: 0,
             published: None,
             facts: None,
             failed: None,
@@ -173,6 +177,11 @@ impl DirtyFile {
     /// The state that a publish beginning now would send.
     pub fn generation(&self) -> u64 {
         self.progress.lock().generation
+    }
+
+    /// How often it was truncated.
+    pub fn cuts(&self) -> u64 {
+        self.progress.lock().cuts
     }
 
     /// Whether the bucket lacks the present state.
@@ -326,6 +335,7 @@ impl DirtyFile {
     fn changed(&self, range: Range<u64>) {
         let mut progress = self.progress.lock();
         progress.generation += 1;
+        progress.cuts += u64::from(range.end == u64::MAX);
         progress.mtime = SystemTime::now();
         progress.upload.touch(range);
     }

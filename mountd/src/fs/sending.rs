@@ -170,9 +170,9 @@ impl BucketFs {
         let active = self.active_upload(dirty, key).await?;
         self.wait_for_early(dirty).await;
         let upload = self.start_upload(&active).await?;
-        let begun_len = dirty.len();
+        let (begun_len, begun_cuts) = (dirty.len(), dirty.cuts());
         if let Err(error) = self.send_missing(dirty, &active, &upload, begun_len).await
-            && dirty.len() >= begun_len
+            && dirty.cuts() == begun_cuts
         {
             return Err(error);
         }

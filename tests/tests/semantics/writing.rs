@@ -1,10 +1,13 @@
 //! What becomes of written bytes.
 
 use crate::{capabilities, errno, no_ttl, pattern};
-use pail_mountd::fs::FsOptions;
+use pail_mountd::fs::{FsError, FsOptions};
 use pail_store::{Capabilities, Condition, ErrorKind, MemoryStore, RawKey, Store};
 use pail_tests::files::{EXCLUSIVE, Files, READ_TRUNCATED, TRUNCATE, WRITE};
+use pail_tests::recorder::Held;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
 
 // SEMANTICS: writing.1, writing.2
 #[tokio::test]
@@ -435,5 +438,74 @@ async fn what_somebody_else_put_over_a_publish_that_took_effect_unheard_stays() 
         assert_eq!(errno(files.close(handle).await), if is_new { libc::EEXIST } else { libc::ESTALE });
         assert_eq!(&files.get("f").await.unwrap()[..], b"other");
         assert_eq!(std::fs::read(&files.fs.status().unpublished[0].local_path).unwrap(), b"mine.");
+    }
+}
+
+/// How long a call may take that waits for nothing, before the test fails instead of waiting for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// As many publishes as send at a time, whose answers are held back.
+async fn all_slots_taken(files: &Arc<Files>) -> (Held, Vec<JoinHandle<Result<(), FsError>>>) {
+    let held = files.requests.hold("put", "busy");
+    let mut closes = Vec::new();
+    for number in 0..32 {
+        let files = files.clone();
+        closes.push(tokio::spawn(async move { files.write(&format!("busy{number}"), b"x").await }));
+        held.reached().await;
+    }
+    (held, closes)
+}
+
+#[tokio::test]
+async fn a_writer_does_not_wait_while_a_publish_waits_for_other_files() {
+    let files = Arc::new(Files::new());
+    let (busy, closes) = all_slots_taken(&files).await;
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"first").await.unwrap();
+    let sync = tokio::spawn({
+        let files = files.clone();
+        async move { files.fs.fsync(handle).await }
+    });
+    tokio::task::yield_now().await;
+    let write = tokio::time::timeout(PATIENCE, files.fs.write(handle, 0, b"later")).await;
+    write.expect("it waits for the other files").unwrap();
+    assert!(!sync.is_finished() && files.get("f").await.is_none());
+    drop(busy);
+    sync.await.unwrap().unwrap();
+    assert_eq!(files.get("f").await.as_deref(), Some(&b"later"[..]));
+    for close in closes {
+        close.await.unwrap().unwrap();
+    }
+}
+
+// SEMANTICS: writing.1
+#[tokio::test]
+async fn a_file_that_is_cut_and_grows_again_while_it_is_uploaded_is_published() {
+    let files = Arc::new(Files::new());
+    let (busy, closes) = all_slots_taken(&files).await;
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"kept").await.unwrap();
+    files.truncate("f", 40 << 20).await.unwrap();
+    let held = files.requests.hold("put_part", "f");
+    let sync = tokio::spawn({
+        let files = files.clone();
+        async move { files.fs.fsync(handle).await }
+    });
+    while !files.requests.take().contains(&"start_upload f".to_owned()) {
+        tokio::task::yield_now().await;
+    }
+    files.truncate("f", 1 << 20).await.unwrap();
+    drop(busy);
+    // The parts found the file too short by now.
+    held.reached().await;
+    files.truncate("f", 50 << 20).await.unwrap();
+    drop(held);
+    sync.await.unwrap().unwrap();
+    let mut expected = vec![0; 50 << 20];
+    expected[..4].copy_from_slice(b"kept");
+    assert!(files.get("f").await.unwrap() == expected);
+    assert_eq!(files.bucket.uploads_pending(), 0);
+    for close in closes {
+        close.await.unwrap().unwrap();
     }
 }
