@@ -13,8 +13,10 @@ use super::error::FsResult;
 use super::inode::Inode;
 use super::sending::Published;
 use crc_fast::{CrcAlgorithm, Digest};
-use futures::TryStreamExt;
 use pail_store::{Condition, ErrorKind, GetOptions, RawKey, Version};
+
+/// How much of an object is read at a time.
+const READ_SIZE_BYTES: usize = 1 << 20;
 
 /// By what an object is recognised.
 #[derive(Clone)]
@@ -113,22 +115,24 @@ impl BucketFs {
         }
         let _alone = dirty.gate.write().await;
         if dirty.generation() == generation {
-            dirty.replica.set_published();
+            dirty.replica.set_published().await;
         }
         self.set_published(inode, dirty, Published { generation, len, version })
     }
 
     /// The version of the object, if it has these bytes.
     async fn find_bytes(&self, key: &RawKey, len: u64, sum: u64) -> pail_store::Result<Option<Version>> {
-        let current = self.store.get(key, GetOptions::default()).await?;
+        let mut current = self.store.get(key, GetOptions::default()).await?;
         if current.meta.size != len {
             return Ok(None);
         }
-        let add = |mut digest: Digest, frame: bytes::Bytes| async move {
-            digest.update(&frame);
-            Ok(digest)
-        };
-        let digest = current.body.try_fold(new_digest(), add).await?;
+        let (mut digest, mut buffer) = (new_digest(), vec![0; READ_SIZE_BYTES]);
+        loop {
+            match current.body.fill(&mut buffer).await? {
+                0 => break,
+                count => digest.update(&buffer[..count]),
+            }
+        }
         Ok((digest.finalize() == sum).then_some(current.meta.version))
     }
 
