@@ -34,6 +34,7 @@ mod publish;
 mod readdir;
 mod rename;
 mod sending;
+mod stale;
 mod status;
 mod tally;
 mod unheard;
@@ -48,6 +49,7 @@ pub use open::{OpenFlags, Opened};
 pub use options::FsOptions;
 pub use readdir::DirEntry;
 pub use rename::RenameMode;
+pub use stale::{Stale, StaleReceiver};
 pub use status::{FlushReport, FsStatus, Unpublished};
 
 use handle::HandleTable;
@@ -57,27 +59,19 @@ use namespace::{Facts, Known, Namespace};
 use pail_cache::{Cache, Replica, ReplicaId};
 use pail_store::{Capabilities, RawKey, Store};
 use parking_lot::Mutex;
+use stale::StaleSender;
 use status::Counters;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::{Instant, SystemTime};
 use tally::{Member, Tally};
-use tokio::sync::{OnceCell, Semaphore, mpsc};
+use tokio::sync::{OnceCell, Semaphore};
 
 /// Requests that send file content at the same time, in one mount.
 const UPLOADS_IN_FLIGHT: usize = 32;
 
 /// Calls of one mount that go on although their callers were killed.
 const LEFT_CALLS_MAX: usize = 256;
-
-/// Something that the kernel remembers and that is no longer so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stale {
-    /// The attributes of an inode.
-    Attributes(u64),
-    /// What a name in a directory leads to.
-    Name(u64, Arc<str>),
-}
 
 /// A call that goes on although its caller was killed.
 pub struct LeftCall(#[expect(dead_code, reason = "it counts until it is dropped")] Member);
@@ -108,15 +102,15 @@ pub struct BucketFs {
     pace: Arc<pace::FetchPace>,
     mounted_at: SystemTime,
     /// What the kernel should ask for again. The adapter sends it on, from a thread of its own.
-    stale: mpsc::UnboundedSender<Stale>,
-    stale_out: Mutex<Option<mpsc::UnboundedReceiver<Stale>>>,
+    stale: StaleSender,
+    stale_out: Mutex<Option<StaleReceiver>>,
 }
 
 impl BucketFs {
     /// Makes the file system of `options.prefix` in `store`. No request is sent. Must be called within a runtime, on
     /// which it fetches and sends.
     pub fn new(store: Arc<dyn Store>, cache: Arc<Cache>, options: FsOptions) -> Arc<Self> {
-        let (stale, out) = mpsc::unbounded_channel();
+        let (stale, out) = stale::channel();
         Arc::new(Self {
             store,
             cache,
@@ -145,13 +139,13 @@ impl BucketFs {
     }
 
     /// What the kernel should ask for again; taken once, by the adapter.
-    pub fn take_stale(&self) -> Option<mpsc::UnboundedReceiver<Stale>> {
+    pub fn take_stale(&self) -> Option<StaleReceiver> {
         self.stale_out.lock().take()
     }
 
-    /// Has the kernel ask again. An error of the channel says that there is no kernel: nobody has anything stale.
+    /// Has the kernel ask again.
     pub fn tell_stale(&self, stale: Stale) {
-        let _ = self.stale.send(stale);
+        self.stale.tell(stale);
     }
 
     /// A call is to go on although its caller was killed, for as long as what this gives is held; `None` where there are too many of

@@ -8,7 +8,7 @@ mod replies;
 mod requests;
 mod waiting;
 
-use crate::fs::{BucketFs, Stale};
+use crate::fs::{BucketFs, Stale, StaleReceiver};
 use adapter::Adapter;
 use fuser::{Config, INodeNo, MountOption, Notifier, Session, SessionACL};
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// What the kernel reads ahead of a program, in KiB. With the default of 128 a buffered stream is a third slower.
 const READ_AHEAD_KIB: u32 = 4096;
@@ -128,7 +128,7 @@ pub fn unmount(dir: &Path, lazy: bool) -> io::Result<()> {
 /// a thread that answers requests, or during an unmount, it would deadlock.
 fn forward_stale(
     notifier: Notifier,
-    mut stale: mpsc::UnboundedReceiver<Stale>,
+    mut stale: StaleReceiver,
     unmounting: Arc<AtomicBool>,
 ) -> io::Result<()> {
     std::thread::Builder::new().name("fuse-notify".into()).spawn(move || {
