@@ -195,9 +195,24 @@ impl DirtyReplica {
 
     /// Cuts it, or extends it with zeros, to `len` bytes. Errors: as of [`DirtyReplica::write_at`].
     pub fn truncate(&self, len: u64) -> io::Result<()> {
+        self.set_len(*self.shape.write(), len)
+    }
+
+    /// Extends it with zeros to `len` bytes, unless it is as long already; the length that it had then. Errors: as of
+    /// [`DirtyReplica::write_at`].
+    pub fn extend(&self, len: u64) -> io::Result<Option<u64>> {
         let stage = self.shape.write();
-        check_open(*stage)?;
-        self.outdate(*stage)?;
+        let before = self.len();
+        if before >= len {
+            return Ok(None);
+        }
+        self.set_len(*stage, len).map(|()| Some(before))
+    }
+
+    /// For who holds `shape` alone.
+    fn set_len(&self, stage: Stage, len: u64) -> io::Result<()> {
+        check_open(stage)?;
+        self.outdate(stage)?;
         let mut record = self.record.lock();
         let mut next = record.clone();
         for range in next.local.iter_mut().flatten() {
@@ -207,7 +222,7 @@ impl DirtyReplica {
             // Recorded before it is done: whoever recovers it must not show what was cut off of the base. What was cut off
             // otherwise is gone from the file.
             next.base_len = len;
-            self.write_record(*stage, &next, next.local.is_some())?;
+            self.write_record(stage, &next, next.local.is_some())?;
         }
         *record = next;
         drop(record);

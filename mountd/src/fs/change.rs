@@ -338,10 +338,6 @@ impl BucketFs {
         if end > super::io::OBJECT_SIZE_BYTES_MAX {
             return Err(Posix::TooLarge.into());
         }
-        let dirty = self.dirty(&handle.inode)?;
-        if end > dirty.len() {
-            dirty.truncate(end).await?;
-        }
-        Ok(())
+        self.dirty(&handle.inode)?.extend(end).await
     }
 }

@@ -331,6 +331,15 @@ impl DirtyFile {
         Ok(())
     }
 
+    /// Extends with zeros to `len`, unless it is as long by the time that nobody else is changing it. Errors: the local disk's.
+    pub async fn extend(&self, len: u64) -> FsResult<()> {
+        let _open = self.gate.read().await;
+        if let Some(before) = self.replica.extend(len)? {
+            self.changed(before..u64::MAX);
+        }
+        Ok(())
+    }
+
     /// A change of `range`; an end of `u64::MAX` is a truncation to its start.
     fn changed(&self, range: Range<u64>) {
         let mut progress = self.progress.lock();

@@ -245,6 +245,29 @@ async fn a_file_is_at_most_as_large_as_an_object() {
     files.close(handle).await.unwrap();
 }
 
+// SEMANTICS: writing.1
+#[tokio::test]
+async fn making_room_cuts_off_nothing_that_is_written_meanwhile() {
+    let files = Files::new();
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, b"short").await.unwrap();
+    let held = files.requests.hold("put", "f");
+    let fs = [files.fs.clone(), files.fs.clone(), files.fs.clone()];
+    let [syncing, writing, allocating] = fs;
+    let synced = tokio::spawn(async move { syncing.fsync(handle).await });
+    held.reached().await;
+    // Both wait for the publish, in this order.
+    let written = tokio::spawn(async move { writing.write(handle, 0, b"longer than that").await });
+    let allocated = tokio::spawn(async move { allocating.allocate(handle, 10).await });
+    tokio::task::yield_now().await;
+    drop(held);
+    for done in [synced, written, allocated] {
+        done.await.unwrap().unwrap();
+    }
+    files.close(handle).await.unwrap();
+    assert_eq!(&files.get("f").await.unwrap()[..], b"longer than that");
+}
+
 // SEMANTICS: writing.5
 #[tokio::test]
 async fn removing_a_file_that_lost_a_conflict_leaves_the_other_writers_object() {
