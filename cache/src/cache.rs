@@ -16,6 +16,7 @@ use crate::open_files::OpenFiles;
 use crate::replica::Replica;
 use crate::state;
 use crate::stats::{CacheStats, Counters};
+use crate::sweep;
 use crate::usage::Usage;
 use crate::worker::{self, Worker};
 use parking_lot::Mutex;
@@ -166,9 +167,10 @@ impl Cache {
         ];
         let mut threads = Vec::new();
         if let Some(tier) = tier {
-            let (writer, walker, kept_in) = (shared.clone(), shared.usage.clone(), summary.clone());
-            threads.push(spawn("cache-fill", move || fill::run(&writer, &tier))?);
-            threads.push(spawn("cache-usage", move || walker.walk(&clean_root, &kept_in))?);
+            let (writer, walker, kept_in) = (shared.clone(), shared.clone(), summary.clone());
+            let (filled, walked) = (tier.clone(), tier);
+            threads.push(spawn("cache-fill", move || fill::run(&writer, &filled))?);
+            threads.push(spawn("cache-usage", move || sweep::run(&walker, &walked, &kept_in))?);
         }
         Ok(Arc::new(Self { shared, dirty_root, summary, workers, threads, _locks: locks }))
     }

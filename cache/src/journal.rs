@@ -163,7 +163,7 @@ pub(crate) fn orphans(root: &Path) -> io::Result<Vec<Orphan>> {
     Ok(found.into_iter().filter(|(_, is_published)| !is_published).map(|(orphan, _)| orphan).collect())
 }
 
-/// The same, once those that are in the bucket are removed.
+/// The same, once those that are in the bucket are removed, and records that have lost their data.
 pub(crate) fn sift(root: &Path) -> io::Result<Vec<Orphan>> {
     let (published, orphans): (Vec<_>, Vec<_>) =
         found(root)?.into_iter().partition(|(_, published)| *published);
@@ -173,7 +173,24 @@ pub(crate) fn sift(root: &Path) -> io::Result<Vec<Orphan>> {
             tracing::warn!(path = %orphan.data_path.display(), %error, "the local copy of a published file stays");
         }
     }
+    sweep_records(root);
     Ok(orphans.into_iter().map(|(orphan, _)| orphan).collect())
+}
+
+/// Removes records without data: data is made before its record, and removed before it. What cannot be removed now is found by the next.
+fn sweep_records(root: &Path) {
+    for path in std::fs::read_dir(root).into_iter().flatten().flatten().map(|file| file.path()) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let id = name.strip_suffix(".json.new").or_else(|| name.strip_suffix(".json"));
+        if id.is_some_and(|id| root.join(id).with_extension("data").symlink_metadata().is_err_and(is_absent))
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn is_absent(error: io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// All in `root`, and whether they are in the bucket.

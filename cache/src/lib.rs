@@ -29,6 +29,7 @@ mod ranges;
 mod replica;
 mod state;
 mod stats;
+mod sweep;
 mod usage;
 mod worker;
 

@@ -48,6 +48,11 @@ pub(crate) fn has_attributes(file: &File) -> bool {
     rustix::fs::fsetxattr(file, ATTRIBUTE, &[0; HEADER_LEN + 8], flags).is_ok()
 }
 
+/// Whether a data file has its state in an attribute.
+pub(crate) fn is_in_attribute(data: &File) -> bool {
+    rustix::fs::fgetxattr(data, ATTRIBUTE, &mut [0; 0][..]).is_ok()
+}
+
 fn header(digest: &Digest, size: u64) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
     header[..4].copy_from_slice(&MAGIC);

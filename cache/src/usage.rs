@@ -1,6 +1,7 @@
 //! How much disk is used.
 //!
-//! Owns: [`Usage`]: the bytes of clean and of dirty replicas, the summary that is kept between runs, and the walk that corrects it.
+//! Owns: [`Usage`]: the bytes of clean and of dirty replicas, the summary that is kept between runs, and the walk that corrects it
+//! and sweeps what belongs to nothing.
 //!
 //! # Why a summary and a walk
 //! Adding up millions of files before the first mount would take minutes. So the figure of the last run is taken at its word, and a
@@ -68,8 +69,8 @@ impl Usage {
 
     /// Clean replicas in this directory grew or shrank.
     pub fn add_clean(&self, leaf: u32, bytes: i64) {
-        self.clean_bytes.fetch_add(bytes, Ordering::Relaxed);
         let mut walk = self.walk.lock();
+        self.clean_bytes.fetch_add(bytes, Ordering::Relaxed);
         if !walk.done && leaf < walk.cursor {
             walk.sum_bytes += bytes;
         }
@@ -85,13 +86,15 @@ impl Usage {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Adds up what is there, behind the work.
-    pub fn walk(&self, root: &Path, summary: &Path) {
+    /// Adds up what is there, behind the work, after `sweep` of each directory. Gives false where it was ended early.
+    pub fn walk(&self, root: &Path, summary: &Path, sweep: impl Fn(&Path)) -> bool {
         for leaf in 0..LEAF_COUNT {
             if self.stop.load(Ordering::Relaxed) {
-                return;
+                return false;
             }
-            let bytes = leaf_bytes(&leaf_path(root, leaf));
+            let path = leaf_path(root, leaf);
+            sweep(&path);
+            let bytes = leaf_bytes(&path);
             {
                 let mut walk = self.walk.lock();
                 walk.sum_bytes += bytes;
@@ -106,6 +109,7 @@ impl Usage {
         self.clean_bytes.store(walk.sum_bytes, Ordering::Relaxed);
         drop(walk);
         self.save(summary);
+        true
     }
 }
 

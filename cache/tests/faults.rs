@@ -197,6 +197,84 @@ fn what_a_crash_left_is_found() {
     });
 }
 
+/// Bytes of disk that the files below a directory hold.
+fn held_bytes(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap());
+    let held = |file: std::fs::DirEntry| match file.file_type().unwrap().is_dir() {
+        true => held_bytes(&file.path()),
+        // Removed meanwhile, it holds nothing.
+        false => file.metadata().map_or(0, |metadata| metadata.blocks() * 512),
+    };
+    files.map(held).sum()
+}
+
+async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("in vain: {what}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_was_killed_or_given_less_keeps_to_its_budget_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let replicas = dir.path().join("clean/replicas");
+    let cache = open(dir.path(), 64 * MIB, 64 * MIB);
+    let (_, fetch) = Source::shared();
+    for key in 0..12 {
+        cache.replica(id(key), 2 * MIB).read(0..2 * MIB, &fetch).await.unwrap();
+        cache.drain().await;
+    }
+    drop(cache);
+    assert!(held_bytes(&replicas) >= 24 * MIB);
+    let cache = open(dir.path(), 64 * MIB, 16 * MIB);
+    wait_until("it holds less", || held_bytes(&replicas) <= 16 * MIB).await;
+    drop(cache);
+    // As after a kill: what was told last is not what is there.
+    std::fs::write(dir.path().join("clean/usage"), "0\n").unwrap();
+    let cache = open(dir.path(), 64 * MIB, 8 * MIB);
+    wait_until("it holds less, though nobody told it", || held_bytes(&replicas) <= 8 * MIB).await;
+    wait_until("it knows", || cache.stats().disk_used_bytes == held_bytes(&replicas)).await;
+    assert!(held_bytes(&replicas) >= 4 * MIB, "no more goes than has to");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_belong_to_nothing_are_removed_and_unpublished_bytes_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 64 * MIB, 64 * MIB);
+    let (source, fetch) = Source::shared();
+    for size in [MIB, 10 * MIB] {
+        cache.replica(id(size), size).read(0..size, &fetch).await.unwrap();
+        cache.drain().await;
+    }
+    drop(cache);
+    let leaf = dir.path().join("clean/replicas/0/00");
+    std::fs::create_dir_all(&leaf).unwrap();
+    let name = |index: u32| format!("000{index:029x}");
+    std::fs::write(leaf.join(name(1)), "data without a state").unwrap();
+    std::fs::write(leaf.join(name(2) + ".map"), "a state without data").unwrap();
+    let dirty = dir.path().join("dirty/dirty");
+    std::fs::write(dirty.join("1.json"), "a record without data").unwrap();
+    std::fs::write(dirty.join("2.json.new"), "half a record").unwrap();
+    std::fs::write(dirty.join("3.data"), "written bytes without a record").unwrap();
+
+    let cache = open(dir.path(), 64 * MIB, 64 * MIB);
+    let left = |dir: &Path| -> Vec<_> {
+        std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().file_name()).collect()
+    };
+    wait_until("the clean ones are gone", || left(&leaf).is_empty()).await;
+    assert_eq!(left(&dirty), ["3.data"]);
+    let before = source.fetches.load(Ordering::SeqCst);
+    for size in [MIB, 10 * MIB] {
+        assert!(cache.replica(id(size), size).read(0..size, &fetch).await.unwrap() == bytes(0..size));
+    }
+    assert_eq!(source.fetches.load(Ordering::SeqCst), before, "what is whole stays");
+}
+
 /// Writers of a region each, one who cuts and grows the tail beyond them, and one who keeps bytes of the base.
 #[test]
 fn threads_that_share_a_file_see_their_own_bytes() {
