@@ -9,6 +9,7 @@ use sandbox::{BUCKET, Sandbox, finish, skipped, wait_until};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 #[test]
@@ -133,6 +134,20 @@ fn a_daemon_of_another_pid_namespace_is_waited_for_and_no_other_process() {
     assert!(sandbox.kernel_mounts().is_empty());
     let ended = contained.0.wait().unwrap();
     assert_eq!(ended.code(), Some(0), "{ended:?}");
+}
+
+#[test]
+fn a_daemon_that_hangs_ends_with_its_sandbox() {
+    let sandbox = Sandbox::new();
+    sandbox.mounted();
+    let pid = sandbox.daemon_pid().unwrap();
+    assert_eq!(sandbox.processes(), [pid]);
+    // SAFETY: a signal to the daemon of this sandbox.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
+    let mnt = sandbox.at("mnt");
+    drop(sandbox);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists() || is_zombie(pid));
+    assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&mnt));
 }
 
 /// It ended, and this container's init has not looked yet.

@@ -1,6 +1,6 @@
 //! A place to run the real programs in: an S3 server in this process, directories of its own, and a daemon that nobody else uses.
 //!
-//! Owns: [`Sandbox`], which unmounts everything and ends the daemon when it is dropped, also when a test fails.
+//! Owns: [`Sandbox`], which unmounts everything and ends the daemon when it is dropped, also when a test fails or the daemon hangs.
 
 // Each test program uses its own part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
@@ -13,13 +13,17 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Once;
+use std::sync::{Once, mpsc};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// How long anything may take that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a command may take, also one that does much on a loaded machine.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(300);
+/// How long the end of a sandbox waits before it uses force.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 
 pub const BUCKET: &str = "demo-bucket";
 pub const SECRET: &str = "testtest";
@@ -166,20 +170,39 @@ impl Sandbox {
     }
 }
 
+impl Sandbox {
+    /// The processes that run with the sandbox's environment: the daemon, and commands that did not end.
+    pub fn processes(&self) -> Vec<i32> {
+        let mark = format!("PAIL_RUNTIME_DIR={}", self.at("run"));
+        let is_ours = |pid: &i32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        };
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| is_ours(pid) && is_running(*pid)).collect()
+    }
+
+    /// Sends all of them a signal, and waits for their end a while.
+    fn end_processes(&self, signal: i32) {
+        for pid in self.processes() {
+            // SAFETY: a signal to a process that this sandbox started.
+            unsafe { libc::kill(pid, signal) };
+        }
+        let end = Instant::now() + END_PATIENCE;
+        while !self.processes().is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let ran = self.pail(&["umount", "--all", "--force", "--timeout", "1s"]);
-        let health = self.pail(&["status", "--json"]);
-        let status: Value = serde_json::from_str(&health.out).unwrap_or_default();
-        // The first process of a namespace is somebody else here.
-        if let Some(pid) = status["daemon"]["pid"].as_i64().map(|pid| pid as i32).filter(|pid| *pid > 1) {
-            // SAFETY: a signal to a process that this sandbox started.
-            unsafe { libc::kill(pid, libc::SIGTERM) };
-            let end = Instant::now() + Duration::from_secs(10);
-            while is_running(pid) && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
+        let unmounting =
+            piped(&mut self.command(&["umount", "--all", "--force", "--timeout", "1s"])).spawn().unwrap();
+        let ran = finish_within(unmounting, END_PATIENCE);
+        self.end_processes(libc::SIGTERM);
+        self.end_processes(libc::SIGKILL);
         for place in self.kernel_mounts() {
             let _ = Command::new("umount").args(["-l", &place]).status();
         }
@@ -195,17 +218,33 @@ pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
-/// Runs a command to its end, within [`PATIENCE`].
+/// Runs a command to its end, within [`COMMAND_PATIENCE`].
 pub fn run(command: &mut Command) -> Ran {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    finish(child)
+    finish(piped(command).spawn().unwrap())
 }
 
-/// Waits for a command that was started with piped output.
+fn piped(command: &mut Command) -> &mut Command {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped())
+}
+
+/// Waits for a command that was started with piped output, within [`COMMAND_PATIENCE`].
 pub fn finish(child: Child) -> Ran {
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    finish_within(child, COMMAND_PATIENCE).unwrap_or_else(|pid| panic!("process {pid} did not end"))
+}
+
+/// Errors: it did not end, and was killed; its process.
+fn finish_within(child: Child, patience: Duration) -> Result<Ran, u32> {
+    let pid = child.id();
+    let (sender, output) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let Ok(output) = output.recv_timeout(patience) else {
+        // SAFETY: a signal to a child that was not waited for.
+        unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+        return Err(pid);
+    };
+    let Output { status, stdout, stderr } = output.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ran { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
+    Ok(Ran { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) })
 }
 
 /// Waits until something is so; fails with what it waited for.
