@@ -10,6 +10,7 @@
 
 mod corpus;
 mod job;
+mod memory;
 mod plain_client;
 mod report;
 mod server;
@@ -18,6 +19,7 @@ mod tool;
 use anyhow::{Context, Result, bail};
 use corpus::{Corpus, Sizes};
 use job::{JOBS, Job, Verify};
+use memory::prepare_memory;
 use plain_client::PlainClient;
 use report::Sample;
 use server::{Counters, DevServer};
@@ -145,8 +147,7 @@ fn main() -> Result<()> {
 impl Bench {
     fn run(&self, job: &Job, tool: Tool, round: usize) -> Result<Sample> {
         self.server.configure(job.first_byte_ms, job.bandwidth_bytes_per_s)?;
-        drop_kernel_caches();
-        touch_memory();
+        prepare_memory();
         let verify = if round == 1 { Verify::Yes } else { Verify::No };
         if tool == Tool::PlainClient {
             return self.run_plain(job, round);
@@ -163,7 +164,7 @@ impl Bench {
 
         let at_close = self.server.counters()?;
         // What a tool leaves for later is its work all the same: its processor time counts until it is done.
-        let stored_s = self.wait_stored(done.bytes_written, done.seconds)?;
+        let stored_s = self.wait_stored(job, done.bytes_written, done.seconds)?;
         mounted.settle()?;
         if let Some(mut perf) = profile {
             tool::signal(perf.id(), libc::SIGINT)?;
@@ -213,7 +214,7 @@ impl Bench {
     }
 
     /// Waits until what was written has arrived; `None` where nothing was written, else seconds from the start.
-    fn wait_stored(&self, bytes: u64, seconds: f64) -> Result<Option<f64>> {
+    fn wait_stored(&self, job: &Job, bytes: u64, seconds: f64) -> Result<Option<f64>> {
         if bytes == 0 {
             return Ok(None);
         }
@@ -222,7 +223,7 @@ impl Bench {
             let Counters { bytes_in, open, .. } = self.server.counters()?;
             // Where everything had arrived at close(), asking took no time of the tool's.
             let waited = began.elapsed().as_secs_f64();
-            if bytes_in >= bytes && open == 0 {
+            if bytes_in >= bytes && open == 0 && job.is_stored(&self.client, &self.sizes)? {
                 return Ok(Some(if waited < 0.02 { seconds } else { seconds + waited }));
             }
             if waited > 300.0 {
@@ -254,41 +255,4 @@ impl Bench {
         }
         Ok(Some(perf))
     }
-}
-
-/// Writes out and drops what the kernel caches; only the superuser can drop, for others the mounts are fresh all the same.
-fn drop_kernel_caches() {
-    // SAFETY: sync() takes nothing and cannot fail.
-    unsafe { libc::sync() };
-    let _ = std::fs::write("/proc/sys/vm/drop_caches", "3");
-}
-
-/// Memory that a run is likely to take, in bytes: pages of the files that it reads and writes, and the tool's own.
-const TOUCHED_BYTES: usize = 4 << 30;
-
-/// Has the machine's memory ready. On a virtual machine the first touch of a page is the host's work and takes many times what copying
-/// it does, and the host takes back what lies free: what a tool needs for that would tell of the run before it, and not of the tool.
-fn touch_memory() {
-    let bytes = TOUCHED_BYTES.min(available_bytes() / 2);
-    if bytes == 0 {
-        return;
-    }
-    let (access, kind) = (
-        libc::PROT_READ | libc::PROT_WRITE,
-        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE | libc::MAP_NORESERVE,
-    );
-    // SAFETY: a new mapping of no file, which nobody else knows of, is made and taken away.
-    unsafe {
-        let at = libc::mmap(std::ptr::null_mut(), bytes, access, kind, -1, 0);
-        if at != libc::MAP_FAILED {
-            libc::munmap(at, bytes);
-        }
-    }
-}
-
-/// Memory that can be had without anybody else losing any, in bytes.
-fn available_bytes() -> usize {
-    let table = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = table.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok()).unwrap_or(0) << 10
 }

@@ -113,6 +113,12 @@ impl PlainClient {
         Ok(self.runtime.block_on(self.store.delete(&Key::from(key)))?)
     }
 
+    /// How many objects there are below a prefix.
+    pub fn count_below(&self, prefix: &str) -> Result<usize> {
+        let listed = self.store.list(Some(&Key::from(prefix)));
+        Ok(self.runtime.block_on(listed.try_fold(0, async |count, _| Ok(count + 1)))?)
+    }
+
     /// Removes every object below a prefix.
     pub fn remove_below(&self, prefix: &str) -> Result<()> {
         self.runtime.block_on(async {
