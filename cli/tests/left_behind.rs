@@ -9,7 +9,7 @@ use sandbox::{BUCKET, Sandbox, wait_until};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 /// The daemon is killed; everything that `close` would do is too late.
 fn kill(sandbox: &Sandbox, open: Vec<File>) {
@@ -227,4 +227,34 @@ fn a_forced_unmount_leaves_no_upload_of_what_could_not_be_published() {
     let requests = sandbox.server.requests();
     let count = |name: &str| requests.iter().filter(|request| request.operation == name).count();
     assert_eq!(count("AbortMultipartUpload"), count("CreateMultipartUpload"));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_read_is_told_with_its_path() {
+    if !rustix::process::geteuid().is_root() {
+        sandbox::skipped("only root can hand a directory to another user");
+        return;
+    }
+    let nobody = 65534;
+    for closed in ["state/pail", "state/pail/dirty"] {
+        let mut sandbox = Sandbox::new();
+        fs::create_dir_all(sandbox.path("state/pail/dirty")).unwrap();
+        sandbox.give_to(nobody);
+        for dir in ["state", "state/pail", "state/pail/dirty"] {
+            std::os::unix::fs::chown(sandbox.path(dir), Some(nobody), Some(nobody)).unwrap();
+        }
+        fs::set_permissions(sandbox.path(closed), fs::Permissions::from_mode(0)).unwrap();
+        let place = sandbox.at(closed);
+        let commands: [&[&str]; 3] =
+            [&["status"], &["flush"], &["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")]];
+        for command in commands {
+            let ran = sandbox.pail(command);
+            let is_told = ran.err.starts_with("error: cannot read ")
+                && ran.err.contains(&place)
+                && ran.err.contains("Permission denied")
+                && ran.err.contains("hint: ");
+            assert!(ran.code == 1 && is_told, "{command:?}: {ran:?}");
+        }
+        fs::set_permissions(sandbox.path(closed), fs::Permissions::from_mode(0o700)).unwrap();
+    }
 }

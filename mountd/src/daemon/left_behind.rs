@@ -79,8 +79,9 @@ fn orphans(directories: &Directories) -> Result<Vec<Orphan>, Failure> {
         // Where the directory is not there nothing was ever written.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         found => found.map_err(|error| {
-            let what = format!("cannot read what is left behind in {}", directories.state.display());
-            Failure::from_io(what, &error)
+            let dir = directories.state.display();
+            Failure::from_io(format!("cannot read what is left behind in {dir}"), &error)
+                .with_hint(format!("see that `ls -ld` shows rwx for you of {dir} and {dir}/dirty"))
         }),
     }
 }

@@ -31,7 +31,7 @@ use crate::settings::Settings;
 use left_behind::Detached;
 use mount::Mount;
 use mount_list::MountList;
-use pail_cache::{Cache, CacheConfig, CacheStats};
+use pail_cache::{Cache, CacheConfig, CacheError, CacheStats};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -70,11 +70,7 @@ impl Daemon {
             memory_bytes: settings.memory_bytes - settings.memory_bytes / UNCACHED_PART,
             disk_bytes: settings.cache_bytes,
         };
-        let cache = Cache::open(config, runtime.clone()).map_err(|err| {
-            Failure::other(format!("cannot open the cache in {}", settings.directories.cache.display()))
-                .because(err.to_string())
-                .with_hint("another daemon may use it: give this one other directories (PAIL_CACHE_DIR, PAIL_STATE_DIR)")
-        })?;
+        let cache = Cache::open(config, runtime.clone()).map_err(cache_failure)?;
         let list = MountList::open(settings.directories.mounts_file())?;
         Ok(Arc::new(Self {
             settings,
@@ -151,4 +147,14 @@ impl Daemon {
         drop(mounts);
         mount.set(mount::State::Gone);
     }
+}
+
+fn cache_failure(error: CacheError) -> Failure {
+    let hint = match &error {
+        CacheError::InUse { .. } => "set PAIL_CACHE_DIR and PAIL_STATE_DIR to other directories for this one",
+        CacheError::Io { .. } => {
+            "see that it is yours and `ls -ld` shows rwx for you, or set PAIL_CACHE_DIR and PAIL_STATE_DIR to other directories"
+        }
+    };
+    Failure::other(error.to_string()).with_hint(hint)
 }

@@ -6,6 +6,7 @@
 //! somebody else may have planted it.
 
 use crate::control::Failure;
+use rustix::fs::Access;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -112,6 +113,11 @@ pub fn prepare_private(dir: &Path, uid: u32) -> Result<(), Failure> {
         ))
         .with_hint(OWN_DIRECTORIES_HINT));
     }
+    let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::access(dir, all).map_err(|errno| {
+        let message = format!("cannot read and write in the directory {}", dir.display());
+        Failure::from_io(message, &errno.into()).with_hint(format!("chmod u+rwx {}", dir.display()))
+    })?;
     if meta.permissions().mode() & 0o022 != 0 {
         return Err(Failure::usage(format!("others may write to {}", dir.display()))
             .with_hint(format!("chmod go-w {}, after a look at what is in it", dir.display())));
