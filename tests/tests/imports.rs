@@ -82,6 +82,7 @@ fn one_module_names_fuser_and_one_opens_stores() {
         naming("fuser::"),
         [
             "mountd/src/fuse/adapter.rs",
+            "mountd/src/fuse/arguments.rs",
             "mountd/src/fuse/mod.rs",
             "mountd/src/fuse/replies.rs",
             "mountd/src/fuse/requests.rs"

@@ -1,9 +1,10 @@
 //! The FUSE adapter: decodes, calls, replies. The only module that names `fuser`.
 //!
-//! Owns: [`FuseMount`], the life of one mounted session. `requests` are the kernel's, `adapter` says where they are carried out,
-//! `replies` encodes the answers, and `waiting` tells who waits for none any longer.
+//! Owns: [`FuseMount`], the life of one mounted session. `requests` are the kernel's, `arguments` what they mean, `adapter` says where they are
+//! carried out, `replies` encodes the answers, and `waiting` tells who waits for none any longer.
 
 mod adapter;
+mod arguments;
 mod replies;
 mod requests;
 mod waiting;

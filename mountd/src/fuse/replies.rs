@@ -2,8 +2,8 @@
 
 use crate::fs::{Attr, BucketFs, DirEntry, Entry, Kind};
 use fuser::{
-    Errno, FileAttr, FileType, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry,
+    Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry,
 };
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +32,10 @@ fn file_type(kind: Kind) -> FileType {
         Kind::File => FileType::RegularFile,
         Kind::Dir => FileType::Directory,
     }
+}
+
+pub(super) fn fopen_flags(keep_cache: bool) -> FopenFlags {
+    if keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() }
 }
 
 pub(super) fn reply_entry(reply: ReplyEntry, entry: Result<Entry, Errno>) {

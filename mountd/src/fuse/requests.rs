@@ -1,12 +1,13 @@
 //! FUSE requests, one method each: decode, call, reply.
 
 use super::adapter::{Adapter, GivenUp};
-use super::replies::{add_plain, add_plus, file_attr, reply_absent, reply_empty, reply_entry};
-use crate::fs::{BucketFs, DirEntry, FsError, OpenFlags, Posix, RenameMode, SetAttr, Stale};
+use super::arguments::{modification_time, open_flags, permissions, rename_mode, stale_name};
+use super::replies::{add_plain, add_plus, file_attr, fopen_flags, reply_absent, reply_empty, reply_entry};
+use crate::fs::{BucketFs, DirEntry, FsError, Posix, SetAttr, Stale};
 use fuser::{
     BsdFileFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
-    OpenAccMode, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -16,31 +17,6 @@ use std::time::SystemTime;
 const WRITE_BYTES_MAX: u32 = 1 << 20;
 /// Requests that the kernel may have under way without a program waiting for them (read-ahead).
 const BACKGROUND_REQUESTS_MAX: u16 = 256;
-
-fn open_flags(flags: i32) -> OpenFlags {
-    let mode = fuser::OpenFlags(flags).acc_mode();
-    OpenFlags {
-        write: mode != OpenAccMode::O_RDONLY,
-        truncate: flags & libc::O_TRUNC != 0,
-        exclusive: flags & libc::O_EXCL != 0,
-    }
-}
-
-/// The permission bits of a new file or directory.
-fn permissions(mode: u32, umask: u32) -> Option<u16> {
-    Some((mode & !umask & 0o7777) as u16)
-}
-
-fn fopen_flags(keep_cache: bool) -> FopenFlags {
-    if keep_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() }
-}
-
-fn modification_time(time: Option<TimeOrNow>) -> Option<SystemTime> {
-    time.map(|time| match time {
-        TimeOrNow::SpecificTime(time) => time,
-        TimeOrNow::Now => SystemTime::now(),
-    })
-}
 
 impl Adapter {
     /// Answers with some of a directory's entries from `offset` on.
@@ -59,11 +35,6 @@ impl Adapter {
             reply(&fs, done)
         });
     }
-}
-
-/// What a name leads to, where it can be a file's: those that are not UTF-8 cannot.
-fn stale_name(parent: INodeNo, name: &OsStr) -> Option<Stale> {
-    Some(Stale::Name(parent.0, name.to_str()?.into()))
 }
 
 impl fuser::Filesystem for Adapter {
@@ -237,13 +208,7 @@ impl fuser::Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let mode = if flags.is_empty() {
-            RenameMode::Replace
-        } else if flags == RenameFlags::RENAME_NOREPLACE {
-            RenameMode::KeepTarget
-        } else {
-            return reply.error(Errno::EINVAL);
-        };
+        let Some(mode) = rename_mode(flags) else { return reply.error(Errno::EINVAL) };
         let fs = self.fs.clone();
         let (from, to): (OsString, OsString) = (name.to_owned(), new_name.to_owned());
         let stale = stale_name(parent, &from).into_iter().chain(stale_name(new_parent, &to)).collect();
