@@ -243,7 +243,7 @@ fn a_state_directory_that_cannot_be_read_is_told_with_its_path() {
         for dir in ["state", "state/pail", "state/pail/dirty"] {
             std::os::unix::fs::chown(sandbox.path(dir), Some(nobody), Some(nobody)).unwrap();
         }
-        fs::set_permissions(sandbox.path(closed), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(sandbox.path(closed), fs::Permissions::from_mode(0o000)).unwrap();
         let place = sandbox.at(closed);
         let commands: [&[&str]; 3] =
             [&["status"], &["flush"], &["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")]];
