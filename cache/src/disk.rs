@@ -16,8 +16,10 @@ use crate::identity::Digest;
 use crate::state::{StateStore, is_readable};
 use crate::stats::Counters;
 use parking_lot::Mutex;
+use rustix::fs::{Advice, fadvise};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -132,6 +134,30 @@ impl DiskFile {
         bad
     }
 
+    /// These blocks will be read soon: the kernel reads them from the disk meanwhile, earlier and more at a time than it would.
+    pub fn will_need(&self, blocks: Range<u64>) {
+        self.advise(blocks, Advice::WillNeed);
+    }
+
+    /// A program that reads in order has passed these blocks. The kernel has them in the mount's pages now; those of a large file on disk are
+    /// used again for what comes next.
+    pub fn passed(&self, blocks: Range<u64>) {
+        if self.is_large() {
+            self.advise(blocks, Advice::DontNeed);
+        }
+    }
+
+    /// Whether it is a file that is written around the page cache.
+    fn is_large(&self) -> bool {
+        matches!(self.state.get(), Some(StateStore::Beside(_)))
+    }
+
+    fn advise(&self, blocks: Range<u64>, advice: Advice) {
+        let bytes = bytes_of(&blocks, self.size);
+        // Only slower where it is refused.
+        let _ = fadvise(&*self.data, bytes.start, NonZeroU64::new(bytes.end - bytes.start), advice);
+    }
+
     fn read_at(&self, out: &mut [u8], offset: u64) -> usize {
         let mut filled = 0;
         while filled < out.len() {
@@ -191,11 +217,10 @@ impl DiskFile {
     /// The way around the page cache, if there is one.
     fn direct(&self) -> Option<&File> {
         let open = || {
-            let is_large = matches!(self.state.get(), Some(StateStore::Beside(_)));
             let same = format!("/proc/self/fd/{}", self.data.as_raw_fd());
             let mut options = OpenOptions::new();
             options.write(true).custom_flags(libc::O_DIRECT);
-            is_large.then(|| options.open(same).ok()).flatten()
+            self.is_large().then(|| options.open(same).ok()).flatten()
         };
         self.direct.get_or_init(open).as_ref()
     }

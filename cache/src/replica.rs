@@ -121,6 +121,9 @@ impl Replica {
         let blocks = (range.start / BLOCK_SIZE_BYTES).min(end)..end;
         let on_disk: Vec<(u64, bool)> = blocks.map(|number| (number, file.has(number))).collect();
         self.shared.memory.pass(self.digest.name, on_disk.iter().copied());
+        let passed: Vec<u64> =
+            on_disk.iter().filter(|(_, is_there)| *is_there).map(|(number, _)| *number).collect();
+        runs_of(&passed).into_iter().for_each(|run| file.passed(run));
         // What was written in between found no mark.
         for (number, _) in on_disk.into_iter().filter(|(number, was)| !was && file.has(*number)) {
             self.shared.memory.written(self.digest.name, number..number + 1);
@@ -319,10 +322,18 @@ impl Replica {
         }
         // A runtime that is shutting down drops a run at once, which then takes the lock to end its slots.
         drop(flights);
+        self.read_ahead_from_disk(blocks.start..at);
         for (run, reservation) in runs {
             self.launch(run, fetch, Some(reservation));
         }
         (at * BLOCK_SIZE_BYTES).clamp(range.start, range.end)
+    }
+
+    /// Has those of `blocks` that are on disk read from it behind the caller.
+    fn read_ahead_from_disk(&self, blocks: Range<u64>) {
+        let Some(file) = self.disk_file() else { return };
+        let on_disk: Vec<u64> = blocks.filter(|block| file.has(*block)).collect();
+        runs_of(&on_disk).into_iter().for_each(|run| file.will_need(run));
     }
 
     /// Memory for as many of these blocks as may be fetched ahead now, from the first on.
