@@ -14,8 +14,9 @@ free_port() {
 }
 
 install_moto() {
-  [ ! -x "$target/tools/moto/bin/moto_server" ] || return 0
-  python3 -m venv "$target/tools/moto"
+  # One that came from another folder runs no more.
+  ! "$target/tools/moto/bin/moto_server" --help >/dev/null 2>&1 || return 0
+  python3 -m venv --clear "$target/tools/moto"
   "$target/tools/moto/bin/pip" install --quiet 'moto[server]==5.2.*'
 }
 
