@@ -74,6 +74,7 @@ impl HandOver {
     fn run(self, shared: &Arc<Shared>) {
         let Self { dirty, replica, file, present, replaced } = self;
         let Some(tier) = &shared.disk else { return };
+        let alone = tier.alone(replica.digest.name);
         if let Some(replaced) = replaced.filter(|replaced| replaced.is_settled()) {
             // Who still reads it must find nothing in it, rather than the holes of a file that was cut.
             let freed = replaced.allocated_bytes();
@@ -83,9 +84,10 @@ impl HandOver {
         // The same version may have been published twice: the later one's file is kept.
         let is_wanted = replica.replace_file(&file, DiskSlot::Open(file.clone()));
         let placed = match is_wanted {
-            true => tier.install(dirty.path(), &file, replica.digest, replica.size()),
+            true => tier.install(&alone, dirty.path(), &file, replica.digest, replica.size()),
             false => Err(io::ErrorKind::AlreadyExists.into()),
         };
+        drop(alone);
         dirty.leave_journal();
         match placed {
             Ok(()) => {
@@ -123,6 +125,10 @@ impl CopyIn {
     pub fn run(self, shared: &Arc<Shared>, tier: &DiskTier) -> io::Result<()> {
         let Self { replica, source, present } = self;
         let size = replica.size();
+        if !replica.replace_file(&source, DiskSlot::Open(source.clone())) {
+            // The same version was published again: that one's is kept.
+            return Ok(());
+        }
         let bytes = |blocks: &Range<u64>| bytes_of(blocks, size).end - bytes_of(blocks, size).start;
         let copied = match evict::make_room(shared, tier, present.iter().map(bytes).sum()) {
             true => copy(shared, tier, &replica, &source, &present).map(Some),
@@ -147,7 +153,7 @@ fn copy(
     present: &[Range<u64>],
 ) -> io::Result<Arc<DiskFile>> {
     let (size, name) = (replica.size(), replica.digest.name);
-    let file = tier.create(replica.digest, size)?;
+    let file = tier.create(&tier.alone(name), replica.digest, size)?;
     let copied = file.set_full_length().and_then(|()| {
         let mut buffer = Vec::new();
         for run in present {
@@ -166,7 +172,7 @@ fn copy(
     });
     tier.usage.add_clean(leaf_of(name), file.allocated_bytes() as i64);
     if copied.is_err() {
-        tier.remove(name);
+        tier.remove(&tier.alone(name), name);
     }
     copied.map(|()| Arc::new(file))
 }

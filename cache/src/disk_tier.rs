@@ -3,12 +3,14 @@
 //! Owns: [`DiskTier`]: names and layout of the files, finding, making and removing them. Data files are
 //! `replicas/X/YY/<32 hex digits>`; what has its state beside it has it in the same name with `.map`.
 //!
-//! Invariants: nothing is trusted that does not name its replica; nothing is synced; directories are 0700 and files 0600.
+//! Invariants: nothing is trusted that does not name its replica; nothing is synced; directories are 0700 and files 0600; of one name's
+//! files one thread at a time makes, moves or removes any.
 
 use crate::disk::DiskFile;
 use crate::identity::{Digest, Name};
 use crate::state::{self, StateStore};
 use crate::usage::{Usage, leaf_path};
+use parking_lot::{Mutex, MutexGuard};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -23,6 +25,16 @@ pub(crate) struct DiskTier {
     /// Whether the file system keeps extended attributes.
     attributes: bool,
     pub usage: Arc<Usage>,
+    /// Each guards the files of the names that fall to it; the first of the cache's locks.
+    names: [Mutex<()>; NAME_LOCK_COUNT],
+}
+
+/// Names share locks: one waits for another's now and then.
+const NAME_LOCK_COUNT: usize = 64;
+
+/// The right to make, move and remove the files of one name.
+pub(crate) struct Alone<'a> {
+    _guard: MutexGuard<'a, ()>,
 }
 
 /// Makes a directory and its parents, for this user alone.
@@ -44,7 +56,12 @@ fn options() -> OpenOptions {
 impl DiskTier {
     /// `root` exists. `attributes` says whether its file system keeps extended attributes.
     pub fn new(root: PathBuf, limit_bytes: u64, attributes: bool, usage: Arc<Usage>) -> Self {
-        Self { root, limit_bytes, attributes, usage }
+        Self { root, limit_bytes, attributes, usage, names: [const { Mutex::new(()) }; NAME_LOCK_COUNT] }
+    }
+
+    /// Waits until nobody else makes, moves or removes files of this name. Whose they are is asked after that: it changes meanwhile.
+    pub fn alone(&self, name: Name) -> Alone<'_> {
+        Alone { _guard: self.names[(name % NAME_LOCK_COUNT as Name) as usize].lock() }
     }
 
     fn data_path(&self, name: Name) -> PathBuf {
@@ -78,7 +95,7 @@ impl DiskTier {
     }
 
     /// Makes the files of a replica; whatever had its name goes.
-    pub fn create(&self, digest: Digest, size: u64) -> io::Result<DiskFile> {
+    pub fn create(&self, alone: &Alone<'_>, digest: Digest, size: u64) -> io::Result<DiskFile> {
         let path = self.data_path(digest.name);
         let data = match options().create_new(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -86,7 +103,7 @@ impl DiskTier {
                 options().create_new(true).open(&path)?
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.remove(digest.name);
+                self.remove(alone, digest.name);
                 options().create_new(true).open(&path)?
             }
             opened => opened?,
@@ -105,9 +122,16 @@ impl DiskTier {
     }
 
     /// Gives a file that was handed over its place, by renaming it. Errors leave it where it was, or gone.
-    pub fn install(&self, from: &Path, file: &DiskFile, digest: Digest, size: u64) -> io::Result<()> {
+    pub fn install(
+        &self,
+        alone: &Alone<'_>,
+        from: &Path,
+        file: &DiskFile,
+        digest: Digest,
+        size: u64,
+    ) -> io::Result<()> {
         make_dir(&leaf_path(&self.root, leaf_of(digest.name)))?;
-        self.remove(digest.name);
+        self.remove(alone, digest.name);
         std::fs::rename(from, self.data_path(digest.name))?;
         self.create_state(digest.name, size)
             .and_then(|state| file.settle(state))
@@ -117,7 +141,7 @@ impl DiskTier {
     }
 
     /// Removes the files of a replica and frees their disk at once, also where somebody has them open. Gives the bytes freed.
-    pub fn remove(&self, name: Name) -> u64 {
+    pub fn remove(&self, _alone: &Alone<'_>, name: Name) -> u64 {
         let mut freed = 0;
         for path in [self.data_path(name), self.side_path(name)] {
             if let Ok(file) = options().open(&path) {

@@ -314,6 +314,7 @@ fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
 
 /// The replica is not kept on disk any more.
 fn give_up(shared: &Shared, tier: &DiskTier, replica: &Replica, block_count: usize, error: &std::io::Error) {
+    let alone = tier.alone(replica.digest.name);
     let slot = std::mem::replace(&mut *replica.disk.lock(), DiskSlot::Off);
     if let DiskSlot::Open(file) = slot {
         // Its descriptor may be the only way to it by now.
@@ -321,7 +322,7 @@ fn give_up(shared: &Shared, tier: &DiskTier, replica: &Replica, block_count: usi
         file.free();
         tier.usage.add_clean(leaf_of(replica.digest.name), -(freed as i64));
     }
-    tier.remove(replica.digest.name);
+    tier.remove(&alone, replica.digest.name);
     shared.counters.dropped_fills.add(block_count as u64);
     failed(shared, error);
 }
@@ -337,6 +338,7 @@ fn file_for(
     if let Some(file) = replica.disk_file() {
         return Ok(held(file));
     }
+    let alone = tier.alone(replica.digest.name);
     {
         let mut slot = replica.disk.lock();
         match &*slot {
@@ -346,7 +348,7 @@ fn file_for(
         }
     }
     let made = tier
-        .create(replica.digest, replica.size())
+        .create(&alone, replica.digest, replica.size())
         .and_then(|file| if covers_all { Ok(file) } else { file.set_full_length().map(|()| file) });
     let mut slot = replica.disk.lock();
     if !matches!(*slot, DiskSlot::Changing) {

@@ -55,8 +55,12 @@ fn sweep(shared: &Shared, tier: &DiskTier, leaf: &Path, opened: SystemTime) {
     for (name, found) in found {
         let is_whole = found.has_data && found.has_state;
         let is_old = found.changed.is_some_and(|changed| changed < opened);
-        if !is_whole && is_old && shared.live(name).is_none() {
-            tier.remove(name);
+        if is_whole || !is_old {
+            continue;
+        }
+        let alone = tier.alone(name);
+        if shared.live(name).is_none() {
+            tier.remove(&alone, name);
         }
     }
 }
