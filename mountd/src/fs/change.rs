@@ -117,7 +117,11 @@ impl BucketFs {
             None => Ok(()),
         };
         if done.is_err() {
-            self.drop_name(&inode).await;
+            // Where only the answer was lost there is an object.
+            let may_be_there = self.dirty_content(&inode).is_some_and(|dirty| dirty.unheard().is_some());
+            if !(may_be_there && self.remove_file(&inode, &parent, name).await.unwrap_or(false)) {
+                self.drop_name(&inode).await;
+            }
             self.inodes.forget(inode.ino, 1);
         }
         done.map(|()| self.entry(&inode, self.options.metadata_ttl))
@@ -206,11 +210,19 @@ impl BucketFs {
         let removed = match &dirty {
             Some(dirty) if !dirty.is_in_bucket() => Ok(()),
             // Somebody else may have replaced it meanwhile. What they wrote is not what this program sees and removes.
-            Some(dirty) if dirty.has_failed() => {
-                let condition =
-                    dirty.base().map_or(Condition::None, |base| Condition::IfVersion(base.facts.version));
-                self.store.delete(&name::key(&dir, name)?, condition).await
-            }
+            Some(dirty) if dirty.has_failed() => match (dirty.base(), dirty.condition()) {
+                (Some(base), _) => {
+                    let condition = Condition::IfVersion(base.facts.version);
+                    self.store.delete(&name::key(&dir, name)?, condition).await
+                }
+                (None, Condition::IfAbsent) => {
+                    // What is there was not recognised as its own.
+                    self.leave_to_others(&dir, name).await;
+                    self.drop_name(inode).await;
+                    return Ok(true);
+                }
+                (None, _) => self.store.delete(&name::key(&dir, name)?, Condition::None).await,
+            },
             _ => self.store.delete(&name::key(&dir, name)?, Condition::None).await,
         };
         match removed {

@@ -109,6 +109,10 @@ impl BucketFs {
         let replica = self.replica(&key, &facts);
         dirty.set_published(published.generation, Base { key, facts, replica });
         self.counters.published.fetch_add(1, Ordering::Relaxed);
+        // The calls that publish.
+        for operation in ["close", "fsync", "release"] {
+            self.note_success(operation);
+        }
         Ok(())
     }
 

@@ -60,7 +60,7 @@ pub(super) struct Connections {
 
 impl Connections {
     pub fn new(connector: HttpsConnector<Route>, idle_count_max: usize) -> Arc<Self> {
-        Arc::new(Self { connector, idle_count_max, kept: Mutex::default() })
+        Arc::new(Self { connector, idle_count_max: idle_count_max.max(1), kept: Mutex::default() })
     }
 
     /// A new connection. Errors: what hindered it.

@@ -402,6 +402,11 @@ async fn a_failed_mknod_leaves_no_file_behind() {
     assert_eq!(files.fs.status().unpublished.len(), 0);
     let left = std::fs::read_dir(files.dir().join("dirty/dirty")).unwrap().count();
     assert_eq!(left, 0, "nothing of it is on the local disk");
+    // The object was made, and only that was not heard.
+    files.requests.lose_answer("put", "f");
+    let made = files.fs.mknod(ROOT, OsStr::new("f"), None).await;
+    assert_eq!(errno(made.map(drop)), libc::EIO);
+    assert_eq!(files.get("f").await, None);
     files.fs.mknod(ROOT, OsStr::new("f"), None).await.unwrap();
     assert_eq!(files.get("f").await.as_deref(), Some(&b""[..]));
 }
