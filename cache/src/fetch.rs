@@ -33,7 +33,8 @@ pub trait Fetch: Send + Sync + 'static {
 /// Bytes on their way.
 #[async_trait]
 pub trait Supply: Send {
-    /// Fills `buffer` with the next bytes. Returns how many came, which is less than `buffer` holds only when there are no more.
+    /// Fills `buffer` with the next bytes. Returns how many came, which is less than `buffer` holds only when there are no more. Errors:
+    /// the source's. Dropped halfway, it has lost the bytes that came.
     async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FetchError>;
 }
 

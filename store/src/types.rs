@@ -114,7 +114,8 @@ impl GetResult {
 #[async_trait]
 pub trait ObjectBody: Send {
     /// Fills `buffer` with the next bytes, straight from where they arrive. Returns how many came, which is less than `buffer` holds only at
-    /// the body's end.
+    /// the body's end. Errors: the source cannot be reached any more, or another version took its place; another call tries again. Dropped
+    /// halfway, it has lost the bytes that came.
     async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize>;
 }
 
