@@ -207,25 +207,16 @@ impl BucketFs {
         let _going = self.begin_removal(inode).await?;
         let dir = self.dir_prefix(parent);
         let dirty = self.dirty_content(inode);
-        let removed = match &dirty {
-            Some(dirty) if !dirty.is_in_bucket() => Ok(()),
-            // Somebody else may have replaced it meanwhile. What they wrote is not what this program sees and removes.
-            Some(dirty) if dirty.has_failed() => match (dirty.base(), dirty.condition()) {
-                (Some(base), _) => {
-                    let condition = Condition::IfVersion(base.facts.version);
-                    self.store.delete(&name::key(&dir, name)?, condition).await
-                }
-                (None, Condition::IfAbsent) => {
-                    // What is there was not recognised as its own.
-                    self.leave_to_others(&dir, name).await;
-                    self.drop_name(inode).await;
-                    return Ok(true);
-                }
-                (None, _) => self.store.delete(&name::key(&dir, name)?, Condition::None).await,
-            },
-            _ => self.store.delete(&name::key(&dir, name)?, Condition::None).await,
+        let removable = dirty.as_ref().map_or(Some(Condition::None), |dirty| dirty.removable());
+        let removed = match removable {
+            Some(condition) => self.store.delete(&name::key(&dir, name)?, condition).await,
+            None => Ok(()),
         };
         match removed {
+            // What may be there was not recognised as the file's own.
+            Ok(()) if dirty.is_some_and(|dirty| dirty.unheard().is_some()) => {
+                self.leave_to_others(&dir, name).await;
+            }
             Ok(()) => self.remember_name(&dir, name, Known::Absent),
             Err(error) if error.kind == ErrorKind::Precondition => {
                 self.leave_to_others(&dir, name).await;

@@ -23,7 +23,7 @@ use super::unheard::Unheard;
 use super::upload::UploadState;
 use bytes::{Bytes, BytesMut};
 use pail_cache::{BLOCK_SIZE_BYTES, DirtyReplica, Replica, Segment, SegmentKind};
-use pail_store::{Condition, RawKey, Store};
+use pail_store::{Condition, RawKey, Store, Version};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use std::ops::Range;
 use std::sync::Arc;
@@ -78,6 +78,8 @@ struct Progress {
     failed_attempt: Option<FailedAttempt>,
     /// Whether the bucket has an object of this name, of whatever content.
     in_bucket: bool,
+    /// What the bucket has under the name that a rename gave it before it was published.
+    replaced: Option<Version>,
     /// What was sent last, if nothing was heard of it.
     unheard: Option<Unheard>,
     /// The first publish must find no object of that key (`O_EXCL`).
@@ -124,6 +126,7 @@ impl DirtyFile {
             failed_attempt: None,
             in_bucket: true,
             unheard: None,
+            replaced: None,
             must_be_absent: false,
             mtime: base.facts.mtime,
             upload: UploadState::default(),
@@ -145,6 +148,7 @@ impl DirtyFile {
             failed_attempt: None,
             in_bucket: false,
             unheard: None,
+            replaced: None,
             must_be_absent,
             mtime: SystemTime::now(),
             upload: UploadState::default(),
@@ -215,7 +219,7 @@ impl DirtyFile {
         }
         progress.published = Some(generation);
         (progress.in_bucket, progress.must_be_absent, progress.error) = (true, false, None);
-        progress.unheard = None;
+        (progress.unheard, progress.replaced) = (None, None);
     }
 
     /// The state of `generation` could not be published, for this reason.
@@ -247,10 +251,31 @@ impl DirtyFile {
         self.progress.lock().error.clone()
     }
 
-    /// Whether the bucket has an object of this name, of whatever content, or may have one.
+    /// Whether the bucket has a version of this file.
     pub fn is_in_bucket(&self) -> bool {
+        self.progress.lock().in_bucket
+    }
+
+    /// The object that goes with the file's name, and on what condition; `None` where there is none but perhaps somebody else's.
+    pub fn removable(&self) -> Option<Condition> {
         let progress = self.progress.lock();
-        progress.in_bucket || progress.unheard.is_some()
+        let version = match (&progress.replaced, progress.in_bucket) {
+            (Some(replaced), _) => replaced.clone(),
+            (None, false) => return None,
+            // It is as this mount published it last, or is about to.
+            (None, true) if progress.failed != Some(progress.generation) => return Some(Condition::None),
+            // Somebody else may have replaced it: what they wrote is not what this program sees and removes.
+            (None, true) => progress.facts.as_ref()?.version.clone(),
+        };
+        // Where listings tell no versions.
+        Some(if version.is_unknown() { Condition::None } else { Condition::IfVersion(version) })
+    }
+
+    /// The version in the bucket that has this file's name and that it takes the place of.
+    pub fn standing(&self) -> Option<Version> {
+        let progress = self.progress.lock();
+        let own = progress.facts.as_ref().filter(|_| progress.in_bucket).map(|facts| facts.version.clone());
+        progress.replaced.clone().or(own)
     }
 
     /// What was sent last and may be in the bucket, though nothing was heard of it.
@@ -263,11 +288,10 @@ impl DirtyFile {
         self.progress.lock().unheard = unheard;
     }
 
-    /// It was given a name under which the bucket may have an object of another content, before anything of it was published.
-    pub fn set_renamed(&self, must_be_absent: bool) {
+    /// It was given a name before anything of it was published. The bucket has `replaced` under it until that is.
+    pub fn set_renamed(&self, must_be_absent: bool, replaced: Option<Version>) {
         let mut progress = self.progress.lock();
-        (progress.in_bucket, progress.must_be_absent) = (true, must_be_absent);
-        progress.unheard = None;
+        (progress.replaced, progress.must_be_absent, progress.unheard) = (replaced, must_be_absent, None);
     }
 
     /// The version that the last publish made, or that the file was opened from.

@@ -17,6 +17,7 @@
 use super::dirty::DirtyFile;
 use super::namespace::Facts;
 use pail_cache::Replica;
+use pail_store::Version;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -140,6 +141,14 @@ pub struct Inode {
 }
 
 impl Inode {
+    /// The version in the bucket that has this file's name, as far as is known.
+    pub fn standing(&self) -> Option<Version> {
+        match &self.file()?.lock().content {
+            Content::Clean { facts, .. } => Some(facts.version.clone()),
+            Content::Dirty(dirty) => dirty.standing(),
+        }
+    }
+
     /// The file's state; `None` for a directory.
     pub fn file(&self) -> Option<&Mutex<FileState>> {
         self.file.as_ref()

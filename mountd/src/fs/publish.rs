@@ -66,7 +66,12 @@ impl BucketFs {
         let key = self.key_of(inode)?;
         let _publishing = dirty.begin_publishing();
         let (started, generation) = (Instant::now(), dirty.generation());
-        let sent = match self.look_for_unheard(inode, dirty).await {
+        // Without a condition the publish replaces whatever is there.
+        let looked = match dirty.condition() {
+            Condition::None => Ok(()),
+            _ => self.look_for_unheard(inode, dirty).await,
+        };
+        let sent = match looked {
             Ok(()) if !dirty.needs_publishing() => return Ok(()),
             Ok(()) => self.send(dirty, &key).await,
             Err(error) => Err(error),

@@ -297,16 +297,23 @@ impl BucketFs {
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
     ) -> FsResult<()> {
-        if dirty.is_in_bucket() {
+        if let Some(condition) = dirty.removable() {
             let from = name::key(&step.from_dir, step.from_name)?;
-            self.store.delete(&from, Condition::None).await?;
-            self.remember_name(&step.from_dir, step.from_name, Known::Absent);
+            match self.store.delete(&from, condition).await {
+                Ok(()) => self.remember_name(&step.from_dir, step.from_name, Known::Absent),
+                Err(error) if error.kind == ErrorKind::Precondition => {
+                    self.leave_to_others(&step.from_dir, step.from_name).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
+        let mut replaced = None;
         if let Some(target) = target {
+            replaced = target.standing();
             self.drop_name(target).await;
         }
         self.inodes.rename(inode, step.to_parent, step.to_name);
-        dirty.set_renamed(mode == RenameMode::KeepTarget);
+        dirty.set_renamed(mode == RenameMode::KeepTarget, replaced);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::error::FsResult;
 use super::inode::Inode;
 use super::sending::Published;
 use crc_fast::{CrcAlgorithm, Digest};
-use pail_store::{Condition, ErrorKind, GetOptions, RawKey, Version};
+use pail_store::{ErrorKind, GetOptions, RawKey, Version};
 
 /// How much of an object is read at a time.
 const READ_SIZE_BYTES: usize = 1 << 20;
@@ -85,12 +85,9 @@ pub(super) fn sum_of(bytes: &[u8]) -> u64 {
 
 impl BucketFs {
     /// Looks whether what was sent of a file, whose `changing` the caller holds, is in the bucket though nothing was heard of it; that
-    /// state is then published. Nothing is asked where the next publish replaces whatever is there. Errors: the store's.
+    /// state is then published. Errors: the store's.
     pub(super) async fn look_for_unheard(&self, inode: &Inode, dirty: &DirtyFile) -> FsResult<()> {
         let Some(Unheard { generation, len, trace }) = dirty.unheard() else { return Ok(()) };
-        if dirty.condition() == Condition::None {
-            return Ok(());
-        }
         let key = self.key_of(inode)?;
         let found = match &trace {
             Trace::Bytes(sum) => self.find_bytes(&key, len, *sum).await,

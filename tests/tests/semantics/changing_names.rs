@@ -298,6 +298,52 @@ async fn a_removed_or_renamed_file_does_not_come_back_whose_publish_took_effect_
     }
 }
 
+// SEMANTICS: changing names.3
+#[tokio::test]
+async fn what_others_put_under_a_name_that_an_unpublished_file_had_stays() {
+    for (replaces, is_renamed_again) in [(false, true), (false, false), (true, true), (true, false)] {
+        let case = format!("replaces: {replaces}, renamed again: {is_renamed_again}");
+        let files = Files::new();
+        if replaces {
+            files.put("b", "replaced").await;
+        }
+        let handle = files.open("a", TRUNCATE).await.unwrap();
+        files.fs.write(handle, 0, b"mine").await.unwrap();
+        files.rename("a", "b", RenameMode::Replace).await.unwrap();
+        files.put("b", "theirs").await;
+        match is_renamed_again {
+            true => files.rename("b", "c", RenameMode::Replace).await.unwrap(),
+            false => files.unlink("b").await.unwrap(),
+        }
+        files.close(handle).await.unwrap();
+        assert_eq!(files.get("b").await.as_deref(), Some(&b"theirs"[..]), "{case}");
+        assert_eq!(files.get("c").await.as_deref(), is_renamed_again.then_some(&b"mine"[..]), "{case}");
+    }
+}
+
+// SEMANTICS: changing names.3
+#[tokio::test]
+async fn what_others_put_where_a_publish_was_not_heard_of_stays() {
+    for (flags, is_renamed) in
+        [TRUNCATE, EXCLUSIVE].into_iter().flat_map(|flags| [(flags, false), (flags, true)])
+    {
+        let case = format!("{flags:?}, renamed: {is_renamed}");
+        let files = Files::new();
+        let handle = files.open("f", flags).await.unwrap();
+        files.fs.write(handle, 0, b"mine").await.unwrap();
+        files.requests.lose_answer("put", "f");
+        assert_eq!(errno(files.close(handle).await), libc::EIO, "{case}");
+        files.put("f", "theirs").await;
+        match is_renamed {
+            true => files.rename("f", "g", RenameMode::Replace).await.expect(&case),
+            false => files.unlink("f").await.expect(&case),
+        }
+        files.fs.flush("").await;
+        assert_eq!(files.get("f").await.as_deref(), Some(&b"theirs"[..]), "{case}");
+        assert_eq!(files.get("g").await.as_deref(), is_renamed.then_some(&b"mine"[..]), "{case}");
+    }
+}
+
 /// How long a call may take that waits for nothing, before the test fails instead of waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
 
