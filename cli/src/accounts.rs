@@ -19,8 +19,11 @@ fn number(
     what: &str,
     find: impl FnOnce(&str) -> nix::Result<Option<u32>>,
 ) -> Result<u32, String> {
-    if let Ok(number) = text.parse() {
-        return Ok(number);
+    match text.parse() {
+        // chown(2) and the kernel take it for "as it is".
+        Ok(u32::MAX) => return Err(format!("{} is no {what}'s number", u32::MAX)),
+        Ok(number) => return Ok(number),
+        Err(_) => {}
     }
     match find(text) {
         Ok(Some(number)) => Ok(number),
@@ -38,6 +41,7 @@ mod tests {
         assert_eq!(user("1234"), Ok(1234));
         assert_eq!((user("root"), group("root")), (Ok(0), Ok(0)));
         assert_eq!(user("no such user"), Err("no user of that name".to_owned()));
+        assert_eq!(user("4294967295"), Err("4294967295 is no user's number".to_owned()));
         assert_eq!(group("-1"), Err("no group of that name".to_owned()));
     }
 }

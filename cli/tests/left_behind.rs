@@ -101,6 +101,8 @@ fn what_is_left_behind_is_told_until_it_is_discarded() {
     told(&["flush", &sandbox.at("mnt")], 5);
     let one = sandbox.pail(&["flush", &sandbox.at("mnt/old")]);
     assert!(one.code == 5 && one.err.contains("/old") && !one.err.contains("/new"), "{one:?}");
+    // Its zeros would take the place of what is in the bucket.
+    assert!(one.err.contains("do not copy") && !one.err.contains("is kept by copying"), "{one:?}");
     let json: Value = serde_json::from_str(&sandbox.pail(&["flush", "--json"]).out).unwrap();
     assert_eq!(json["left_behind"].as_array().unwrap().len(), 2, "{json}");
     assert_eq!(sandbox.pail(&["flush", &sandbox.at("mnt/other")]).code, 0, "nothing of that is left behind");

@@ -189,7 +189,7 @@ pub fn print_left_behind(left: &[LeftBehind]) {
         let is = match (file.in_use, file.whole) {
             (true, _) => "still open",
             (false, true) => "left behind",
-            (false, false) => "left behind; only what was written of it is here",
+            (false, false) => "left behind; only what was written of it is here, and the rest reads as zeros",
         };
         terminal::note(&format!(
             "  {} ({}): {is}; its bytes are in {}",
@@ -201,9 +201,18 @@ pub fn print_left_behind(left: &[LeftBehind]) {
     if left.len() > NAMED_MAX {
         terminal::note(&format!("  and {} more: `pail status --json` lists them", left.len() - NAMED_MAX));
     }
-    terminal::note(
-        "hint: copy such a file to its place in a mount to keep it; `pail discard FILE` gives it up",
-    );
+    let (whole, parts): (Vec<_>, Vec<_>) = left.iter().partition(|file| file.whole);
+    if !whole.is_empty() {
+        terminal::note(
+            "hint: a file of which all bytes are here is kept by copying it to its place in a mount",
+        );
+    }
+    if !parts.is_empty() {
+        terminal::note(
+            "hint: do not copy one of which only a part is here over its object: take what is needed out of it",
+        );
+    }
+    terminal::note("hint: `pail discard FILE` gives a file up");
 }
 
 fn print_daemonless(specs: &[MountSpec]) -> Result<(), Failure> {
