@@ -49,6 +49,9 @@ fn an_error_says_when_it_was_of_what_name_and_whether_it_is_over() {
     assert_eq!(of("unlink")["succeeded_since"], true);
     assert_eq!(of("fsync")["succeeded_since"], false);
     assert!(sandbox.pail(&["status"]).err.contains("(a later unlink succeeded)"));
+    // Whatever publishes a file does what its fsync could not.
+    assert_eq!(sandbox.pail(&["flush"]).code, 0);
+    assert_eq!(errors().iter().find(|error| error["operation"] == "fsync").unwrap()["succeeded_since"], true);
 }
 
 #[test]

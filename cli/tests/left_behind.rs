@@ -95,6 +95,8 @@ fn what_is_left_behind_is_told_until_it_is_discarded() {
         );
     };
     told(&["status"], 0);
+    // The mount is dead.
+    told(&["umount", "--all"], 5);
     sandbox.mounted();
     told(&["status"], 0);
     told(&["flush"], 5);
@@ -205,6 +207,11 @@ fn a_flush_says_where_a_mount_is_not_in_service() {
     // As a job does that knows nothing of it.
     fs::create_dir_all(&mnt).unwrap();
     fs::write(mnt.join("ckpt"), "important").unwrap();
+    let ran = sandbox.pail(&["flush"]);
+    assert!(
+        ran.code == 5 && ran.err.contains("mnt is not in service") && ran.err.contains("local disk"),
+        "{ran:?}"
+    );
     let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("other")]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let ran = sandbox.pail(&["flush"]);

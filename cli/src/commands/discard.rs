@@ -12,7 +12,8 @@ use std::process::ExitCode;
 /// Give up files that were left behind: written, not in the bucket, and of no mount any more
 ///
 /// A daemon that was killed, or a mount that was given up by force, leaves them on this node's disk, and `pail status` names them. Their
-/// bytes are nowhere else: to keep those, copy the file to its place in a mount first.
+/// bytes are nowhere else. A file of which all bytes are there is kept by copying it to its place in a mount first; of one of which only a part
+/// is there, take what is needed out of it.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The local file, as `pail status` shows it

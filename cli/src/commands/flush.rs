@@ -4,7 +4,7 @@ use super::mount::absolute;
 use super::{status, umount};
 use crate::progress::Draining;
 use crate::{block_on, daemon, terminal};
-use pail_mountd::control::types::{DrainReport, FlushRequest};
+use pail_mountd::control::types::{DrainReport, FlushRequest, MountSpec};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::quantity::Period;
 use std::path::PathBuf;
@@ -48,24 +48,26 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         terminal::line("everything is in the bucket")?;
     } else {
         umount::print_left(&report);
-        status::print_left_behind(&report.left_behind);
     }
-    Ok(match report.left_behind.is_empty() {
-        true => umount::exit_code(&report),
-        false => ExitCode::from(FailureKind::Partial.exit_code()),
-    })
+    Ok(umount::exit_code(&report))
 }
 
-/// Without a daemon nothing can be flushed, and "everything is there" would be a guess. Errors: nothing is known to be left behind.
+/// Without a daemon nothing can be flushed, and "everything is there" would be a guess: what was written at the place of a mount went to the
+/// local disk. Errors: nothing is left behind, and nothing was mounted.
 fn without_daemon(failure: Failure) -> Result<DrainReport, Failure> {
     let (mounts, left_behind) = status::without_daemon()?;
-    let hint = match mounts.is_empty() {
-        true => "nothing is mounted",
-        false => "its mounts are dead; any `pail mount` starts a daemon, which mounts them again",
-    };
-    let failure = failure.with_hint(hint);
-    match left_behind.is_empty() {
-        true => Err(failure),
-        false => Ok(DrainReport { left_behind, failures: vec![failure], ..DrainReport::default() }),
+    if mounts.is_empty() && left_behind.is_empty() {
+        return Err(failure.with_hint("nothing is mounted"));
     }
+    let mut failures: Vec<_> = mounts.iter().map(not_in_service).collect();
+    if failures.is_empty() {
+        failures.push(failure);
+    }
+    Ok(DrainReport { left_behind, failures, ..DrainReport::default() })
+}
+
+fn not_in_service(mount: &MountSpec) -> Failure {
+    let place = mount.mount_point.display();
+    Failure::new(FailureKind::Partial, format!("{place} is not in service: no daemon is running"))
+        .with_hint("what was written there meanwhile is on the local disk; any `pail mount` starts a daemon, which mounts it again")
 }

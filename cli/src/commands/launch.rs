@@ -1,6 +1,6 @@
 //! `pail launch`.
 
-use super::{mount, status, umount};
+use super::{mount, umount};
 use crate::progress::Draining;
 use crate::task::{FileMount, Overrides, Task, is_name, workdir};
 use crate::{block_on, daemon, shell, terminal};
@@ -74,10 +74,10 @@ async fn launch(arguments: &Arguments, task: &Task, home: &Path) -> Result<ExitC
         }
     }
     // Whatever became of the task: what it wrote belongs into the bucket.
-    let report = flush_all(&places, arguments.flush_timeout.0).await;
+    let mut report = flush_all(&places, arguments.flush_timeout.0).await;
     umount::print_left(&report);
     // Of another run, which has told its own exit code.
-    status::print_left_behind(&report.left_behind);
+    report.left_behind.clear();
     Ok(match code {
         0 => umount::exit_code(&report),
         code => ExitCode::from(code),

@@ -187,12 +187,12 @@ pub fn print_left_behind(left: &[LeftBehind]) {
     terminal::note(&format!("{files} of mounts that are gone, not in the bucket:"));
     for file in left.iter().take(NAMED_MAX) {
         let is = match (file.in_use, file.whole) {
-            (true, _) => "still open",
-            (false, true) => "left behind",
-            (false, false) => "left behind; only what was written of it is here, and the rest reads as zeros",
+            (true, _) => "still open; its bytes are in",
+            (false, true) => "left behind; its bytes are in",
+            (false, false) => "left behind; only what was written of it is here, the rest reads as zeros, in",
         };
         terminal::note(&format!(
-            "  {} ({}): {is}; its bytes are in {}",
+            "  {} ({}): {is} {}",
             terminal::escaped(&file.object),
             ByteSize(file.size_bytes).human(),
             file.local_path.display()
@@ -201,13 +201,12 @@ pub fn print_left_behind(left: &[LeftBehind]) {
     if left.len() > NAMED_MAX {
         terminal::note(&format!("  and {} more: `pail status --json` lists them", left.len() - NAMED_MAX));
     }
-    let (whole, parts): (Vec<_>, Vec<_>) = left.iter().partition(|file| file.whole);
-    if !whole.is_empty() {
+    if left.iter().any(|file| file.whole) {
         terminal::note(
             "hint: a file of which all bytes are here is kept by copying it to its place in a mount",
         );
     }
-    if !parts.is_empty() {
+    if left.iter().any(|file| !file.whole && !file.in_use) {
         terminal::note(
             "hint: do not copy one of which only a part is here over its object: take what is needed out of it",
         );

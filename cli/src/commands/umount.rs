@@ -1,11 +1,12 @@
 //! `pail umount`.
 
 use super::mount::absolute;
+use super::status;
 use crate::progress::Draining;
 use crate::{block_on, daemon, terminal};
 use pail_mountd::control::types::{DrainReport, UnmountRequest};
 use pail_mountd::control::{Failure, FailureKind};
-use pail_mountd::daemon::dead;
+use pail_mountd::daemon::{dead, left_behind};
 use pail_mountd::quantity::{ByteSize, Period};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +17,8 @@ const NAMED_MAX: usize = 10;
 
 /// Publish what is not in the bucket yet, then unmount
 ///
-/// Where something cannot be published in time the mount stays, what remains is listed, and the exit code is 5.
+/// Where something cannot be published in time the mount stays, what remains is listed, and the exit code is 5; so it is where the daemon
+/// is gone and left files of the mount behind.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "pail umount [OPTIONS] <DIR>\n       pail umount [OPTIONS] --all")]
 pub struct Arguments {
@@ -72,7 +74,11 @@ async fn unmount(request: &UnmountRequest) -> Result<DrainReport, Failure> {
     match answer {
         // What an earlier daemon left needs no daemon to be cleared.
         Err(failure) if failure.kind == FailureKind::NotRunning => {
-            dead::clear(&daemon::directories()?, request.mount_point.as_deref())
+            let directories = daemon::directories()?;
+            let mut report = dead::clear(&directories, request.mount_point.as_deref())?;
+            report.left_behind = left_behind::read(&directories)?;
+            report.left_behind.retain(|file| report.unmounted.contains(&file.mount_point));
+            Ok(report)
         }
         answer => answer,
     }
@@ -81,7 +87,7 @@ async fn unmount(request: &UnmountRequest) -> Result<DrainReport, Failure> {
 /// 0 when all went well, 5 when something remains, else the code of the first failure.
 pub fn exit_code(report: &DrainReport) -> ExitCode {
     let kind = match report.failures.first() {
-        _ if !report.remaining.is_empty() => FailureKind::Partial,
+        _ if !(report.remaining.is_empty() && report.left_behind.is_empty()) => FailureKind::Partial,
         Some(failure) => failure.kind,
         None => return ExitCode::SUCCESS,
     };
@@ -93,9 +99,13 @@ pub fn print_left(report: &DrainReport) {
     for failure in &report.failures {
         terminal::print_failure(failure);
     }
-    if report.remaining.is_empty() {
-        return;
+    if !report.remaining.is_empty() {
+        print_remaining(report);
     }
+    status::print_left_behind(&report.left_behind);
+}
+
+fn print_remaining(report: &DrainReport) {
     let count = report.remaining.len();
     terminal::note(&format!(
         "error: {count} {} not in the bucket:",

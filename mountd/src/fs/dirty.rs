@@ -76,8 +76,6 @@ struct Progress {
     error: Option<String>,
     /// The attempt that failed last.
     failed_attempt: Option<FailedAttempt>,
-    /// Whether the bucket has an object of this name, of whatever content.
-    in_bucket: bool,
     /// What the bucket has under the name that a rename gave it before it was published.
     replaced: Option<Version>,
     /// What was sent last, if nothing was heard of it.
@@ -124,7 +122,6 @@ impl DirtyFile {
             failed: None,
             error: None,
             failed_attempt: None,
-            in_bucket: true,
             unheard: None,
             replaced: None,
             must_be_absent: false,
@@ -146,7 +143,6 @@ impl DirtyFile {
             failed: None,
             error: None,
             failed_attempt: None,
-            in_bucket: false,
             unheard: None,
             replaced: None,
             must_be_absent,
@@ -218,7 +214,7 @@ impl DirtyFile {
             *old = base;
         }
         progress.published = Some(generation);
-        (progress.in_bucket, progress.must_be_absent, progress.error) = (true, false, None);
+        (progress.must_be_absent, progress.error) = (false, None);
         (progress.unheard, progress.replaced) = (None, None);
     }
 
@@ -251,21 +247,15 @@ impl DirtyFile {
         self.progress.lock().error.clone()
     }
 
-    /// Whether the bucket has a version of this file.
-    pub fn is_in_bucket(&self) -> bool {
-        self.progress.lock().in_bucket
-    }
-
     /// The object that goes with the file's name, and on what condition; `None` where there is none but perhaps somebody else's.
     pub fn removable(&self) -> Option<Condition> {
         let progress = self.progress.lock();
-        let version = match (&progress.replaced, progress.in_bucket) {
+        let version = match (&progress.replaced, &progress.facts) {
             (Some(replaced), _) => replaced.clone(),
-            (None, false) => return None,
-            // It is as this mount published it last, or is about to.
-            (None, true) if progress.failed != Some(progress.generation) => return Some(Condition::None),
+            (None, None) => return None,
             // Somebody else may have replaced it: what they wrote is not what this program sees and removes.
-            (None, true) => progress.facts.as_ref()?.version.clone(),
+            (None, Some(facts)) if progress.failed == Some(progress.generation) => facts.version.clone(),
+            (None, Some(_)) => return Some(Condition::None),
         };
         // Where listings tell no versions.
         Some(if version.is_unknown() { Condition::None } else { Condition::IfVersion(version) })
@@ -274,8 +264,8 @@ impl DirtyFile {
     /// The version in the bucket that has this file's name and that it takes the place of.
     pub fn standing(&self) -> Option<Version> {
         let progress = self.progress.lock();
-        let own = progress.facts.as_ref().filter(|_| progress.in_bucket).map(|facts| facts.version.clone());
-        progress.replaced.clone().or(own)
+        let own = || progress.facts.as_ref().map(|facts| facts.version.clone());
+        progress.replaced.clone().or_else(own)
     }
 
     /// What was sent last and may be in the bucket, though nothing was heard of it.

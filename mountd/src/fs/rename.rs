@@ -75,7 +75,7 @@ impl BucketFs {
 
     /// Keeps two files from being published, renamed or removed. In the order of their numbers, so that two renames never wait for
     /// each other. A publish of the target is to let go, but only once the source is free: it may be published for hours, and the rename
-    /// come to nothing.
+    /// come to nothing. (Where the order makes it let go of the source again, another publish of that may come in between.)
     async fn lock_both<'a>(
         &self,
         source: &'a Inode,
@@ -268,8 +268,8 @@ impl BucketFs {
         // First what can fail on a full disk: nothing has moved yet.
         let (from, to) = (name::key(&step.from_dir, step.from_name)?, name::key(&step.to_dir, step.to_name)?);
         dirty.replica.set_intent(self.intent(to.as_str(), dirty.base().as_ref()))?;
-        let moved = match dirty.base().map(|base| base.facts).or_else(|| dirty.published_facts()) {
-            Some(facts) if dirty.is_in_bucket() => {
+        let moved = match dirty.published_facts() {
+            Some(facts) => {
                 let copied = facts.version.clone();
                 let moved = |facts: &Facts, key: &RawKey, parent: &Arc<Inode>, name: &str| {
                     self.rebase(dirty, &copied, key, facts);
@@ -277,7 +277,7 @@ impl BucketFs {
                 };
                 self.move_object(step, &facts, target, mode, moved).await
             }
-            _ => self.rename_unpublished(step, inode, dirty, target, mode).await,
+            None => self.rename_unpublished(step, inode, dirty, target, mode).await,
         };
         let key = if moved.is_ok() { to } else { from };
         if let Err(error) = dirty.replica.set_intent(self.intent(key.as_str(), dirty.base().as_ref())) {

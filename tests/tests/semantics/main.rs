@@ -1,4 +1,4 @@
-//! The promises of SEMANTICS.md, each named by its tests, on the file system without FUSE. One file for each of its sections.
+//! The promises of SEMANTICS.md, each named by its tests, on the file system without FUSE. One file for each of its sections, two for "writing".
 
 // A test that cannot go on has failed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -8,6 +8,7 @@ mod changing_names;
 mod names;
 mod reading;
 mod writing;
+mod writing_conflicts;
 
 use pail_mountd::fs::FsOptions;
 use pail_store::{Capabilities, MemoryStore, Store};
