@@ -35,8 +35,7 @@ pub(crate) fn take_over(shared: &Arc<Shared>, dirty: &Arc<DirtyReplica>, replica
         Err(error) => {
             is_not_kept(shared, replica, &error);
             let dirty = dirty.clone();
-            // Where that is refused it stays until the next process begins.
-            shared.keeper.push(move || dirty.discard());
+            shared.keeper.push_removal(move || dirty.discard());
             return;
         }
     };
@@ -50,6 +49,8 @@ pub(crate) fn take_over(shared: &Arc<Shared>, dirty: &Arc<DirtyReplica>, replica
     if !shared.keeper.push(move || hand_over.run(&keeper)) {
         replica.replace_file(&file, DiskSlot::Absent);
         is_not_kept(shared, replica, &io::ErrorKind::ResourceBusy.into());
+        let dirty = dirty.clone();
+        shared.keeper.push_removal(move || dirty.leave_journal());
     }
 }
 
@@ -175,4 +176,27 @@ fn copy(
         tier.remove(&tier.alone(name), name);
     }
     copied.map(|()| Arc::new(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{cache_in, some_id, some_intent};
+    use std::sync::mpsc::channel;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_a_file_that_is_not_kept_nothing_stays_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache_in(dir.path());
+        let dirty = cache.create_dirty(some_intent()).unwrap();
+        dirty.write_at(0, b"12345").unwrap();
+        let shared = cache.replica(some_id(), 5).shared().clone();
+        // The disk hangs, and as many hand-overs wait as may.
+        let (free, hangs) = channel::<()>();
+        assert!(shared.keeper.push(move || _ = hangs.recv()));
+        while shared.keeper.push(|| ()) {}
+        cache.adopt(&dirty, some_id());
+        drop(free);
+        shared.keeper.drain().await;
+        assert!(!dirty.path().exists() && !dirty.path().with_extension("json").exists());
+    }
 }

@@ -1,7 +1,6 @@
 //! Buffers that are used again, so that the process stays as large as its budget and no larger.
 //!
-//! Owns: [`BufferPool`], which keeps the buffers of whole blocks and slabs ([`BlockBuffer`]), and [`ReplyPool`], which keeps those that
-//! replies are assembled in.
+//! Owns: [`BufferPool`], which keeps the buffers of whole blocks and slabs ([`BlockBuffer`]).
 //!
 //! Invariant: buffers in use and idle ones together are no more than the memory budget: idle ones are freed for those that are made.
 //!
@@ -12,7 +11,6 @@
 //! is used first.
 
 use crate::block::{BLOCK_SIZE_BYTES, SLAB_BLOCK_COUNT, charge_of};
-use bytes::Bytes;
 use memmap2::{Advice, MmapMut};
 use parking_lot::Mutex;
 use std::ops::{Deref, DerefMut};
@@ -159,65 +157,6 @@ impl BufferPool {
             idle.bytes += len;
         } else {
             idle.held_bytes -= charge_of(len as u64) as usize;
-        }
-    }
-}
-
-/// The largest reply that is assembled in a kept buffer, in bytes.
-const REPLY_BYTES_MAX: usize = 1 << 20;
-/// Below this an allocation is cheap.
-const REPLY_BYTES_MIN: usize = 64 << 10;
-/// How many idle reply buffers are kept.
-const REPLY_IDLE_COUNT_MAX: usize = 16;
-
-/// Idle buffers of [`REPLY_BYTES_MAX`] each.
-#[derive(Default)]
-pub(crate) struct ReplyPool {
-    /// Guards the list; a leaf in the lock order.
-    idle: Mutex<Vec<Vec<u8>>>,
-}
-
-/// The bytes of one reply while it is assembled, and after.
-pub(crate) struct Reply {
-    bytes: Vec<u8>,
-    len: usize,
-    pool: Option<Arc<ReplyPool>>,
-}
-
-impl ReplyPool {
-    /// Room for a reply of `len` bytes, of any content.
-    pub fn take(self: &Arc<Self>, len: usize) -> Reply {
-        if !(REPLY_BYTES_MIN..=REPLY_BYTES_MAX).contains(&len) {
-            return Reply { bytes: vec![0; len], len, pool: None };
-        }
-        let bytes = self.idle.lock().pop().unwrap_or_else(|| vec![0; REPLY_BYTES_MAX]);
-        Reply { bytes, len, pool: Some(self.clone()) }
-    }
-}
-
-impl Reply {
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len]
-    }
-
-    pub fn freeze(self) -> Bytes {
-        Bytes::from_owner(self)
-    }
-}
-
-impl AsRef<[u8]> for Reply {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            let mut idle = pool.idle.lock();
-            if idle.len() < REPLY_IDLE_COUNT_MAX {
-                idle.push(std::mem::take(&mut self.bytes));
-            }
         }
     }
 }

@@ -5,7 +5,6 @@
 //! Invariant: there is at most one [`Replica`] of an identity at a time, so that readers of one version meet.
 
 use crate::adopt;
-use crate::buffer::ReplyPool;
 use crate::dirty::DirtyReplica;
 use crate::disk_tier::{DiskTier, make_dir};
 use crate::fill::{self, FillQueue};
@@ -14,6 +13,7 @@ use crate::journal::{self, Intent, Orphan};
 use crate::memory::MemoryTier;
 use crate::open_files::OpenFiles;
 use crate::replica::Replica;
+use crate::reply::ReplyPool;
 use crate::state;
 use crate::stats::{CacheStats, Counters};
 use crate::sweep;

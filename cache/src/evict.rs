@@ -165,49 +165,25 @@ fn candidate(shared: &Shared, file: &fs::DirEntry, in_use_too: bool) -> Option<C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BLOCK_SIZE_BYTES, Cache, CacheConfig, Fetch, FetchError, Intent, ReplicaId, Supply};
-    use std::ops::Range;
-
-    /// What is here needs no fetch.
-    struct Nothing;
-
-    #[async_trait::async_trait]
-    impl Fetch for Nothing {
-        async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
-            Err(Arc::new(std::io::Error::other(format!("{range:?} was fetched"))))
-        }
-    }
+    use crate::testing::{Nothing, cache_in, some_id, some_intent};
+    use crate::{BLOCK_SIZE_BYTES, Fetch};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_handed_over_during_an_eviction_stays_whole() {
         const SIZE: u64 = 4 * BLOCK_SIZE_BYTES;
         let dir = tempfile::tempdir().unwrap();
-        let config = CacheConfig {
-            clean_dir: dir.path().join("clean"),
-            dirty_dir: dir.path().join("dirty"),
-            memory_bytes: 64 << 20,
-            disk_bytes: 64 << 20,
-        };
-        let cache = Cache::open(config, tokio::runtime::Handle::current()).unwrap();
-        let id = ReplicaId { store: "s".into(), key: "k".into(), version: "v".into() };
-        let replica = cache.replica(id.clone(), SIZE);
+        let cache = cache_in(dir.path());
+        let replica = cache.replica(some_id(), SIZE);
         let shared = replica.shared().clone();
         let tier = shared.disk.clone().unwrap();
         let name = replica.digest.name;
-        let intent = Intent {
-            store: "s".into(),
-            key: "k".into(),
-            base: None,
-            mount: "m".into(),
-            created: SystemTime::now(),
-        };
-        let dirty = cache.create_dirty(intent).unwrap();
+        let dirty = cache.create_dirty(some_intent()).unwrap();
         dirty.write_at(0, &[1; SIZE as usize]).unwrap();
         // The first half of an eviction, a publish, and its second half.
         std::thread::scope(|scope| {
             let alone = tier.alone(name);
             assert!(take_file(&replica).is_some());
-            cache.adopt(&dirty, id);
+            cache.adopt(&dirty, some_id());
             let waits = scope.spawn(|| drop(tier.alone(name)));
             tier.remove(&alone, name);
             drop(alone);

@@ -27,9 +27,12 @@ mod memory;
 mod open_files;
 mod ranges;
 mod replica;
+mod reply;
 mod state;
 mod stats;
 mod sweep;
+#[cfg(test)]
+mod testing;
 mod usage;
 mod worker;
 

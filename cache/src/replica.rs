@@ -10,13 +10,13 @@
 //! Lock order: `flights`, then `disk`, then the memory tier's entries; the rest are leaves.
 
 use crate::block::{BLOCK_SIZE_BYTES, Block, block_count, block_len, blocks_of, bytes_of};
-use crate::buffer::Reply;
 use crate::cache::Shared;
 use crate::disk::DiskFile;
 use crate::fetch::{Fetch, ReadError, Run};
 use crate::flight::Slot;
 use crate::identity::{Digest, ReplicaId};
 use crate::memory::{Reservation, fetch_bytes_max};
+use crate::reply::Reply;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Worker`], a thread that does one job after another. Where the disk hangs, that thread does, and nobody else.
 //!
-//! Invariants: jobs are done in the order in which they came; at most [`WAITING_MAX`] wait, and what is more is refused.
+//! Invariants: jobs are done in the order in which they came; at most [`WAITING_MAX`] wait, and what is more is refused. But for
+//! removals: they need nothing that their files do not have already, and a disk that hangs lets no more files come to be.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -51,6 +52,12 @@ impl Worker {
             is_late.store(false, Ordering::Relaxed);
             drop(slot);
         }))
+    }
+
+    /// Leaves the removal of a file to the thread, however many jobs wait.
+    pub fn push_removal(&self, removal: impl FnOnce() + Send + 'static) {
+        // Where the thread is to end, the next process removes it.
+        self.send(Box::new(removal));
     }
 
     fn send(&self, job: Job) -> bool {
