@@ -75,15 +75,15 @@ impl BucketFs {
 
     /// Keeps two files from being published, renamed or removed. In the order of their numbers, so that two renames never wait for
     /// each other. A publish of the target is to let go, but only once the source is free: it may be published for hours, and the rename
-    /// come to nothing. (Where the order makes it let go of the source again, another publish of that may come in between.)
+    /// come to nothing. Where the order makes it let go of the source again, no other publish of that comes in between.
     async fn lock_both<'a>(
         &self,
-        source: &'a Inode,
+        source: &'a Arc<Inode>,
         target: Option<&'a Arc<Inode>>,
-    ) -> (Option<Member>, [Option<MutexGuard<'a, ()>>; 2]) {
+    ) -> ([Option<Member>; 2], [Option<MutexGuard<'a, ()>>; 2]) {
         let locked = source.changing.lock().await;
-        let Some(target) = target else { return (None, [Some(locked), None]) };
-        let first = self.dirty_content(target).map(|dirty| dirty.removers.join());
+        let Some(target) = target else { return ([None, None], [Some(locked), None]) };
+        let first = [source, target].map(|file| self.dirty_content(file).map(|dirty| dirty.removers.join()));
         if source.ino < target.ino {
             return (first, [Some(locked), Some(target.changing.lock().await)]);
         }
