@@ -9,7 +9,7 @@
 //! - Nothing but its owner's [`DirtyReplica::discard`] or its being published removes it.
 //! - While the record says that it is published, it is: that word is taken back before a byte is changed.
 //!
-//! Lock order: `shape`, then `record`, then `extent`; `shape` and `record` also come before a clean replica's `disk`.
+//! Lock order: `shape`, then `record`, then `reading`, then `extent`; `shape` and `record` also come before a clean replica's `disk`.
 
 use crate::cache::{CacheError, Shared};
 use crate::evict;
@@ -73,8 +73,11 @@ struct Extent {
 pub struct DirtyReplica {
     data: Arc<File>,
     path: PathBuf,
-    /// Held shared while bytes are written or read, alone by whatever changes which bytes there are otherwise.
+    /// Held shared while bytes are written, alone by whatever changes which bytes there are otherwise.
     shape: RwLock<Stage>,
+    /// Held shared while bytes are read, alone while they are cut off. Giving the file away waits for no read, which a disk may hold
+    /// up. After `shape`; who reads takes that only when this is free again.
+    reading: RwLock<()>,
     /// Guards length and ranges. A leaf.
     extent: Mutex<Extent>,
     /// What is on record, and guards it on disk: also its removal. Before `extent`.
@@ -116,6 +119,7 @@ impl DirtyReplica {
             data: Arc::new(data),
             path,
             shape: RwLock::new(Stage::Open),
+            reading: RwLock::new(()),
             extent: Mutex::new(Extent { len, local: RangeSet::default(), base_len: len, has_debris: false }),
             record: Mutex::new(record),
             may_be_published: AtomicBool::new(is_change),
@@ -226,6 +230,7 @@ impl DirtyReplica {
         }
         *record = next;
         drop(record);
+        let _reading_none = self.reading.write();
         self.data.set_len(len)?;
         let mut extent = self.extent.lock();
         extent.len = len;
@@ -265,14 +270,19 @@ impl DirtyReplica {
     /// It is a clean replica's, which may free it under a reader at any moment; what is read then has to be checked block by
     /// block, as only the replica can.
     pub fn read_local(&self, range: Range<u64>) -> io::Result<Option<Bytes>> {
-        let stage = self.shape.read();
-        if *stage == Stage::Given || range.end > self.len() {
+        let mut bytes = vec![0; (range.end.saturating_sub(range.start)) as usize];
+        let read = {
+            let _uncut = self.reading.read();
+            if range.end > self.len() {
+                return Ok(None);
+            }
+            self.data.read_exact_at(&mut bytes, range.start)
+        };
+        if *self.shape.read() == Stage::Given {
             return Ok(None);
         }
-        let mut bytes = vec![0; (range.end.saturating_sub(range.start)) as usize];
-        // Under the lock nobody cuts or gives away: where bytes are missing, somebody else has cut the file.
-        self.data.read_exact_at(&mut bytes, range.start)?;
-        Ok(Some(bytes.into()))
+        // It was neither cut nor given away: where bytes are missing, somebody else has cut the file.
+        read.map(|()| Some(bytes.into()))
     }
 
     /// Keeps bytes that were fetched from the base, where it is not written and they still show. Errors: as of
@@ -297,6 +307,12 @@ impl DirtyReplica {
             self.write_record(*stage, &record, record.local.is_some())?;
         }
         Ok(())
+    }
+
+    /// Whether its file has all of its bytes; the others are only in the version it is a change of.
+    pub fn is_whole(&self) -> bool {
+        let extent = self.extent.lock();
+        extent.local.pieces(0..extent.base_len).into_iter().all(|(_, is_local)| is_local)
     }
 
     /// What is to become of it.

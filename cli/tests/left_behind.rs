@@ -143,6 +143,28 @@ fn what_is_left_behind_is_told_until_it_is_discarded() {
 
 // SEMANTICS: writing.3
 #[test]
+fn of_an_appended_file_only_the_appended_part_is_told_to_be_here() {
+    let sandbox = Sandbox::new();
+    let before = "line\n".repeat(60_000);
+    sandbox.put("log", before.clone());
+    let mnt = sandbox.mounted();
+    let mut log = File::options().append(true).open(mnt.join("log")).unwrap();
+    log.write_all(b"the last line\n").unwrap();
+    sandbox.put("log", "of somebody else meanwhile");
+    assert_eq!(log.sync_all().unwrap_err().raw_os_error(), Some(libc::ESTALE));
+    let told = sandbox.pail(&["status"]).err;
+    assert!(told.contains("only what was written of it is kept in"), "{told}");
+    assert!(told.contains("(only what was written of it is in"), "{told}");
+    kill(&sandbox, vec![log]);
+    let status = sandbox.status();
+    let file = &status["left_behind"][0];
+    assert_eq!((file["key"].as_str(), file["whole"].as_bool()), (Some("log"), Some(false)), "{file}");
+    let bytes = fs::read(file["local_path"].as_str().unwrap()).unwrap();
+    assert_eq!((bytes.len(), &bytes[before.len()..]), (before.len() + 14, &b"the last line\n"[..]));
+}
+
+// SEMANTICS: writing.3
+#[test]
 fn what_a_forced_unmount_left_is_told_at_once() {
     let sandbox = Sandbox::new();
     sandbox.put("closed", "theirs");

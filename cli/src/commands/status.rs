@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use pail_mountd::control::types::{Health, LeftBehind, MountSpec, MountState, MountStatus};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::daemon::{dead, left_behind, mount_list, mountinfo};
+use pail_mountd::fs::Unpublished;
 use pail_mountd::quantity::ByteSize;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -178,6 +179,12 @@ fn print_mounts(mounts: &[MountStatus]) -> Result<(), Failure> {
     terminal::table(&rows).iter().try_for_each(|row| terminal::line(row))
 }
 
+/// Where the bytes of a file that is not in the bucket are, and which.
+pub fn where_kept(file: &Unpublished) -> String {
+    let which = if file.whole { "its bytes are" } else { "only what was written of it is" };
+    format!("{which} in {}", file.local_path)
+}
+
 /// Names the files of mounts that are gone on standard error.
 pub fn print_left_behind(left: &[LeftBehind]) {
     if left.is_empty() {
@@ -273,10 +280,10 @@ fn print_details(mount: &MountStatus) {
     }
     for file in mount.fs.unpublished.iter().filter(|file| file.error.is_some()).take(NAMED_MAX) {
         terminal::note(&format!(
-            "{place}/{}: {} (its bytes are in {})",
+            "{place}/{}: {} ({})",
             file.path,
             file.error.as_deref().unwrap_or_default(),
-            file.local_path
+            where_kept(file)
         ));
     }
     for error in mount.fs.last_errors.iter().rev().take(NAMED_MAX) {

@@ -119,11 +119,7 @@ fn print_remaining(report: &DrainReport) {
             (None, true) => "still open".to_owned(),
             (None, false) => "not sent yet".to_owned(),
         };
-        terminal::note(&format!(
-            "  {} ({size}): {why}; its bytes are in {}",
-            path.display(),
-            left.file.local_path
-        ));
+        terminal::note(&format!("  {} ({size}): {why}; {}", path.display(), status::where_kept(&left.file)));
     }
     if count > NAMED_MAX {
         terminal::note(&format!("  and {} more: `pail status --json` lists them", count - NAMED_MAX));

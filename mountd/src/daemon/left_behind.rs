@@ -141,7 +141,7 @@ fn still_open(mount: &Mount, fs: &BucketFs) -> Vec<LeftBehind> {
             endpoint_url: mount.spec.endpoint_url.clone(),
             size_bytes: file.size_bytes,
             local_path: file.local_path.into(),
-            whole: false,
+            whole: file.whole,
             in_use: true,
         }
     });

@@ -56,9 +56,9 @@ impl BucketFs {
                 return Err(Posix::Exists.into());
             }
             let error = FsError::Stale(format!(
-                "{} was replaced by somebody else since it was opened; the local bytes are kept in {}",
+                "{} was replaced by somebody else since it was opened; {}",
                 inode.path(),
-                dirty.replica.path().display()
+                kept_of(dirty)
             ));
             dirty.set_failed(dirty.generation(), error.to_string());
             return Err(error);
@@ -125,13 +125,13 @@ impl BucketFs {
         let error = match dirty.condition() {
             Condition::IfAbsent if error.is_version_gone() => Posix::Exists.into(),
             Condition::IfVersion(version) if error.is_version_gone() => FsError::Stale(format!(
-                "{key} was changed by somebody else since version {version} was opened; the local bytes are kept in {}",
-                dirty.replica.path().display()
+                "{key} was changed by somebody else since version {version} was opened; {}",
+                kept_of(dirty)
             )),
             _ => error,
         };
         tracing::error!(mount = %self.options.mount_name, key = %key, error = %error,
-            local = %dirty.replica.path().display(), "publishing failed; the local bytes are kept");
+            local = %dirty.replica.path().display(), whole = dirty.replica.is_whole(), "publishing failed; the local bytes are kept");
         let reason = match error {
             FsError::Posix(Posix::Exists) => format!("{key} was created by somebody else meanwhile"),
             _ => error.to_string(),
@@ -175,4 +175,13 @@ impl BucketFs {
         state.content = Content::Clean { facts, replica: Some(replica) };
         state.as_of = Instant::now();
     }
+}
+
+/// What the local disk has of a file whose version in the bucket is no longer there.
+fn kept_of(dirty: &DirtyFile) -> String {
+    let which = match dirty.replica.is_whole() {
+        true => "the local bytes are kept",
+        false => "only what was written of it is kept",
+    };
+    format!("{which} in {}", dirty.replica.path().display())
 }

@@ -28,6 +28,8 @@ pub struct Unpublished {
     pub error: Option<String>,
     /// Where its bytes are on this node's disk.
     pub local_path: String,
+    /// Whether all of its bytes are there. Otherwise those that were not written are only in the object's earlier version.
+    pub whole: bool,
 }
 
 /// What a flush did.
@@ -92,6 +94,7 @@ impl BucketFs {
             open: state.writers > 0,
             error: dirty.error(),
             local_path: dirty.replica.path().display().to_string(),
+            whole: dirty.replica.is_whole(),
         })
     }
 
