@@ -96,7 +96,10 @@ impl BucketFs {
             return;
         }
         match self.put_marker(&prefix).await {
-            Ok(()) => self.namespace.lock().mark(&prefix),
+            Ok(()) => {
+                self.namespace.lock().mark(&prefix);
+                self.note_success("marker");
+            }
             Err(error) => self.note_error("marker", &prefix, &error),
         }
     }

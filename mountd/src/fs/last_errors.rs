@@ -4,7 +4,7 @@
 //!
 //! # Why a later success only marks an error
 //! That others can be read says nothing of an object that cannot, such as an archived one. Nor does a call that the cache answered say
-//! anything of the bucket: only those that had to wait count.
+//! anything of the bucket: only those that had to wait count, and writes, which always are the local disk's work.
 
 use super::BucketFs;
 use super::error::FsError;
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Errors remembered.
 const LAST_ERRORS_MAX: usize = 20;
@@ -36,6 +37,8 @@ pub struct LastError {
 pub(super) struct LastErrors {
     /// Guards the list only.
     list: Mutex<VecDeque<LastError>>,
+    /// Whether there is any, which every write asks.
+    are_any: AtomicBool,
 }
 
 impl LastErrors {
@@ -62,10 +65,14 @@ impl BucketFs {
             cause: error.to_string(),
             succeeded_since: false,
         });
+        self.last_errors.are_any.store(true, Ordering::Relaxed);
     }
 
-    /// A call that had to wait succeeded.
+    /// A call that says something of the bucket, or of the local disk, succeeded.
     pub fn note_success(&self, operation: &str) {
+        if !self.last_errors.are_any.load(Ordering::Relaxed) {
+            return;
+        }
         for error in self.last_errors.list.lock().iter_mut().filter(|error| error.operation == operation) {
             error.succeeded_since = true;
         }

@@ -36,9 +36,11 @@ mod rename;
 mod sending;
 mod stale;
 mod status;
+mod sum;
 mod tally;
 mod unheard;
 mod upload;
+mod whole;
 
 pub use attr::{Attr, Entry};
 pub use change::SetAttr;
