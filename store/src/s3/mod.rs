@@ -104,6 +104,18 @@ impl S3Store {
         }
     }
 
+    /// Creates the bucket, in a region that is named or in the server's own.
+    async fn send_create(&self, region: Option<&String>) -> Result<()> {
+        let mut request = S3Request::new("CreateBucket", Method::PUT);
+        if let Some(region) = region {
+            let document = xml::write(&xml::CreateBucketDocument { location: region.clone() })
+                .map_err(|cause| self.pipeline.error(request.operation, None, ErrorKind::Other, cause))?;
+            request = request.payload(bytes::Bytes::from(document).into());
+        }
+        self.pipeline.send(&request).await?;
+        Ok(())
+    }
+
     /// Copies what one CopyObject cannot, part by part.
     async fn copy_by_parts(
         &self,
@@ -134,6 +146,11 @@ impl S3Store {
     }
 }
 
+/// Whether CreateBucket was refused for the region that it named, or that it did not name.
+fn is_about_location(error: &Error) -> bool {
+    matches!(error.code.as_deref(), Some("IllegalLocationConstraintException" | "InvalidLocationConstraint"))
+}
+
 impl std::fmt::Debug for S3Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "S3Store({})", self.identity)
@@ -160,16 +177,22 @@ impl Store for S3Store {
 
     async fn create_bucket(&self) -> Result<()> {
         let endpoint = self.pipeline.endpoint();
-        let mut request = S3Request::new("CreateBucket", Method::PUT);
-        if endpoint.region != "us-east-1" && endpoint.is_aws() {
-            let document = xml::CreateBucketDocument { location: endpoint.region.clone() };
-            let document = xml::write(&document)
-                .map_err(|cause| self.pipeline.error("CreateBucket", None, ErrorKind::Other, cause))?;
-            request = request.payload(bytes::Bytes::from(document).into());
-        }
-        match self.pipeline.send(&request).await.map_err(Error::from) {
+        let names_region = endpoint.is_aws() && endpoint.region != "us-east-1";
+        let created = match self.send_create(names_region.then_some(&endpoint.region)).await {
+            // Other servers take a bucket without a word about its region, or with the one word that they want.
+            Err(error) if !endpoint.is_aws() && is_about_location(&error) => {
+                self.send_create(Some(&endpoint.region)).await
+            }
+            created => created,
+        };
+        match created {
             Err(error) if error.code.as_deref() == Some("BucketAlreadyOwnedByYou") => Ok(()),
-            outcome => outcome.map(|_| ()),
+            Err(error) if is_about_location(&error) => {
+                let message =
+                    format!("{}; the region {} is not the server's", error.message, endpoint.region);
+                Err(Error { message, ..error })
+            }
+            created => created,
         }
     }
 
