@@ -28,6 +28,10 @@ use std::task::{Context, Poll, ready};
 
 /// hyper grows a connection's buffer up to this, for heads and for bodies that are not objects.
 const READ_BUFFER_SIZE_BYTES_MAX: usize = 128 * 1024;
+/// An object's 2 KiB of user metadata, which count names and values, are hundreds of headers where these are short; hyper takes 100.
+const HEADER_COUNT_MAX: usize = 1024;
+/// How much is told of an answer that is none of HTTP.
+const STRANGE_SIZE_BYTES_MAX: usize = 40;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -40,9 +44,23 @@ pub(super) enum ExchangeError {
     /// The connection broke.
     #[error("{0}")]
     Broken(#[source] hyper::Error),
-    /// The connection was closed before it took the request, which is here again.
+    /// The answer's head cannot be understood.
+    #[error("{0}")]
+    Malformed(#[source] hyper::Error),
+    /// Something answered, and not in HTTP: so it begins.
+    #[error("it begins with {:?}", String::from_utf8_lossy(.0))]
+    Strange(Bytes),
+    /// The connection was closed before it took the request, which is here again; or something came on it before that.
     #[error("the connection was closed")]
-    Unsent(Box<Request<RequestBody>>),
+    Unsent(Box<Request<RequestBody>>, Bytes),
+}
+
+impl ExchangeError {
+    /// `said` is not HTTP.
+    pub fn strange(mut said: Bytes) -> Self {
+        said.truncate(STRANGE_SIZE_BYTES_MAX);
+        Self::Strange(said)
+    }
 }
 
 /// Sends a request on a connection to `destination`, which goes back to `connections` when the answer's body has been read.
@@ -55,6 +73,11 @@ pub(super) async fn exchange(
     let is_get = request.method() == Method::GET;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER_SIZE_BYTES_MAX)
+        .max_headers(HEADER_COUNT_MAX)
+        // RFC 9112, section 5.2, has it of clients.
+        .allow_obsolete_multiline_headers_in_responses(true)
+        // What begins with no version comes as such an answer, and so can be told.
+        .http09_responses(true)
         .handshake(io)
         .await
         .map_err(ExchangeError::Broken)?;
@@ -71,11 +94,19 @@ pub(super) async fn exchange(
         Ok(answer) => answer.into_parts(),
         Err(mut failed) => {
             return Err(match failed.take_message() {
-                Some(request) => ExchangeError::Unsent(Box::new(request)),
-                None => ExchangeError::Broken(failed.into_error()),
+                Some(request) => {
+                    ExchangeError::Unsent(Box::new(request), driven.connection.into_parts().read_buf)
+                }
+                None => match failed.into_error() {
+                    error if error.is_parse() => ExchangeError::Malformed(error),
+                    error => ExchangeError::Broken(error),
+                },
             });
         }
     };
+    if head.version == Version::HTTP_09 {
+        return Err(ExchangeError::strange(driven.beginning_of(incoming).await));
+    }
     let source = match incoming.size_hint().exact() {
         Some(len) if is_get && len > 0 => {
             Source::Plain(Plain::taken(driven, incoming, len, keeps_alive(head.version, &head.headers)).await)
@@ -103,6 +134,16 @@ impl Driven {
     /// What goes wrong is told to whoever waits for the answer or its body.
     fn poll(&mut self, cx: &mut Context<'_>) {
         self.is_over = self.is_over || Pin::new(&mut self.connection).poll(cx).is_ready();
+    }
+
+    /// The first bytes of what has come.
+    async fn beginning_of(&mut self, mut incoming: Incoming) -> Bytes {
+        let first = poll_fn(|cx| {
+            self.poll(cx);
+            Pin::new(&mut incoming).poll_frame(cx)
+        })
+        .await;
+        first.and_then(Result::ok).and_then(|frame| frame.into_data().ok()).unwrap_or_default()
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) enum Remedy {
     None,
     /// Time, at least so much where the server said.
     Wait(Option<Duration>),
+    /// Another try, in case that this was an accident. Helps twice.
+    Again,
     /// Another region, which the server named. Helps once.
     Region(String),
     /// The server's clock. Helps once.
@@ -62,11 +64,24 @@ impl Failure {
     /// Why there is no answer, in words. `endpoint` is a URL without a query.
     pub fn of_exchange(error: &ExchangeError, endpoint: &str) -> Self {
         let (verb, was_sent) = match error {
+            ExchangeError::Malformed(_) => return Self::no_http(endpoint, &innermost(error)),
+            ExchangeError::Strange(beginning) => {
+                let speaks_tls = beginning.starts_with(b"\x15\x03") && endpoint.starts_with("http:");
+                let told =
+                    if speaks_tls { "it speaks TLS; write https:// in its URL" } else { &error.to_string() };
+                return Self::no_http(endpoint, told);
+            }
             ExchangeError::Connect(_) => ("cannot connect to", false),
             ExchangeError::Broken(_) => ("the connection broke to", true),
-            ExchangeError::Unsent(_) => ("the connection broke to", false),
+            ExchangeError::Unsent(..) => ("the connection broke to", false),
         };
         Self::transport(format!("{verb} {endpoint}: {}", innermost(error)), was_sent)
+    }
+
+    /// What came is no answer that can be understood.
+    fn no_http(endpoint: &str, told: &str) -> Self {
+        let message = format!("what answers at {endpoint} does not speak HTTP as it should: {told}");
+        Self { remedy: Remedy::Again, ..Self::transport(message, true) }
     }
 }
 

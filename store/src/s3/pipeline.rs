@@ -37,6 +37,9 @@ const ANSWER_SIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long the server may work on a copy or a completion before it answers.
 const LONG_RUNNING_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// How often a request is sent again whose answers cannot be understood.
+const TRIES_AGAIN_MAX: u32 = 2;
+
 /// The state behind one store's requests.
 pub(super) struct Pipeline {
     pub bucket: String,
@@ -85,9 +88,10 @@ impl From<Failed> for Error {
     }
 }
 
-/// Which one-time remedies a request has used up.
+/// Which remedies a request has used up that help once or a few times.
 #[derive(Default)]
 struct Tried {
+    again: u32,
     region: bool,
     clock: bool,
     credentials: bool,
@@ -236,6 +240,10 @@ impl Pipeline {
         match remedy {
             Remedy::None => None,
             Remedy::Wait(asked) => Some(backoff.next_delay(*asked)),
+            Remedy::Again => {
+                tried.again += 1;
+                (tried.again <= TRIES_AGAIN_MAX).then(|| backoff.next_delay(None))
+            }
             Remedy::Region(region) => {
                 let current = self.endpoint();
                 if std::mem::replace(&mut tried.region, true) {

@@ -45,7 +45,11 @@ impl HttpClient {
             *request.uri_mut() = if io.connected().is_proxied() { uri.clone() } else { origin_form(&uri) };
             match exchange(io, request, destination.clone(), &self.connections).await {
                 // Closed as it was taken up.
-                Err(ExchangeError::Unsent(unsent)) if !is_new => request = *unsent,
+                Err(ExchangeError::Unsent(unsent, _)) if !is_new => request = *unsent,
+                // A server that greets.
+                Err(ExchangeError::Unsent(_, said)) if !said.is_empty() => {
+                    return Err(ExchangeError::strange(said));
+                }
                 outcome => return outcome,
             }
         }

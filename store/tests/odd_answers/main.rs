@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod heads;
 mod locations;
 
 use pail_store::{CallerVariables, S3Options, S3Store};
@@ -25,6 +26,10 @@ struct Answer {
 impl Answer {
     fn kept(bytes: impl Into<Vec<u8>>) -> Self {
         Self { bytes: bytes.into(), closes: false }
+    }
+
+    fn last(bytes: impl Into<Vec<u8>>) -> Self {
+        Self { bytes: bytes.into(), closes: true }
     }
 }
 
