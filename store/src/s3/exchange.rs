@@ -185,6 +185,17 @@ impl AnswerBody {
         Ok(count)
     }
 
+    /// Of a body of which no more is wanted: gives its connection back where its end has come too.
+    pub async fn finish(mut self) {
+        if let Source::Framed(framed) = &mut self.source {
+            let is_over =
+                poll_fn(|cx| Poll::Ready(matches!(framed.poll_read(cx, &mut [0]), Poll::Ready(Ok(0))))).await;
+            if is_over {
+                self.give_back().await;
+            }
+        }
+    }
+
     async fn give_back(&mut self) {
         let io = match std::mem::replace(&mut self.source, Source::Over) {
             Source::Plain(plain) => plain.keeps_alive.then_some(plain.io),

@@ -24,15 +24,31 @@ pub(super) fn version_in(headers: &HeaderMap) -> Version {
     text(headers, "etag").map_or_else(Version::unknown, Version::from_etag)
 }
 
-/// The metadata in an answer to GET or HEAD. Errors: `Corrupt`, when there is no length.
+/// The length of an answer's body; unknown where it comes in chunks, or until the connection ends (RFC 9112, section 6.3).
+pub(super) fn length_in(headers: &HeaderMap) -> Option<u64> {
+    match headers.contains_key(header::TRANSFER_ENCODING) {
+        true => None,
+        false => text(headers, "content-length")?.parse().ok(),
+    }
+}
+
+/// The metadata in an answer to HEAD. Errors: `Corrupt`, when there is no length.
 pub(super) fn meta_of(
     pipeline: &Pipeline,
     request: &S3Request<'_>,
     headers: &HeaderMap,
 ) -> Result<ObjectMeta> {
-    let (Some(key), Some(size)) =
-        (request.key, text(headers, "content-length").and_then(|len| len.parse().ok()))
-    else {
+    meta_of_size(pipeline, request, headers, text(headers, "content-length").and_then(|len| len.parse().ok()))
+}
+
+/// The metadata in an answer about an object of `size`. Errors: `Corrupt`, when that is unknown.
+pub(super) fn meta_of_size(
+    pipeline: &Pipeline,
+    request: &S3Request<'_>,
+    headers: &HeaderMap,
+    size: Option<u64>,
+) -> Result<ObjectMeta> {
+    let (Some(key), Some(size)) = (request.key, size) else {
         let message = "the answer does not say the object's length".to_owned();
         return Err(pipeline.error(request.operation, request.key, ErrorKind::Corrupt, message));
     };
@@ -52,16 +68,18 @@ pub(super) struct Served {
     pub size: u64,
 }
 
-/// Reads `Content-Range: bytes 0-9/100`; without it the answer holds the whole object, of `content_length` bytes.
-pub(super) fn served_range(headers: &HeaderMap, content_length: u64) -> Option<Served> {
+/// Reads `Content-Range: bytes 0-9/100`; without it the answer holds the whole object, of `content_length` bytes. `None` where the two
+/// make no sense, or are both not there.
+pub(super) fn served_range(headers: &HeaderMap, content_length: Option<u64>) -> Option<Served> {
     let Some(value) = headers.get(header::CONTENT_RANGE) else {
-        return Some(Served { range: 0..content_length, size: content_length });
+        return content_length.map(|size| Served { range: 0..size, size });
     };
     let (range, size) = value.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
     let range = first..last.checked_add(1)?;
-    (range.end <= size && range.end.checked_sub(range.start) == Some(content_length))
+    let len = range.end.checked_sub(range.start)?;
+    (range.end <= size && content_length.is_none_or(|promised| promised == len))
         .then_some(Served { range, size })
 }
 
@@ -136,12 +154,14 @@ mod tests {
             headers.insert(header::CONTENT_RANGE, value.parse().unwrap());
             served_range(&headers, length).map(|served| (served.range, served.size))
         };
-        assert_eq!(served("bytes 2-4/10", 3), Some((2..5, 10)));
-        assert_eq!(served("bytes 2-4/10", 4), None);
-        assert_eq!(served("bytes 4-2/10", 3), None);
-        assert_eq!(served("bytes 2-10/10", 9), None);
-        assert_eq!(served("bytes */10", 3), None);
-        assert_eq!(served_range(&HeaderMap::new(), 7).map(|served| served.range), Some(0..7));
+        assert_eq!(served("bytes 2-4/10", Some(3)), Some((2..5, 10)));
+        assert_eq!(served("bytes 2-4/10", None), Some((2..5, 10)));
+        assert_eq!(served("bytes 2-4/10", Some(4)), None);
+        assert_eq!(served("bytes 4-2/10", Some(3)), None);
+        assert_eq!(served("bytes 4-2/10", None), None);
+        assert_eq!(served("bytes 2-10/10", Some(9)), None);
+        assert_eq!(served("bytes */10", Some(3)), None);
+        assert_eq!(served_range(&HeaderMap::new(), Some(7)).map(|served| served.range), Some(0..7));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) struct Answer<B = Bytes> {
 /// A body on its way, and its place among the requests in flight.
 pub(super) struct OpenBody {
     pub body: AnswerBody,
-    pub _in_flight: InFlight,
+    pub in_flight: InFlight,
 }
 
 /// What it took to get an answer.
@@ -146,6 +146,15 @@ impl Pipeline {
     /// Sends until there is an answer, and reads it whole.
     pub async fn send(&self, request: &S3Request<'_>) -> Result<Answer, Failed> {
         let _in_flight = self.place().await;
+        self.send_placed(request).await
+    }
+
+    /// As [`Pipeline::send`], in the place of a body that waits meanwhile: who has one place and waits for another may wait for ever.
+    pub async fn send_beside(&self, _place: &InFlight, request: &S3Request<'_>) -> Result<Answer, Failed> {
+        self.send_placed(request).await
+    }
+
+    async fn send_placed(&self, request: &S3Request<'_>) -> Result<Answer, Failed> {
         self.retrying(request, |response| async {
             let (parts, body) = response.into_parts();
             Ok((parts, self.collect(body).await?))
@@ -168,7 +177,7 @@ impl Pipeline {
         match answer.body {
             OpenOrRead::Open(body) => Ok(Answer {
                 headers: answer.headers,
-                body: OpenBody { body, _in_flight: in_flight },
+                body: OpenBody { body, in_flight },
                 history: answer.history,
             }),
             // `retrying` returns only successes, and those are open.

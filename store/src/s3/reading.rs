@@ -8,15 +8,16 @@
 //! - The deadline counts the time in which the *server* makes no progress: a reader may be as slow as it likes.
 //! - Bytes are read to where the reader wants them.
 
+use super::counters::InFlight;
 use super::failure::innermost;
-use super::meta::{meta_of, quoted, served_range};
+use super::meta::{length_in, meta_of, meta_of_size, quoted, served_range, version_in};
 use super::pipeline::{Answer, OpenBody, Pipeline};
 use super::request::S3Request;
 use super::retry::Backoff;
 use crate::{Error, ErrorKind, GetOptions, GetResult, ObjectBody, ObjectMeta, RawKey, Result, Version};
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Method;
+use http::{Method, header};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -77,12 +78,16 @@ async fn open(
         request = request.header("if-match", &quoted(version));
     }
     let Answer { headers, body, .. } = pipeline.open(&request).await?;
-    let mut meta = meta_of(pipeline, &request, &headers)?;
+    let current = version_in(&headers);
     // Some servers ignore If-Match.
-    if version.is_some_and(|version| meta.version != *version) {
+    if version.is_some_and(|version| current != *version) {
         return Err(changed(pipeline, key));
     }
-    let served = served_range(&headers, meta.size).filter(|served| match &range {
+    let mut length = length_in(&headers);
+    if length.is_none() && !headers.contains_key(header::CONTENT_RANGE) {
+        length = Some(length_by_head(pipeline, key, &current, &body.in_flight).await?);
+    }
+    let served = served_range(&headers, length).filter(|served| match &range {
         Some(range) => served.range.start == range.start && served.range.end <= range.end,
         None => served.range == (0..served.size),
     });
@@ -90,8 +95,21 @@ async fn open(
         let message = "the server sent another range than was asked for".to_owned();
         return Err(pipeline.error(OPERATION, Some(key), ErrorKind::Unsupported, message));
     };
-    meta.size = served.size;
+    let meta = meta_of_size(pipeline, &request, &headers, Some(served.size))?;
     Ok((meta, served.range, body))
+}
+
+/// The length of an object whose bytes are on their way, and have the `place`, but do not say how many they are. Their end could tell, or
+/// that of the connection, but for one that comes too early.
+async fn length_by_head(
+    pipeline: &Arc<Pipeline>,
+    key: &RawKey,
+    version: &Version,
+    place: &InFlight,
+) -> Result<u64> {
+    let request = S3Request::on("HeadObject", Method::HEAD, key);
+    let meta = meta_of(pipeline, &request, &pipeline.send_beside(place, &request).await?.headers)?;
+    if meta.version == *version { Ok(meta.size) } else { Err(changed(pipeline, key)) }
 }
 
 /// A body on its way.
@@ -131,7 +149,7 @@ impl Reading {
             let cause = match tokio::time::timeout(patience, open.body.read(buffer)).await {
                 Ok(Ok(0)) => "the connection ended too early".to_owned(),
                 Ok(Ok(count)) => {
-                    self.note(count as u64);
+                    self.note(count as u64).await;
                     return Ok(count);
                 }
                 Ok(Err(error)) => innermost(&error),
@@ -141,13 +159,15 @@ impl Reading {
         }
     }
 
-    fn note(&mut self, count: u64) {
+    async fn note(&mut self, count: u64) {
         self.missing.start += count;
         self.stuck = None;
         self.pipeline.counters.count_received(count);
         // The place among the requests in flight is free before the reader lets go of the body.
-        if self.missing.is_empty() {
-            self.open = None;
+        if self.missing.is_empty()
+            && let Some(open) = self.open.take()
+        {
+            open.body.finish().await;
         }
     }
 

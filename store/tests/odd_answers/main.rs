@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod heads;
+mod lengths;
 mod locations;
 
 use pail_store::{CallerVariables, S3Options, S3Store};
