@@ -212,7 +212,7 @@ impl BucketFs {
         let dirty = self.dirty_content(inode);
         let removable = dirty.as_ref().map_or(Some(Condition::None), |dirty| dirty.removable());
         let removed = match removable {
-            Some(condition) => self.store.delete(&name::key(&dir, name)?, condition).await,
+            Some(condition) => self.delete_object(&name::key(&dir, name)?, condition).await,
             None => Ok(()),
         };
         match removed {

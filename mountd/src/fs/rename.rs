@@ -240,7 +240,7 @@ impl BucketFs {
             true => Condition::None,
             false => Condition::IfVersion(facts.version.clone()),
         };
-        match self.store.delete(&from, condition).await {
+        match self.delete_object(&from, condition).await {
             Ok(()) => self.remember_name(&step.from_dir, step.from_name, Known::Absent),
             Err(error) if error.kind == ErrorKind::Precondition => {
                 self.leave_to_others(&step.from_dir, step.from_name).await;
@@ -299,7 +299,7 @@ impl BucketFs {
     ) -> FsResult<()> {
         if let Some(condition) = dirty.removable() {
             let from = name::key(&step.from_dir, step.from_name)?;
-            match self.store.delete(&from, condition).await {
+            match self.delete_object(&from, condition).await {
                 Ok(()) => self.remember_name(&step.from_dir, step.from_name, Known::Absent),
                 Err(error) if error.kind == ErrorKind::Precondition => {
                     self.leave_to_others(&step.from_dir, step.from_name).await;

@@ -1,7 +1,8 @@
 //! What was sent to the bucket and not heard of again.
 //!
 //! Owns: [`Unheard`], which stands for the object that a request would have made whose answer was lost until the retries' deadline, and
-//! the look whether it did. A publish on a condition would be refused because of that object, and its removal would leave it behind.
+//! the look whether it did. A publish on a condition would be refused because of that object, and its removal would leave it behind. And
+//! `delete_object`, which looks at once: a rename must know which of its two objects it has.
 //!
 //! # How one's own object is told from others'
 //! What was put whole is read again, and has the same length and sum. What was completed of parts has the ETag that follows from theirs;
@@ -13,8 +14,11 @@ use super::error::FsResult;
 use super::inode::Inode;
 use super::sending::Published;
 use super::sum::new_digest;
-use pail_store::{ErrorKind, GetOptions, RawKey, Version};
+use pail_store::{Condition, ErrorKind, GetOptions, RawKey, Version};
+use std::time::Duration;
 
+/// How long a look is waited for after a deletion that nothing was heard of: who waits has waited the retries' deadline already.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
 /// How much of an object is read at a time.
 const READ_SIZE_BYTES: usize = 1 << 20;
 
@@ -70,6 +74,19 @@ impl BucketFs {
             dirty.replica.set_published().await;
         }
         self.set_published(inode, dirty, Published { generation, len, version })
+    }
+
+    /// Deletes an object, also where that is known only by its absence. Errors: the store's; the object is there, or nobody can look.
+    pub(super) async fn delete_object(&self, key: &RawKey, condition: Condition) -> pail_store::Result<()> {
+        match self.store.delete(key, condition).await {
+            Err(error) if error.maybe_applied => {
+                match tokio::time::timeout(LOOK_TIME_MAX, self.store.head(key)).await {
+                    Ok(Err(look)) if look.kind == ErrorKind::NotFound => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            outcome => outcome,
+        }
     }
 
     /// The version of the object, if it has these bytes.

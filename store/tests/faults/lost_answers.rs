@@ -2,7 +2,7 @@
 
 use crate::{BUCKET, SECRET, error_of, impatient, key, noise, on, options, read, server_with, start, strike};
 use bytes::Bytes;
-use pail_devserver::{Fault, FaultAction, Quirks, Settings};
+use pail_devserver::{Fault, FaultAction, Quirks, Server, Settings};
 use pail_store::{Condition, ErrorKind, PutOptions, S3Store, Store};
 
 #[tokio::test]
@@ -76,21 +76,43 @@ async fn another_writer_is_not_taken_for_ourselves() {
 
 #[tokio::test]
 async fn a_completion_whose_answer_was_lost_took_effect() {
-    for (md5_etags, condition) in [(false, Condition::IfAbsent), (true, Condition::None)] {
-        let server = server_with(Settings { md5_etags, ..Settings::default() }).await;
-        let store = S3Store::open(options(&server.endpoint_url(), SECRET)).await.unwrap();
-        store.capabilities().await.unwrap();
-        let upload = store.start_upload(&key("u"), &PutOptions::default()).await.unwrap();
-        let mut parts = Vec::new();
-        for (number, len) in [(1, 5 * 1024 * 1024), (2, 1)] {
-            parts.push(store.put_part(&upload, number, noise(len).into()).await.unwrap());
+    // An ETag that follows from the parts tells; where it does not, that it is not the one that the condition names, or that one is there.
+    for md5_etags in [false, true] {
+        for over_existing in [false, true] {
+            let server = server_with(Settings { md5_etags, ..Settings::default() }).await;
+            let store = S3Store::open(options(&server.endpoint_url(), SECRET)).await.unwrap();
+            store.capabilities().await.unwrap();
+            let condition = match over_existing {
+                false => Condition::IfAbsent,
+                true => {
+                    let old = noise(5 * 1024 * 1024 + 1);
+                    Condition::IfVersion(
+                        store.put(&key("u"), old.into(), PutOptions::default()).await.unwrap(),
+                    )
+                }
+            };
+            let mut conditions = vec![condition];
+            if md5_etags {
+                conditions.push(Condition::None);
+            }
+            for condition in conditions {
+                complete_with_the_answer_lost(&server, &store, condition).await;
+            }
         }
-        strike(&server, "CompleteMultipartUpload", FaultAction::ApplyThenDisconnect);
-        let version = store.complete_upload(&upload, &parts, condition).await.unwrap();
-        assert!(server.waiting_faults().is_empty());
-        let meta = store.head(&key("u")).await.unwrap();
-        assert_eq!((meta.version, meta.size), (version, 5 * 1024 * 1024 + 1));
     }
+}
+
+async fn complete_with_the_answer_lost(server: &Server, store: &S3Store, condition: Condition) {
+    let upload = store.start_upload(&key("u"), &PutOptions::default()).await.unwrap();
+    let mut parts = Vec::new();
+    for (number, len) in [(1, 5 * 1024 * 1024), (2, 1)] {
+        parts.push(store.put_part(&upload, number, noise(len).into()).await.unwrap());
+    }
+    strike(server, "CompleteMultipartUpload", FaultAction::ApplyThenDisconnect);
+    let version = store.complete_upload(&upload, &parts, condition.clone()).await.unwrap();
+    assert!(server.waiting_faults().is_empty());
+    let meta = store.head(&key("u")).await.unwrap();
+    assert_eq!((meta.version, meta.size), (version, 5 * 1024 * 1024 + 1), "{condition:?}");
 }
 
 #[tokio::test]

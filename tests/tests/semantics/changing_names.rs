@@ -298,6 +298,34 @@ async fn a_removed_or_renamed_file_does_not_come_back_whose_publish_took_effect_
     }
 }
 
+// SEMANTICS: changing names.1, changing names.3
+#[tokio::test]
+async fn a_removal_or_rename_is_done_whose_deletion_took_effect_unheard() {
+    for is_written in [false, true] {
+        let files = Files::new();
+        for name in ["f", "g"] {
+            files.put(name, pattern(1000)).await;
+        }
+        files.requests.lose_answer("delete", "f");
+        files.unlink("f").await.unwrap();
+        assert_eq!(errno(files.lookup("f").await), libc::ENOENT);
+
+        let (handle, mut bytes) = (files.open("g", WRITE).await.unwrap(), pattern(1000));
+        if is_written {
+            files.fs.write(handle, 0, b"NEW").await.unwrap();
+            bytes[..3].copy_from_slice(b"NEW");
+        }
+        files.requests.lose_answer("delete", "g");
+        files.rename("g", "h", RenameMode::Replace).await.unwrap();
+        files.close(handle).await.unwrap();
+        assert_eq!(errno(files.lookup("g").await), libc::ENOENT);
+        assert!(files.read("h").await.unwrap() == bytes, "written: {is_written}");
+        assert!(files.get("h").await.unwrap() == bytes, "written: {is_written}");
+        assert_eq!((files.get("f").await, files.get("g").await), (None, None));
+        assert_eq!(files.fs.status().unpublished.len(), 0);
+    }
+}
+
 // SEMANTICS: changing names.3
 #[tokio::test]
 async fn what_others_put_under_a_name_that_an_unpublished_file_had_stays() {
