@@ -185,3 +185,57 @@ async fn keys_of_a_role_come_through_the_proxy_and_with_the_authority_that_are_n
     assert!(asked.contains("proxy-authorization: basic dxnlcjpwyxnz\r\n"), "{asked}");
     server.shutdown().await;
 }
+
+/// A proxy behind which there is S3 as `host`, for one connection and two requests for the object `bytes`; gives the heads of all that
+/// was asked.
+async fn s3_behind(proxy: TcpListener, host: &str, authority: &Authority) -> Vec<String> {
+    let (stream, _) = proxy.accept().await.unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut heads = vec![head_of(&mut stream).await];
+    stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+    let mut inside = BufReader::new(acceptor(host, authority).accept(stream).await.unwrap());
+    for _ in 0..2 {
+        heads.push(head_of(&mut inside).await);
+        let answer = "HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 5\r\n\r\nbytes";
+        inside.write_all(answer.as_bytes()).await.unwrap();
+        inside.flush().await.unwrap();
+    }
+    heads
+}
+
+#[tokio::test]
+async fn buckets_on_aws_are_reached_by_names_that_its_certificate_covers() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = authority();
+    let file = bundle(&ours, dir.path(), "ours.pem");
+    let host = "s3.eu-west-1.amazonaws.com";
+    // A wildcard stands for one label, so that a dotted name is none of its host names.
+    for (bucket, certified, asked, path) in [
+        ("plain", format!("*.{host}"), format!("plain.{host}"), "/a%20b"),
+        ("do.tted", host.to_owned(), host.to_owned(), "/do.tted/a%20b"),
+    ] {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
+        let variables = [("AWS_CA_BUNDLE", file.to_str().unwrap()), ("https_proxy", &proxy_url)];
+        let options = S3Options {
+            bucket: bucket.to_owned(),
+            region: Some("eu-west-1".to_owned()),
+            endpoint_url: None,
+            ..options(0, &variables)
+        };
+        let store = S3Store::open(options).await.unwrap();
+        let reads = async {
+            for _ in 0..2 {
+                let got = store.get(&RawKey::new("a b").unwrap(), GetOptions::default()).await.unwrap();
+                assert_eq!(&got.bytes().await.unwrap()[..], b"bytes");
+            }
+        };
+        let (heads, ()) = tokio::join!(s3_behind(proxy, &certified, &ours), reads);
+        assert!(heads[0].starts_with(&format!("connect {asked}:443 http/1.1\r\n")), "{}", heads[0]);
+        for head in &heads[1..] {
+            assert!(head.starts_with(&format!("get {path} http/1.1\r\n")), "{head}");
+            assert!(head.contains(&format!("\r\nhost: {asked}\r\n")), "{head}");
+            assert!(!head.contains("proxy-"), "what is for the proxy alone: {head}");
+        }
+    }
+}

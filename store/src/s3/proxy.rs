@@ -67,7 +67,9 @@ impl Proxies {
 
     fn to(&self, destination: &Uri) -> Option<Intercept> {
         let host = destination.host()?.trim_matches(['[', ']']);
-        let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        // RFC 6761, section 6.3, has all names below `localhost` lead there.
+        let is_named = host == "localhost" || host.ends_with(".localhost");
+        let is_loopback = is_named || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         if is_loopback { None } else { self.matcher.intercept(destination) }
     }
 
@@ -221,6 +223,7 @@ mod tests {
             "http://127.0.0.1:1/",
             "http://[::1]:1/",
             "http://localhost/",
+            "http://bucket.localhost:9000/",
         ] {
             assert_eq!(to(&set, direct), None, "{direct}");
         }
