@@ -96,6 +96,36 @@ fn paths_outside_of_mounts_are_not_found() {
 }
 
 #[test]
+fn a_flush_says_of_which_paths_it_knows_nothing() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    fs::create_dir_all(mnt.join("dir/empty")).unwrap();
+    fs::write(mnt.join("dir/file"), "1").unwrap();
+    let flush = |name: &str, code: i32, told: &str| {
+        let ran = sandbox.pail(&["flush", &sandbox.at(name)]);
+        assert!(
+            ran.code == code && (ran.out + &ran.err).contains(told),
+            "{name}: {code} {told:?} {}",
+            ran.code
+        );
+    };
+    for name in ["mnt", "mnt/", "mnt/dir", "mnt/dir/file", "mnt/dir/empty", "run/../mnt/dir"] {
+        flush(name, 0, "everything is in the bucket");
+    }
+    for name in ["mnt/fiel", "mnt/dir/fiel", "mnt/none/file", "mnt/dir/file/x"] {
+        flush(name, 3, "there is nothing at");
+    }
+    for name in ["other", "mnt/../other", "mntx"] {
+        flush(name, 3, "is in no mount\nhint: `pail status`");
+    }
+    assert_eq!(sandbox.pail(&["shutdown"]).code, 0);
+    flush("other", 3, "is in no mount: no daemon is running");
+    for name in ["mnt", "mnt/dir/file"] {
+        flush(name, 5, "is not in service");
+    }
+}
+
+#[test]
 fn metrics_count_what_was_done() {
     let sandbox = Sandbox::new();
     let mnt = sandbox.mounted();

@@ -73,6 +73,7 @@ fn a_killed_daemon_leaves_nothing_of_what_it_had_published() {
 fn what_is_left_behind_is_told_until_it_is_discarded() {
     let sandbox = Sandbox::new();
     sandbox.put("old", "what it was");
+    sandbox.put("other", "of somebody else");
     let mnt = sandbox.mounted();
     let new = File::create(mnt.join("new")).unwrap();
     new.write_all_at(b"precious", 0).unwrap();
@@ -107,7 +108,9 @@ fn what_is_left_behind_is_told_until_it_is_discarded() {
     assert!(one.err.contains("do not copy") && !one.err.contains("is kept by copying"), "{one:?}");
     let json: Value = serde_json::from_str(&sandbox.pail(&["flush", "--json"]).out).unwrap();
     assert_eq!(json["left_behind"].as_array().unwrap().len(), 2, "{json}");
-    assert_eq!(sandbox.pail(&["flush", &sandbox.at("mnt/other")]).code, 0, "nothing of that is left behind");
+    let other = sandbox.pail(&["flush", &sandbox.at("mnt/other")]);
+    assert_eq!(other.code, 0, "nothing of that is left behind: {other:?}");
+    assert_eq!(sandbox.pail(&["flush", &sandbox.at("mnt/none")]).code, 3, "nothing is there at all");
 
     // Kept by copying it, and given up by name; nothing else is.
     let local =

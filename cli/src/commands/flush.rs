@@ -6,15 +6,17 @@ use crate::progress::Draining;
 use crate::{block_on, daemon, terminal};
 use pail_mountd::control::types::{DrainReport, FlushRequest, MountSpec};
 use pail_mountd::control::{Failure, FailureKind};
+use pail_mountd::daemon::dead;
 use pail_mountd::quantity::Period;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// Wait until what was written is in the bucket
 ///
 /// The barrier for a job's end. Files that are still open are published as they are now. Where something cannot be published in
-/// time, or was left behind by a daemon or mount that is gone, it is listed, and the exit code is 5.
+/// time, or was left behind by a daemon or mount that is gone, it is listed, and the exit code is 5. A path that is in no mount, or at
+/// which there is nothing, is an error.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A mount, or a file or directory in one [default: all mounts]
@@ -37,7 +39,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let report = block_on(async {
         let mut progress = Draining::new();
         let (client, _) = match daemon::running().await {
-            Err(failure) if failure.kind == FailureKind::NotRunning => return without_daemon(failure),
+            Err(failure) if failure.kind == FailureKind::NotRunning => {
+                return without_daemon(request.path.as_deref(), failure);
+            }
             running => running?,
         };
         client.flush(&request, &mut |step| progress.step(step)).await
@@ -53,11 +57,22 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// Without a daemon nothing can be flushed, and "everything is there" would be a guess: what was written at the place of a mount went to the
-/// local disk. Errors: nothing is left behind, and nothing was mounted.
-fn without_daemon(failure: Failure) -> Result<DrainReport, Failure> {
-    let (mounts, left_behind) = status::without_daemon()?;
+/// local disk. Errors: nothing is left behind, and nothing was mounted; `path` is in none of that.
+fn without_daemon(path: Option<&Path>, failure: Failure) -> Result<DrainReport, Failure> {
+    let (mut mounts, mut left_behind) = status::without_daemon()?;
+    if let Some(path) = path {
+        let resolved = dead::resolve(path)?;
+        mounts.retain(|mount| resolved.starts_with(&mount.mount_point));
+        left_behind.retain(|file| resolved.starts_with(&file.mount_point));
+    }
     if mounts.is_empty() && left_behind.is_empty() {
-        return Err(failure.with_hint("nothing is mounted"));
+        return Err(match path {
+            None => failure.with_hint("nothing is mounted"),
+            Some(path) => {
+                let message = format!("{} is in no mount: {}", path.display(), failure.message);
+                Failure::new(FailureKind::NotFound, message).with_hint("`pail status` lists the mounts")
+            }
+        });
     }
     let mut failures: Vec<_> = mounts.iter().map(not_in_service).collect();
     if failures.is_empty() {

@@ -10,7 +10,7 @@ use crate::control::{Failure, FailureKind};
 use crate::settings::Directories;
 use std::path::{Path, PathBuf};
 
-pub use super::mount_point::is_dead;
+pub use super::mount_point::{is_dead, resolve};
 
 /// Clears the dead mount at `place`, or all that the list knows, and takes them off the list. Errors: a daemon has started
 /// meanwhile; nothing is mounted at `place`. Blocks.

@@ -17,7 +17,7 @@ use crate::control::types::{
 use crate::control::{Failure, FailureKind};
 use crate::fs::Unpublished;
 use futures::future::{join, join_all};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -69,7 +69,7 @@ impl Daemon {
         Ok(self.unmount_each(&mounts, manner).await)
     }
 
-    /// Waits until what is dirty under a path, or in all mounts, is in the bucket. Errors: the path is in no mount.
+    /// Waits until what is dirty under a path, or in all mounts, is in the bucket. Errors: the path is in no mount, or leads to nothing.
     pub async fn flush(&self, request: &FlushRequest) -> Result<DrainReport, Failure> {
         let deadline = deadline(request.timeout_ms);
         let is_all = request.path.is_none();
@@ -90,6 +90,12 @@ impl Daemon {
         report
             .left_behind
             .retain(|left| is_all || targets.iter().any(|(mount, path)| was_below(left, mount, path)));
+        match &targets[..] {
+            [(mount, path)] if !is_all && has_nothing(&report) => {
+                refuse_missing(mount, path, deadline).await?
+            }
+            _ => {}
+        }
         Ok(report)
     }
 
@@ -245,7 +251,9 @@ impl Daemon {
                 Some((mount.clone(), rest.to_string_lossy().into_owned()))
             })
         };
-        if let Some(found) = within(path) {
+        // What `..` leads to only the file system knows.
+        let is_plain = !path.components().any(|component| component == Component::ParentDir);
+        if let Some(found) = within(path).filter(|_| is_plain) {
             return Ok(found);
         }
         let asked = path.to_owned();
@@ -292,6 +300,33 @@ async fn flush_until(live: &Live, path: &str, deadline: Instant) -> (u64, Vec<Un
             remaining.retain(|file| Path::new(&file.path).starts_with(path));
             (0, remaining)
         }
+    }
+}
+
+fn has_nothing(report: &DrainReport) -> bool {
+    report.published == 0
+        && report.remaining.is_empty()
+        && report.failures.is_empty()
+        && report.left_behind.is_empty()
+}
+
+/// A name of which nothing was dirty, and that leads to nothing in the bucket either, is a slip: "everything is in the bucket" would be
+/// taken for a word about the file that was meant. Where the bucket does not answer nobody can tell, and nothing is refused.
+async fn refuse_missing(mount: &Mount, path: &str, deadline: Instant) -> Result<(), Failure> {
+    let Some(live) = mount.live() else { return Ok(()) };
+    let asked = path.to_owned();
+    // A task of its own: what is given up here still gives its inodes back.
+    let looked = tokio::spawn(async move { live.fs.is_there(&asked).await });
+    match timeout_at(deadline, looked).await {
+        Ok(Ok(Ok(false))) => {
+            let place = &mount.spec.mount_point;
+            let message = format!("there is nothing at {}", place.join(path).display());
+            Err(Failure::new(FailureKind::NotFound, message).with_hint(format!(
+                "check the name; `pail flush {}` waits for all that was written in the mount",
+                place.display()
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -47,6 +47,23 @@ impl BucketFs {
         })
     }
 
+    /// Whether a path, relative to the mount, leads to anything. Errors: EILSEQ, ENAMETOOLONG, the store's. Cut off in between it leaves
+    /// an inode in the table.
+    pub async fn is_there(&self, path: &str) -> FsResult<bool> {
+        let mut ino = ROOT;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            let found = self.lookup(ino, OsStr::new(name)).await;
+            self.forget(ino, 1);
+            ino = match found {
+                Ok(Ok(entry)) => entry.attr.ino,
+                Ok(Err(_)) | Err(FsError::Posix(Posix::NotFound | Posix::NotDir)) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+        }
+        self.forget(ino, 1);
+        Ok(true)
+    }
+
     /// An inode for what is known of a name, with one more reference of the kernel.
     pub(super) fn introduce(
         &self,
