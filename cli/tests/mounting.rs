@@ -65,6 +65,26 @@ fn a_prefix_with_nothing_below_it_is_told_and_mounted_all_the_same() {
 }
 
 #[test]
+fn an_object_is_not_mounted_as_a_prefix() {
+    let sandbox = Sandbox::new();
+    sandbox.put("data/file.txt", "12345");
+    for uri in [format!("s3://{BUCKET}/data/file.txt"), format!("s3://{BUCKET}/data/file.txt/")] {
+        let ran = sandbox.pail(&["mount", &uri, &sandbox.at("mnt")]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        let told = format!("s3://{BUCKET}/data/file.txt is an object (5 B), not a prefix\n");
+        assert!(ran.err.contains(&told), "{ran:?}");
+        let hint = format!("hint: mount s3://{BUCKET}/data, where it is the file file.txt");
+        assert!(ran.err.contains(&hint), "{ran:?}");
+        assert_nothing_left(&sandbox);
+    }
+    // With something below it, the name is a directory's too.
+    sandbox.put("data/file.txt/x", "1");
+    let mnt = sandbox.path("mnt");
+    let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}/data/file.txt"), &sandbox.at("mnt")]);
+    assert!(ran.code == 0 && mnt.join("x").exists(), "{ran:?}");
+}
+
+#[test]
 fn any_path_that_is_text_is_a_mount_point_and_no_other_one() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;

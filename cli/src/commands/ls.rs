@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
 use pail_mountd::daemon::opening::{self, Address, OpenBucket};
 use pail_mountd::quantity::ByteSize;
-use pail_store::{ErrorKind, ListRequest, ObjectMeta, RawKey};
+use pail_store::{ListRequest, ObjectMeta};
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -103,15 +103,13 @@ async fn list(arguments: &Arguments) -> Result<(), Failure> {
 
 /// No directory is there: the URI may name an object.
 async fn list_one(arguments: &Arguments, bucket: &OpenBucket) -> Result<(), Failure> {
-    let nothing = || Failure::new(FailureKind::NotFound, format!("nothing is at {}", arguments.uri));
-    let name = bucket.prefix.trim_end_matches('/');
-    let key = RawKey::new(name).map_err(|err| nothing().because(err.to_string()))?;
-    match bucket.store.head(&key).await {
-        Ok(object) => {
-            let directory = name.rfind('/').map_or("", |slash| &name[..=slash]);
+    match bucket.object_of_that_name().await {
+        Ok(Some(object)) => {
+            let key = object.key.as_str();
+            let directory = key.rfind('/').map_or("", |slash| &key[..=slash]);
             print_object(arguments, directory, &object)
         }
-        Err(err) if err.kind == ErrorKind::NotFound => Err(nothing()),
+        Ok(None) => Err(Failure::new(FailureKind::NotFound, format!("nothing is at {}", arguments.uri))),
         Err(err) => Err(Failure::from_store(format!("cannot look at {}", arguments.uri), &err)),
     }
 }

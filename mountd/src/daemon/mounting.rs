@@ -138,6 +138,9 @@ impl Daemon {
         .await?;
         let bucket =
             opening::open_bucket((&mount.spec).into(), &mount.environment, create_bucket, false).await?;
+        if !mount.restored {
+            bucket.refuse_object(&mount.spec.source).await?;
+        }
         let recovered = point.recovered;
         let created = blocking(move || point.create()).await?;
         let made = Made {

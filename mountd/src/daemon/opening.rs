@@ -9,8 +9,10 @@
 
 use crate::control::types::MountSpec;
 use crate::control::{CallerEnvironment, Failure, FailureKind};
+use crate::quantity::ByteSize;
 use pail_store::{
-    BucketUri, CallerVariables, Error, ErrorKind, ListPage, ListRequest, S3Options, S3Store, Store,
+    BucketUri, CallerVariables, Error, ErrorKind, ListPage, ListRequest, ObjectMeta, RawKey, S3Options,
+    S3Store, Store,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +45,33 @@ impl OpenBucket {
     /// There is a prefix, and nothing below it.
     pub fn has_empty_prefix(&self) -> bool {
         !self.prefix.is_empty() && self.first_page.objects.is_empty() && self.first_page.prefixes.is_empty()
+    }
+
+    /// The object that has the prefix's name, without its `/`. Errors: the store's.
+    pub async fn object_of_that_name(&self) -> Result<Option<ObjectMeta>, Error> {
+        let Ok(key) = RawKey::new(self.prefix.trim_end_matches('/')) else { return Ok(None) };
+        match self.store.head(&key).await {
+            Ok(object) => Ok(Some(object)),
+            Err(err) if err.kind == ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Refuses an object's name in place of a prefix, which `source` would show as an empty directory. One request, and only where nothing
+    /// is below the prefix; where it comes to nothing in time the prefix stands.
+    pub async fn refuse_object(&self, source: &str) -> Result<(), Failure> {
+        if self.created || !self.has_empty_prefix() {
+            return Ok(());
+        }
+        let looked = tokio::time::timeout(CHECK_WAIT, self.object_of_that_name()).await;
+        let Ok(Ok(Some(object))) = looked else { return Ok(()) };
+        let source = source.trim_end_matches('/');
+        let (parent, name) = source.rsplit_once('/').unwrap_or((source, ""));
+        Err(Failure::usage(format!(
+            "{source} is an object ({}), not a prefix",
+            ByteSize(object.size).human()
+        ))
+        .with_hint(format!("mount {parent}, where it is the file {name}")))
     }
 }
 
