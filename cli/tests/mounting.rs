@@ -85,6 +85,20 @@ fn an_object_is_not_mounted_as_a_prefix() {
 }
 
 #[test]
+fn a_runtime_directory_that_is_too_long_for_a_socket_is_told_before_anything_is_started() {
+    let sandbox = Sandbox::new();
+    let long = sandbox.at(&"r".repeat(100));
+    for arguments in [&["status"][..], &["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")]] {
+        let ran = run(sandbox.command(arguments).env("PAIL_RUNTIME_DIR", &long));
+        assert_eq!(ran.code, 2, "{ran:?}");
+        let len = long.len() + "/control.sock".len();
+        let told = format!("{long}/control.sock has {len} bytes, of 107 that the kernel takes");
+        assert!(ran.err.contains(&told) && ran.err.contains("hint: set PAIL_RUNTIME_DIR"), "{ran:?}");
+    }
+    assert!(!sandbox.path("state").exists());
+}
+
+#[test]
 fn any_path_that_is_text_is_a_mount_point_and_no_other_one() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;

@@ -16,6 +16,10 @@ use std::path::{Path, PathBuf};
 const OWN_DIRECTORIES_HINT: &str =
     "set PAIL_RUNTIME_DIR, PAIL_STATE_DIR and PAIL_CACHE_DIR to directories of your own";
 
+/// How long the path of a Unix socket may be: `sun_path` of unix(7) without its zero byte.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+const SOCKET: &str = "control.sock";
+
 /// The directories of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directories {
@@ -32,7 +36,8 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl Directories {
     /// Where the directories are when nothing but the environment says so. Errors: none of `HOME` and the variable
-    /// that would replace it is set.
+    /// that would replace it is set; a variable of Pail's own that is no absolute path; a runtime directory whose path is too long
+    /// for a socket in it.
     pub fn from_environment(env: Lookup<'_>, uid: u32) -> Result<Self, Failure> {
         let place = |own: &str, xdg: &str, below_home: &str| -> Result<PathBuf, Failure> {
             if let Some(dir) = absolute(env, own)? {
@@ -46,19 +51,37 @@ impl Directories {
                     .with_hint(format!("set {own} to a directory of your own"))
             })
         };
-        Ok(Self {
+        let directories = Self {
             cache: place("PAIL_CACHE_DIR", "XDG_CACHE_HOME", ".cache")?,
             state: place("PAIL_STATE_DIR", "XDG_STATE_HOME", ".local/state")?,
             runtime: match absolute(env, "PAIL_RUNTIME_DIR")? {
                 Some(dir) => dir,
                 None => default_runtime(env, uid),
             },
-        })
+        };
+        directories.check_socket()?;
+        Ok(directories)
+    }
+
+    /// No daemon could listen, and no command connect: a start would only be waited for in vain.
+    fn check_socket(&self) -> Result<(), Failure> {
+        let socket = self.socket();
+        let len = socket.as_os_str().len();
+        if len <= SOCKET_PATH_BYTES_MAX {
+            return Ok(());
+        }
+        let socket = socket.display();
+        let dir_len_max = SOCKET_PATH_BYTES_MAX - SOCKET.len() - 1;
+        Err(Failure::usage("the path of the runtime directory is too long for a socket in it")
+            .because(format!("{socket} has {len} bytes, of {SOCKET_PATH_BYTES_MAX} that the kernel takes"))
+            .with_hint(format!(
+                "set PAIL_RUNTIME_DIR to a directory of your own with a path of at most {dir_len_max} bytes"
+            )))
     }
 
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
-        self.runtime.join("control.sock")
+        self.runtime.join(SOCKET)
     }
 
     /// Held by the daemon for as long as it lives.
@@ -193,6 +216,30 @@ mod tests {
             Path::new("/tmp/pail-7")
         );
         assert_eq!(resolve(&[home, ("PAIL_RUNTIME_DIR", "/r")], 7).unwrap().runtime, Path::new("/r"));
+    }
+
+    #[test]
+    fn a_runtime_directory_is_as_long_as_a_socket_s_path_may_be() {
+        let runtime = |len: usize| format!("/{}", "r".repeat(len - 1));
+        for variable in ["PAIL_RUNTIME_DIR", "XDG_RUNTIME_DIR"] {
+            let longest = runtime(94);
+            resolve(&[("HOME", "/h"), (variable, &longest)], 7).unwrap();
+        }
+        let failure = resolve(&[("HOME", "/h"), ("PAIL_RUNTIME_DIR", &runtime(95))], 7).unwrap_err();
+        let told = failure.to_string();
+        for part in
+            [&runtime(95), "/control.sock has 108 bytes, of 107", "PAIL_RUNTIME_DIR", "at most 94 bytes"]
+        {
+            assert!(told.contains(part), "{failure}");
+        }
+        assert_eq!(failure.kind.exit_code(), 2);
+        // The kernel's word on that number.
+        let dir = tempfile::tempdir().unwrap();
+        let at = |len: usize| {
+            let room = len - dir.path().as_os_str().len() - 1;
+            std::os::unix::net::UnixListener::bind(dir.path().join("s".repeat(room)))
+        };
+        assert!(at(SOCKET_PATH_BYTES_MAX).is_ok() && at(SOCKET_PATH_BYTES_MAX + 1).is_err());
     }
 
     #[test]
