@@ -13,8 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What helps where a directory cannot be used.
-const OWN_DIRECTORIES_HINT: &str =
-    "set PAIL_RUNTIME_DIR, PAIL_STATE_DIR and PAIL_CACHE_DIR to directories of your own";
+const OWN_DIRECTORIES_HINT: &str = "set PAIL_RUNTIME_DIR, and PAIL_STATE_DIR and PAIL_CACHE_DIR (state_dir and cache_dir in config.toml), to directories of your own";
 
 /// How long the path of a Unix socket may be: `sun_path` of unix(7) without its zero byte.
 const SOCKET_PATH_BYTES_MAX: usize = 107;

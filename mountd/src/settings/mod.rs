@@ -72,9 +72,11 @@ impl Settings {
         let uid = rustix::process::geteuid().as_raw();
         let directories = place(&asked, &config, env, uid)?;
         let memory_bytes = match asked.memory.or(config.memory) {
+            // By flag or variable; a line of config.toml was looked at when it was read.
             Some(size) if size.0 < MEMORY_BYTES_MIN => {
-                return Err(Failure::usage(format!("a memory budget of {size} is too small"))
-                    .with_hint(format!("give at least {}", ByteSize(MEMORY_BYTES_MIN))));
+                return Err(Failure::usage(format!("a memory budget of {size} is too small")).with_hint(
+                    format!("give at least {} by --memory or PAIL_MEMORY", ByteSize(MEMORY_BYTES_MIN)),
+                ));
             }
             Some(size) => size.0,
             None => default_memory_bytes(host_memory::host_memory_bytes()),
@@ -92,11 +94,14 @@ impl Settings {
 /// Directories by environment and configuration; `limits` has the cache's already, where it was asked for.
 fn place(asked: &Limits, config: &ConfigFile, env: Lookup<'_>, uid: u32) -> Result<Directories, Failure> {
     // What config.toml says stands below Pail's own variables and above XDG: given to the one resolver as if it were
-    // the variable, where that is unset.
+    // the variable, where that is unset. Its mistakes were found when it was read, so that no variable is blamed for them.
     let with_config = |name: &str| {
         let configured = match name {
             "PAIL_CACHE_DIR" => asked.cache_dir.clone().or_else(|| config.cache_dir.clone()),
-            "PAIL_STATE_DIR" => env(name).map(PathBuf::from).or_else(|| config.state_dir.clone()),
+            "PAIL_STATE_DIR" => {
+                let told = env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+                told.or_else(|| config.state_dir.clone())
+            }
             _ => None,
         };
         configured.map(PathBuf::into_os_string).or_else(|| env(name))
@@ -217,13 +222,26 @@ mod tests {
         for (vars, config, told) in [
             (vec![("PAIL_MEMORY", "lots")], "", "PAIL_MEMORY"),
             (vec![], "memoyr = 1\n", "config.toml"),
-            (vec![], "memory = \"1M\"\n", "too small"),
+            (vec![], "memory = \"lots\"\n", "memory = "),
+            (vec![], "memory = \"1M\"\n", "config.toml has a mistake: memory must be at least 16M"),
+            (
+                vec![],
+                "cache_dir = \"~/c\"\n",
+                "config.toml has a mistake: cache_dir must be an absolute path",
+            ),
+            (vec![], "state_dir = \"s\"\n", "config.toml has a mistake: state_dir must be an absolute path"),
+            (vec![("PAIL_MEMORY", "1M")], "", "PAIL_MEMORY"),
             (vec![("PAIL_CACHE_DIR", "relative")], "", "PAIL_CACHE_DIR"),
         ] {
             let failure = Given::new(&vars, config).resolve(&Limits::default()).unwrap_err();
             assert!(failure.to_string().contains(told), "{failure}");
+            assert_eq!(failure.to_string().contains("PAIL_"), !vars.is_empty(), "{failure}");
             assert_eq!(failure.kind.exit_code(), 2, "{failure}");
         }
+        // An empty variable says nothing.
+        let given = Given::new(&[("PAIL_STATE_DIR", "")], "state_dir = \"/from/file\"\n");
+        let settings = given.resolve(&Limits::default()).unwrap();
+        assert_eq!(settings.directories.state, Path::new("/from/file"));
     }
 
     #[test]
