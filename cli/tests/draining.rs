@@ -63,9 +63,12 @@ fn what_cannot_be_published_keeps_the_mount_and_is_named() {
     let flush = sandbox.pail(&["flush", "--timeout", "500ms"]);
     assert_eq!(flush.code, 5, "{flush:?}");
     assert!(flush.err.contains("stuck"), "{flush:?}");
+    let hint = "hint: mend the cause and try again";
+    assert!(flush.err.contains(hint), "{flush:?}");
     let umount = sandbox.pail(&["umount", &sandbox.at("mnt"), "--timeout", "500ms"]);
     assert_eq!(umount.code, 5, "{umount:?}");
     assert!(umount.err.contains("stuck") && umount.err.contains("state/pail"), "{umount:?}");
+    assert!(umount.err.contains(hint) && umount.err.contains("--force"), "{umount:?}");
     assert_eq!(sandbox.kernel_mounts().len(), 1);
     sandbox.server.clear_faults();
     let ran = finish(writer);

@@ -125,3 +125,40 @@ fn the_server_tells_its_endpoint_and_ends_on_a_signal() {
     assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_server_that_does_not_start_says_what_to_do() {
+    let sandbox = Sandbox::new();
+    fs::write(sandbox.path("file"), "").unwrap();
+    let (taken, file) = (sandbox.server.addr().to_string(), sandbox.at("file"));
+    let told = format!("error: cannot keep objects in {file}\n");
+    for (arguments, code, parts) in [
+        (["--listen", taken.as_str()], 1, ["error: cannot listen on 127.0.0.1:", "hint: another program"]),
+        (
+            ["--listen", "203.0.113.7:0"],
+            1,
+            ["error: cannot listen on ", "hint: --listen takes an address of this"],
+        ),
+        (["--listen", "localhost:9000"], 2, ["localhost:9000", "such as 127.0.0.1:9000"]),
+        (["--folder", file.as_str()], 1, [told.as_str(), "hint: give --folder"]),
+    ] {
+        let ran = sandbox.pail(&["dev-server", arguments[0], arguments[1]]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(parts.iter().all(|part| ran.err.contains(part)), "{ran:?}");
+    }
+}
+
+#[test]
+fn an_address_that_is_no_bucket_s_is_told_what_one_is() {
+    let sandbox = Sandbox::new();
+    for (uri, parts) in [
+        ("s3:// x", ["only lower-case letters, digits, dots and hyphens", "hint: write s3://bucket"]),
+        ("s3:/x", ["it does not begin with s3://", "hint: write s3://bucket"]),
+    ] {
+        for arguments in [&["ls", uri][..], &["mount", uri, &sandbox.at("mnt")]] {
+            let ran = sandbox.pail(arguments);
+            assert_eq!(ran.code, 2, "{ran:?}");
+            assert!(parts.iter().all(|part| ran.err.contains(part)), "{ran:?}");
+        }
+    }
+}

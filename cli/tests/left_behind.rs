@@ -187,6 +187,7 @@ fn what_a_forced_unmount_left_is_told_at_once() {
     let ran = sandbox.pail(&["umount", &sandbox.at("mnt"), "--force", "--timeout", "500ms"]);
     assert_eq!(ran.code, 5, "{ran:?}");
     assert!(ran.err.contains("closed") && ran.err.contains("open"), "{ran:?}");
+    assert!(ran.err.contains("hint: the bytes stay on this disk"), "{ran:?}");
     assert_eq!(left(&sandbox), ["closed", "open"]);
     assert!(sandbox.pail(&["status"]).err.contains("open (6 B): still open"));
     // What a program still has open goes on being published.

@@ -85,6 +85,19 @@ fn an_object_is_not_mounted_as_a_prefix() {
 }
 
 #[test]
+fn keys_that_no_file_can_have_are_told_with_what_to_do() {
+    let sandbox = Sandbox::new();
+    sandbox.put("a//b", "1");
+    sandbox.put("x", "1");
+    let mnt = sandbox.mounted();
+    assert_eq!(fs::read_dir(&mnt).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(mnt.join("a")).unwrap().count(), 0);
+    let ran = sandbox.pail(&["status"]);
+    assert!(ran.err.contains("mnt: 1 key cannot be shown as files: a name in them is empty"), "{ran:?}");
+    assert!(ran.err.contains(&format!("hint: `pail ls -r s3://{BUCKET}` lists all keys")), "{ran:?}");
+}
+
+#[test]
 fn a_runtime_directory_that_is_too_long_for_a_socket_is_told_before_anything_is_started() {
     let sandbox = Sandbox::new();
     let long = sandbox.at(&"r".repeat(100));

@@ -66,4 +66,4 @@ mod xml;
 pub use config::{Quirks, ServerConfig, Settings};
 pub use counters::{Counters, REQUEST_LOG_LEN_MAX, RequestRecord};
 pub use fault::{Fault, FaultAction};
-pub use server::Server;
+pub use server::{Server, StartError};

@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -32,6 +33,34 @@ use tokio_util::task::TaskTracker;
 /// A pause after `accept` failed, mostly for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder cannot be created or read, or holds something else.
+    #[error("cannot keep objects in {}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl From<StartError> for io::Error {
+    fn from(error: StartError) -> Self {
+        let (StartError::Listen { source, .. } | StartError::Folder { source, .. }) = &error;
+        io::Error::new(source.kind(), format!("{error}: {source}"))
+    }
+}
+
 /// A running S3 server. It runs on the tokio runtime that it was started on.
 pub struct Server {
     shared: Arc<Shared>,
@@ -43,14 +72,14 @@ pub struct Server {
 impl Server {
     /// Starts a server. It answers as soon as this returns. Errors: the address cannot be listened on; the folder cannot be
     /// created or read, or holds something else.
-    pub async fn start(config: ServerConfig) -> io::Result<Self> {
+    pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         let ServerConfig { listen, folder, access_key, secret_key, settings } = config;
-        let buckets = Buckets::open(folder)?;
+        let buckets = Buckets::open(folder.clone())
+            .map_err(|source| StartError::Folder { folder: folder.unwrap_or_default(), source })?;
         let shared = Arc::new(Shared::new(buckets, Authenticator::new(access_key, secret_key), settings));
-        let listener = TcpListener::bind(listen).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("the development server cannot listen on {listen}: {error}"))
-        })?;
-        let addr = listener.local_addr()?;
+        let unusable = |source| StartError::Listen { addr: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(unusable)?;
+        let addr = listener.local_addr().map_err(unusable)?;
         let connections = TaskTracker::new();
         let stop = CancellationToken::new();
         connections.spawn(accept(listener, shared.clone(), connections.clone(), stop.clone()));

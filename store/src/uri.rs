@@ -58,11 +58,11 @@ impl fmt::Display for BucketUri {
 fn broken_rule(name: &str) -> Option<&'static str> {
     let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = name.as_bytes();
-    if !(3..=63).contains(&bytes.len()) {
-        return Some("it must have 3 to 63 characters");
-    }
     if !bytes.iter().all(|byte| is_plain(byte) || matches!(byte, b'.' | b'-')) {
         return Some("it may have only lower-case letters, digits, dots and hyphens");
+    }
+    if !(3..=63).contains(&bytes.len()) {
+        return Some("it must have 3 to 63 characters");
     }
     if !bytes.first().is_some_and(is_plain) || !bytes.last().is_some_and(is_plain) {
         return Some("it must begin and end with a letter or a digit");

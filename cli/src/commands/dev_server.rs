@@ -1,9 +1,10 @@
 //! `pail dev-server`.
 
 use crate::{block_on, terminal};
-use pail_devserver::{Server, ServerConfig, Settings};
+use pail_devserver::{Server, ServerConfig, Settings, StartError};
 use pail_mountd::control::Failure;
 use pail_mountd::quantity::ByteSize;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", value_parser = address)]
     listen: SocketAddr,
 
     /// Keep the objects in this folder [default: in memory]
@@ -68,17 +69,14 @@ async fn serve(arguments: Arguments) -> Result<ExitCode, Failure> {
         bandwidth_bytes_per_s: arguments.bandwidth.0,
         ..Settings::default()
     };
-    let listen = arguments.listen;
     let config = ServerConfig {
-        listen,
+        listen: arguments.listen,
         folder: arguments.folder,
         access_key: arguments.access_key,
         secret_key: arguments.secret_key,
         settings,
     };
-    let server = Server::start(config)
-        .await
-        .map_err(|err| Failure::other(format!("cannot serve at {listen}")).because(format!("{err:#}")))?;
+    let server = Server::start(config).await.map_err(|err| explain(&err))?;
     for bucket in &arguments.buckets {
         server.create_bucket(bucket).await.map_err(|err| {
             Failure::other(format!("cannot create the bucket {bucket:?}")).because(format!("{err:#}"))
@@ -92,4 +90,29 @@ async fn serve(arguments: Arguments) -> Result<ExitCode, Failure> {
     }
     server.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "expected an address by its numbers and a port, such as 127.0.0.1:9000 or [::1]:9000".to_owned()
+    })
+}
+
+/// What to do about a server that does not start.
+fn explain(err: &StartError) -> Failure {
+    let (StartError::Listen { source, .. } | StartError::Folder { source, .. }) = err;
+    let hint = match (err, source.kind()) {
+        (StartError::Folder { .. }, _) => {
+            "give --folder a new or empty directory that you may write to, or one of an earlier server; without it objects are kept in memory"
+        }
+        (_, io::ErrorKind::AddrInUse) => {
+            "another program listens there: choose another port; port 0 takes a free one"
+        }
+        (_, io::ErrorKind::AddrNotAvailable) => {
+            "--listen takes an address of this machine: 127.0.0.1, or 0.0.0.0 for all"
+        }
+        (_, io::ErrorKind::PermissionDenied) => "ports below 1024 are root's: choose a higher one",
+        _ => "choose another address by --listen",
+    };
+    Failure::from_io(err.to_string(), source).with_hint(hint)
 }

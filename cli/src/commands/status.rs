@@ -300,8 +300,22 @@ fn print_details(mount: &MountStatus) {
         ));
     }
     if mount.fs.hidden_keys > 0 {
-        terminal::note(&format!("{place}: {} keys cannot be shown as files", mount.fs.hidden_keys));
+        print_hidden(mount);
     }
+}
+
+fn print_hidden(mount: &MountStatus) {
+    let (place, source) = (mount.spec.mount_point.display(), terminal::escaped(&mount.spec.source));
+    let keys = match mount.fs.hidden_keys {
+        1 => "1 key".to_owned(),
+        count => format!("{count} keys"),
+    };
+    terminal::note(&format!(
+        "{place}: {keys} cannot be shown as files: a name in them is empty, `.`, `..` or over 255 bytes, or a directory has the same name"
+    ));
+    terminal::note(&format!(
+        "hint: `pail ls -r {source}` lists all keys; give such an object another name with another S3 client"
+    ));
 }
 
 /// How long ago something was, in the largest unit of which that is one or more.

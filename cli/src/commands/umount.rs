@@ -124,4 +124,13 @@ fn print_remaining(report: &DrainReport) {
     if count > NAMED_MAX {
         terminal::note(&format!("  and {} more: `pail status --json` lists them", count - NAMED_MAX));
     }
+    let stays = report.remaining.iter().any(|left| !report.unmounted.contains(&left.mount_point));
+    terminal::note(match stays {
+        true => {
+            "hint: mend the cause and try again, with a longer timeout where it only takes time; `pail umount --force` unmounts in any case, and the bytes stay on this disk"
+        }
+        false => {
+            "hint: the bytes stay on this disk: `pail status` names them until `pail discard FILE` gives them up"
+        }
+    });
 }

@@ -135,9 +135,10 @@ impl Daemon {
                 }
                 Ok(_) => {}
                 Err(_) => {
-                    report
-                        .failures
-                        .push(Failure::other(format!("{} is still being worked on", place.display())));
+                    report.failures.push(
+                        Failure::other(format!("{} is still being mounted or unmounted", place.display()))
+                            .with_hint("try again with a longer --timeout"),
+                    );
                     return report;
                 }
             }
