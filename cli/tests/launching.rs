@@ -154,6 +154,7 @@ fn an_address_that_is_no_bucket_s_is_told_what_one_is() {
     for (uri, parts) in [
         ("s3:// x", ["only lower-case letters, digits, dots and hyphens", "hint: write s3://bucket"]),
         ("s3:/x", ["it does not begin with s3://", "hint: write s3://bucket"]),
+        ("gs://bucket", ["it does not begin with s3://", "hint: gs:// is not supported, only s3:// is"]),
     ] {
         for arguments in [&["ls", uri][..], &["mount", uri, &sandbox.at("mnt")]] {
             let ran = sandbox.pail(arguments);
@@ -161,4 +162,11 @@ fn an_address_that_is_no_bucket_s_is_told_what_one_is() {
             assert!(parts.iter().all(|part| ran.err.contains(part)), "{ran:?}");
         }
     }
+}
+
+#[test]
+fn an_empty_task_says_that_there_is_nothing_to_do() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.pail(&["launch", &task(&sandbox, "")]);
+    assert!(ran.code == 0 && ran.err.contains("task.yaml: there is nothing to do"), "{ran:?}");
 }

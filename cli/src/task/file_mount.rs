@@ -145,11 +145,15 @@ impl Entry {
             }
         };
         if !source.starts_with("s3://") {
-            return Err(reader.mistake(at, &format!("{source:?} is of a store that is not supported yet")));
+            return Err(reader
+                .mistake(at, &format!("{source:?} is of a store that is not supported yet"))
+                .with_hint(opening::scheme_hint(&source)));
         }
         if let Err(failure) = opening::parse_source(&source) {
             let why = failure.causes.first().cloned().unwrap_or(failure.message);
-            return Err(reader.mistake(at, &format!("{source:?} is not a bucket: {why}")));
+            return Err(reader
+                .mistake(at, &format!("{source:?} is not a bucket: {why}"))
+                .with_hint("write s3://bucket or s3://bucket/prefix"));
         }
         Ok(FileMount {
             destination,
@@ -177,7 +181,9 @@ fn check_store(reader: &Reader<'_>, node: &Node) -> Result<(), Failure> {
     match store.as_str() {
         "s3" => Ok(()),
         known if STORES.contains(&known) => {
-            Err(reader.mistake(node.place, &format!("store {known} is not supported yet")))
+            Err(reader.mistake(node.place, &format!("store {known} is not supported yet")).with_hint(
+                "s3 is; where that store has an S3 interface, write `store: s3` and its URL as `endpoint:`",
+            ))
         }
         _ => Err(reader.unknown_value(node.place, "store", &store, STORES)),
     }

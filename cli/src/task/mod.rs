@@ -17,7 +17,7 @@ use pail_mountd::control::Failure;
 use reader::{Reader, near_miss, scalar};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use yaml::{Document, Key, Node, Value};
+use yaml::{Document, Key, Node, Place, Value};
 
 /// Keys of SkyPilot's tasks that mean nothing to a run on this machine.
 const IGNORED: &[&str] = &[
@@ -102,6 +102,11 @@ impl Task {
         if !ignored.is_empty() {
             task.notes.push(format!("note: not acted on in this run: {}", ignored.join(", ")));
         }
+        if task.mounts.is_empty() && task.setup.is_none() && task.run.is_none() {
+            // No mistake: SkyPilot takes such a task too.
+            let nothing = "there is nothing to do: it has none of `file_mounts`, `setup` and `run`";
+            task.notes.push(plain.note(Place { line: 0, column: 0 }, nothing));
+        }
         task.environment = environment;
         Ok(task)
     }
@@ -130,13 +135,9 @@ impl Task {
             },
             "file_mounts" => {
                 for (destination, entry) in reader.map(node)? {
-                    let Some(mount) = FileMount::read(reader, destination, entry, home, mistakes) else {
-                        continue;
-                    };
-                    if self.mounts.iter().any(|other| other.destination == mount.destination) {
-                        mistakes.add(reader.mistake(destination.place, "this destination is there twice"));
+                    if let Some(mount) = FileMount::read(reader, destination, entry, home, mistakes) {
+                        self.add_mount(reader, destination, mount, mistakes);
                     }
-                    self.mounts.push(mount);
                 }
             }
             "workdir" => {
@@ -148,6 +149,31 @@ impl Task {
             _ => return Ok(Use::Ignored),
         }
         Ok(Use::Taken)
+    }
+}
+
+impl Task {
+    fn add_mount(&mut self, reader: &Reader<'_>, key: &Key, mount: FileMount, mistakes: &mut Mistakes) {
+        let place = &mount.destination;
+        let overlaps = |other: &&FileMount| {
+            place.starts_with(&other.destination) || other.destination.starts_with(place)
+        };
+        match self.mounts.iter().find(overlaps) {
+            Some(other) if other.destination == *place => {
+                mistakes.add(reader.mistake(key.place, "this destination is there twice"));
+            }
+            Some(other) => {
+                let what = format!(
+                    "{} and {} lie one within the other",
+                    place.display(),
+                    other.destination.display()
+                );
+                let hint = "mount each at a directory of its own, or the bucket or prefix that holds both";
+                mistakes.add(reader.mistake(key.place, &what).with_hint(hint));
+            }
+            None => {}
+        }
+        self.mounts.push(mount);
     }
 }
 
@@ -343,7 +369,7 @@ mod tests {
                 "t.yaml:1:1: unknown key \"nmae\" (did you mean \"name\"?)",
                 "t.yaml:2:10: `workdir`: syncing it is not supported yet (leave it out, and name the code by an absolute path in `run`)",
                 "t.yaml:8:11: mode COPY is not supported yet (use mode: MOUNT)",
-                "t.yaml:9:12: store gcs is not supported yet",
+                "t.yaml:9:12: store gcs is not supported yet (s3 is; where that store has an S3 interface, write `store: s3` and its URL as `endpoint:`)",
                 "t.yaml:10:5: unknown key \"persistant\" (did you mean \"persistent\"?)",
                 "t.yaml:11:22: unknown key \"readonly\" (did you mean \"read_only\"?)",
                 "t.yaml:11:39: unknown key \"mounts\" (did you mean \"mount\"?)",
@@ -394,6 +420,42 @@ mod tests {
         assert!(read("file_mounts:\n  /x: ./local\n").unwrap_err().message.contains("t.yaml:2:7"));
         assert!(read("workdir: .\n").unwrap_err().message.contains("not supported yet"));
         assert!(read("num_nodes: 2\n").unwrap_err().message.contains("one node"));
+    }
+
+    #[test]
+    fn mount_points_within_one_another_are_a_mistake_before_anything_is_mounted() {
+        for (first, second) in [("/out", "/out/logs"), ("/out/a/b", "/out"), ("~/sky_workdir/x", "x/y")] {
+            let text = format!("file_mounts:\n  {first}: {{name: one}}\n  {second}: {{name: two}}\n");
+            let failure = read(&text).unwrap_err();
+            assert!(failure.message.starts_with("t.yaml:3:3: "), "{failure}");
+            assert!(failure.message.contains("lie one within the other"), "{failure}");
+            assert!(failure.hint.is_some());
+        }
+        read("file_mounts:\n  /out: {name: one}\n  /outputs: {name: two}\n").unwrap();
+    }
+
+    #[test]
+    fn a_task_with_nothing_to_do_says_so() {
+        let nothing = "note: t.yaml: there is nothing to do: it has none of `file_mounts`, `setup` and `run`";
+        for text in ["", "# run: x\n", "{}\n", "name: a\nrun:\n"] {
+            assert_eq!(read(text).unwrap().notes, [nothing], "{text:?}");
+        }
+        assert!(read("setup: x\n").unwrap().notes.is_empty());
+    }
+
+    #[test]
+    fn other_stores_are_told_what_is_supported() {
+        for (source, hint) in [
+            ("gs://bucket/x", "gs:// is not supported, only s3:// is"),
+            ("r2://bucket", "r2:// is not supported"),
+            ("https://host/bucket", "the server as the endpoint"),
+        ] {
+            let failure = mount(&format!("source: {source}")).unwrap_err();
+            assert!(failure.message.contains("not supported yet"), "{failure}");
+            assert!(failure.hint.as_ref().unwrap().contains(hint), "{failure}");
+        }
+        let failure = mount("name: my-bucket\nstore: r2").unwrap_err();
+        assert!(failure.hint.unwrap().contains("`endpoint:`"));
     }
 
     #[test]

@@ -32,6 +32,11 @@ impl<'a> Reader<'a> {
         substitute(text, self.variables)
     }
 
+    /// A note on a place, of one line.
+    pub fn note(&self, place: Place, what: &str) -> String {
+        format!("note: {}: {what}", self.document.at(place))
+    }
+
     /// A word: text, or a number or boolean as it is written; variables replaced. Errors: a list, a map, nothing.
     pub fn text(&self, node: &Node) -> Result<String, Failure> {
         match scalar(node) {

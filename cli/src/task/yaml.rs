@@ -86,12 +86,17 @@ impl Document {
         }
     }
 
-    /// A mistake at a place: file, line and column, then the line itself with a mark below.
-    pub fn mistake(&self, place: Place, what: &str) -> Failure {
-        let at = match place.line {
+    /// A place as it is told: file, line and column.
+    pub fn at(&self, place: Place) -> String {
+        match place.line {
             0 => self.path.display().to_string(),
             line => format!("{}:{line}:{}", self.path.display(), place.column),
-        };
+        }
+    }
+
+    /// A mistake at a place: file, line and column, then the line itself with a mark below.
+    pub fn mistake(&self, place: Place, what: &str) -> Failure {
+        let at = self.at(place);
         let index = usize::try_from(place.line.saturating_sub(1)).unwrap_or(usize::MAX);
         let shown = match (place.line, self.text.lines().nth(index)) {
             (0, _) | (_, None) => String::new(),

@@ -11,8 +11,8 @@ use crate::control::types::MountSpec;
 use crate::control::{CallerEnvironment, Failure, FailureKind};
 use crate::quantity::ByteSize;
 use pail_store::{
-    BucketUri, CallerVariables, Error, ErrorKind, ListPage, ListRequest, ObjectMeta, RawKey, S3Options,
-    S3Store, Store,
+    BucketUri, CallerVariables, Error, ErrorKind, InvalidUri, ListPage, ListRequest, ObjectMeta, RawKey,
+    S3Options, S3Store, Store,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,10 +157,25 @@ async fn open_and_check(
 /// Reads `s3://bucket[/prefix]`. Errors: another scheme, a name that no bucket can have.
 pub fn parse_source(source: &str) -> Result<BucketUri, Failure> {
     source.parse::<BucketUri>().map_err(|err| {
-        Failure::usage(format!("{source:?} is not a bucket"))
-            .because(err.to_string())
-            .with_hint("write s3://bucket or s3://bucket/prefix")
+        let failure = Failure::usage(format!("{source:?} is not a bucket")).because(err.to_string());
+        match err {
+            InvalidUri::Scheme(uri) => failure.with_hint(scheme_hint(&uri)),
+            InvalidUri::Name { .. } => failure.with_hint("write s3://bucket or s3://bucket/prefix"),
+        }
     })
+}
+
+/// What to write in place of a URI that is not `s3://`.
+pub fn scheme_hint(uri: &str) -> String {
+    match uri.split_once("://") {
+        Some(("http" | "https", _)) => {
+            "write s3://bucket or s3://bucket/prefix, and the server as the endpoint (--endpoint-url, or `endpoint:` in a task)".to_owned()
+        }
+        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => format!(
+            "{scheme}:// is not supported, only s3:// is; where that store has an S3 interface, write s3://bucket and give its endpoint (--endpoint-url, or `endpoint:` in a task)"
+        ),
+        _ => "write s3://bucket or s3://bucket/prefix".to_owned(),
+    }
 }
 
 /// Checks a URL that an endpoint is to be reached by. Errors: what is wrong with it.
