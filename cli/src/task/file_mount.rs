@@ -151,9 +151,13 @@ impl Entry {
         }
         if let Err(failure) = opening::parse_source(&source) {
             let why = failure.causes.first().cloned().unwrap_or(failure.message);
-            return Err(reader
-                .mistake(at, &format!("{source:?} is not a bucket: {why}"))
-                .with_hint("write s3://bucket or s3://bucket/prefix"));
+            let mistake = reader.mistake(at, &format!("{source:?} is not a bucket: {why}"));
+            return Err(match reader.left_as_they_are(&source).first() {
+                Some(name) => mistake.with_hint(format!(
+                    "{name} is neither in `envs` nor in `secrets`: write it there, or give it by --env {name}=VALUE"
+                )),
+                None => mistake.with_hint("write s3://bucket or s3://bucket/prefix"),
+            });
         }
         Ok(FileMount {
             destination,

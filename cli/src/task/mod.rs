@@ -154,7 +154,7 @@ impl Task {
 
 impl Task {
     fn add_mount(&mut self, reader: &Reader<'_>, key: &Key, mount: FileMount, mistakes: &mut Mistakes) {
-        let place = &mount.destination;
+        let (place, at) = (&mount.destination, mount.destination.display());
         let overlaps = |other: &&FileMount| {
             place.starts_with(&other.destination) || other.destination.starts_with(place)
         };
@@ -163,15 +163,17 @@ impl Task {
                 mistakes.add(reader.mistake(key.place, "this destination is there twice"));
             }
             Some(other) => {
-                let what = format!(
-                    "{} and {} lie one within the other",
-                    place.display(),
-                    other.destination.display()
-                );
+                let what = format!("{at} and {} lie one within the other", other.destination.display());
                 let hint = "mount each at a directory of its own, or the bucket or prefix that holds both";
                 mistakes.add(reader.mistake(key.place, &what).with_hint(hint));
             }
             None => {}
+        }
+        // As in SkyPilot they stay as they are, which is seldom what was meant.
+        for name in reader.left_as_they_are(&format!("{at}\n{}", mount.source)) {
+            let what =
+                format!("{name} is neither in `envs` nor in `secrets`, and ${name} stays as it is written");
+            self.notes.push(reader.note(key.place, &what));
         }
         self.mounts.push(mount);
     }
@@ -420,6 +422,22 @@ mod tests {
         assert!(read("file_mounts:\n  /x: ./local\n").unwrap_err().message.contains("t.yaml:2:7"));
         assert!(read("workdir: .\n").unwrap_err().message.contains("not supported yet"));
         assert!(read("num_nodes: 2\n").unwrap_err().message.contains("one node"));
+    }
+
+    #[test]
+    fn a_variable_that_is_nowhere_is_told() {
+        let text = "envs: {A: a}\nfile_mounts:\n  /out/$RUN:\n    source: s3://bucket/$A/${STEP}\nrun: x\n";
+        let told = |name: &str| {
+            format!(
+                "note: t.yaml:3:3: {name} is neither in `envs` nor in `secrets`, and ${name} stays as it is written"
+            )
+        };
+        assert_eq!(read(text).unwrap().notes, [told("RUN"), told("STEP")]);
+        for source in ["source: s3://${BUCKET}/x", "name: $BUCKET"] {
+            let failure = mount(source).unwrap_err();
+            assert!(failure.message.starts_with("t.yaml:3:"), "{failure}");
+            assert!(failure.hint.unwrap().starts_with("BUCKET is neither in `envs` nor in `secrets`"));
+        }
     }
 
     #[test]

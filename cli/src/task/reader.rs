@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Reader`], which holds the document and the task's variables; and the search for the name that was meant.
 
-use super::substitute::substitute;
+use super::substitute::{substitute, variables_in};
 use super::yaml::{Document, Key, Node, Place, Value};
 use pail_mountd::control::Failure;
 use std::collections::BTreeMap;
@@ -30,6 +30,11 @@ impl<'a> Reader<'a> {
     /// `text` with the task's variables replaced.
     pub fn substitute(&self, text: &str) -> String {
         substitute(text, self.variables)
+    }
+
+    /// The variables in a text that [`substitute`](Self::substitute) has been over.
+    pub fn left_as_they_are(&self, text: &str) -> Vec<String> {
+        variables_in(text)
     }
 
     /// A note on a place, of one line.

@@ -27,6 +27,19 @@ pub fn substitute(text: &str, values: &BTreeMap<String, String>) -> String {
     out
 }
 
+/// The names of what looks like a variable in `text`, each once.
+pub fn variables_in(text: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (dollar, _) in text.match_indices('$') {
+        if let Some((name, _)) = variable(&text[dollar..])
+            && !names.iter().any(|known| known == name)
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
 /// The name of the variable that `text` begins with, and how many bytes of it are the variable.
 fn variable(text: &str) -> Option<(&str, usize)> {
     let after = text.strip_prefix('$')?;
@@ -48,6 +61,11 @@ pub fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_looks_like_a_variable_is_found() {
+        assert_eq!(variables_in("$A/${B_1}$A $1 ${ $$C"), ["A", "B_1", "C"]);
+    }
 
     #[test]
     fn known_variables_are_replaced_once_and_others_stay() {
