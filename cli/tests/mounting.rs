@@ -432,6 +432,24 @@ fn the_foreground_holds_one_mount_and_ends_with_it() {
     assert!(ran.out.contains("mounted s3://"), "{ran:?}");
 }
 
+/// Type and source of what is mounted at `place`, as the kernel tells them.
+fn type_and_source(place: &str) -> (String, String) {
+    let table = fs::read_to_string("/proc/mounts").unwrap();
+    let line = table.lines().find(|line| line.split(' ').nth(1) == Some(place)).unwrap();
+    let fields: Vec<&str> = line.split(' ').collect();
+    (fields[2].to_owned(), fields[0].to_owned())
+}
+
+#[test]
+fn the_kernel_shows_the_bucket_and_whose_file_system_it_is() {
+    let sandbox = Sandbox::new();
+    let uri = format!("s3://{BUCKET}/a,b");
+    let ran = sandbox.pail(&["mount", &uri, &sandbox.at("mnt"), "--read-only"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(type_and_source(&sandbox.at("mnt")), ("fuse.pail".to_owned(), uri));
+    assert_eq!(fs::write(sandbox.path("mnt/x"), "1").unwrap_err().raw_os_error(), Some(libc::EROFS));
+}
+
 #[test]
 fn an_ordinary_user_mounts_through_fusermount3() {
     let nobody = 65534;
@@ -449,6 +467,8 @@ fn an_ordinary_user_mounts_through_fusermount3() {
         .uid(nobody)
         .gid(nobody));
     assert_eq!((ran.code, ran.out.as_str()), (0, "by-a-user\n65534\n"), "{ran:?}");
+    let shown = type_and_source(&sandbox.at("mnt"));
+    assert_eq!(shown, ("fuse.pail".to_owned(), format!("s3://{BUCKET}")));
     assert!(fs::read_dir(&mnt).is_err(), "without --allow-other even root is kept out");
     let refused = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("x"), "--allow-other"]);
     let permitted = fs::read_to_string("/etc/fuse.conf")

@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// The type of Pail's mounts that fusermount3 made.
+/// The type of Pail's mounts.
 const PAIL_FSTYPE: &str = "fuse.pail";
-/// The type of those that root made through mount(2), which has no word for a subtype: their source tells them apart.
+/// The type of those that root's daemons made once, and that a killed one may have left: their source tells them apart.
 const FUSE_FSTYPE: &str = "fuse";
 /// How Pail's sources begin. Other bucket file systems call theirs by their own name.
 const SOURCE_SCHEME: &[u8] = b"s3://";

@@ -1,17 +1,19 @@
 //! The FUSE adapter: decodes, calls, replies. The only module that names `fuser`.
 //!
 //! Owns: [`FuseMount`], the life of one mounted session. `requests` are the kernel's, `arguments` what they mean, `adapter` says where they are
-//! carried out, `replies` encodes the answers, and `waiting` tells who waits for none any longer.
+//! carried out, `replies` encodes the answers, `root` mounts without a helper, and `waiting` tells who waits for none any longer.
 
 mod adapter;
 mod arguments;
 mod replies;
 mod requests;
+mod root;
 mod waiting;
 
 use crate::fs::{BucketFs, Stale, StaleReceiver};
 use adapter::Adapter;
 use fuser::{Config, INodeNo, MountOption, Notifier, Session, SessionACL};
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
 use std::os::linux::fs::MetadataExt;
@@ -66,7 +68,12 @@ impl FuseMount {
         config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
         config.n_threads = Some(options.threads.max(1));
         let stale = fs.take_stale();
-        let session = Session::new(Adapter::new(fs, runtime), dir, &config)?.spawn()?;
+        let adapter = Adapter::new(fs, runtime);
+        let (session, undo) = match root::mount(dir, options)? {
+            Some((device, undo)) => (Session::from_fd(adapter, device, config.acl, config)?, Some(undo)),
+            None => (Session::new(adapter, dir, &config)?, None),
+        };
+        let session = session.spawn()?;
         let unmounting = Arc::new(AtomicBool::new(false));
         if let Some(stale) = stale {
             forward_stale(session.notifier(), stale, unmounting.clone())?;
@@ -76,11 +83,18 @@ impl FuseMount {
         std::thread::Builder::new().name("fuse-session".into()).spawn(move || {
             if let Err(error) = session.join() {
                 tracing::warn!(mount = %mount_point.display(), error = %error, "the FUSE session ended with an error");
+                // Nobody answers there any more. Somebody else's mount at the same place is not dead.
+                if matches!(rustix::fs::statvfs(&mount_point), Err(Errno::NOTCONN | Errno::CONNABORTED)) {
+                    let _ = unmount(&mount_point, true);
+                }
             }
             // Nobody is listening when the daemon is on its way out.
             let _ = tell.send(true);
         })?;
         raise_read_ahead(dir);
+        if let Some(undo) = undo {
+            undo.keep();
+        }
         Ok(Self { dir: dir.to_owned(), ended, unmounting })
     }
 
@@ -108,7 +122,7 @@ pub fn unmount(dir: &Path, lazy: bool) -> io::Result<()> {
     use rustix::mount::UnmountFlags;
     let flags = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
     match rustix::mount::unmount(dir, flags | UnmountFlags::NOFOLLOW) {
-        Err(rustix::io::Errno::PERM) => {}
+        Err(Errno::PERM) => {}
         done => return done.map_err(io::Error::from),
     }
     let mut command = std::process::Command::new("fusermount3");
