@@ -33,7 +33,8 @@ Environment:
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY          the way to the endpoint
   PAIL_MEMORY, PAIL_CACHE_SIZE               budgets of the daemon that is started
   PAIL_CACHE_DIR, PAIL_STATE_DIR, PAIL_RUNTIME_DIR
-                                             its directories, else XDG_CACHE_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR
+                                             its directories, else XDG_CACHE_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR;
+                                             without any, the socket is in /run/pail (root) or /tmp/pail-UID
   PAIL_LOG                                   its log: info, debug, or levels by module
 
 Settings that stay are in ~/.config/pail/config.toml: memory, cache_size, cache_dir, state_dir, drain_timeout.";
