@@ -44,6 +44,13 @@ pub struct Base {
     pub replica: Arc<Replica>,
 }
 
+impl Base {
+    /// Whether it is the same version at the same place.
+    fn is_same_object(&self, other: &Self) -> bool {
+        self.key == other.key && self.facts.version == other.facts.version
+    }
+}
+
 /// One attempt to publish a file.
 struct FailedAttempt {
     began: Instant,
@@ -92,6 +99,8 @@ pub struct DirtyFile {
     pub gate: tokio::sync::RwLock<()>,
     /// Who waits to remove it: a publish lets them go first.
     pub removers: Tally,
+    /// Requests under way that replace the version it is based on, until that is known here.
+    pub completing: Tally,
     is_publishing: AtomicBool,
 }
 
@@ -153,6 +162,7 @@ impl DirtyFile {
             progress: Mutex::new(progress),
             gate,
             removers: Tally::default(),
+            completing: Tally::default(),
             is_publishing: AtomicBool::new(false),
         }
     }
@@ -215,6 +225,8 @@ impl DirtyFile {
     pub fn set_failed(&self, generation: u64, error: String) {
         let mut progress = self.progress.lock();
         (progress.failed, progress.error) = (Some(generation), Some(error));
+        drop(progress);
+        self.replica.record_local();
     }
 
     /// An attempt that began then, with the state of `generation`, failed.
@@ -359,6 +371,26 @@ impl DirtyFile {
     /// The bytes of `range`, cut to the file's length. Errors: [`FsError::Moved`] where the file became a clean replica meanwhile; the
     /// local disk's; those of fetching the base.
     pub async fn read(&self, range: Range<u64>) -> FsResult<Bytes> {
+        loop {
+            let before = self.base();
+            match self.read_to_send(range.clone()).await {
+                Err(error) if error.is_version_gone() => {
+                    // It may be gone because of a publish, of which nobody knows before its answer is there.
+                    self.completing.gone().await;
+                    match (before, self.base()) {
+                        (Some(before), Some(now)) if before.is_same_object(&now) => return Err(error),
+                        (None, None) => return Err(error),
+                        // Published, renamed, or cut to nothing: the bytes are the same in what it is based on now.
+                        _ => {}
+                    }
+                }
+                read => return read,
+            }
+        }
+    }
+
+    /// As `read`, for who publishes: with the base gone there is nothing to wait for.
+    pub async fn read_to_send(&self, range: Range<u64>) -> FsResult<Bytes> {
         // Cut short while it was read: it is looked at anew.
         for _ in 0..READ_ATTEMPTS {
             if let Some(bytes) = self.try_read(range.start..range.end.min(self.len())).await? {
@@ -369,6 +401,8 @@ impl DirtyFile {
     }
 
     async fn try_read(&self, range: Range<u64>) -> FsResult<Option<Bytes>> {
+        // Before the segments: what is the base's of them later was so then, and a later base may be shorter.
+        let base = self.base();
         let segments = self.replica.segments(range.clone());
         if let [one] = &segments[..]
             && one.kind == SegmentKind::Local
@@ -384,8 +418,8 @@ impl DirtyFile {
                     None => return Ok(None),
                 },
                 SegmentKind::Zero => bytes.resize(bytes.len() + len, 0),
-                SegmentKind::Base => match self.base() {
-                    Some(base) => bytes.extend_from_slice(&self.read_base(&base, segment.range).await?),
+                SegmentKind::Base => match &base {
+                    Some(base) => bytes.extend_from_slice(&self.read_base(base, segment.range).await?),
                     // Truncated to nothing since the segments were taken.
                     None => return Ok(None),
                 },

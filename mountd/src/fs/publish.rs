@@ -113,6 +113,7 @@ impl BucketFs {
         self.remember_name(&dir, &name, Known::File(facts.clone()));
         let replica = self.replica(&key, &facts);
         dirty.set_published(published.generation, Base { key, facts, replica });
+        drop(published.completing);
         self.counters.published.fetch_add(1, Ordering::Relaxed);
         // The calls that publish.
         for operation in ["close", "fsync", "release"] {

@@ -12,6 +12,7 @@ use super::error::{FsError, FsResult, Posix};
 use super::inode::Inode;
 use super::part_plan::PartPlan;
 use super::sum::{Sum, sum_of};
+use super::tally::Member;
 use super::unheard::{Trace, Unheard};
 use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
 use async_trait::async_trait;
@@ -74,7 +75,7 @@ impl DirtySource {
     }
 
     async fn read_piece(&self, range: Range<u64>) -> FsResult<Bytes> {
-        let read = self.dirty.removers.unless_any(self.dirty.read(range.clone())).await;
+        let read = self.dirty.removers.unless_any(self.dirty.read_to_send(range.clone())).await;
         // Not the word on an upload, which can be begun anew: what the file is based on is gone.
         let bytes = read.map_err(|error| match error.is_version_gone() {
             true => FsError::Stale(error.to_string()),
@@ -109,6 +110,8 @@ pub(super) struct Published {
     pub generation: u64,
     pub len: u64,
     pub version: Version,
+    /// Who reads what the file is based on waits for that to be known, where a request made the version just now.
+    pub completing: Option<Member>,
 }
 
 /// Whether the object may be of the request that failed so. A refused condition says that somebody else's is there, which a removal
@@ -131,6 +134,7 @@ impl BucketFs {
         };
         let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
         // Never dropped, for it might take effect afterwards: a remover has the source fail.
+        let completing = Some(dirty.completing.join());
         let sent = self.store.put(key, payload.clone(), options).await;
         let version = sent.map_err(|error| {
             let may_be_there = may_have_made_it(&error);
@@ -149,7 +153,7 @@ impl BucketFs {
             error
         })?;
         dirty.replica.set_published().await;
-        Ok(Published { generation, len, version })
+        Ok(Published { generation, len, version, completing })
     }
 
     /// Sends the file's present state as the object of `key`. Errors: the store's, the local disk's; the parts sent are kept.
@@ -200,6 +204,7 @@ impl BucketFs {
         if dirty.removers.any() {
             return Err(Posix::Interrupted.into());
         }
+        let completing = Some(dirty.completing.join());
         let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
         match &completed {
             Ok(_) => {
@@ -212,7 +217,7 @@ impl BucketFs {
             }
             Err(_) => {}
         }
-        Ok(Some(Published { generation, len, version: completed? }))
+        Ok(Some(Published { generation, len, version: completed?, completing }))
     }
 
     async fn wait_for_early(&self, dirty: &DirtyFile) {

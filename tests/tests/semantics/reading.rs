@@ -117,3 +117,28 @@ async fn what_was_read_or_written_once_is_not_asked_for_again() {
     files.read("written").await.unwrap();
     assert_eq!(files.requests.take(), Vec::<String>::new());
 }
+
+// SEMANTICS: reading.2, reading.4
+#[tokio::test]
+async fn a_publish_takes_no_bytes_from_those_who_read_meanwhile() {
+    let (files, bytes) = (Files::new(), pattern(24 << 20));
+    files.put("f", bytes.clone()).await;
+    let writer = files.open("f", WRITE).await.unwrap();
+    let reader = files.open("f", READ).await.unwrap();
+    files.fs.write(writer, 0, b"mine").await.unwrap();
+    let held = files.requests.hold("complete_upload", "f");
+    let fs = files.fs.clone();
+    let publish = tokio::spawn(async move { fs.fsync(writer).await });
+    // The version that it was opened from is gone, and nobody here knows yet what took its place.
+    held.reached().await;
+    files.requests.take();
+    let fs = files.fs.clone();
+    let read = tokio::spawn(async move { fs.read(reader, 20 << 20, 1000).await });
+    while !files.requests.take().iter().any(|request| request == "get f") {
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    assert!(read.await.unwrap().unwrap()[..] == bytes[20 << 20..][..1000]);
+    publish.await.unwrap().unwrap();
+    files.close(writer).await.unwrap();
+}
