@@ -292,27 +292,39 @@ impl DirtyReplica {
         let stage = self.shape.write();
         check_open(*stage)?;
         let range = offset..offset.saturating_add(data.len() as u64);
-        let mut filled = 0;
+        let (mut filled, mut written) = (0, Ok(()));
         for segment in self.segments(range).into_iter().filter(|segment| segment.kind == SegmentKind::Base) {
             let piece = &data[(segment.range.start - offset) as usize..(segment.range.end - offset) as usize];
-            self.write_data(segment.range.start, piece)?;
+            written = self.write_data(segment.range.start, piece);
+            if written.is_err() {
+                break;
+            }
             filled += piece.len();
             self.extent.lock().local.insert(segment.range);
         }
         self.count(filled as i64);
         let mut record = self.record.lock();
-        if record.published.is_some() && filled > 0 {
+        if record.published.is_some() && (filled > 0 || written.is_err()) {
             // The same bytes, in a file that was changed later.
             record.published = Some(Published::of(&self.data.metadata()?)?);
             self.write_record(*stage, &record, record.local.is_some())?;
         }
-        Ok(())
+        written
     }
 
     /// Whether its file has all of its bytes; the others are only in the version it is a change of.
     pub fn is_whole(&self) -> bool {
         let extent = self.extent.lock();
         extent.local.pieces(0..extent.base_len).into_iter().all(|(_, is_local)| is_local)
+    }
+
+    /// Has it recorded, behind the caller, which of its bytes are here: whoever finds it left behind then knows whether it is whole.
+    pub fn record_local(self: &Arc<Self>) {
+        if self.extent.lock().base_len > 0 {
+            let dirty = self.clone();
+            // What cannot be recorded is told as a part.
+            self.shared.journal.push(move || _ = dirty.sync());
+        }
     }
 
     /// What is to become of it.

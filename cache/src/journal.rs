@@ -3,6 +3,7 @@
 //! Owns: [`Intent`], [`Orphan`], and the record beside each dirty data file (`dirty/<id>.json` beside `dirty/<id>.data`).
 //! Invariant: a record is replaced as a whole, by a rename, so a crash leaves the old one or the new one.
 
+use crate::ranges::RangeSet;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -55,7 +56,9 @@ pub struct Orphan {
 impl Orphan {
     /// Whether its file has all of its bytes. Otherwise those that were not written here are only in the version it is a change of.
     pub fn is_whole(&self) -> bool {
-        self.base_len == 0
+        let mut local = RangeSet::default();
+        self.local.iter().flatten().for_each(|range| local.insert(range.clone()));
+        local.pieces(0..self.base_len).into_iter().all(|(_, is_local)| is_local)
     }
 
     /// Removes it from disk. Errors: the local disk's.

@@ -65,12 +65,6 @@ impl S3Store {
         open::open(options).await
     }
 
-    /// Takes what an earlier [`S3Store::enforcement`] found of this endpoint, so that it need not be probed again.
-    pub fn assume(&self, known: Enforcement) {
-        // What was found out meanwhile is newer.
-        let _ = self.enforcement.set(known);
-    }
-
     /// What the endpoint enforces; probes it at the first call. Errors: the probe could not be made.
     pub async fn enforcement(&self) -> Result<Enforcement> {
         self.enforcement.get_or_try_init(|| probe::probe(&self.pipeline)).await.copied()
