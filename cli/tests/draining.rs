@@ -5,7 +5,7 @@
 mod sandbox;
 
 use pail_devserver::{Fault, FaultAction};
-use sandbox::{BUCKET, Sandbox, finish, wait_until};
+use sandbox::{BUCKET, Sandbox, finish, run, wait_until};
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -192,4 +192,29 @@ fn a_removal_whose_caller_was_killed_is_waited_for_at_the_end() {
         assert_eq!(ran.code, 0, "{end:?}: {ran:?}");
         assert_eq!(sandbox.object("f"), None, "{end:?}");
     }
+}
+
+// SEMANTICS: writing.3
+#[test]
+fn more_files_that_cannot_be_published_than_the_shell_s_limit_are_kept_and_flushed() {
+    const LIMIT: usize = 128;
+    let sandbox = Sandbox::new();
+    let mount = sandbox.command(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")]);
+    let mut limited = Command::new("prlimit");
+    limited.arg(format!("--nofile={LIMIT}:")).arg(mount.get_program()).args(mount.get_args()).env_clear();
+    limited.envs(mount.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mounted = run(&mut limited);
+    assert_eq!(mounted.code, 0, "{mounted:?}");
+    let denied = Fault::once(Some("PutObject"), FaultAction::AccessDenied);
+    sandbox.server.inject(Fault { times: u32::MAX, ..denied });
+    for number in 0..2 * LIMIT {
+        let mut file = fs::File::create(sandbox.path("mnt").join(number.to_string())).unwrap();
+        file.write_all(b"x").unwrap();
+        // Its error is lost with this close.
+    }
+    sandbox.server.clear_faults();
+    fs::write(sandbox.path("mnt/after"), "x").unwrap();
+    let flushed = sandbox.pail(&["flush"]);
+    assert_eq!(flushed.code, 0, "{flushed:?}");
+    assert!(sandbox.object(&(2 * LIMIT - 1).to_string()).is_some());
 }

@@ -61,6 +61,7 @@ pub fn run(mode: Mode, limits: &Limits, drain_timeout: Option<Duration>) -> Resu
     if matches!(mode, Mode::OnDemand) {
         detach()?;
     }
+    raise_open_files();
     let Some(_lock) = take_lock(&settings.directories)? else {
         return match mode {
             Mode::OnDemand => {
@@ -219,6 +220,16 @@ fn detach() -> Result<(), Failure> {
     // Fails only for a process group's leader, which is detached enough.
     let _ = rustix::process::setsid();
     std::env::set_current_dir("/").map_err(|err| Failure::from_io("cannot change to /", &err))
+}
+
+/// As many descriptors as this user may have: each file that is written, and each that could not be published, holds one, and with the
+/// usual 1,024 in use nobody could be answered any more.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of open files stays what it was");
+    }
 }
 
 /// `None` when another daemon holds it.
