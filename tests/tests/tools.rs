@@ -1,6 +1,6 @@
 //! Tools that others wrote to find faults in file systems, on a mounted bucket.
 //!
-//! They are looked for in `target/tools/bin` (`scripts/setup test` puts them there) and in PATH.
+//! They are looked for in `target/tools/bin` (`scripts/test` puts them there) and in PATH.
 
 // A test that cannot go on has failed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

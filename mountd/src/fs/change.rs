@@ -152,7 +152,7 @@ impl BucketFs {
         }
         let prefix = name::dir_prefix(&dir, name);
         let key = RawKey::new(prefix.as_str()).map_err(|_| Posix::NameTooLong)?;
-        self.store.delete(&key, Condition::None).await?;
+        self.delete_object(&key, Condition::None).await?;
         {
             let mut namespace = self.namespace.lock();
             namespace.forget_tree(&prefix);

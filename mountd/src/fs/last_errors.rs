@@ -37,8 +37,8 @@ pub struct LastError {
 pub(super) struct LastErrors {
     /// Guards the list only.
     list: Mutex<VecDeque<LastError>>,
-    /// Whether there is any, which every write asks.
-    are_any: AtomicBool,
+    /// Whether there is one that is not marked, which every write asks. Changed while the list is locked.
+    are_unmarked: AtomicBool,
 }
 
 impl LastErrors {
@@ -65,16 +65,20 @@ impl BucketFs {
             cause: error.to_string(),
             succeeded_since: false,
         });
-        self.last_errors.are_any.store(true, Ordering::Relaxed);
+        self.last_errors.are_unmarked.store(true, Ordering::Relaxed);
     }
 
     /// A call that says something of the bucket, or of the local disk, succeeded.
     pub fn note_success(&self, operation: &str) {
-        if !self.last_errors.are_any.load(Ordering::Relaxed) {
+        if !self.last_errors.are_unmarked.load(Ordering::Relaxed) {
             return;
         }
-        for error in self.last_errors.list.lock().iter_mut().filter(|error| error.operation == operation) {
+        let mut list = self.last_errors.list.lock();
+        for error in list.iter_mut().filter(|error| error.operation == operation) {
             error.succeeded_since = true;
+        }
+        if list.iter().all(|error| error.succeeded_since) {
+            self.last_errors.are_unmarked.store(false, Ordering::Relaxed);
         }
     }
 }

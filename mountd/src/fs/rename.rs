@@ -7,7 +7,7 @@
 
 use super::BucketFs;
 use super::dirty::{Base, DirtyFile};
-use super::error::{FsError, FsResult, Posix};
+use super::error::{FsResult, Posix};
 use super::inode::{Content, Inode, Kind};
 use super::name;
 use super::namespace::{Facts, Known};
@@ -115,11 +115,21 @@ impl BucketFs {
             Some(target) => self.begin_removal(target).await?,
             None => None,
         };
-        match self.dirty_content(inode) {
-            Some(dirty) => self.rename_dirty(step, inode, &dirty, target, mode).await?,
-            None => self.rename_clean(step, inode, target, mode).await?,
+        let moved = match self.dirty_content(inode) {
+            Some(dirty) => self.rename_dirty(step, inode, &dirty, target, mode).await,
+            None => self.rename_clean(step, inode, target, mode).await,
+        };
+        self.record_place(inode);
+        moved.map(|()| true)
+    }
+
+    /// What is kept of a written file says where it is now, and over which version.
+    fn record_place(&self, inode: &Inode) {
+        let (Some(dirty), Ok(key)) = (self.dirty_content(inode), self.key_of(inode)) else { return };
+        if let Err(error) = dirty.replica.set_intent(self.intent(key.as_str(), dirty.base().as_ref())) {
+            tracing::warn!(mount = %self.options.mount_name, key = %key, error = %error,
+                "what is kept of a renamed file names the place or the version that it had before");
         }
-        Ok(true)
     }
 
     /// The file to move. Errors: ENOENT, EXDEV for a directory.
@@ -224,11 +234,19 @@ impl BucketFs {
             RenameMode::KeepTarget => Condition::IfAbsent,
             RenameMode::Replace => Condition::None,
         };
-        let copied = self.store.copy(&from, &facts.version, &to, condition).await;
-        let version = copied.map_err(|error| match (mode, error.kind) {
-            (RenameMode::KeepTarget, ErrorKind::Precondition) => FsError::from(Posix::Exists),
-            _ => error.into(),
-        })?;
+        let version = match self.copy_object(&from, &facts.version, &to, condition).await {
+            Ok(version) => version,
+            Err(error) if mode == RenameMode::KeepTarget && error.kind == ErrorKind::Precondition => {
+                return Err(Posix::Exists.into());
+            }
+            Err(error) => {
+                if error.maybe_applied {
+                    // What the name shows is what is there, if that can be told.
+                    let _ = self.ask_for(&step.to_dir, step.to_name).await;
+                }
+                return Err(error.into());
+            }
+        };
         if let Some(target) = target {
             self.drop_name(target).await;
         }
@@ -266,9 +284,9 @@ impl BucketFs {
         self.look_for_unheard(inode, dirty).await?;
         self.abort_upload(dirty).await;
         // First what can fail on a full disk: nothing has moved yet.
-        let (from, to) = (name::key(&step.from_dir, step.from_name)?, name::key(&step.to_dir, step.to_name)?);
+        let to = name::key(&step.to_dir, step.to_name)?;
         dirty.replica.set_intent(self.intent(to.as_str(), dirty.base().as_ref()))?;
-        let moved = match dirty.published_facts() {
+        match dirty.published_facts() {
             Some(facts) => {
                 let copied = facts.version.clone();
                 let moved = |facts: &Facts, key: &RawKey, parent: &Arc<Inode>, name: &str| {
@@ -278,13 +296,7 @@ impl BucketFs {
                 self.move_object(step, &facts, target, mode, moved).await
             }
             None => self.rename_unpublished(step, inode, dirty, target, mode).await,
-        };
-        let key = if moved.is_ok() { to } else { from };
-        if let Err(error) = dirty.replica.set_intent(self.intent(key.as_str(), dirty.base().as_ref())) {
-            tracing::warn!(mount = %self.options.mount_name, key = %key, error = %error,
-                "what is kept of a renamed file names the version it had before");
         }
-        moved
     }
 
     /// Nothing of the file is in the bucket: what it replaces stays there until this file is published over it. What it had replaced
@@ -297,6 +309,12 @@ impl BucketFs {
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
     ) -> FsResult<()> {
+        // What the target may have made of its name unheard stays there, too, until this file is published over it.
+        if let Some(target) = target
+            && let Some(written) = self.dirty_content(target)
+        {
+            self.look_for_unheard(target, &written).await?;
+        }
         if let Some(condition) = dirty.removable() {
             let from = name::key(&step.from_dir, step.from_name)?;
             match self.delete_object(&from, condition).await {

@@ -328,6 +328,86 @@ async fn a_removal_or_rename_is_done_whose_deletion_took_effect_unheard() {
 
 // SEMANTICS: changing names.3
 #[tokio::test]
+async fn a_rename_is_done_whose_copy_took_effect_unheard() {
+    let files = Files::new();
+    files.put("first", pattern(10)).await;
+    files.requests.lose_answer("copy", "first");
+    files.rename("first", "kept", RenameMode::KeepTarget).await.unwrap();
+    assert_eq!((files.get("first").await, files.get("kept").await.unwrap().len()), (None, 10));
+
+    files.put("new", pattern(1000)).await;
+    files.put("ckpt", "what it replaces").await;
+    files.requests.lose_answer("copy", "new");
+    files.rename("new", "ckpt", RenameMode::Replace).await.unwrap();
+    assert_eq!(errno(files.lookup("new").await), libc::ENOENT);
+    assert!(files.read("ckpt").await.unwrap() == pattern(1000));
+    assert_eq!(files.get("new").await, None);
+    assert!(files.get("ckpt").await.unwrap() == pattern(1000));
+
+    // One that is not to be told from somebody else's fails, and shows what is there.
+    files.put("other", pattern(2000)).await;
+    assert_eq!(files.lookup("ckpt").await.unwrap().size, 1000);
+    files.requests.lose_answer("copy", "other");
+    files.requests.fail("head", "ckpt", pail_store::ErrorKind::Unreachable, 1);
+    assert_eq!(errno(files.rename("other", "ckpt", RenameMode::Replace).await), libc::EIO);
+    assert!(files.read("other").await.unwrap() == pattern(2000));
+    assert!(files.read("ckpt").await.unwrap() == files.get("ckpt").await.unwrap());
+}
+
+// SEMANTICS: changing names.1, changing names.3
+#[tokio::test]
+async fn what_a_replaced_file_made_unheard_does_not_come_back() {
+    for is_renamed_again in [false, true] {
+        let files = Files::new();
+        let target = files.open("t", EXCLUSIVE).await.unwrap();
+        files.fs.write(target, 0, b"target").await.unwrap();
+        files.requests.lose_answer("put", "t");
+        assert_eq!(errno(files.close(target).await), libc::EIO);
+        let source = files.open("s", EXCLUSIVE).await.unwrap();
+        files.fs.write(source, 0, b"source").await.unwrap();
+        files.rename("s", "t", RenameMode::Replace).await.unwrap();
+        match is_renamed_again {
+            true => files.rename("t", "u", RenameMode::Replace).await.unwrap(),
+            false => files.unlink("t").await.unwrap(),
+        }
+        files.close(source).await.unwrap();
+        assert_eq!(files.get("t").await, None, "renamed again: {is_renamed_again}");
+        assert_eq!(files.get("u").await.is_some(), is_renamed_again);
+    }
+}
+
+// SEMANTICS: changing names.2
+#[tokio::test]
+async fn a_directory_is_removed_whose_deletion_took_effect_unheard() {
+    let files = Files::new();
+    files.mkdir("d").await.unwrap();
+    files.requests.lose_answer("delete", "d/");
+    files.rmdir("d").await.unwrap();
+    assert_eq!(errno(files.lookup("d").await), libc::ENOENT);
+}
+
+// SEMANTICS: writing.3, changing names.3
+#[tokio::test]
+async fn what_is_kept_of_a_file_that_was_written_while_it_was_renamed_has_its_new_name() {
+    let mut files = Files::new();
+    files.put("f", pattern(1000)).await;
+    let held = files.requests.hold("copy", "f");
+    let handle = files.open("f", WRITE).await.unwrap();
+    let rename = files.rename("f", "g", RenameMode::Replace);
+    let write = async {
+        held.reached().await;
+        files.fs.write(handle, 0, b"new").await.unwrap();
+        drop(held);
+    };
+    let (renamed, ()) = tokio::join!(rename, write);
+    renamed.unwrap();
+    files.restart();
+    let left = files.cache.orphans();
+    assert_eq!(left.iter().map(|orphan| orphan.intent.key.as_str()).collect::<Vec<_>>(), ["g"]);
+}
+
+// SEMANTICS: changing names.3
+#[tokio::test]
 async fn what_others_put_under_a_name_that_an_unpublished_file_had_stays() {
     for (replaces, is_renamed_again) in [(false, true), (false, false), (true, true), (true, false)] {
         let case = format!("replaces: {replaces}, renamed again: {is_renamed_again}");

@@ -176,3 +176,25 @@ async fn what_somebody_else_put_over_a_publish_that_took_effect_unheard_stays() 
         assert_eq!(std::fs::read(&files.fs.status().unpublished[0].local_path).unwrap(), b"mine.");
     }
 }
+
+// SEMANTICS: writing.3
+#[tokio::test]
+async fn a_file_that_was_wholly_written_is_told_to_be_whole_after_a_crash_too() {
+    let mut files = Files::new();
+    for name in ["part", "whole"] {
+        files.put(name, pattern(1000)).await;
+        let handle = files.open(name, WRITE).await.unwrap();
+        files.fs.write(handle, 0, &pattern(if name == "whole" { 1000 } else { 999 })).await.unwrap();
+        files.put(name, "theirs").await;
+        assert_eq!(errno(files.close(handle).await), libc::ESTALE);
+    }
+    let told = |files: &Files| -> Vec<(String, bool)> {
+        files.fs.status().unpublished.into_iter().map(|file| (file.path, file.whole)).collect()
+    };
+    assert_eq!(told(&files), [("part".to_owned(), false), ("whole".to_owned(), true)]);
+    files.restart();
+    let mut left: Vec<_> =
+        files.cache.orphans().iter().map(|orphan| (orphan.intent.key.clone(), orphan.is_whole())).collect();
+    left.sort();
+    assert_eq!(left, [("part".to_owned(), false), ("whole".to_owned(), true)]);
+}
