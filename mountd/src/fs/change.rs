@@ -334,7 +334,10 @@ impl BucketFs {
     async fn truncate_and_publish(&self, inode: &Arc<Inode>, size: u64) -> FsResult<()> {
         let dirty = self.dirty(inode)?;
         dirty.truncate(size).await?;
-        let only_writer = inode.file().is_some_and(|file| file.lock().writers == 1);
+        let only_writer = inode.file().is_some_and(|file| {
+            let state = file.lock();
+            state.writers - state.closing == 1
+        });
         if only_writer { self.publish(inode, &dirty).await } else { Ok(()) }
     }
 

@@ -9,7 +9,7 @@ use super::readdir::DirCursor;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// An open file.
 pub struct Handle {
@@ -21,6 +21,9 @@ pub struct Handle {
     pub changes: bool,
     /// The process (thread group) that opened it, as the daemon sees it; 0 where it cannot.
     pub opener: u32,
+    /// Its program has closed it, and nothing was written through it since: what is still to come is the kernel's word that no
+    /// descriptor is left, if it has no copies. Changed under the lock of the inode's file.
+    pub is_closing: AtomicBool,
     /// What it reads.
     pub prefetcher: Prefetcher,
 }
@@ -31,6 +34,20 @@ pub struct DirHandle {
     pub inode: Arc<Inode>,
     /// How far its listing has come. One reader at a time; held while a page is fetched, which the next reader needs too.
     pub cursor: tokio::sync::Mutex<DirCursor>,
+}
+
+impl Handle {
+    /// Whether its program has closed it, as far as is seen. For handles that change their file.
+    pub fn set_closing(&self, is_closing: bool) {
+        if self.is_closing.load(Ordering::Relaxed) == is_closing {
+            return;
+        }
+        let Some(file) = self.inode.file() else { return };
+        let mut state = file.lock();
+        if self.is_closing.swap(is_closing, Ordering::Relaxed) != is_closing {
+            state.closing = if is_closing { state.closing + 1 } else { state.closing - 1 };
+        }
+    }
 }
 
 /// What is open in one mount.

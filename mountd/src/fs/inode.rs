@@ -87,6 +87,8 @@ pub struct FileState {
     pub opens: u32,
     /// Open handles that may write, or truncated it.
     pub writers: u32,
+    /// How many of these their programs have closed already.
+    pub closing: u32,
     /// Whether bytes of this version were given to a program: from then on the version is pinned.
     pub read_started: bool,
     /// The version whose pages the kernel may hold; opening another one drops them.
@@ -97,7 +99,16 @@ pub struct FileState {
 
 impl FileState {
     fn new(content: Content, as_of: Instant) -> Self {
-        Self { content, as_of, opens: 0, writers: 0, read_started: false, kernel_version: None, going: false }
+        Self {
+            content,
+            as_of,
+            opens: 0,
+            writers: 0,
+            closing: 0,
+            read_started: false,
+            kernel_version: None,
+            going: false,
+        }
     }
 
     /// Whether this inode may stand for `facts`; it moves to them where nobody has it open (see the header), and what was `set` of it

@@ -182,6 +182,7 @@ impl BucketFs {
         if offset.saturating_add(len as u64) > OBJECT_SIZE_BYTES_MAX {
             return Err(Posix::TooLarge.into());
         }
+        handle.set_closing(false);
         let dirty = self.dirty(&handle.inode)?;
         Ok((handle, dirty))
     }

@@ -20,7 +20,7 @@ use super::prefetch::Prefetcher;
 use pail_cache::{Base as IntentBase, Intent};
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long the look at a process's descriptors may take before the answer is no.
@@ -109,7 +109,14 @@ impl BucketFs {
         // Only a writer's process matters, and looking it up is not free.
         let changes = flags.changes();
         let opener = if changes { process_of(thread) } else { 0 };
-        Handle { inode, writable: flags.write, changes, opener, prefetcher: Prefetcher::default() }
+        Handle {
+            inode,
+            writable: flags.write,
+            changes,
+            opener,
+            is_closing: AtomicBool::new(false),
+            prefetcher: Prefetcher::default(),
+        }
     }
 
     /// Holds on to the present version; says whether the kernel's pages are of it.
@@ -265,12 +272,16 @@ impl BucketFs {
     pub async fn flush_handle(&self, handle: u64, thread: u32) -> FsResult<()> {
         self.counters.count("flush");
         let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
-        let Some(dirty) = self.unpublished(&handle.inode) else { return Ok(()) };
-        let process = process_of(thread);
-        let is_opener = handle.opener == 0 || process == 0 || process == handle.opener;
-        if !handle.changes || !is_opener {
+        if !handle.changes {
             return Ok(());
         }
+        let process = process_of(thread);
+        let is_opener = handle.opener == 0 || process == 0 || process == handle.opener;
+        if !is_opener {
+            return Ok(());
+        }
+        handle.set_closing(true);
+        let Some(dirty) = self.unpublished(&handle.inode) else { return Ok(()) };
         if dirty.len() == 0 && holds_another(process, self.shown_path(&handle.inode)).await {
             return Ok(());
         }
@@ -304,6 +315,7 @@ impl BucketFs {
         }
         let inode = &handle.inode;
         let Some(file) = inode.file() else { return };
+        handle.set_closing(false);
         let (last_writer, dirty) = {
             let mut state = file.lock();
             state.opens -= 1;

@@ -56,6 +56,26 @@ async fn truncation_and_extension_leave_zeros() {
     assert_eq!(files.read("f").await.unwrap(), expected);
 }
 
+// SEMANTICS: writing.7
+#[tokio::test]
+async fn a_truncation_after_a_close_is_published_also_before_the_kernel_has_let_go() {
+    let files = Files::new();
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 0, &pattern(1000)).await.unwrap();
+    // close(2) has returned; the kernel tells later that no descriptor is left.
+    files.fs.flush_handle(handle, std::process::id()).await.unwrap();
+    files.truncate("f", 10).await.unwrap();
+    assert_eq!(files.get("f").await.unwrap(), pattern(10));
+    // There was another descriptor after all.
+    files.fs.write(handle, 10, b"more").await.unwrap();
+    files.truncate("f", 12).await.unwrap();
+    assert_eq!(files.get("f").await.unwrap(), pattern(10));
+    files.close(handle).await.unwrap();
+    assert_eq!(files.get("f").await.unwrap(), [&pattern(10)[..], b"mo"].concat());
+    files.truncate("f", 3).await.unwrap();
+    assert_eq!(files.get("f").await.unwrap(), pattern(3));
+}
+
 // SEMANTICS: writing.2
 #[tokio::test]
 async fn nothing_is_visible_before_close_and_fsync_publishes() {
