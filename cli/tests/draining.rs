@@ -218,3 +218,18 @@ fn more_files_that_cannot_be_published_than_the_shell_s_limit_are_kept_and_flush
     assert_eq!(flushed.code, 0, "{flushed:?}");
     assert!(sandbox.object(&(2 * LIMIT - 1).to_string()).is_some());
 }
+
+#[test]
+fn a_flush_says_where_a_mount_was_taken_away_or_covered_just_now() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    assert_eq!(sandbox.pail(&["flush"]).code, 0);
+    if !run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&mnt)).err.is_empty() {
+        return sandbox::skipped("only root can mount a tmpfs over it");
+    }
+    fs::write(mnt.join("lost"), "elsewhere").unwrap();
+    let flushed = sandbox.pail(&["flush", &sandbox.at("mnt")]);
+    run(Command::new("umount").arg(&mnt));
+    assert!(flushed.code == 5 && flushed.err.contains("covered, by somebody else"), "{flushed:?}");
+    assert_eq!(sandbox.pail(&["flush"]).code, 0);
+}

@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
 
-    /// Set a secret of the task, which is shown nowhere: NAME=VALUE, or NAME to take it from this environment
+    /// Set a secret of the task, which is shown nowhere but where `file_mounts` names a place by it: NAME to take it from this environment, or NAME=VALUE, which others can see in the list of processes
     #[arg(long = "secret", value_name = "NAME=VALUE")]
     secrets: Vec<String>,
 

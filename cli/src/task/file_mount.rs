@@ -16,6 +16,19 @@ const MODES: &[&str] = &["MOUNT", "COPY", "MOUNT_CACHED"];
 const STORES: &[&str] = &["s3", "gcs", "r2", "ibm", "azure", "oci", "nebius"];
 const CONFIGS: &[&str] = &["mount", "mount_cached"];
 const MOUNT_CONFIG: &[&str] = &["read_only"];
+const CACHED_CONFIG: &[&str] = &[
+    "transfers",
+    "buffer_size",
+    "vfs_cache_max_size",
+    "vfs_cache_max_age",
+    "vfs_read_ahead",
+    "vfs_read_chunk_size",
+    "vfs_read_chunk_streams",
+    "vfs_write_back",
+    "read_only",
+];
+/// Presets of SkyPilot's for reads and uploads.
+const TYPES: &[&str] = &["MODEL_CHECKPOINT_RO", "MODEL_CHECKPOINT_RW", "DATASET_RO", "DATASET_RW"];
 
 /// A bucket to be mounted for a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,11 +122,15 @@ impl Entry {
                 }
                 _ => return Err(reader.mistake(node.place, "expected true or false")),
             },
-            // A preset of reads and uploads: there is nothing to choose between yet.
+            // There is nothing to choose between yet, but that some are not written.
             "type" => {
-                reader.text(node)?;
+                let preset = reader.text(node)?;
+                if !TYPES.contains(&preset.as_str()) {
+                    return Err(reader.unknown_value(node.place, "type", &preset, TYPES));
+                }
+                self.read_only |= preset.ends_with("_RO");
             }
-            "config" => self.read_only = read_config(reader, node, mistakes)?,
+            "config" => self.read_only |= read_config(reader, node, mistakes)?,
             _ => return Err(reader.unknown_key(key, KEYS)),
         }
         Ok(())
@@ -209,8 +226,19 @@ fn read_config(reader: &Reader<'_>, node: &Node, mistakes: &mut Mistakes) -> Res
                     }
                 }
             }
-            // For the other mode; says nothing about this one.
-            "mount_cached" => {}
+            // For the other mode. Only what must not be written says something about this one, too.
+            "mount_cached" => {
+                for (key, value) in mistakes.keep(reader.map(value)).unwrap_or_default() {
+                    match (key.name.as_str(), &value.value) {
+                        ("read_only", Value::Bool(told)) => read_only |= *told,
+                        ("read_only", _) => {
+                            mistakes.add(reader.mistake(value.place, "expected true or false"));
+                        }
+                        (known, _) if CACHED_CONFIG.contains(&known) => {}
+                        _ => mistakes.add(reader.unknown_key(key, CACHED_CONFIG)),
+                    }
+                }
+            }
             _ => mistakes.add(reader.unknown_key(key, CONFIGS)),
         }
     }

@@ -425,6 +425,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_to_be_written_is_read_only_however_it_is_said() {
+        for told in [
+            "config: {mount: {read_only: true}}",
+            "config: {mount_cached: {read_only: true, buffer_size: 16}}",
+            "type: DATASET_RO",
+            "type: MODEL_CHECKPOINT_RO\nconfig: {mount: {read_only: false}}",
+        ] {
+            assert!(mount(&format!("source: s3://bucket\n{told}")).unwrap().read_only, "{told}");
+        }
+        assert!(!mount("source: s3://bucket\ntype: DATASET_RW").unwrap().read_only);
+        for mistake in
+            ["type: DATASET", "config: {mount_cached: 5}", "config: {mount_cached: {read_onyl: true}}"]
+        {
+            mount(&format!("source: s3://bucket\n{mistake}")).unwrap_err();
+        }
+    }
+
+    #[test]
     fn a_variable_that_is_nowhere_is_told() {
         let text = "envs: {A: a}\nfile_mounts:\n  /out/$RUN:\n    source: s3://bucket/$A/${STEP}\nrun: x\n";
         let told = |name: &str| {

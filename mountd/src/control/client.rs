@@ -156,7 +156,7 @@ impl Client {
             }
             std::io::ErrorKind::PermissionDenied => {
                 Failure::from_io(format!("cannot reach the daemon at {socket}"), err).with_hint(
-                    "it is another user's: yours is where PAIL_RUNTIME_DIR or XDG_RUNTIME_DIR says",
+                    "it is another user's: set PAIL_RUNTIME_DIR to a directory of your own, or unset an XDG_RUNTIME_DIR that was another user's, as after `su`",
                 )
             }
             _ => Failure::from_io(format!("cannot reach the daemon at {socket}"), err),

@@ -38,6 +38,11 @@ pub enum StartReport {
     Failed(Failure),
 }
 
+fn is_closed_to_us(directories: &Directories) -> bool {
+    let connected = std::os::unix::net::UnixStream::connect(directories.socket());
+    connected.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
 /// Finds the running daemon of `directories`, or starts one with `limits`. One that is on its way out is waited for.
 /// Errors: the program is missing; what the daemon says when it cannot start; none answers within 30 s.
 pub async fn ensure_daemon(directories: &Directories, limits: &Limits) -> Result<(Client, Health), Failure> {
@@ -53,8 +58,10 @@ pub async fn ensure_daemon(directories: &Directories, limits: &Limits) -> Result
                     StartReport::Failed(failure) => return Err(failure),
                 }
             }
-            // One that is just ending may break the connection off.
-            Err(failure) if Instant::now() >= deadline => return Err(failure),
+            // One that is just ending may break the connection off; one of another user's stays closed to this one.
+            Err(failure) if Instant::now() >= deadline || is_closed_to_us(directories) => {
+                return Err(failure);
+            }
             Err(_) => {}
         }
         if Instant::now() >= deadline {

@@ -9,6 +9,7 @@
 
 use super::mount::{Live, Mount, State};
 use super::mount_list::SavedMount;
+use super::mountinfo::{self, MountInfo};
 use super::mounting::blocking;
 use super::{Daemon, dead, mount_point, open_files};
 use crate::control::types::{
@@ -81,7 +82,7 @@ impl Daemon {
         let reports = join_all(flushes.map(|(mount, live, path)| async move {
             let (published, remaining) = flush_until(&live, path, deadline).await;
             let remaining = name_remaining(mount, remaining);
-            let failures = left_calls(mount, &live).into_iter().collect();
+            let failures = left_calls(mount, &live).into_iter().chain(unmounted_by_others(mount)).collect();
             DrainReport { published, remaining, failures, ..DrainReport::default() }
         }));
         let mut report = merge(reports.await);
@@ -337,6 +338,18 @@ fn not_in_service(mount: &Mount) -> Option<Failure> {
     let message = format!("{} is not mounted", mount.spec.mount_point.display());
     let hint = "what was written below it is on this machine's disk, and not in the bucket; mount it again, or `pail umount` it";
     Some(Failure::new(FailureKind::Partial, message).because(failure.message).with_hint(hint))
+}
+
+/// A mount that the kernel has no longer, or not on top, though nobody has told this daemon yet: what programs write there goes elsewhere.
+fn unmounted_by_others(mount: &Mount) -> Option<Failure> {
+    let place = &mount.spec.mount_point;
+    let mounts = mountinfo::read().ok()?;
+    if mountinfo::at(&mounts, place).is_some_and(MountInfo::is_pail) {
+        return None;
+    }
+    let message = format!("{} was unmounted, or covered, by somebody else", place.display());
+    let hint = "what was written below it since is not in the bucket, but where it was written: most likely on this machine's disk";
+    Some(Failure::new(FailureKind::Partial, message).with_hint(hint))
 }
 
 /// The calls that killed programs left and that still go on, as a failure.

@@ -47,7 +47,7 @@ impl BucketFs {
         })
     }
 
-    /// Whether a path, relative to the mount, leads to anything. Errors: EILSEQ, ENAMETOOLONG, the store's. Cut off in between it leaves
+    /// Whether a path, relative to the mount, leads to anything. Errors: EILSEQ, the store's. Cut off in between it leaves
     /// an inode in the table.
     pub async fn is_there(&self, path: &str) -> FsResult<bool> {
         let mut ino = ROOT;
@@ -56,7 +56,9 @@ impl BucketFs {
             self.forget(ino, 1);
             ino = match found {
                 Ok(Ok(entry)) => entry.attr.ino,
-                Ok(Err(_)) | Err(FsError::Posix(Posix::NotFound | Posix::NotDir)) => return Ok(false),
+                Ok(Err(_)) | Err(FsError::Posix(Posix::NotFound | Posix::NotDir | Posix::NameTooLong)) => {
+                    return Ok(false);
+                }
                 Err(error) => return Err(error),
             };
         }
