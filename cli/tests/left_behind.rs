@@ -98,7 +98,7 @@ fn what_is_left_behind_is_told_until_it_is_discarded() {
     told(&["status"], 0);
     // The mount is dead.
     told(&["umount", "--all"], 5);
-    sandbox.mounted();
+    told(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")], 0);
     told(&["status"], 0);
     told(&["flush"], 5);
     told(&["flush", &sandbox.at("mnt")], 5);

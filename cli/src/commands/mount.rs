@@ -121,7 +121,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if arguments.foreground {
         return run_in_foreground(request, arguments.json);
     }
-    let outcome = block_on(daemon::mount(&request))?;
+    let outcome = block_on(async {
+        let outcome = daemon::mount(&request).await?;
+        note_left_behind(&outcome).await;
+        Ok(outcome)
+    })?;
     report(&outcome, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -210,6 +214,15 @@ fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
         false => terminal::line(&format!("mounted {source} at {place}"))?,
     }
     terminal::flush()
+}
+
+/// What an earlier mount at the same place could not publish is told while somebody is looking.
+pub async fn note_left_behind(outcome: &MountOutcome) {
+    let left = async { daemon::running().await?.0.left_behind().await };
+    // Where that cannot be had now, `pail status` tells it.
+    let mut left = left.await.unwrap_or_default();
+    left.retain(|file| file.mount_point == outcome.spec.mount_point);
+    super::status::print_left_behind(&left);
 }
 
 /// A slip in a prefix shows as an empty directory.

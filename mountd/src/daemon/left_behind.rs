@@ -99,7 +99,7 @@ fn discard_each(
             }
             Ok(None) => report.failures.push(
                 Failure::new(FailureKind::NotFound, format!("{} holds no file that is left behind", file.display()))
-                    .with_hint("name it as `pail status` shows it: a file in the state directory, not the one in the mount"),
+                    .with_hint("name it as `pail status` shows it: a file in the state directory, not the one in the mount; one that a mount still has is given up after `pail umount --force`"),
             ),
             Err(err) => {
                 report.failures.push(Failure::from_io(format!("cannot remove {}", file.display()), &err));
