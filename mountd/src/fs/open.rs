@@ -315,11 +315,11 @@ impl BucketFs {
         }
         let inode = &handle.inode;
         let Some(file) = inode.file() else { return };
-        handle.set_closing(false);
         let (last_writer, dirty) = {
             let mut state = file.lock();
             state.opens -= 1;
             state.writers -= u32::from(handle.changes);
+            state.closing -= u32::from(handle.is_closing.swap(false, Ordering::Relaxed));
             let dirty = match &state.content {
                 Content::Dirty(dirty) => Some(dirty.clone()),
                 Content::Clean { .. } => None,
