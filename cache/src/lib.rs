@@ -42,5 +42,5 @@ pub use dirty::{DirtyReplica, Segment, SegmentKind};
 pub use fetch::{Fetch, FetchError, ReadError, Supply};
 pub use identity::ReplicaId;
 pub use journal::{Base, Intent, Orphan};
-pub use replica::Replica;
+pub use replica::{Presence, Replica};
 pub use stats::CacheStats;

@@ -47,6 +47,17 @@ pub(crate) enum DiskSlot {
     Off,
 }
 
+/// How much of an object is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// All of it.
+    Complete,
+    /// What is not here is being fetched.
+    UnderWay,
+    /// The block at this offset, in bytes, is neither here nor being fetched; all before it is.
+    MissingFrom(u64),
+}
+
 /// One version of one object, as far as it is here.
 pub struct Replica {
     id: ReplicaId,
@@ -413,9 +424,27 @@ impl Replica {
             || self.disk_file().is_some_and(|file| file.has(number))
     }
 
+    /// How much of the object can be had without a fetch.
+    pub fn presence(&self) -> Presence {
+        let file = self.disk_file();
+        let flights = self.flights.lock();
+        let is_missing = |number: &u64| {
+            !file.as_ref().is_some_and(|file| file.has(*number))
+                && !self.shared.memory.contains((self.digest.name, *number))
+        };
+        let mut found = Presence::Complete;
+        for number in (0..block_count(self.size)).filter(is_missing) {
+            if !flights.contains_key(&number) {
+                return Presence::MissingFrom(number * BLOCK_SIZE_BYTES);
+            }
+            found = Presence::UnderWay;
+        }
+        found
+    }
+
     /// Whether all of the object can be had without a fetch.
     pub fn is_complete(&self) -> bool {
-        (0..block_count(self.size)).all(|number| self.is_here(number))
+        self.presence() == Presence::Complete
     }
 
     /// Its file, if it has one; looks for what an earlier reader or process left.

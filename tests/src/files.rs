@@ -101,6 +101,14 @@ impl Files {
 
     /// Opens a path, making the file where it is not there and `flags` are for writing. Returns the handle.
     pub async fn open(&self, path: &str, flags: OpenFlags) -> FsResult<u64> {
+        match self.try_open(path, flags).await {
+            // As the kernel does: the name is looked up anew, once.
+            Err(error) if error.errno() == libc::ESTALE => self.try_open(path, flags).await,
+            opened => opened,
+        }
+    }
+
+    async fn try_open(&self, path: &str, flags: OpenFlags) -> FsResult<u64> {
         let pid = std::process::id();
         match self.lookup(path).await {
             Ok(attr) if !flags.exclusive => Ok(self.fs.open(attr.ino, flags, pid).await?.handle),

@@ -274,14 +274,14 @@ mounted_test! {
         let open = blocking(move || {
             use std::os::unix::fs::FileExt;
             let file = std::fs::File::open(at).unwrap();
-            // Ahead of it is read, and not behind.
-            file.read_exact_at(&mut [0; 4096], 20 << 20).unwrap();
+            // With it comes what a program that reads in order asks for first, and no more.
+            file.read_exact_at(&mut [0; 4096], 0).unwrap();
             file
         }).await;
         m.files.put("f", "new").await;
         blocking(move || {
             use std::os::unix::fs::FileExt;
-            let error = open.read_exact_at(&mut [0; 4096], 0).unwrap_err();
+            let error = open.read_exact_at(&mut [0; 4096], 30 << 20).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::ESTALE));
         }).await;
         let at = m.at("f");

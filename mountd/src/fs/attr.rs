@@ -38,7 +38,7 @@ pub struct Entry {
 }
 
 impl BucketFs {
-    /// The attributes of an inode as they are known here.
+    /// The attributes of an inode as they are known here, for an answer to the kernel.
     pub(super) fn attr(&self, inode: &Inode) -> Attr {
         let options = &self.options;
         let mut attr = Attr {
@@ -53,7 +53,8 @@ impl BucketFs {
             ttl: options.metadata_ttl,
         };
         if let Some(file) = inode.file() {
-            let state = file.lock();
+            let mut state = file.lock();
+            state.kernel.has_stale_length = false;
             (attr.size, attr.mtime) = match &state.content {
                 Content::Clean { facts, .. } => (facts.size, facts.mtime),
                 Content::Dirty(dirty) => (dirty.len(), dirty.mtime()),

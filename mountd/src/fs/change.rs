@@ -36,6 +36,8 @@ pub struct SetAttr {
     pub gid: Option<u32>,
     /// A new modification time.
     pub mtime: Option<SystemTime>,
+    /// By an open file, not by its name.
+    pub is_open: bool,
 }
 
 /// An object that is about to be deleted or replaced.
@@ -233,11 +235,8 @@ impl BucketFs {
     /// Somebody else has replaced the object of a name that was removed or renamed: theirs stays, and is what the name shows.
     pub(super) async fn leave_to_others(&self, dir: &str, name: &str) {
         tracing::info!(mount = %self.options.mount_name, dir, name, "somebody else has replaced the object, which stays");
-        match self.ask_for(dir, name).await {
-            Ok(_) => {}
-            // Gone again by now.
-            Err(FsError::Stale(_)) => self.remember_name(dir, name, Known::Absent),
-            Err(error) => tracing::debug!(dir, name, error = %error, "it shows once a listing tells of it"),
+        if let Err(error) = self.look_again(dir, name).await {
+            tracing::debug!(dir, name, error = %error, "it shows once a listing tells of it");
         }
     }
 
@@ -291,12 +290,16 @@ impl BucketFs {
     }
 
     /// Changes a file's length, or a file's or directory's attributes. A new length is published at once unless somebody has the file
-    /// open for writing. Mode, owner and times hold while the inode lives. Errors: EISDIR, EROFS, EFBIG, those of publishing.
+    /// open for writing. Mode, owner and times hold while the inode lives. Errors: EISDIR, EROFS, EFBIG, those of publishing; ESTALE,
+    /// with nothing changed, where its name stands for another version by now.
     pub async fn setattr(&self, ino: u64, change: SetAttr) -> FsResult<Attr> {
         self.counters.count("setattr");
         self.check_writable()?;
         let inode = self.inode(ino)?;
         if let Some(size) = change.size {
+            if size > 0 && !change.is_open {
+                self.revalidate_name(&inode).await?;
+            }
             self.set_size(&inode, size).await?;
         }
         {

@@ -22,7 +22,7 @@ pub enum FsError {
     /// The object is no longer the one that was opened.
     #[error("{0}")]
     Stale(String),
-    /// What was being read is another content by now: whoever reads looks again.
+    /// What was being read or opened is another content by now: whoever does so looks again.
     #[error("the file changes faster than it can be read")]
     Moved,
 }
@@ -101,9 +101,9 @@ impl FsError {
         }
     }
 
-    /// Whether something went wrong, as opposed to an answer that programs ask for every day.
+    /// Whether something went wrong, as opposed to an answer that programs ask for every day, or upon which the kernel tries again.
     pub fn is_fault(&self) -> bool {
-        !matches!(self, Self::Posix(_))
+        !matches!(self, Self::Posix(_) | Self::Moved)
     }
 
     /// Whether the store does not have what was asked for.

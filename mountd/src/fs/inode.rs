@@ -5,7 +5,8 @@
 //! # Why a changed object becomes another inode
 //! An object that somebody else replaced is to this file system what a file is that another was renamed over: a new file under
 //! the old name. While anybody has the old one open it keeps its inode, its version and its pages in the kernel's cache, so
-//! versions are never mixed; the name leads to a new inode. Only an inode that nobody has open moves to the new version in place.
+//! versions are never mixed; the name leads to a new inode. Only an inode that nobody has open is
+//! rebound to the new version.
 //!
 //! Invariants:
 //! - The root is inode 1. Other numbers are derived from the path at which the inode was first seen, so that they stay the same
@@ -77,6 +78,16 @@ pub struct SetAttributes {
     pub mtime: Option<SystemTime>,
 }
 
+/// What the kernel may remember of a file's earlier content, when the inode was rebound to another version. Both are of the time when
+/// nobody had it open.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KernelCopy {
+    /// Pages: an open that does not keep the kernel's cache drops them.
+    pub has_stale_pages: bool,
+    /// The length: it learns another only by an answer that carries attributes, which that of an open does not.
+    pub has_stale_length: bool,
+}
+
 /// The changing part of a file.
 pub struct FileState {
     /// The bytes.
@@ -89,31 +100,20 @@ pub struct FileState {
     pub writers: u32,
     /// How many of these their programs have closed already.
     pub closing: u32,
-    /// Whether bytes of this version were given to a program: from then on the version is pinned.
-    pub read_started: bool,
-    /// The version whose pages the kernel may hold; opening another one drops them.
-    pub kernel_version: Option<pail_store::Version>,
+    /// What the kernel may hold of an earlier content.
+    pub kernel: KernelCopy,
     /// Its object is about to be deleted or replaced by this mount: who opens it now waits for `Inode::changing`.
     pub going: bool,
 }
 
 impl FileState {
     fn new(content: Content, as_of: Instant) -> Self {
-        Self {
-            content,
-            as_of,
-            opens: 0,
-            writers: 0,
-            closing: 0,
-            read_started: false,
-            kernel_version: None,
-            going: false,
-        }
+        Self { content, as_of, opens: 0, writers: 0, closing: 0, kernel: KernelCopy::default(), going: false }
     }
 
-    /// Whether this inode may stand for `facts`; it moves to them where nobody has it open (see the header), and what was `set` of it
-    /// is then forgotten.
-    fn take_over(&mut self, facts: &Facts, as_of: Instant, set: &Mutex<SetAttributes>) -> bool {
+    /// Whether this inode may stand for `facts`; it is rebound to them where nobody has it open (see the header), and what was `set` of
+    /// it is then forgotten.
+    fn rebind(&mut self, facts: &Facts, as_of: Instant, set: &Mutex<SetAttributes>) -> bool {
         match &mut self.content {
             Content::Dirty(_) => true,
             Content::Clean { facts: old, .. } if old.version == facts.version => {
@@ -123,7 +123,8 @@ impl FileState {
             Content::Clean { .. } if self.as_of > as_of => true,
             Content::Clean { facts: old, replica } if self.opens == 0 => {
                 (*old, *replica) = (facts.clone(), None);
-                (self.as_of, self.read_started) = (as_of, false);
+                self.as_of = as_of;
+                self.kernel = KernelCopy { has_stale_pages: true, has_stale_length: true };
                 *set.lock() = SetAttributes::default();
                 true
             }
@@ -271,14 +272,14 @@ impl InodeTable {
         inner.add(parent, name, Kind::Dir, None)
     }
 
-    /// The inode of the object `facts` under `name`, moved to that version or made anew (see the header). A dirty
+    /// The inode of the object `facts` under `name`, rebound to that version or made anew (see the header). A dirty
     /// inode stays what it is.
     pub fn file(&self, parent: &Arc<Inode>, name: &str, facts: Facts, as_of: Instant) -> Arc<Inode> {
         loop {
             let child = self.child(parent, name);
             let mut state = child.as_ref().and_then(|child| child.file()).map(Mutex::lock);
             if let (Some(child), Some(state)) = (&child, &mut state)
-                && state.take_over(&facts, as_of, &child.attributes)
+                && state.rebind(&facts, as_of, &child.attributes)
             {
                 return child.clone();
             }

@@ -1,14 +1,14 @@
 //! Reading and writing open files.
 //!
-//! Owns: `read`, `write`, and what happens when the version that was opened is gone.
+//! Owns: `read` and `write`. What a read does whose version is gone is `revalidate`'s.
 
+use super::BucketFs;
 use super::dirty::DirtyFile;
 use super::error::{FsError, FsResult, Posix};
 use super::fetch::ObjectFetch;
 use super::handle::Handle;
 use super::inode::{Content, Inode};
 use super::namespace::Facts;
-use super::{BucketFs, Stale};
 use bytes::Bytes;
 use pail_cache::Replica;
 use std::ops::Range;
@@ -28,11 +28,13 @@ impl BucketFs {
         let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
         let range = offset..offset.saturating_add(u64::from(len));
         let file = handle.inode.file().ok_or(Posix::IsDir)?;
-        // The content may move on while it is read: by a write, a publish, a rename, or to the version that took its place.
+        // The content may become another while it is read: by a write, a publish, or a rename.
         for _ in 0..READ_ATTEMPTS {
             let content = file.lock().content.clone();
             match self.read_content(&handle, &content, range.clone()).await {
-                Err(error) if error.is_version_gone() => self.move_on(&handle.inode, &content, error).await?,
+                Err(error) if error.is_version_gone() => {
+                    self.check_gone(&handle.inode, &content, error).await?;
+                }
                 Ok(bytes) if self.note_read(&handle.inode, &content) => return Ok(bytes),
                 Ok(_) => {}
                 Err(error) => return Err(error),
@@ -53,8 +55,8 @@ impl BucketFs {
         self.read_replica(handle, facts, replica, range).await
     }
 
-    /// Bytes of `content` are about to be given out: from here on its version is pinned. False where another version has taken
-    /// its place meanwhile, of which bytes may have been given out already.
+    /// Bytes of `content` are about to be given out. False where another version has taken its place meanwhile, of which bytes may have
+    /// been given out already. That somebody reads says that the open has dropped what the kernel had of an earlier version.
     fn note_read(&self, inode: &Inode, content: &Content) -> bool {
         let Content::Clean { facts: read, .. } = content else { return true };
         let Some(file) = inode.file() else { return false };
@@ -63,7 +65,7 @@ impl BucketFs {
             Content::Clean { facts: now, .. } => now.version == read.version || inode.is_unlinked(),
             Content::Dirty(_) => return true,
         };
-        state.read_started |= same;
+        state.kernel.has_stale_pages &= !same;
         same
     }
 
@@ -95,65 +97,6 @@ impl BucketFs {
     fn window_bytes_max(&self) -> u64 {
         let streams = self.streams.load(Ordering::Relaxed).max(1).unsigned_abs();
         (self.cache.memory_bytes() / 2 / streams).min(self.pace.window_bytes())
-    }
-
-    /// The version that was opened is gone. If no byte of it was given out the inode moves to the present one; else the
-    /// error stands.
-    async fn move_on(&self, inode: &Arc<Inode>, read: &Content, error: FsError) -> FsResult<()> {
-        let file = inode.file().ok_or(Posix::IsDir)?;
-        let asked = match &error {
-            FsError::Store(error) => error.key.clone(),
-            _ => None,
-        };
-        if !inode.is_unlinked() && asked.is_some_and(|asked| self.key_of(inode).is_ok_and(|key| key != asked))
-        {
-            // Renamed while it was read: under its new name it has the same bytes.
-            return Ok(());
-        }
-        let gone = match (read, &file.lock().content) {
-            (Content::Clean { facts: read, .. }, Content::Clean { facts: now, .. })
-                if read.version == now.version =>
-            {
-                read.version.clone()
-            }
-            (Content::Dirty(read), Content::Dirty(now)) if Arc::ptr_eq(read, now) => {
-                // Truncated to nothing meanwhile, it needs no base.
-                let Some(base) = read.base() else { return Ok(()) };
-                return Err(FsError::Stale(format!("{error}: version {} was opened", base.facts.version)));
-            }
-            // It is another content by now, which may well have the bytes.
-            _ => return Ok(()),
-        };
-        let stale = || FsError::Stale(format!("{error}: version {gone} was opened and is gone"));
-        if inode.is_unlinked() {
-            return Err(stale());
-        }
-        if file.lock().read_started {
-            // Bytes of it were given out. This handle has no more; who opens the name now shall find what is there now.
-            if self.current_facts(inode).await.is_ok()
-                && let Some(parent) = inode.place().parent
-            {
-                self.tell_stale(Stale::Name(parent.ino, inode.place().name));
-            }
-            return Err(stale());
-        }
-        let facts = self.current_facts(inode).await?;
-        let key = self.key_of(inode)?;
-        let mut state = file.lock();
-        if state.read_started {
-            return Err(stale());
-        }
-        if matches!(&state.content, Content::Clean { facts: old, .. } if old.version == gone) {
-            tracing::info!(mount = %self.options.mount_name, key = %key, from = %gone, to = %facts.version,
-                "changed before its first byte was read; moved to the new version");
-            state.kernel_version = Some(facts.version.clone());
-            let replica = Some(self.replica(&key, &facts));
-            state.content = Content::Clean { facts, replica };
-        }
-        drop(state);
-        // The kernel still has the old length.
-        self.tell_stale(Stale::Attributes(inode.ino));
-        Ok(())
     }
 
     /// Writes `data` at `offset`. Errors: EBADF, EFBIG beyond 5 TiB, the local disk's (ENOSPC).

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Dir`]: the names seen and the spans of keys that listings covered. `namespace` says why spans, and holds the directories.
 
-use super::namespace::Known;
+use super::namespace::{Facts, Known};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +16,9 @@ pub struct Entry {
     pub known: Known,
     /// When the request was sent that told so.
     pub as_of: Instant,
+    /// A listing told of the file, which hides it where it has a directory of the same name: until the listing has passed the place of
+    /// that it may be one (see `lookup`).
+    may_be_hidden: bool,
 }
 
 /// Keys relative to the directory, from `lo` to `hi` (`None`: to the end), both included.
@@ -50,17 +53,26 @@ pub struct Dir {
 impl Dir {
     /// Takes in a word on one name. Returns whether the name was added.
     pub fn put(&mut self, name: &str, known: Known, as_of: Instant) -> bool {
+        self.take(name, Entry { known, as_of, may_be_hidden: false })
+    }
+
+    /// Takes in an object that a listing told of, of which the directory may still follow. Returns whether the name was added.
+    pub fn put_listed(&mut self, name: &str, facts: Facts, as_of: Instant) -> bool {
+        self.take(name, Entry { known: Known::File(facts), as_of, may_be_hidden: true })
+    }
+
+    fn take(&mut self, name: &str, new: Entry) -> bool {
         match self.names.get_mut(name) {
             Some(entry) => {
                 // A directory hides the file of the same name, which a listing names first.
-                let hidden = entry.as_of == as_of && entry.known == Known::Dir;
-                if entry.as_of <= as_of && !hidden {
-                    *entry = Entry { known, as_of };
+                let hidden = entry.as_of == new.as_of && entry.known == Known::Dir;
+                if entry.as_of <= new.as_of && !hidden {
+                    *entry = new;
                 }
                 false
             }
             None => {
-                self.names.insert(name.into(), Entry { known, as_of });
+                self.names.insert(name.into(), new);
                 true
             }
         }
@@ -90,13 +102,15 @@ impl Dir {
         }
     }
 
-    /// What `name` is, as far as requests sent at `oldest` or later told, and when that one was sent.
+    /// What `name` is, as far as requests sent at `oldest` or later told, and when that one was sent. Of a file that was listed, nothing
+    /// was told before it is certain that it has no directory.
     pub fn lookup(&self, name: &str, oldest: Instant) -> Option<(Known, Instant)> {
         let covered =
             self.spans.iter().filter(|s| s.as_of >= oldest && s.covers(name)).map(|s| s.as_of).max();
         match self.names.get(name) {
             Some(entry) if entry.as_of >= oldest && covered.is_none_or(|at| at <= entry.as_of) => {
-                Some((entry.known.clone(), entry.as_of))
+                let is_told = !entry.may_be_hidden || covered == Some(entry.as_of);
+                is_told.then(|| (entry.known.clone(), entry.as_of))
             }
             _ => covered.map(|at| (Known::Absent, at)),
         }

@@ -28,10 +28,17 @@ impl BucketFs {
     /// as long as the duration says. Errors: ENOTDIR, EILSEQ, ENAMETOOLONG, the store's.
     pub async fn lookup(&self, parent: u64, name: &OsStr) -> FsResult<Result<Entry, Duration>> {
         self.counters.count("lookup");
+        let found = self.find(parent, name).await?;
+        Ok(found.map(|(inode, ttl)| self.entry(&inode, ttl)))
+    }
+
+    /// The inode of a name with one more reference, and how long that may be believed; how long, where there is none. Errors: as of
+    /// `lookup`.
+    async fn find(&self, parent: u64, name: &OsStr) -> FsResult<Result<(Arc<Inode>, Duration), Duration>> {
         let name = name::parse(name)?;
         let parent = self.directory(parent)?;
         if let Some(inode) = self.inodes.introduce_found(|_| self.written_here(&parent, name)) {
-            return Ok(Ok(self.entry(&inode, self.options.metadata_ttl)));
+            return Ok(Ok((inode, self.options.metadata_ttl)));
         }
         let dir = self.dir_prefix(&parent);
         name::key(&dir, name)?;
@@ -39,12 +46,9 @@ impl BucketFs {
         let ttl = self.options.metadata_ttl.saturating_sub(as_of.elapsed());
         if let Some(inode) = self.inodes.introduce_found(|_| self.written_here(&parent, name)) {
             // Made while the store was asked.
-            return Ok(Ok(self.entry(&inode, ttl)));
+            return Ok(Ok((inode, ttl)));
         }
-        Ok(match self.introduce(&parent, name, known, as_of) {
-            Some(inode) => Ok(self.entry(&inode, ttl)),
-            None => Err(ttl),
-        })
+        Ok(self.introduce(&parent, name, known, as_of).map(|inode| (inode, ttl)).ok_or(ttl))
     }
 
     /// Whether a path, relative to the mount, leads to anything. Errors: EILSEQ, the store's. Cut off in between it leaves
@@ -52,10 +56,11 @@ impl BucketFs {
     pub async fn is_there(&self, path: &str) -> FsResult<bool> {
         let mut ino = ROOT;
         for name in path.split('/').filter(|name| !name.is_empty()) {
-            let found = self.lookup(ino, OsStr::new(name)).await;
+            // The kernel hears nothing of it.
+            let found = self.find(ino, OsStr::new(name)).await;
             self.forget(ino, 1);
             ino = match found {
-                Ok(Ok(entry)) => entry.attr.ino,
+                Ok(Ok((inode, _))) => inode.ino,
                 Ok(Err(_)) | Err(FsError::Posix(Posix::NotFound | Posix::NotDir | Posix::NameTooLong)) => {
                     return Ok(false);
                 }
@@ -99,6 +104,11 @@ impl BucketFs {
         {
             return Ok(known);
         }
+        self.ask_for_name(dir, name).await
+    }
+
+    /// Asks the bucket what `name` in `dir` is, whatever is remembered; when the request was sent that told so. Errors: the store's.
+    pub(super) async fn ask_for_name(&self, dir: &str, name: &str) -> FsResult<(Known, Instant)> {
         let sent = Instant::now();
         let path = format!("{dir}{name}");
         let page = self.store.list(ListRequest { prefix: path.clone(), ..ListRequest::default() }).await?;
@@ -109,10 +119,12 @@ impl BucketFs {
                 return Ok(known);
             }
         }
-        // A thousand siblings stand before `name/`, and the object `name`, which would come first, is not there.
+        // A thousand siblings stand before `name/`. The object `name` would have come first.
+        let object = page.objects.first().filter(|object| object.key.as_str() == path);
+        let file = object.map_or(Known::Absent, |object| Known::File(object.into()));
         let below = format!("{path}/");
         let page = self.store.list(ListRequest { prefix: below.clone(), ..ListRequest::default() }).await?;
-        let known = if page.objects.is_empty() { Known::Absent } else { Known::Dir };
+        let known = if page.objects.is_empty() { file } else { Known::Dir };
         let mut namespace = self.namespace.lock();
         namespace.absorb_flat(&below, &page, sent);
         namespace.put(dir, name, known.clone(), sent);
@@ -156,6 +168,14 @@ impl BucketFs {
         if ino != ROOT {
             self.inodes.forget(ino, count);
         }
+    }
+
+    /// An entry of a directory was given up before the kernel was told of it.
+    pub fn forget_untold(&self, ino: u64) {
+        if let Some(file) = self.inodes.get(ino).as_ref().and_then(|inode| inode.file()) {
+            file.lock().kernel.has_stale_length = true;
+        }
+        self.forget(ino, 1);
     }
 
     /// Whether a directory holds anything, published or not. A marker that has bytes is a file that no path shows. Errors: the store's.

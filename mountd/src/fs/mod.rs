@@ -3,7 +3,7 @@
 //! Owns: [`BucketFs`], one bucket (or a prefix of it) as a file system. Each operation is an async method that answers in this
 //! crate's own types; the adapter above decodes, calls and replies. What is cached answers without awaiting anything.
 //!
-//! Where things are: `lookup` finds names, `open` and `io` serve open files, `publish` and `sending` put them into the bucket, `change`
+//! Where things are: `lookup` finds names, `open`, `revalidate` and `io` serve open files, `publish` and `sending` put them into the bucket, `change`
 //! makes and removes names, `rename` moves them, `readdir` lists. What they share: `inode` (who is who), `namespace` (what the
 //! bucket was last seen to hold), `dirty` (what was written here), `handle` (what is open).
 //!
@@ -33,6 +33,7 @@ mod prefetch;
 mod publish;
 mod readdir;
 mod rename;
+mod revalidate;
 mod sending;
 mod stale;
 mod status;

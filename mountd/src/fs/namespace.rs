@@ -11,7 +11,8 @@
 //! Invariants:
 //! - The newest word wins: an entry is believed unless a span of a later moment covers it without naming it, and a
 //!   page whose request was sent before a local change never undoes that change.
-//! - A name is covered by a span only when every key `name/…` is, too: else it could be a directory unseen.
+//! - A name is covered by a span only when every key `name/…` is, too: else it could be a directory unseen. So a file that a listing
+//!   told of is believed to be one only once the listing has passed the place of its directory, which may be pages later.
 //! - Entries and spans are bounded; what was used longest ago is forgotten first, a directory at a time.
 
 use super::known_dir::Dir;
@@ -91,6 +92,13 @@ impl Namespace {
         Some(seen.map(|(name, e)| (name.clone(), e.known.clone())).collect())
     }
 
+    /// What the last listing, if it was sent at `moment` or later, told of the object `name` itself, whether or not there is a directory of
+    /// that name.
+    pub fn listed(&mut self, dir: &str, name: &str, moment: Instant) -> Option<Known> {
+        let entry = self.dirs.get(dir)?.names.get(name)?;
+        (entry.as_of >= moment).then(|| entry.known.clone())
+    }
+
     /// The names of `dir` that were told of after `moment`.
     pub fn newer(&mut self, dir: &str, moment: Instant) -> Vec<(Arc<str>, Known)> {
         let Some(dir) = self.dirs.get(dir) else { return Vec::new() };
@@ -160,7 +168,7 @@ impl Namespace {
             self.hide(key);
             return;
         }
-        let added = self.dir(&key[..start]).put(name, Known::File(object.into()), as_of);
+        let added = self.dir(&key[..start]).put_listed(name, object.into(), as_of);
         self.entries += usize::from(added);
     }
 
@@ -173,7 +181,7 @@ impl Namespace {
                 Some("") => self.dir(dir).marker = true,
                 None => {}
                 Some(name) if is_showable(name) => {
-                    let added = self.dir(dir).put(name, Known::File(object.into()), as_of);
+                    let added = self.dir(dir).put_listed(name, object.into(), as_of);
                     self.entries += usize::from(added);
                 }
                 Some(_) => self.hide(key),

@@ -15,7 +15,6 @@ use super::error::{FsError, FsResult, Posix};
 use super::handle::{Handle, holds_descriptor, process_of};
 use super::inode::{Content, FileState, Inode, Kind};
 use super::name;
-use super::namespace::Known;
 use super::prefetch::Prefetcher;
 use pail_cache::{Base as IntentBase, Intent};
 use std::ffi::OsStr;
@@ -34,6 +33,25 @@ const DESCRIPTORS_TIMEOUT: Duration = Duration::from_millis(200);
 async fn holds_another(process: u32, path: String) -> bool {
     let look = tokio::task::spawn_blocking(move || holds_descriptor(process, &path));
     matches!(tokio::time::timeout(DESCRIPTORS_TIMEOUT, look).await, Ok(Ok(true)))
+}
+
+/// How often `create` follows a file that other clients replace meanwhile.
+const CREATE_ATTEMPTS: usize = 8;
+
+/// A handle that nobody was told of yet: given up, the opening gives it back.
+struct Opening<'a> {
+    fs: &'a Arc<BucketFs>,
+    handle: u64,
+    is_done: bool,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            let (fs, handle) = (self.fs.clone(), self.handle);
+            self.fs.runtime.spawn(async move { fs.release(handle).await });
+        }
+    }
 }
 
 /// How a file is opened.
@@ -64,14 +82,25 @@ pub struct Opened {
 }
 
 impl BucketFs {
-    /// Opens a file; its present version is pinned from here on. `thread` is the caller's, 0 where unknown.
-    /// Errors: EISDIR, EROFS, the local disk's; ESTALE when it was removed meanwhile and is not cached.
-    pub async fn open(&self, ino: u64, flags: OpenFlags, thread: u32) -> FsResult<Opened> {
+    /// Opens a file; its present version is pinned from here on. `thread` is the caller's, 0 where unknown. Cancel safe. Errors: EISDIR, EROFS,
+    /// the local disk's, the store's; ESTALE when it was removed meanwhile and is not cached, and when another version than the
+    /// caller was told of stands: the name is to be looked up anew.
+    pub async fn open(self: &Arc<Self>, ino: u64, flags: OpenFlags, thread: u32) -> FsResult<Opened> {
+        self.open_inode(self.inode(ino)?, flags, thread, false).await
+    }
+
+    /// As `open`. With `is_told` the answer tells the length.
+    async fn open_inode(
+        self: &Arc<Self>,
+        inode: Arc<Inode>,
+        flags: OpenFlags,
+        thread: u32,
+        is_told: bool,
+    ) -> FsResult<Opened> {
         self.counters.count("open");
         if flags.changes() {
             self.check_writable()?;
         }
-        let inode = self.inode(ino)?;
         let file = inode.file().ok_or(Posix::IsDir)?;
         // Counted first: what has a writer stays dirty until the writer is gone.
         let going = {
@@ -80,29 +109,41 @@ impl BucketFs {
             state.writers += u32::from(flags.changes());
             state.going
         };
-        let handle = self.handles.add(self.handle(inode.clone(), flags, thread));
+        let mut opening = Opening {
+            fs: self,
+            handle: self.handles.add(self.handle(inode.clone(), flags, thread)),
+            is_done: false,
+        };
         if going {
             drop(inode.changing.lock().await);
         }
-        match self.open_content(&inode, flags).await {
-            Ok(keep_cache) => Ok(Opened { handle, keep_cache }),
-            Err(error) => {
-                self.release(handle).await;
-                Err(error)
-            }
+        let keep_cache = self.open_content(opening.handle, flags, is_told).await;
+        opening.is_done = true;
+        if keep_cache.is_err() {
+            self.release(opening.handle).await;
         }
+        Ok(Opened { handle: opening.handle, keep_cache: keep_cache? })
     }
 
-    async fn open_content(&self, inode: &Arc<Inode>, flags: OpenFlags) -> FsResult<bool> {
+    /// Whether what the kernel has cached of the file still holds.
+    async fn open_content(&self, handle: u64, flags: OpenFlags, is_told: bool) -> FsResult<bool> {
+        let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
+        let inode = &handle.inode;
         if flags.truncate {
             self.dirty(inode)?.truncate(0).await?;
         } else if inode.is_unlinked() {
             // Found by its name just before that was removed. Told that it is stale, the kernel looks the name up anew.
             let kept = self.make_local(inode).await;
             kept.map_err(|error| FsError::Stale(format!("{} was removed: {error}", inode.path())))?;
+        } else {
+            self.pin(inode)?;
+            self.revalidate(&handle).await?;
         }
-        let file = inode.file().ok_or(Posix::IsDir)?;
-        self.pin(inode, &mut file.lock())
+        let kernel = inode.file().ok_or(Posix::IsDir)?.lock().kernel;
+        if kernel.has_stale_length && !flags.truncate && !is_told {
+            return Err(FsError::Moved);
+        }
+        Ok(!kernel.has_stale_pages)
     }
 
     fn handle(&self, inode: Arc<Inode>, flags: OpenFlags, thread: u32) -> Handle {
@@ -119,21 +160,19 @@ impl BucketFs {
         }
     }
 
-    /// Holds on to the present version; says whether the kernel's pages are of it.
-    fn pin(&self, inode: &Inode, state: &mut FileState) -> FsResult<bool> {
-        let Content::Clean { facts, replica } = &mut state.content else { return Ok(true) };
-        if replica.is_none() {
+    /// Has a clean file hold on to the replica of its version.
+    pub(super) fn pin(&self, inode: &Inode) -> FsResult<()> {
+        let mut state = inode.file().ok_or(Posix::IsDir)?.lock();
+        if let Content::Clean { facts, replica: replica @ None } = &mut state.content {
             *replica = Some(self.replica(&self.key_of(inode)?, facts));
         }
-        let keep = state.kernel_version.as_ref() == Some(&facts.version);
-        state.kernel_version = Some(facts.version.clone());
-        Ok(keep)
+        Ok(())
     }
 
     /// Makes a file and opens it. `mode` are the permission bits of a new one; the mount's, if none are given. Errors: EEXIST with
     /// `O_EXCL`, EROFS, ENAMETOOLONG, the local disk's.
     pub async fn create(
-        &self,
+        self: &Arc<Self>,
         parent: u64,
         name: &OsStr,
         mode: Option<u16>,
@@ -143,16 +182,20 @@ impl BucketFs {
         self.counters.count("create");
         let parent = self.writable_directory(parent)?;
         let name = name::parse(name)?;
+        let mut moves = 0;
         loop {
             let inode = self.find_or_add(&parent, name, mode, flags.exclusive).await?;
-            let opened = self.open(inode.ino, flags, thread).await;
+            let opened = self.open_inode(inode.clone(), flags, thread, true).await;
             let entry = self.entry(&inode, self.options.metadata_ttl);
             match opened {
                 Ok(opened) => return Ok((entry, opened)),
                 Err(error) => {
                     self.inodes.forget(inode.ino, 1);
-                    // Removed between being found and being opened: what is under the name now is looked for.
-                    if !(matches!(error, FsError::Stale(_)) && inode.is_unlinked()) {
+                    // Removed, or replaced by another client, between being found and being opened: what is under the name now is
+                    // looked for.
+                    moves += usize::from(matches!(error, FsError::Moved));
+                    let was_removed = matches!(error, FsError::Stale(_)) && inode.is_unlinked();
+                    if !(was_removed || matches!(error, FsError::Moved) && moves < CREATE_ATTEMPTS) {
                         return Err(error);
                     }
                 }
@@ -357,26 +400,5 @@ impl BucketFs {
         let _one = inode.changing.lock().await;
         self.abort_upload(dirty).await;
         dirty.replica.discard();
-    }
-
-    /// What the bucket said of a name that a handle's version is gone from: the version to move to, if the handle may.
-    pub(super) async fn current_facts(&self, inode: &Inode) -> FsResult<super::namespace::Facts> {
-        let (dir, name) = self.dir_and_name(inode)?;
-        self.ask_for(&dir, &name).await
-    }
-
-    /// Asks the bucket for the object of a name, and remembers what it says. Errors: ESTALE where there is none, the store's.
-    pub(super) async fn ask_for(&self, dir: &str, name: &str) -> FsResult<super::namespace::Facts> {
-        let key = name::key(dir, name)?;
-        let sent = Instant::now();
-        let meta = self.store.head(&key).await.map_err(|error| match error.kind {
-            pail_store::ErrorKind::NotFound => {
-                FsError::Stale(format!("{key} was deleted since it was opened"))
-            }
-            _ => error.into(),
-        })?;
-        let facts = super::namespace::Facts::from(&meta);
-        self.namespace.lock().put(dir, name, Known::File(facts.clone()), sent);
-        Ok(facts)
     }
 }

@@ -70,6 +70,11 @@ impl Prefetcher {
         Advice { fetch, streams: i8::from(!was_streaming) }
     }
 
+    /// The file was opened, and everything before `end` is here or asked for.
+    pub fn opened(&self, end: u64) {
+        self.stream.lock().ahead = end;
+    }
+
     /// Of the advised bytes only those before `end` were asked for: memory is short.
     pub fn accepted(&self, end: u64) {
         let mut stream = self.stream.lock();
@@ -107,6 +112,17 @@ mod tests {
             assert!(end >= at + MIB && end <= at + 17 * MIB);
         }
         assert_eq!(end, size);
+    }
+
+    #[test]
+    fn what_opening_asked_for_is_not_asked_for_again() {
+        let prefetcher = Prefetcher::default();
+        prefetcher.opened(2 * MIB);
+        assert_eq!(prefetcher.advise(0..MIB, 1 << 30, 64 * MIB), Advice { fetch: 0..0, streams: 1 });
+        assert_eq!(prefetcher.advise(MIB..2 * MIB, 1 << 30, 64 * MIB).fetch, 2 * MIB..4 * MIB);
+        let jumping = Prefetcher::default();
+        jumping.opened(2 * MIB);
+        assert_eq!(jumping.advise(9 * MIB..10 * MIB, 1 << 30, 64 * MIB), Advice { fetch: 0..0, streams: 0 });
     }
 
     #[test]

@@ -145,9 +145,8 @@ impl BucketFs {
     /// file goes on without one, its bytes kept for whoever wants them.
     async fn give_up_name(&self, inode: &Arc<Inode>) {
         // Where the other's object cannot be looked at, or is gone again, the name stays this file's until the next attempt.
-        let (Ok((_, name)), Ok(_)) = (self.dir_and_name(inode), self.current_facts(inode).await) else {
-            return;
-        };
+        let Ok((dir, name)) = self.dir_and_name(inode) else { return };
+        let Ok(Known::File(_)) = self.look_again(&dir, &name).await else { return };
         self.inodes.supersede(inode);
         if let Some(parent) = inode.place().parent {
             self.tell_stale(Stale::Name(parent.ino, name));
@@ -171,8 +170,6 @@ impl BucketFs {
         let Some(facts) = dirty.published_facts() else { return };
         let Ok(id) = self.key_of(inode).map(|key| self.replica_id(&key, &facts.version)) else { return };
         let replica = self.cache.adopt(&dirty.replica, id);
-        state.kernel_version = Some(facts.version.clone());
-        state.read_started = true;
         state.content = Content::Clean { facts, replica: Some(replica) };
         state.as_of = Instant::now();
     }

@@ -164,9 +164,9 @@ impl BucketFs {
         let mut found: Vec<(Arc<str>, Known)> = std::mem::take(&mut cursor.held_back);
         found.retain(|(name, _)| !names.contains(&**name));
         // The namespace knows what was changed here since the request was sent.
-        found.extend(names.iter().filter_map(|name| {
-            namespace.lookup(dir, name, sent).map(|(known, _)| (Arc::from(*name), known))
-        }));
+        found.extend(
+            names.iter().filter_map(|name| Some((Arc::from(*name), namespace.listed(dir, name, sent)?))),
+        );
         drop(namespace);
         found.sort_by(|a, b| a.0.cmp(&b.0));
         let local = self.local_names(inode);

@@ -7,7 +7,7 @@
 
 use super::BucketFs;
 use super::dirty::{Base, DirtyFile};
-use super::error::{FsResult, Posix};
+use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode, Kind};
 use super::name;
 use super::namespace::{Facts, Known};
@@ -16,6 +16,9 @@ use pail_store::{Condition, ErrorKind, RawKey, Version};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use tokio::sync::MutexGuard;
+
+/// How often a rename follows a file that other clients replace meanwhile.
+const ATTEMPTS: usize = 4;
 
 /// What to do about a file that has the new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +52,18 @@ impl BucketFs {
             to_name: name::parse(to.1)?,
             to_parent: &to_parent,
         };
+        let mut moves = 0;
         loop {
             let inode = self.source(&step).await?;
             let target = self.target(&step, mode).await?;
             if target.as_ref().is_some_and(|target| Arc::ptr_eq(target, &inode)) {
                 return Ok(());
             }
-            let moved = self.rename_locked(&step, &inode, target.as_ref(), mode).await;
+            let mut moved = self.rename_locked(&step, &inode, target.as_ref(), mode).await;
+            if matches!(moved, Err(FsError::Moved)) && moves < ATTEMPTS {
+                moves += 1;
+                moved = Ok(false);
+            }
             // Whoever closed one of them meanwhile left it to us, also where nothing was moved. What came to have an inode for this
             // needs it no longer.
             for file in target.iter().chain([&inode]) {
@@ -198,10 +206,6 @@ impl BucketFs {
                     } else {
                         *replica = Some(self.replica(key, facts));
                     }
-                    // Pages of another version than the one that was moved stay what they are: of no version that is here.
-                    if state.kernel_version.as_ref() == Some(&old.version) {
-                        state.kernel_version = Some(facts.version.clone());
-                    }
                     *old = facts.clone();
                 }
                 // Written to while the server copied: what it is based on has moved.
@@ -236,13 +240,13 @@ impl BucketFs {
         };
         let version = match self.copy_object(&from, &facts.version, &to, condition).await {
             Ok(version) => version,
-            Err(error) if mode == RenameMode::KeepTarget && error.kind == ErrorKind::Precondition => {
-                return Err(Posix::Exists.into());
+            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
+                return Err(self.why_not_copied(step, facts, mode, error).await);
             }
             Err(error) => {
                 if error.maybe_applied {
                     // What the name shows is what is there, if that can be told.
-                    let _ = self.ask_for(&step.to_dir, step.to_name).await;
+                    let _ = self.look_again(&step.to_dir, step.to_name).await;
                 }
                 return Err(error.into());
             }
@@ -273,6 +277,25 @@ impl BucketFs {
         Ok(())
     }
 
+    /// Why the store refused to copy: the source, which is to have the version of `facts`, or the target has changed.
+    async fn why_not_copied(
+        &self,
+        step: &Move<'_>,
+        facts: &Facts,
+        mode: RenameMode,
+        refused: pail_store::Error,
+    ) -> FsError {
+        match self.look_again(&step.from_dir, step.from_name).await {
+            Err(error) => error,
+            Ok(Known::File(now)) if now.version == facts.version => match mode {
+                RenameMode::KeepTarget => Posix::Exists.into(),
+                RenameMode::Replace => refused.into(),
+            },
+            // Replaced or deleted by another client since it was looked at.
+            Ok(_) => FsError::Moved,
+        }
+    }
+
     async fn rename_dirty(
         &self,
         step: &Move<'_>,
@@ -293,7 +316,16 @@ impl BucketFs {
                     self.rebase(dirty, &copied, key, facts);
                     self.inodes.rename(inode, parent, name);
                 };
-                self.move_object(step, &facts, target, mode, moved).await
+                let moved = self.move_object(step, &facts, target, mode, moved).await;
+                // What was written is a change of a version that is gone.
+                moved.map_err(|error| match error {
+                    FsError::Moved => FsError::Stale(format!(
+                        "{} was changed by somebody else since version {} was opened",
+                        inode.path(),
+                        facts.version
+                    )),
+                    error => error,
+                })
             }
             None => self.rename_unpublished(step, inode, dirty, target, mode).await,
         }

@@ -85,7 +85,7 @@ pub(super) fn add_plus(fs: &BucketFs, handle: u64, reply: &mut ReplyDirectoryPlu
     let full =
         reply.add(INodeNo(attr.ino), entry.next_offset, &*entry.name, &ttl, &file_attr(&attr), Generation(0));
     if full && !is_dot {
-        fs.forget(attr.ino, 1);
+        fs.forget_untold(attr.ino);
     }
     full
 }

@@ -3,7 +3,7 @@
 use super::adapter::{Adapter, GivenUp};
 use super::arguments::{modification_time, open_flags, permissions, rename_mode, stale_name};
 use super::replies::{add_plain, add_plus, file_attr, fopen_flags, reply_absent, reply_empty, reply_entry};
-use crate::fs::{BucketFs, DirEntry, FsError, Posix, SetAttr, Stale};
+use crate::fs::{BucketFs, DirEntry, FsError, Opened, Posix, SetAttr, Stale};
 use fuser::{
     BsdFileFlags, Errno, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
     RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
@@ -106,7 +106,7 @@ impl fuser::Filesystem for Adapter {
         _atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
         _ctime: Option<SystemTime>,
-        _handle: Option<FileHandle>,
+        handle: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
         _bkuptime: Option<SystemTime>,
@@ -115,7 +115,8 @@ impl fuser::Filesystem for Adapter {
     ) {
         let fs = self.fs.clone();
         let mode = mode.map(|mode| (mode & 0o7777) as u16);
-        let change = SetAttr { size, mode, uid, gid, mtime: modification_time(mtime) };
+        let change =
+            SetAttr { size, mode, uid, gid, mtime: modification_time(mtime), is_open: handle.is_some() };
         let call = async move { fs.setattr(ino.0, change).await };
         self.answer_until_given_up(
             "setattr",
@@ -224,11 +225,16 @@ impl fuser::Filesystem for Adapter {
 
     fn open(&self, request: &Request, ino: INodeNo, flags: fuser::OpenFlags, reply: ReplyOpen) {
         let (fs, flags, thread) = (self.fs.clone(), open_flags(flags.0), request.pid());
+        let truncates = flags.truncate;
         let call = async move { fs.open(ino.0, flags, thread).await };
-        self.try_answer("open", ino, call, move |done| match done {
+        let reply = move |done: Result<Opened, Errno>| match done {
             Ok(opened) => reply.opened(FileHandle(opened.handle), fopen_flags(opened.keep_cache)),
             Err(errno) => reply.error(errno),
-        });
+        };
+        match truncates {
+            true => self.try_answer("open", ino, call, reply),
+            false => self.answer_until_given_up("open", (request, ino), GivenUp::Dropped, call, reply),
+        }
     }
 
     fn create(

@@ -1,8 +1,8 @@
 //! What names lead to: lookups, listings, what no path can hold.
 
 use crate::{errno, no_ttl, sorted};
-use pail_mountd::fs::FsOptions;
-use pail_store::Store;
+use pail_mountd::fs::{FsOptions, Kind};
+use pail_store::{Condition, RawKey, Store};
 use pail_tests::files::{Files, WRITE};
 
 // SEMANTICS: names.1
@@ -91,21 +91,58 @@ async fn keys_that_no_path_can_hold_are_hidden_counted_and_kept() {
     assert!(files.get("a//b").await.is_some());
 }
 
-#[tokio::test]
-async fn a_file_whose_directory_comes_pages_later_is_shown_as_the_directory_only() {
-    let files = Files::new();
+/// `x` beside `x/y`, with so many names in between that they are on different pages of a listing.
+async fn far_apart(files: &Files) {
     files.put("x", "file").await;
     for i in 0..1_500 {
         files.put(&format!("x-{i:04}"), "x").await;
     }
     files.put("x/y", "in the directory").await;
+}
+
+// SEMANTICS: names.5
+#[tokio::test]
+async fn a_file_whose_directory_comes_pages_later_is_looked_up_as_the_directory() {
+    let files = Files::new();
+    far_apart(&files).await;
+    let x = files.lookup("x").await.unwrap();
+    assert_eq!(x.kind, Kind::Dir);
+    assert_eq!(files.list("x").await.unwrap(), ["y"]);
+    assert_eq!(&files.read("x/y").await.unwrap()[..], b"in the directory");
+    assert_eq!(errno(files.unlink("x").await), libc::EISDIR);
+
+    // By what a listing has told so far, which does not say that there is no directory.
+    let listing = Files::over(files.bucket.clone(), FsOptions::default());
+    let dir = listing.fs.opendir(listing.lookup("").await.unwrap().ino).unwrap();
+    assert!(!listing.fs.readdir(dir, 0).await.unwrap().is_empty());
+    assert_eq!(listing.lookup("x").await.unwrap().kind, Kind::Dir);
+    // As the mount's first listing is shown to the first lookups.
+    let primed = Files::over(files.bucket.clone(), FsOptions::default());
+    let page = primed.bucket.list(Default::default()).await.unwrap();
+    primed.fs.prime(&page, std::time::Instant::now());
+    assert_eq!(primed.lookup("x").await.unwrap().kind, Kind::Dir);
+
+    // Where there is none, the file is found, and remembered.
+    files.bucket.delete(&RawKey::new("x/y").unwrap(), Condition::None).await.unwrap();
+    let alone = Files::over(files.bucket.clone(), FsOptions::default());
+    assert_eq!(&alone.read("x").await.unwrap()[..], b"file");
+    alone.requests.take();
+    assert_eq!(alone.lookup("x").await.unwrap().kind, Kind::File);
+    assert_eq!(alone.requests.take(), Vec::<String>::new());
+}
+
+// SEMANTICS: names.4, names.5
+#[tokio::test]
+async fn a_file_whose_directory_comes_pages_later_is_shown_as_the_directory_only() {
+    let files = Files::new();
+    far_apart(&files).await;
     let names = files.list("").await.unwrap();
     assert_eq!(names.iter().filter(|name| *name == "x/" || *name == "x").collect::<Vec<_>>(), ["x/"]);
     assert_eq!(names.len(), 1_501);
 
     // Behind a thousand siblings, a directory is found by its name alone, too.
     let fresh = Files::over(files.bucket.clone(), FsOptions::default());
-    fresh.bucket.delete(&pail_store::RawKey::new("x").unwrap(), pail_store::Condition::None).await.unwrap();
+    fresh.bucket.delete(&RawKey::new("x").unwrap(), Condition::None).await.unwrap();
     assert_eq!(fresh.list("x").await.unwrap(), ["y"]);
 }
 

@@ -46,13 +46,26 @@ async fn versions_are_never_mixed() {
 
 // SEMANTICS: reading.2
 #[tokio::test]
-async fn a_file_changed_before_its_first_byte_was_read_moves_to_the_new_version() {
+async fn an_open_finds_the_version_that_stands_and_keeps_it() {
     let files = Files::new();
     files.put("f", "old").await;
-    let handle = files.open("f", READ).await.unwrap();
+    files.lookup("f").await.unwrap();
     files.put("f", "newer and longer").await;
+    let handle = files.open("f", READ).await.unwrap();
+    files.put("f", "newest").await;
     assert_eq!(&files.read_handle(handle).await.unwrap()[..], b"newer and longer");
     files.close(handle).await.unwrap();
+}
+
+// SEMANTICS: reading.2
+#[tokio::test]
+async fn opening_and_reading_a_small_file_is_one_request() {
+    let files = Files::new();
+    files.put("f", pattern(300_000)).await;
+    files.lookup("f").await.unwrap();
+    files.requests.take();
+    assert_eq!(files.read("f").await.unwrap(), pattern(300_000));
+    assert_eq!(files.requests.take(), ["get f"]);
 }
 
 // SEMANTICS: reading.4

@@ -1,0 +1,210 @@
+//! Revalidation: whether the version that an open file is to have still stands.
+//!
+//! Owns: [`BucketFs::revalidate`], which every open of a clean file goes through, and `look_again`, the question what a name stands for
+//! now, for whoever found that it is not what was remembered.
+//!
+//! # Why at open, and never later
+//! A name is believed for `metadata_ttl`, and the kernel has the length from the same listing. An object that another client replaced
+//! meanwhile shows when the first byte is fetched. Were that in a READ, it would be too late: the kernel, which learns no length by
+//! a READ, would show the new bytes cut or filled up to the old length, and append at the old end. An open can be refused with ESTALE
+//! instead, upon which the kernel looks the name up anew, learns the new length, and opens what it finds (`do_filp_open` in fs/namei.c
+//! tries once more with LOOKUP_REVAL); the program notices nothing. So the first fetch is made when the file is opened and waited for
+//! there. It costs no request more than a read of the file would have.
+//!
+//! A file all of which is cached is opened for reading without a request, as `metadata_ttl` allows; one that is opened for writing is
+//! always asked for: what is written would be a change of the version that it is believed to have.
+//!
+//! Invariant: from open to close the version of a handle that is not written stays the same.
+
+use super::error::{FsError, FsResult, Posix};
+use super::fetch::ObjectFetch;
+use super::handle::Handle;
+use super::inode::{Content, FileState, Inode};
+use super::namespace::{Facts, Known};
+use super::upload::SINGLE_PUT_BYTES_MAX;
+use super::{BucketFs, Stale, name};
+use pail_cache::{BLOCK_SIZE_BYTES, Fetch, Presence, Replica};
+use pail_store::{ErrorKind, RawKey, Version};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is fetched by opening a file, from the first byte that is missing on: what a program that reads in order asks for first.
+const OPEN_FETCH_BYTES: u64 = 2 << 20;
+/// How often one open follows an object that is replaced meanwhile.
+const ATTEMPTS: usize = 4;
+
+impl BucketFs {
+    /// Makes sure that the version of a file which was just opened, and whose replica is there, still stands. Where it does not, the
+    /// inode is rebound to the present one, if its length is the same and nobody else has it open. Errors: [`FsError::Moved`]: the name
+    /// is to be looked up anew, what it stands for now is remembered; the store's.
+    pub(super) async fn revalidate(&self, handle: &Handle) -> FsResult<()> {
+        let inode = &handle.inode;
+        for _ in 0..ATTEMPTS {
+            let Some((facts, replica)) = clean_content(inode) else { return Ok(()) };
+            let key = self.key_of(inode)?;
+            let asked = match facts.version.is_unknown() {
+                // A listing that tells no versions: nothing could be pinned.
+                true => Err(FsError::Moved),
+                false => self.ask_for_version(handle, &key, &facts, &replica).await,
+            };
+            match asked {
+                Err(error) if error.is_version_gone() => {}
+                asked => return asked,
+            }
+            if self.key_of(inode)? != key {
+                // Renamed meanwhile: it is asked for under its new name.
+                continue;
+            }
+            let (dir, name) = self.dir_and_name(inode)?;
+            match self.look_again(&dir, &name).await? {
+                Known::File(now) if rebind_in_place(inode, &facts.version, &now) => {
+                    tracing::debug!(mount = %self.options.mount_name, key = %key, from = %facts.version, to = %now.version,
+                        "replaced since it was listed; opened as it is now");
+                    self.pin(inode)?;
+                    // The kernel still has the old time.
+                    self.tell_stale(Stale::Attributes(inode.ino));
+                }
+                _ => return Err(FsError::Moved),
+            }
+        }
+        Err(FsError::Moved)
+    }
+
+    /// Asks for the version by the first bytes that are missing of it, which the program will want; of a file that is not
+    /// going to be read by a HEAD. Errors: it is gone; the store's.
+    async fn ask_for_version(
+        &self,
+        handle: &Handle,
+        key: &RawKey,
+        facts: &Facts,
+        replica: &Arc<Replica>,
+    ) -> FsResult<()> {
+        match replica.presence() {
+            Presence::Complete if !handle.changes => Ok(()),
+            // Of a small file that is changed all bytes are sent, and so needed.
+            Presence::MissingFrom(start) if !handle.changes || facts.size <= SINGLE_PUT_BYTES_MAX => {
+                let fetch: Arc<dyn Fetch> = ObjectFetch::paced(
+                    self.store.clone(),
+                    key.clone(),
+                    facts.version.clone(),
+                    self.pace.clone(),
+                );
+                let end = facts.size.min(start + OPEN_FETCH_BYTES);
+                handle.prefetcher.opened(replica.prefetch(start..end, &fetch));
+                replica.read(start..end.min(start + BLOCK_SIZE_BYTES), &fetch).await?;
+                Ok(())
+            }
+            // Also where all is being fetched: that was asked for earlier.
+            _ => self.check_version(key, &facts.version).await,
+        }
+    }
+
+    /// Makes sure that the version of a clean file which nobody has open for writing, and which is about to be changed by its name,
+    /// still stands. Errors: [`FsError::Moved`], as of `revalidate`; the store's.
+    pub(super) async fn revalidate_name(&self, inode: &Inode) -> FsResult<()> {
+        let Some(file) = inode.file() else { return Ok(()) };
+        let version = match &*file.lock() {
+            FileState { content: Content::Clean { facts, .. }, writers: 0, .. } => facts.version.clone(),
+            _ => return Ok(()),
+        };
+        let (dir, name) = self.dir_and_name(inode)?;
+        match self.look_again(&dir, &name).await? {
+            Known::File(now) if now.version == version => Ok(()),
+            _ => Err(FsError::Moved),
+        }
+    }
+
+    /// Asks whether a version still stands. Errors: [`FsError::Moved`] where it does not; the store's.
+    async fn check_version(&self, key: &RawKey, version: &Version) -> FsResult<()> {
+        match self.store.head(key).await {
+            Ok(meta) if meta.version == *version => Ok(()),
+            Ok(_) => Err(FsError::Moved),
+            Err(error) if error.kind == ErrorKind::NotFound => Err(FsError::Moved),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks the bucket what a name stands for now, and remembers that. Errors: the store's.
+    pub(super) async fn look_again(&self, dir: &str, name: &str) -> FsResult<Known> {
+        let key = name::key(dir, name)?;
+        let sent = Instant::now();
+        match self.store.head(&key).await {
+            Ok(meta) => {
+                let known = Known::File(Facts::from(&meta));
+                self.namespace.lock().put(dir, name, known.clone(), sent);
+                Ok(known)
+            }
+            // A directory may have taken its place.
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                self.ask_for_name(dir, name).await.map(|(known, _)| known)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What a read finds out whose version is gone: whether the file merely has another content by now, so that the read is to begin
+    /// anew. Errors: it has not, ESTALE; who opens its name from now on finds what is there.
+    pub(super) async fn check_gone(
+        &self,
+        inode: &Arc<Inode>,
+        read: &Content,
+        error: FsError,
+    ) -> FsResult<()> {
+        let file = inode.file().ok_or(Posix::IsDir)?;
+        let asked = match &error {
+            FsError::Store(error) => error.key.clone(),
+            _ => None,
+        };
+        if !inode.is_unlinked() && asked.is_some_and(|asked| self.key_of(inode).is_ok_and(|key| key != asked))
+        {
+            // Renamed while it was read: under its new name it has the same bytes.
+            return Ok(());
+        }
+        let gone = match (read, &file.lock().content) {
+            (Content::Clean { facts: read, .. }, Content::Clean { facts: now, .. })
+                if read.version == now.version =>
+            {
+                read.version.clone()
+            }
+            (Content::Dirty(read), Content::Dirty(now)) if Arc::ptr_eq(read, now) => {
+                // Truncated to nothing meanwhile, it needs no base.
+                let Some(base) = read.base() else { return Ok(()) };
+                return Err(FsError::Stale(format!("{error}: version {} was opened", base.facts.version)));
+            }
+            // It is another content by now, which may well have the bytes.
+            _ => return Ok(()),
+        };
+        if !inode.is_unlinked()
+            && let Ok((dir, name)) = self.dir_and_name(inode)
+            && self.look_again(&dir, &name).await.is_ok()
+            && let Some(parent) = inode.place().parent
+        {
+            self.tell_stale(Stale::Name(parent.ino, name));
+        }
+        Err(FsError::Stale(format!("{error}: version {gone} was opened and is gone")))
+    }
+}
+
+/// What a clean file is, and its replica; `None` where it was written.
+fn clean_content(inode: &Inode) -> Option<(Facts, Arc<Replica>)> {
+    match &inode.file()?.lock().content {
+        Content::Clean { facts, replica } => Some((facts.clone(), replica.clone()?)),
+        Content::Dirty(_) => None,
+    }
+}
+
+/// Rebinds a file from version `from` to `now`, where the kernel has the right length of that and nobody has seen a byte of the other:
+/// whoever opened it is the only one.
+fn rebind_in_place(inode: &Inode, from: &Version, now: &Facts) -> bool {
+    let Some(file) = inode.file() else { return false };
+    let mut state = file.lock();
+    let is_alone = state.opens == 1;
+    match &mut state.content {
+        Content::Clean { facts, replica } if is_alone && facts.version == *from && facts.size == now.size => {
+            (*facts, *replica) = (now.clone(), None);
+            state.kernel.has_stale_pages = true;
+            true
+        }
+        _ => false,
+    }
+}
