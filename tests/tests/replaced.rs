@@ -235,7 +235,11 @@ mounted_test! {
     async fn what_was_deleted_elsewhere_is_gone_once_that_was_seen() {
         let m = Mounted::new(options(Duration::from_secs(3600))).await;
         m.files.put("name", "a file").await;
-        m.sh("stat name").await;
+        // All names are known, by one listing, before any of them goes.
+        for what in ["small", "large"] {
+            m.files.put(what, "x").await;
+        }
+        assert_eq!(m.sh("stat name >/dev/null; ls").await, "large\nname\nsmall\n");
         for what in ["small", "large"] {
             m.files.put(what, bytes_of(OLD, if what == "small" { OLD_LEN } else { LARGE })).await;
             let path = m.at(what);

@@ -88,8 +88,12 @@ impl Namespace {
         if whole < oldest {
             return None;
         }
-        let seen = dir.names.iter().filter(|(_, e)| e.as_of >= whole && e.known != Known::Absent);
-        Some(seen.map(|(name, e)| (name.clone(), e.known.clone())).collect())
+        let seen = dir.names.iter().filter(|(_, entry)| entry.as_of >= whole).map(|(name, entry)| {
+            // A later listing of some of the names may have left this one out.
+            let known = dir.lookup(name, whole).map_or_else(|| entry.known.clone(), |(known, _)| known);
+            (name.clone(), known)
+        });
+        Some(seen.filter(|(_, known)| *known != Known::Absent).collect())
     }
 
     /// What the last listing, if it was sent at `moment` or later, told of the object `name` itself, whether or not there is a directory of
