@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::counters::{OpenRequest, Tally};
 use crate::error::S3Error;
 use crate::fault::{FaultAction, Faults};
+use crate::key_locks::KeyLocks;
 use crate::pace::Link;
 use crate::sigv4::Authenticator;
 use crate::target::Target;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) buckets: Buckets,
     pub(crate) tally: Arc<Tally>,
     pub(crate) faults: Faults,
+    pub(crate) key_locks: KeyLocks,
     pub(crate) authenticator: Authenticator,
     /// Guards the settings, which are replaced as a whole; a request works with those it began with. A leaf.
     settings: RwLock<Arc<Settings>>,
@@ -31,6 +33,7 @@ impl Shared {
             buckets,
             tally: Arc::default(),
             faults: Faults::default(),
+            key_locks: KeyLocks::default(),
             authenticator,
             settings: RwLock::new(Arc::new(settings)),
         }

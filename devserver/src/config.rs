@@ -103,4 +103,17 @@ pub struct Quirks {
     pub equal_parts: bool,
     /// UploadPartCopy is not there: 501.
     pub no_part_copy: bool,
+    /// UploadPartCopy is taken for an UploadPart: the part is what the body has, which is nothing, and so is the answer's, a 200.
+    pub part_copy_is_upload: bool,
+    /// CreateMultipartUpload is not there: 501.
+    pub no_multipart: bool,
+    /// AbortMultipartUpload is not there: 405. Uploads stay.
+    pub no_abort: bool,
+    /// HeadObject is not there: 405.
+    pub no_head: bool,
+    /// A write with a condition fails: 500, as often as it is tried.
+    pub failing_conditions: bool,
+    /// PutObject, CopyObject, DeleteObject and CompleteMultipartUpload lock their key from their head to their answer: what reads it waits
+    /// (as MinIO does).
+    pub lock_while_written: bool,
 }

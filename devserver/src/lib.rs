@@ -47,6 +47,7 @@ mod counters;
 mod error;
 mod fault;
 mod folder;
+mod key_locks;
 mod listing;
 mod object;
 mod object_ops;

@@ -137,7 +137,8 @@ pub(crate) fn copy_source(call: &Call) -> Result<Arc<Object>, S3Error> {
     Ok(object)
 }
 
-fn copy_source_name(call: &Call) -> Result<(String, String), S3Error> {
+/// Bucket and key that `x-amz-copy-source` names. Errors: `InvalidArgument`.
+pub(crate) fn copy_source_name(call: &Call) -> Result<(String, String), S3Error> {
     let source = call.header("x-amz-copy-source").unwrap_or_default();
     let source = source.split_once("?versionId=").map_or(source, |(name, _version)| name);
     // Either slash may be encoded: the whole value is.

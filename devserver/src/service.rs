@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::counters::{RequestRecord, Tally};
 use crate::error::S3Error;
 use crate::fault::{BodyFault, FaultAction};
+use crate::key_locks::lock_key;
 use crate::operation::Operation;
 use crate::pace::Link;
 use crate::reply::{Cut, Reply, ReplyBody};
@@ -64,8 +65,10 @@ async fn answer(call: &mut Call, operation: Operation, request_id: &str) -> Resu
     if call.fault == Some(FaultAction::Disconnect) {
         return Err(Cut);
     }
-    let result = match authorize(call, operation) {
-        Ok(()) => match fault_before(call) {
+    let authorized = authorize(call, operation);
+    let _locked = if authorized.is_ok() { lock_key(call, operation).await } else { None };
+    let result = match authorized {
+        Ok(()) => match fault_before(call).or_else(|| missing(call, operation)) {
             Some(error) => Err(error),
             None => dispatch(call, operation).await,
         },
@@ -107,6 +110,28 @@ fn fault_before(call: &Call) -> Option<S3Error> {
         FaultAction::Conflict => Some(S3Error::conflict()),
         FaultAction::InternalError | FaultAction::ErrorInsideOk => {
             Some(S3Error::internal("We encountered an internal error. Please try again."))
+        }
+        _ => None,
+    }
+}
+
+/// The error of what the settings say is not there.
+fn missing(call: &Call, operation: Operation) -> Option<S3Error> {
+    let quirks = &call.settings.quirks;
+    let not_allowed = || {
+        S3Error::new(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+    };
+    let is_condition = |name: &str| call.parts.headers.contains_key(name);
+    match operation {
+        Operation::CreateMultipartUpload if quirks.no_multipart => {
+            Some(S3Error::not_implemented("CreateMultipartUpload is not implemented"))
+        }
+        Operation::AbortMultipartUpload if quirks.no_abort => Some(not_allowed()),
+        Operation::HeadObject if quirks.no_head => Some(not_allowed()),
+        Operation::PutObject | Operation::CompleteMultipartUpload | Operation::DeleteObject
+            if quirks.failing_conditions && (is_condition("if-match") || is_condition("if-none-match")) =>
+        {
+            Some(S3Error::internal("The condition cannot be evaluated."))
         }
         _ => None,
     }

@@ -86,6 +86,9 @@ pub(crate) async fn upload_part_copy(call: &mut Call) -> Result<Reply, S3Error> 
     if call.settings.quirks.no_part_copy {
         return Err(S3Error::not_implemented("UploadPartCopy is not implemented"));
     }
+    if call.settings.quirks.part_copy_is_upload {
+        return upload_part(call).await;
+    }
     let bucket = call.bucket()?;
     let number = part_number(call)?;
     with_upload(call, &bucket, |_| Ok(()))?;

@@ -167,6 +167,21 @@ impl Client {
         document + "</CompleteMultipartUpload>"
     }
 
+    /// The head of a PUT of `body`, signed, for who sends the rest by hand.
+    pub fn head_of_put(&self, path: &str, body: &[u8]) -> String {
+        let body = Bytes::copy_from_slice(body);
+        let authority = self.endpoint.trim_start_matches("http://").to_owned();
+        let request = Request::builder().method("PUT").uri(format!("{}{path}", self.endpoint));
+        let request = request.header("content-length", body.len()).header("host", authority);
+        let mut request = request.body(Full::new(body.clone())).unwrap();
+        if let Some(secret) = &self.secret {
+            self.sign(&mut request, secret, body);
+        }
+        let headers = request.headers().iter();
+        let lines = headers.map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
+        format!("PUT {path} HTTP/1.1\r\n{}\r\n", lines.collect::<String>())
+    }
+
     fn sign(&self, request: &mut Request<Full<Bytes>>, secret: &str, body: Bytes) {
         let mut settings = SigningSettings::default();
         settings.percent_encoding_mode = PercentEncodingMode::Single;
