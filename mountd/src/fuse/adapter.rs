@@ -6,6 +6,7 @@
 use super::waiting::{self, Signals};
 use crate::fs::{BucketFs, FsResult, LeftCall, Posix, Stale};
 use fuser::{Errno, INodeNo, Request};
+use pail_store::one_call;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -63,7 +64,7 @@ impl Adapter {
         C: FnOnce(T, bool) + Send + 'static,
     {
         let _within = self.runtime.enter();
-        let mut call = Box::pin(call);
+        let mut call = Box::pin(one_call(call));
         // The task polls again with a waker of its own, so that nothing is missed by this one.
         match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(done) => reply(done, false),
@@ -135,7 +136,8 @@ impl Adapter {
         let (fs, thread, subject) = (self.fs.clone(), request.pid(), subject.into());
         let left_subject = subject.clone();
         let call = async move {
-            let mut call = Box::pin(call);
+            // Its own, for it may go on in a task of its own.
+            let mut call = Box::pin(one_call(call));
             if let Poll::Ready(done) = futures::poll!(call.as_mut()) {
                 return done;
             }

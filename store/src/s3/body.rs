@@ -3,6 +3,7 @@
 //! Owns: [`RequestBody`], an HTTP body over a [`Payload`], and [`Progress`], through which its sender sees how far it is
 //! and why it broke. Invariants: exactly `Payload::len` bytes or an error; at most one piece of a source is in memory.
 
+use super::deadline::Waiting;
 use crate::{Payload, PayloadSource};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -13,20 +14,47 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 /// How much is handed to the connection at a time. The sender tells slow from stuck by pieces.
 const PIECE_SIZE_BYTES: u64 = 256 * 1024;
 
 /// How far an upload is. Shared by the body and the one who waits for the answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Progress {
+    waiting: Arc<Waiting>,
+    began: Instant,
     sent_bytes: AtomicU64,
+    /// When that was last more, in milliseconds since it began.
+    sent_ms: AtomicU64,
     /// Why the source could not be read; a leaf, held for a store or a load.
     source_error: Mutex<Option<String>>,
 }
 
 impl Progress {
+    /// Of an attempt that begins now.
+    pub fn new(waiting: &Arc<Waiting>) -> Arc<Self> {
+        Arc::new(Self {
+            waiting: waiting.clone(),
+            began: Instant::now(),
+            sent_bytes: AtomicU64::new(0),
+            sent_ms: AtomicU64::new(0),
+            source_error: Mutex::default(),
+        })
+    }
+
+    fn sent(&self, offset: u64) {
+        self.sent_bytes.store(offset, Ordering::Relaxed);
+        self.sent_ms.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.waiting.sent(offset, self.began);
+    }
+
+    /// When the last bytes were sent; when the attempt began, if none were.
+    pub fn sent_at(&self) -> Instant {
+        self.began + Duration::from_millis(self.sent_ms.load(Ordering::Relaxed))
+    }
+
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes.load(Ordering::Relaxed)
     }
@@ -116,7 +144,7 @@ impl Body for RequestBody {
         Poll::Ready(Some(match futures::ready!(this.poll_piece(cx)) {
             Ok(piece) => {
                 this.offset += piece.len() as u64;
-                this.progress.sent_bytes.store(this.offset, Ordering::Relaxed);
+                this.progress.sent(this.offset);
                 Ok(Frame::data(piece))
             }
             Err(error) => {

@@ -9,6 +9,7 @@ mod connections;
 mod counters;
 mod credential_client;
 mod credentials;
+mod deadline;
 mod endpoint;
 mod exchange;
 mod failure;
@@ -29,12 +30,14 @@ mod writing;
 mod xml;
 
 pub use counters::CounterSnapshot;
+pub use deadline::one_call;
 pub use endpoint::check_endpoint_url;
 pub use options::{CallerVariables, S3Options};
 pub use probe::Enforcement;
 
 use crate::*;
 use async_trait::async_trait;
+use deadline::within_call;
 use futures::{StreamExt, TryStreamExt};
 use http::Method;
 use meta::meta_of;
@@ -200,11 +203,12 @@ impl Store for S3Store {
     }
 
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
-        self.writer_for(&options.condition).await?.put(key, payload, &options).await
+        within_call(async { self.writer_for(&options.condition).await?.put(key, payload, &options).await })
+            .await
     }
 
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
-        self.writer_for(&condition).await?.delete(key, &condition).await
+        within_call(async { self.writer_for(&condition).await?.delete(key, &condition).await }).await
     }
 
     async fn copy(
@@ -214,8 +218,8 @@ impl Store for S3Store {
         to: &RawKey,
         condition: Condition,
     ) -> Result<Version> {
-        let copied = self.copier_of(version).await?.copy(from, version, to, &condition).await;
-        match copied {
+        let copied = async { self.copier_of(version).await?.copy(from, version, to, &condition).await };
+        match within_call(copied).await {
             // Servers word their limit differently; whether it was the size is asked only once a copy was refused.
             Err(error) if matches!(error.kind, ErrorKind::Unsupported) => {
                 let source = self.head(from).await?;
@@ -249,7 +253,10 @@ impl Store for S3Store {
         version: &Version,
         range: Range<u64>,
     ) -> Result<Part> {
-        self.copier_of(version).await?.copy_part(upload, number, from, version, range).await
+        within_call(async {
+            self.copier_of(version).await?.copy_part(upload, number, from, version, range).await
+        })
+        .await
     }
 
     async fn complete_upload(
@@ -258,7 +265,10 @@ impl Store for S3Store {
         parts: &[Part],
         condition: Condition,
     ) -> Result<Version> {
-        self.writer_for(&condition).await?.complete_upload(upload, parts, &condition).await
+        within_call(async {
+            self.writer_for(&condition).await?.complete_upload(upload, parts, &condition).await
+        })
+        .await
     }
 
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {

@@ -35,7 +35,8 @@ pub struct S3Options {
     pub head_timeout: Duration,
     /// How long to wait for the next bytes of an answer.
     pub stall_timeout: Duration,
-    /// How long to retry a request, or to resume a body that makes no progress, before its error is returned.
+    /// How long a request, a body or a program's call ([`one_call`](crate::one_call)) goes on in which nothing moves: all attempts, pauses and
+    /// waits, also for a place among the requests in flight.
     pub retry_deadline: Duration,
 }
 

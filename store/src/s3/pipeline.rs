@@ -9,12 +9,13 @@
 //!
 //! Invariants:
 //! - Every attempt is signed anew, with the credentials and the clock of its time.
-//! - Waiting for a place among the requests in flight is no part of any deadline.
+//! - Whatever is waited for counts towards the request's deadline (see [`deadline`](super::deadline)).
 //! - No error and no log line holds a header, a query or a secret.
 
 use super::body::{Progress, RequestBody};
 use super::counters::{InFlight, RequestCounters, Retrying};
 use super::credentials::CredentialCache;
+use super::deadline::{Movement, Waiting};
 use super::endpoint::Endpoint;
 use super::exchange::{AnswerBody, ExchangeError};
 use super::failure::{Failure, Remedy, failure_in, innermost};
@@ -27,10 +28,12 @@ use crate::{Error, ErrorKind};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, header};
 use parking_lot::RwLock;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 
 /// The largest answer that is read as a whole: a listing page of 1,000 long, encoded keys has 4 MiB.
 const ANSWER_SIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -46,6 +49,8 @@ pub(super) struct Pipeline {
     pub options: S3Options,
     pub credentials: CredentialCache,
     pub counters: Arc<RequestCounters>,
+    /// Whether anything of this store moves.
+    pub movement: Arc<Movement>,
     client: HttpClient,
     /// Where requests go; replaced when the server names another region. A leaf, held for a load or a store.
     endpoint: RwLock<Arc<Endpoint>>,
@@ -108,6 +113,7 @@ impl Pipeline {
             bucket: options.bucket.clone(),
             credentials,
             counters: Arc::default(),
+            movement: Movement::new(),
             client,
             endpoint: RwLock::new(Arc::new(endpoint)),
             in_flight: Arc::new(Semaphore::new(
@@ -143,34 +149,49 @@ impl Pipeline {
         }
     }
 
+    /// The wait for a request that begins now.
+    pub fn waiting(&self) -> Arc<Waiting> {
+        Waiting::begin(&self.movement, self.options.retry_deadline)
+    }
+
     /// Sends until there is an answer, and reads it whole.
     pub async fn send(&self, request: &S3Request<'_>) -> Result<Answer, Failed> {
-        let _in_flight = self.place().await;
-        self.send_placed(request).await
+        let waiting = self.waiting();
+        let _in_flight = self.place(request, &waiting).await?;
+        self.send_placed(request, &waiting).await
     }
 
     /// As [`Pipeline::send`], in the place of a body that waits meanwhile: who has one place and waits for another may wait for ever.
-    pub async fn send_beside(&self, _place: &InFlight, request: &S3Request<'_>) -> Result<Answer, Failed> {
-        self.send_placed(request).await
+    pub async fn send_beside(
+        &self,
+        _place: &InFlight,
+        request: &S3Request<'_>,
+        waiting: &Arc<Waiting>,
+    ) -> Result<Answer, Failed> {
+        self.send_placed(request, waiting).await
     }
 
-    async fn send_placed(&self, request: &S3Request<'_>) -> Result<Answer, Failed> {
-        self.retrying(request, |response| async {
+    async fn send_placed(&self, request: &S3Request<'_>, waiting: &Arc<Waiting>) -> Result<Answer, Failed> {
+        self.retrying(request, waiting, |response| async {
             let (parts, body) = response.into_parts();
-            Ok((parts, self.collect(body).await?))
+            Ok((parts, self.collect(body, waiting).await?))
         })
         .await
     }
 
-    /// Sends until there is the head of a good answer, and hands over its body as it arrives.
-    pub async fn open(&self, request: &S3Request<'_>) -> Result<Answer<OpenBody>, Failed> {
-        let in_flight = self.place().await;
+    /// Sends until there is the head of a good answer, and hands over its body as it arrives. Waits no longer than `waiting` says.
+    pub async fn open(
+        &self,
+        request: &S3Request<'_>,
+        waiting: &Arc<Waiting>,
+    ) -> Result<Answer<OpenBody>, Failed> {
+        let in_flight = self.place(request, waiting).await?;
         let answer = self
-            .retrying(request, |response| async {
+            .retrying(request, waiting, |response| async {
                 let (parts, body) = response.into_parts();
                 match parts.status.is_success() {
                     true => Ok((parts, OpenOrRead::Open(body))),
-                    false => Ok((parts, OpenOrRead::Read(self.collect(body).await?))),
+                    false => Ok((parts, OpenOrRead::Read(self.collect(body, waiting).await?))),
                 }
             })
             .await?;
@@ -189,38 +210,57 @@ impl Pipeline {
         }
     }
 
-    async fn place(&self) -> InFlight {
-        match self.in_flight.clone().acquire_owned().await {
-            Ok(permit) => InFlight::new(permit, self.counters.clone()),
-            Err(_) => unreachable!("the semaphore is never closed"),
+    /// A place among the requests in flight. Errors: there is none, and nothing of those that have one moves.
+    async fn place(&self, request: &S3Request<'_>, waiting: &Waiting) -> Result<InFlight, Failed> {
+        let mut acquired = pin!(self.in_flight.clone().acquire_owned());
+        loop {
+            let (began, until) = (Instant::now(), waiting.deadline());
+            let acquired = timeout_at(until.into(), &mut acquired).await;
+            waiting.was_queued(began);
+            match acquired {
+                Ok(Ok(permit)) => return Ok(InFlight::new(permit, self.counters.clone())),
+                Ok(Err(_)) => unreachable!("the semaphore is never closed"),
+                Err(_) => {}
+            }
+            if waiting.left().is_zero() {
+                self.counters.count_error(ErrorKind::Unreachable);
+                let message = format!(
+                    "none of the {} requests in flight to {} moves, and no more may be",
+                    self.options.requests_in_flight_max,
+                    self.endpoint().url()
+                );
+                return Err(self.failed(request, Failure::transport(message, false), History::default()));
+            }
         }
     }
 
     async fn retrying<B: AsRef<[u8]>, F>(
         &self,
         request: &S3Request<'_>,
+        waiting: &Arc<Waiting>,
         read: impl Fn(Response<AnswerBody>) -> F,
     ) -> Result<Answer<B>, Failed>
     where
         F: Future<Output = Result<(http::response::Parts, B), Failure>>,
     {
-        let started = Instant::now();
         let mut history = History::default();
         let mut backoff = Backoff::default();
         let mut tried = Tried::default();
         let mut trouble = None;
         loop {
             history.attempts += 1;
-            let left = self.options.retry_deadline.saturating_sub(started.elapsed());
-            let failure = match self.attempt(request, left, &read).await {
-                Ok((headers, body)) => return Ok(Answer { headers, body, history }),
+            let failure = match self.attempt(request, waiting, &read).await {
+                Ok((headers, body)) => {
+                    self.movement.moved();
+                    return Ok(Answer { headers, body, history });
+                }
                 Err(failure) => failure,
             };
             self.counters.count_error(failure.kind);
             history.maybe_applied |= failure.maybe_applied && request.writes();
             let delay = self.remedied(&failure.remedy, &mut tried, &mut backoff);
             match delay {
-                Some(delay) if started.elapsed() + delay < self.options.retry_deadline => {
+                Some(delay) if delay < waiting.left() => {
                     tracing::warn!(
                         operation = request.operation,
                         bucket = self.bucket,
@@ -239,7 +279,13 @@ impl Pipeline {
                         .because(told.error.to_string());
                     tokio::time::sleep(delay).await;
                 }
-                _ => return Err(self.failed(request, failure, history)),
+                _ => {
+                    // Whoever says no has answered.
+                    if !matches!(failure.kind, ErrorKind::Unreachable | ErrorKind::Exhausted) {
+                        self.movement.moved();
+                    }
+                    return Err(self.failed(request, failure, history));
+                }
             }
         }
     }
@@ -291,22 +337,27 @@ impl Pipeline {
     async fn attempt<B: AsRef<[u8]>, F>(
         &self,
         request: &S3Request<'_>,
-        time_left: Duration,
+        waiting: &Arc<Waiting>,
         read: impl Fn(Response<AnswerBody>) -> F,
     ) -> Result<(HeaderMap, B), Failure>
     where
         F: Future<Output = Result<(http::response::Parts, B), Failure>>,
     {
-        let credentials = self.credentials.get().await.map_err(|cause| {
+        let patience = waiting.until(Instant::now(), self.options.head_timeout);
+        let credentials = match timeout_at(patience.into(), self.credentials.get()).await {
+            Ok(credentials) => credentials,
+            Err(_) => Err("the lookup takes too long".to_owned()),
+        };
+        let credentials = credentials.map_err(|cause| {
             Failure::last(ErrorKind::Credentials, format!("the credentials cannot be loaded: {cause}"))
         })?;
         let endpoint = self.endpoint();
-        let progress = Arc::new(Progress::default());
+        let progress = Progress::new(waiting);
         let http_request = self.http_request(request, credentials.as_ref(), &endpoint, progress.clone())?;
         self.counters.count_request(request.operation);
         let started = Instant::now();
         let sending = self.client.request(http_request);
-        let response = self.head_of(request, sending, &progress, &endpoint, time_left).await;
+        let response = self.head_of(request, sending, &progress, &endpoint, waiting).await;
         self.counters.count_sent(progress.sent_bytes());
         let response = response?;
         let status = response.status();
@@ -356,23 +407,23 @@ impl Pipeline {
         Ok(http_request)
     }
 
-    /// Waits for the answer's head: as long as the upload moves, and then for the head timeout.
+    /// Waits for the answer's head: as long as the upload moves, and then for the head timeout or to the deadline.
     async fn head_of(
         &self,
         request: &S3Request<'_>,
         sending: impl Future<Output = Result<Response<AnswerBody>, ExchangeError>>,
         progress: &Progress,
         endpoint: &Endpoint,
-        time_left: Duration,
+        waiting: &Waiting,
     ) -> Result<Response<AnswerBody>, Failure> {
-        let patience = match request.long_running {
-            true => LONG_RUNNING_TIMEOUT,
-            false => self.options.head_timeout.min(time_left.max(Duration::from_secs(1))),
+        let until = || match request.long_running {
+            true => progress.sent_at() + LONG_RUNNING_TIMEOUT,
+            false => waiting.until(progress.sent_at(), self.options.head_timeout),
         };
         tokio::pin!(sending);
-        let mut sent_bytes = progress.sent_bytes();
         loop {
-            match tokio::time::timeout(patience, &mut sending).await {
+            let patience = until();
+            match timeout_at(patience.into(), &mut sending).await {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) => {
                     return Err(match progress.source_error() {
@@ -383,23 +434,27 @@ impl Pipeline {
                         None => Failure::of_exchange(&error, &endpoint.url()),
                     });
                 }
-                Err(_) if progress.sent_bytes() > sent_bytes => sent_bytes = progress.sent_bytes(),
+                Err(_) if until() > patience => {}
                 Err(_) => {
-                    let message =
-                        format!("{} did not answer within {} s", endpoint.url(), patience.as_secs());
+                    let waited = patience.saturating_duration_since(progress.sent_at());
+                    let message = format!("{} did not answer within {} s", endpoint.url(), waited.as_secs());
                     return Err(Failure::transport(message, true));
                 }
             }
         }
     }
 
-    async fn collect(&self, mut body: AnswerBody) -> Result<Bytes, Failure> {
+    async fn collect(&self, mut body: AnswerBody, waiting: &Waiting) -> Result<Bytes, Failure> {
         let mut bytes = BytesMut::new();
         let mut buffer = [0; 8 * 1024];
         loop {
-            match tokio::time::timeout(self.options.stall_timeout, body.read(&mut buffer)).await {
+            let patience = waiting.until(Instant::now(), self.options.stall_timeout);
+            match timeout_at(patience.into(), body.read(&mut buffer)).await {
                 Ok(Ok(0)) => return Ok(bytes.freeze()),
-                Ok(Ok(count)) => bytes.extend_from_slice(&buffer[..count]),
+                Ok(Ok(count)) => {
+                    bytes.extend_from_slice(&buffer[..count]);
+                    waiting.received(bytes.len() as u64);
+                }
                 Ok(Err(error)) => {
                     return Err(Failure::transport(
                         format!("the answer broke off: {}", innermost(&error)),

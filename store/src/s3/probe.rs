@@ -7,6 +7,7 @@
 //! Invariants: what could not be found out counts as not enforced, and is then checked by a HEAD. Where nothing may be deleted, nothing
 //! is written: the object would stay.
 
+use super::deadline::limited;
 use super::endpoint::Endpoint;
 use super::meta::quoted;
 use super::pipeline::Pipeline;
@@ -16,6 +17,10 @@ use crate::{Capabilities, Condition, Error, ErrorKind, Payload, PutOptions, RawK
 use bytes::Bytes;
 use http::Method;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the endpoint may fail, or be silent, in all of a probe: writes wait for it.
+const QUESTION_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What the endpoint enforces by itself, and how it wants to be asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -72,6 +77,10 @@ impl Enforcement {
 
 /// Asks the endpoint. Errors: the object of the probe cannot be written at all.
 pub(super) async fn probe(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
+    limited(QUESTION_TIME_MAX, probe_within_call(pipeline)).await
+}
+
+async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
     let name = format!("{}.pail-probe-{:016x}", pipeline.options.probe_prefix, rand::random::<u64>());
     let key = RawKey::new(name).map_err(|e| {
         pipeline.error("PutObject", None, ErrorKind::Unsupported, format!("the probe's prefix: {e}"))

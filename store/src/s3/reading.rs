@@ -5,10 +5,11 @@
 //!
 //! Invariants:
 //! - Exactly the bytes of the range, in order, of one version; or an error.
-//! - The deadline counts the time in which the *server* makes no progress: a reader may be as slow as it likes.
+//! - The deadline counts the time in which the *server* makes no progress, over all connections: a reader may be as slow as it likes.
 //! - Bytes are read to where the reader wants them.
 
 use super::counters::InFlight;
+use super::deadline::Waiting;
 use super::failure::innermost;
 use super::meta::{length_in, meta_of, meta_of_size, quoted, served_range, version_in};
 use super::pipeline::{Answer, OpenBody, Pipeline};
@@ -20,9 +21,11 @@ use bytes::Bytes;
 use http::{Method, header};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const OPERATION: &str = "GetObject";
+/// The least that a body's next bytes are waited for.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Opens an object; see [`Store::get`](crate::Store::get).
 pub(super) async fn get(pipeline: &Arc<Pipeline>, key: &RawKey, options: GetOptions) -> Result<GetResult> {
@@ -30,7 +33,8 @@ pub(super) async fn get(pipeline: &Arc<Pipeline>, key: &RawKey, options: GetOpti
         return get_nothing(pipeline, key, options).await;
     }
     let pinned = options.if_version.filter(|version| !version.is_unknown());
-    let (meta, range, open) = open(pipeline, key, options.range, pinned.as_ref()).await?;
+    let (meta, range, open) =
+        open(pipeline, key, options.range, pinned.as_ref(), &pipeline.waiting()).await?;
     let version = meta.version.clone();
     let reading = Reading {
         pipeline: pipeline.clone(),
@@ -69,6 +73,7 @@ async fn open(
     key: &RawKey,
     range: Option<Range<u64>>,
     version: Option<&Version>,
+    waiting: &Arc<Waiting>,
 ) -> Result<(ObjectMeta, Range<u64>, OpenBody)> {
     let mut request = S3Request::on(OPERATION, Method::GET, key);
     if let Some(range) = &range {
@@ -77,7 +82,7 @@ async fn open(
     if let Some(version) = version {
         request = request.header("if-match", &quoted(version));
     }
-    let Answer { headers, body, .. } = pipeline.open(&request).await?;
+    let Answer { headers, body, .. } = pipeline.open(&request, waiting).await?;
     let current = version_in(&headers);
     // Some servers ignore If-Match.
     if version.is_some_and(|version| current != *version) {
@@ -85,7 +90,7 @@ async fn open(
     }
     let mut length = length_in(&headers);
     if length.is_none() && !headers.contains_key(header::CONTENT_RANGE) {
-        length = Some(length_by_head(pipeline, key, &current, &body.in_flight).await?);
+        length = Some(length_by_head(pipeline, key, &current, &body.in_flight, waiting).await?);
     }
     let served = served_range(&headers, length).filter(|served| match &range {
         Some(range) => served.range.start == range.start && served.range.end <= range.end,
@@ -106,9 +111,10 @@ async fn length_by_head(
     key: &RawKey,
     version: &Version,
     place: &InFlight,
+    waiting: &Arc<Waiting>,
 ) -> Result<u64> {
     let request = S3Request::on("HeadObject", Method::HEAD, key);
-    let meta = meta_of(pipeline, &request, &pipeline.send_beside(place, &request).await?.headers)?;
+    let meta = meta_of(pipeline, &request, &pipeline.send_beside(place, &request, waiting).await?.headers)?;
     if meta.version == *version { Ok(meta.size) } else { Err(changed(pipeline, key)) }
 }
 
@@ -121,7 +127,7 @@ struct Reading {
     missing: Range<u64>,
     open: Option<OpenBody>,
     /// Since when, and how often, nothing came.
-    stuck: Option<(Instant, Backoff)>,
+    stuck: Option<(Arc<Waiting>, Backoff)>,
 }
 
 #[async_trait]
@@ -145,23 +151,28 @@ impl Reading {
                 self.resume().await?;
                 continue;
             };
-            let patience = self.pipeline.options.stall_timeout;
-            let cause = match tokio::time::timeout(patience, open.body.read(buffer)).await {
+            let (began, patience) = (Instant::now(), self.pipeline.options.stall_timeout);
+            let until = match &self.stuck {
+                Some((waiting, _)) => waiting.until(began, patience),
+                None => began + patience.min(self.pipeline.options.retry_deadline.max(MOMENT)),
+            };
+            let cause = match tokio::time::timeout_at(until.into(), open.body.read(buffer)).await {
                 Ok(Ok(0)) => "the connection ended too early".to_owned(),
                 Ok(Ok(count)) => {
                     self.note(count as u64).await;
                     return Ok(count);
                 }
                 Ok(Err(error)) => innermost(&error),
-                Err(_) => format!("no bytes for {} s", patience.as_secs()),
+                Err(_) => format!("no bytes for {} s", began.elapsed().as_secs()),
             };
-            self.pause(cause).await?;
+            self.pause(cause, began).await?;
         }
     }
 
     async fn note(&mut self, count: u64) {
         self.missing.start += count;
         self.stuck = None;
+        self.pipeline.movement.moved();
         self.pipeline.counters.count_received(count);
         // The place among the requests in flight is free before the reader lets go of the body.
         if self.missing.is_empty()
@@ -171,13 +182,16 @@ impl Reading {
         }
     }
 
-    /// The connection is lost. Waits before the next one, unless there was no progress for the whole deadline.
-    async fn pause(&mut self, cause: String) -> Result<()> {
+    /// The connection is lost, after a wait that began then. Waits before the next one, unless there was no progress for the whole deadline.
+    async fn pause(&mut self, cause: String, began: Instant) -> Result<()> {
         self.open = None;
         self.pipeline.counters.count_error(ErrorKind::Unreachable);
-        let (since, backoff) = self.stuck.get_or_insert_with(|| (Instant::now(), Backoff::default()));
+        let Pipeline { movement, options, .. } = &*self.pipeline;
+        let (waiting, backoff) = self.stuck.get_or_insert_with(|| {
+            (Waiting::since(movement, options.retry_deadline, began), Backoff::default())
+        });
         let delay = backoff.next_delay(None);
-        if since.elapsed() + delay > self.pipeline.options.retry_deadline {
+        if delay > waiting.left() {
             let message = format!("the body stopped at byte {}: {cause}", self.missing.start);
             return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Unreachable, message));
         }
@@ -199,8 +213,13 @@ impl Reading {
             let message = "the body broke off, and the server names no version to resume it of".to_owned();
             return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Unreachable, message));
         }
+        let waiting = match &self.stuck {
+            Some((waiting, _)) => waiting.clone(),
+            None => self.pipeline.waiting(),
+        };
+        let missing = Some(self.missing.clone());
         let (_, range, open) =
-            open(&self.pipeline, &self.key, Some(self.missing.clone()), Some(&self.version)).await?;
+            open(&self.pipeline, &self.key, missing, Some(&self.version), &waiting).await?;
         if range != self.missing {
             let message = "the server sent less than the range that is missing".to_owned();
             return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Corrupt, message));
