@@ -32,7 +32,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     }
 
     /// What the endpoint can do. The first call may probe it, with objects of its own that it deletes again; it is
-    /// the only operation that writes without being asked to, and only where it may delete. Errors: those of the probe's requests.
+    /// the only operation that writes without being asked to, and only where it may delete. Errors: the endpoint cannot be reached, or does not
+    /// know the credentials; what it answers oddly is not there.
     async fn capabilities(&self) -> Result<Capabilities>;
 
     /// Creates the bucket; it is no error if the caller owns it already. Errors: `BucketTaken` when somebody else does.

@@ -18,7 +18,9 @@ use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use pail_store::{Condition, ErrorKind, Part, Payload, PayloadSource, PutOptions, RawKey, Upload, Version};
+use pail_store::{
+    Capabilities, Condition, ErrorKind, Part, Payload, PayloadSource, PutOptions, RawKey, Upload, Version,
+};
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
@@ -230,20 +232,38 @@ impl BucketFs {
 
     /// The upload to go on with, or a new one where the file was renamed or outgrew the plan.
     async fn active_upload(&self, dirty: &DirtyFile, key: &RawKey) -> FsResult<Arc<ActiveUpload>> {
-        let capabilities = self.capabilities().await?;
+        let capabilities = self.capabilities_for(dirty).await;
+        let (equal_parts, part_count_max) = (capabilities.equal_parts, capabilities.part_count_max);
         let len = dirty.len();
         let active = dirty.upload().active();
         if let Some(active) = active {
-            if active.key == *key && active.plan.fits(len, capabilities.part_count_max) {
+            if active.key == *key && active.plan.fits(len, part_count_max) {
                 return Ok(active);
             }
             self.abort_upload(dirty).await;
         }
-        let plan = PartPlan::new(len, capabilities.equal_parts, capabilities.part_count_max);
-        if !plan.fits(len, capabilities.part_count_max) {
+        let plan = PartPlan::new(len, equal_parts, part_count_max);
+        if !plan.fits(len, part_count_max) {
             return Err(Posix::TooLarge.into());
         }
         Ok(dirty.upload().begin(key.clone(), plan))
+    }
+
+    /// What the endpoint can do, as far as sending this file needs to know: where parts of it may be copied, that is waited for.
+    async fn capabilities_for(&self, dirty: &DirtyFile) -> Capabilities {
+        if dirty.base().is_some()
+            && let Err(error) = self.capabilities().await
+        {
+            tracing::debug!(mount = %self.options.mount_name, error = %error,
+                "what the endpoint can do is not known; no part is copied");
+        }
+        self.known_capabilities()
+    }
+
+    /// What is known of what the endpoint can do; what serves everywhere, where it is not.
+    fn known_capabilities(&self) -> Capabilities {
+        let least = || Capabilities { part_copy: false, equal_parts: true, ..Capabilities::full() };
+        self.capabilities.get().cloned().unwrap_or_else(least)
     }
 
     async fn start_upload(&self, active: &ActiveUpload) -> FsResult<Upload> {
@@ -374,8 +394,11 @@ impl BucketFs {
         if !dirty.upload().wants_parts() || inode.is_unlinked() {
             return;
         }
-        // Without the store's capabilities the parts wait for the publish.
-        let Some(capabilities) = self.capabilities.get() else { return };
+        if self.capabilities.get().is_none() && self.asks_capabilities.load(Ordering::Acquire) {
+            // An answer that comes soon makes a better plan.
+            return;
+        }
+        let capabilities = self.known_capabilities();
         let Ok(key) = self.key_of(inode) else { return };
         let mut upload = dirty.upload();
         if !upload.wants_parts() {

@@ -41,15 +41,19 @@ use deadline::within_call;
 use futures::{StreamExt, TryStreamExt};
 use http::Method;
 use meta::meta_of;
+use parking_lot::Mutex;
 use pipeline::Pipeline;
 use request::S3Request;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use writing::Writer;
 
 /// Parts of a copy that are under way at a time.
 const PART_COPIES_MAX: usize = 16;
+/// An endpoint that could not be asked what it enforces is left alone for so long.
+const PROBED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// The size of a copied part: 10,000 of them are more than the largest object, and one takes about a second.
 const COPY_PART_SIZE_BYTES: u64 = 1024 * 1024 * 1024;
 
@@ -60,6 +64,8 @@ pub struct S3Store {
     identity: String,
     /// Filled once, by the first who asks; others wait for it.
     enforcement: OnceCell<Enforcement>,
+    /// When the endpoint could not be asked for that. A leaf.
+    asked_in_vain: Mutex<Option<Instant>>,
 }
 
 impl S3Store {
@@ -68,33 +74,44 @@ impl S3Store {
         open::open(options).await
     }
 
-    /// What the endpoint enforces; probes it at the first call. Errors: the probe could not be made.
+    /// What the endpoint enforces; probes it at the first call, and again some time after it could not be asked. Errors: it could not.
     pub async fn enforcement(&self) -> Result<Enforcement> {
-        self.enforcement.get_or_try_init(|| probe::probe(&self.pipeline)).await.copied()
+        self.enforcement.get_or_try_init(|| self.probe()).await.copied()
+    }
+
+    async fn probe(&self) -> Result<Enforcement> {
+        // Who waited for another's probe does not begin one of its own behind it.
+        let asked_at = *self.asked_in_vain.lock();
+        if let Some(at) = asked_at.filter(|at| at.elapsed() < PROBED_AGAIN_AFTER) {
+            let message = format!("it could not be asked what it enforces {} s ago", at.elapsed().as_secs());
+            return Err(self.pipeline.error("PutObject", None, ErrorKind::Unreachable, message));
+        }
+        let asked = probe::probe(&self.pipeline).await;
+        if let Err(error) = &asked {
+            tracing::warn!(%error, "the endpoint could not be asked what it enforces; conditions are checked by HEAD");
+            *self.asked_in_vain.lock() = Some(Instant::now());
+        }
+        asked
     }
 
     fn writer(&self, enforcement: Enforcement) -> Writer<'_> {
         Writer { pipeline: &self.pipeline, enforcement }
     }
 
-    /// The writer that knows what the endpoint enforces. Where it may not even be probed (a bucket in which only some
-    /// keys may be written), nothing is left to it.
-    async fn probed_writer(&self) -> Result<Writer<'_>> {
-        match self.enforcement().await {
-            Err(error) if error.kind == ErrorKind::Denied => Ok(self.writer(Enforcement::default())),
-            found => Ok(self.writer(found?)),
-        }
+    /// The writer that knows what the endpoint enforces. Where it could not be asked, nothing is left to it.
+    async fn probed_writer(&self) -> Writer<'_> {
+        self.writer(self.enforcement().await.unwrap_or_default())
     }
 
-    async fn writer_for(&self, condition: &Condition) -> Result<Writer<'_>> {
+    async fn writer_for(&self, condition: &Condition) -> Writer<'_> {
         match condition {
-            Condition::None => Ok(self.writer(self.enforcement.get().copied().unwrap_or_default())),
+            Condition::None => self.writer(self.enforcement.get().copied().unwrap_or_default()),
             _ => self.probed_writer().await,
         }
     }
 
     /// The writer for a copy of `version`.
-    async fn copier_of(&self, version: &Version) -> Result<Writer<'_>> {
+    async fn copier_of(&self, version: &Version) -> Writer<'_> {
         match version.is_unknown() {
             true => self.writer_for(&Condition::None).await,
             false => self.probed_writer().await,
@@ -120,7 +137,7 @@ impl S3Store {
         to: &RawKey,
         condition: &Condition,
     ) -> Result<Version> {
-        let writer = self.probed_writer().await?;
+        let writer = self.probed_writer().await;
         let metadata = source.metadata.as_deref().cloned().unwrap_or_default();
         let upload = writer.start_upload(to, &PutOptions { metadata, ..PutOptions::default() }).await?;
         let starts = (0..source.size).step_by(COPY_PART_SIZE_BYTES as usize);
@@ -203,12 +220,12 @@ impl Store for S3Store {
     }
 
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
-        within_call(async { self.writer_for(&options.condition).await?.put(key, payload, &options).await })
+        within_call(async { self.writer_for(&options.condition).await.put(key, payload, &options).await })
             .await
     }
 
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
-        within_call(async { self.writer_for(&condition).await?.delete(key, &condition).await }).await
+        within_call(async { self.writer_for(&condition).await.delete(key, &condition).await }).await
     }
 
     async fn copy(
@@ -218,7 +235,7 @@ impl Store for S3Store {
         to: &RawKey,
         condition: Condition,
     ) -> Result<Version> {
-        let copied = async { self.copier_of(version).await?.copy(from, version, to, &condition).await };
+        let copied = async { self.copier_of(version).await.copy(from, version, to, &condition).await };
         match within_call(copied).await {
             // Servers word their limit differently; whether it was the size is asked only once a copy was refused.
             Err(error) if matches!(error.kind, ErrorKind::Unsupported) => {
@@ -254,7 +271,7 @@ impl Store for S3Store {
         range: Range<u64>,
     ) -> Result<Part> {
         within_call(async {
-            self.copier_of(version).await?.copy_part(upload, number, from, version, range).await
+            self.copier_of(version).await.copy_part(upload, number, from, version, range).await
         })
         .await
     }
@@ -266,7 +283,7 @@ impl Store for S3Store {
         condition: Condition,
     ) -> Result<Version> {
         within_call(async {
-            self.writer_for(&condition).await?.complete_upload(upload, parts, &condition).await
+            self.writer_for(&condition).await.complete_upload(upload, parts, &condition).await
         })
         .await
     }

@@ -17,6 +17,7 @@ use super::transport;
 use crate::{Error, ErrorKind, Result};
 use aws_config::profile::ProfileSet;
 use aws_config::provider_config::ProviderConfig;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
@@ -67,6 +68,7 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         uri: format!("s3://{bucket}"),
         identity,
         enforcement,
+        asked_in_vain: Mutex::default(),
         pipeline: Arc::new(Pipeline::new(options, endpoint, credentials, client)),
     }))
 }

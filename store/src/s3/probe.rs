@@ -4,8 +4,9 @@
 //! are known. Others are asked, since some answer 200 to a condition that they ignore: a few writes to one small object
 //! of a random name, which is deleted again.
 //!
-//! Invariants: what could not be found out counts as not enforced, and is then checked by a HEAD. Where nothing may be deleted, nothing
-//! is written: the object would stay.
+//! Invariants: what a question does not show is not there: an odd answer, or a failure, is one. Conditions are then checked by a HEAD. Only
+//! where the endpoint cannot be reached, or does not know the credentials, nothing is known; no write fails for that. Where nothing may be
+//! deleted, nothing is written: the object would stay.
 
 use super::deadline::limited;
 use super::endpoint::Endpoint;
@@ -75,7 +76,8 @@ impl Enforcement {
     }
 }
 
-/// Asks the endpoint. Errors: the object of the probe cannot be written at all.
+/// Asks the endpoint. Errors: it could not be reached, has no time, or does not know the credentials: what it enforces is not known, and may be
+/// asked again.
 pub(super) async fn probe(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
     limited(QUESTION_TIME_MAX, probe_within_call(pipeline)).await
 }
@@ -87,17 +89,19 @@ async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
     })?;
     let writer = Writer { pipeline, enforcement: Enforcement::default() };
     // Of nothing, as yet: who may not delete is refused that too.
-    match writer.delete(&key, &Condition::None).await {
-        Ok(()) => {}
-        Err(error) if is_refusal(&error) => {
-            tracing::info!(%error, "the endpoint is not asked what it enforces, since what that writes could not be deleted");
-            return Ok(Enforcement::default());
+    if let Err(error) = writer.delete(&key, &Condition::None).await {
+        if tells_nothing(&error) {
+            return Err(error);
         }
-        Err(error) => return Err(error),
+        tracing::info!(%error, "the endpoint is not asked what it enforces, since what that writes could not be deleted");
+        return Ok(Enforcement::default());
     }
     let found = ask(pipeline, &key).await;
-    if let Err(error) = writer.delete(&key, &Condition::None).await {
-        tracing::warn!(%error, "the object of the probe could not be deleted");
+    match writer.delete(&key, &Condition::None).await {
+        // Nor do questions that were not answered then.
+        Err(error) if tells_nothing(&error) => return found.and(Err(error)),
+        Err(error) => tracing::warn!(%error, "the object of the probe could not be deleted"),
+        Ok(()) => {}
     }
     tracing::debug!(bucket = pipeline.bucket, ?found, "probed the endpoint");
     found
@@ -106,26 +110,32 @@ async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
 async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Enforcement> {
     let payload = Bytes::from_static(b"pail probe");
     let writer = Writer { pipeline, enforcement: Enforcement::default() };
-    let version = writer.put(key, payload.clone().into(), &PutOptions::default()).await?;
+    let version = match writer.put(key, payload.clone().into(), &PutOptions::default()).await {
+        Ok(version) => version,
+        Err(error) if tells_nothing(&error) => return Err(error),
+        Err(error) => {
+            tracing::info!(%error, "the endpoint is not asked what it enforces, since the object for that cannot be written");
+            return Ok(Enforcement::default());
+        }
+    };
     let put = |name: &'static str, value: String| {
         let request = S3Request::on("PutObject", Method::PUT, key).payload(payload.clone().into());
-        refused(pipeline, request.header(name, &value))
+        is_enforced(pipeline, request.header(name, &value))
     };
     let mut found = Enforcement::default();
-    let refuses_present = put("if-none-match", "*".to_owned()).await?;
-    let refuses_other = put("if-match", quoted(&bogus_version())).await?;
-    if refuses_present && refuses_other {
+    if put("if-none-match", "*".to_owned()).await? && put("if-match", quoted(&bogus_version())).await? {
         let version = writer.head(key).await.map_or(version, |meta| meta.version);
-        let refuses_quoted = put("if-match", quoted(&version)).await?;
+        let takes_quoted = takes(pipeline, key, &payload, quoted(&version)).await?;
         let version = writer.head(key).await.map_or(version, |meta| meta.version);
-        found.unquoted_if_match = refuses_quoted && !put("if-match", version.to_string()).await?;
-        found.put = !refuses_quoted || found.unquoted_if_match;
+        found.unquoted_if_match =
+            !takes_quoted && takes(pipeline, key, &payload, version.to_string()).await?;
+        found.put = takes_quoted || found.unquoted_if_match;
     }
-    let multipart = ask_multipart(pipeline, key, payload.len() as u64).await?;
+    let multipart = ask_multipart(pipeline, key, payload.len() as u64, found.put).await?;
     Ok(Enforcement {
         part_copy: multipart.part_copy,
         copy_source: multipart.copy_source,
-        complete: multipart.complete && found.put,
+        complete: multipart.complete,
         ..found
     })
 }
@@ -135,58 +145,93 @@ fn bogus_version() -> Version {
     Version::from_etag("00000000000000000000000000000000")
 }
 
-/// One upload of one part, copied where that works.
-async fn ask_multipart(pipeline: &Arc<Pipeline>, key: &RawKey, len: u64) -> Result<Enforcement> {
+/// One upload of one part, copied where that works; whether its completion enforces conditions is asked only where `asks_complete`.
+async fn ask_multipart(
+    pipeline: &Arc<Pipeline>,
+    key: &RawKey,
+    len: u64,
+    asks_complete: bool,
+) -> Result<Enforcement> {
     let asking = Enforcement { complete: true, copy_source: true, ..Enforcement::default() };
     let writer = Writer { pipeline, enforcement: asking };
-    let upload = match writer.start_upload(key, &PutOptions::default()).await {
-        Ok(upload) => upload,
-        Err(error) if is_refusal(&error) => return Ok(Enforcement::default()),
-        Err(error) => return Err(error),
+    let Some(upload) = told(writer.start_upload(key, &PutOptions::default()).await)? else {
+        return Ok(Enforcement::default());
     };
     let found = async {
-        let (part, part_copy) = match writer.copy_part(&upload, 1, key, &Version::unknown(), 0..len).await {
-            Ok(part) => (part, true),
-            Err(error) if is_refusal(&error) => {
-                let payload = Payload::Bytes(Bytes::from_static(b"pail probe"));
-                (writer.put_part(&upload, 1, payload).await?, false)
-            }
-            Err(error) => return Err(error),
+        let copied = told(writer.copy_part(&upload, 1, key, &Version::unknown(), 0..len).await)?;
+        let part_copy = copied.is_some();
+        let copy_source =
+            part_copy && is_precondition(writer.copy_part(&upload, 2, key, &bogus_version(), 0..len).await)?;
+        let payload = Payload::Bytes(Bytes::from_static(b"pail probe"));
+        let part = match copied {
+            None if asks_complete => told(writer.put_part(&upload, 1, payload).await)?,
+            copied => copied,
         };
-        let copy_source = part_copy
-            && match writer.copy_part(&upload, 2, key, &bogus_version(), 0..len).await {
-                Ok(_) => false,
-                Err(error) if error.kind == ErrorKind::Precondition => true,
-                Err(error) if is_refusal(&error) => false,
-                Err(error) => return Err(error),
-            };
+        let mut complete = asks_complete && part.is_some();
         // moto enforces If-None-Match here, and ignores If-Match. A completion ends the upload: nothing is asked after it.
-        let mut complete = true;
         for condition in [Condition::IfVersion(bogus_version()), Condition::IfAbsent] {
-            if !complete {
-                break;
+            if complete && let Some(part) = &part {
+                let parts = std::slice::from_ref(part);
+                complete = is_precondition(writer.complete_upload(&upload, parts, &condition).await)?;
             }
-            let completed = writer.complete_upload(&upload, std::slice::from_ref(&part), &condition).await;
-            complete = completed.is_err_and(|error| error.kind == ErrorKind::Precondition);
         }
         Ok(Enforcement { part_copy, copy_source, complete, ..Enforcement::default() })
     }
     .await;
-    writer.abort_upload(&upload).await?;
+    if let Err(error) = writer.abort_upload(&upload).await {
+        tracing::warn!(%error, upload = upload.id, "the probe's upload could not be aborted; its part, of a few bytes, stays until it is");
+    }
     found
 }
 
-/// Whether the endpoint enforces the condition in `request`. Errors: it failed for another reason.
-async fn refused(pipeline: &Arc<Pipeline>, request: S3Request<'_>) -> Result<bool> {
-    match pipeline.send(&request).await.map_err(Error::from) {
-        Ok(_) => Ok(false),
+/// Whether the endpoint enforces the condition in `request`, which does not hold. Errors: those that tell nothing.
+async fn is_enforced(pipeline: &Arc<Pipeline>, request: S3Request<'_>) -> Result<bool> {
+    is_precondition(pipeline.send(&request).await.map_err(Error::from))
+}
+
+/// Whether it was refused for its condition. One that is not known, and said so, is not enforced; nor is one at which the endpoint fails.
+fn is_precondition<T>(answer: Result<T>) -> Result<bool> {
+    match answer {
         Err(error) if error.kind == ErrorKind::Precondition => Ok(true),
-        // It does not know the header, and says so: nothing was written, and nothing is enforced.
-        Err(error) if is_refusal(&error) => Ok(false),
-        Err(error) => Err(error),
+        answer => told(answer).map(|_| false),
     }
 }
 
-fn is_refusal(error: &Error) -> bool {
-    matches!(error.kind, ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Denied)
+/// Whether the endpoint takes a write on condition of the version that stands, in these words. Errors: those that tell nothing.
+async fn takes(pipeline: &Arc<Pipeline>, key: &RawKey, payload: &Bytes, version: String) -> Result<bool> {
+    let request = S3Request::on("PutObject", Method::PUT, key).payload(payload.clone().into());
+    let sent = pipeline.send(&request.header("if-match", &version)).await;
+    Ok(told(sent.map_err(Error::from))?.is_some())
+}
+
+/// What a question was answered with; `None` where it failed: what it was about is not there. Errors: those that tell nothing. A connection
+/// that breaks may be an answer too: whether the endpoint can be reached is told by what is asked next.
+fn told<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.kind != ErrorKind::Unreachable && tells_nothing(&error) => Err(error),
+        Err(error) => {
+            tracing::debug!(%error, "the endpoint lacks what it was asked for");
+            Ok(None)
+        }
+    }
+}
+
+/// Whether an error is about the endpoint, its load or the credentials, and not about what was asked.
+fn tells_nothing(error: &Error) -> bool {
+    match error.kind {
+        ErrorKind::Unreachable | ErrorKind::Credentials | ErrorKind::NoSuchBucket => true,
+        ErrorKind::Exhausted => matches!(error.status, Some(429 | 503)),
+        ErrorKind::Denied => matches!(
+            error.code.as_deref(),
+            Some(
+                "InvalidAccessKeyId"
+                    | "SignatureDoesNotMatch"
+                    | "ExpiredToken"
+                    | "InvalidToken"
+                    | "RequestTimeTooSkewed"
+            )
+        ),
+        _ => false,
+    }
 }

@@ -1,7 +1,7 @@
 //! What no retry helps against, and what is said of it.
 
-use crate::{BUCKET, SECRET, error_of, key, noise, on, options, read, start};
-use pail_devserver::{Fault, FaultAction};
+use crate::{BUCKET, SECRET, error_of, impatient, key, noise, on, options, read, server_with, start};
+use pail_devserver::{Fault, FaultAction, Quirks, Settings};
 use pail_store::{Condition, ErrorKind, ListRequest, PutOptions, S3Options, S3Store, Store};
 
 #[tokio::test]
@@ -54,4 +54,32 @@ async fn a_probe_leaves_nothing_where_nothing_may_be_deleted() {
     store.put(&key("o"), noise(1).into(), on(Condition::IfAbsent)).await.unwrap();
     let error = error_of(store.put(&key("o"), noise(2).into(), on(Condition::IfAbsent))).await;
     assert_eq!(error.kind, ErrorKind::Precondition, "{error}");
+}
+
+#[tokio::test]
+async fn what_a_probe_cannot_show_is_not_there() {
+    let with = |quirks: Quirks| async move {
+        let server = server_with(Settings { quirks, ..Settings::default() }).await;
+        let store = S3Store::open(impatient(&server.endpoint_url())).await.unwrap();
+        let found = store.capabilities().await.expect("no question fails the probe");
+        (found.conditional_put, found.conditional_complete, found.part_copy)
+    };
+    let full = (true, true, true);
+    assert_eq!(with(Quirks { no_abort: true, ..Quirks::default() }).await, full);
+    assert_eq!(with(Quirks { no_head: true, ..Quirks::default() }).await, full);
+    assert_eq!(with(Quirks { part_copy_is_upload: true, ..Quirks::default() }).await, (true, true, false));
+    assert_eq!(with(Quirks { no_multipart: true, ..Quirks::default() }).await, (true, false, false));
+    assert_eq!(with(Quirks { failing_conditions: true, ..Quirks::default() }).await, (false, false, true));
+}
+
+#[tokio::test]
+async fn a_write_on_condition_goes_on_where_the_endpoint_cannot_be_asked() {
+    let (server, _) = start().await;
+    let store = S3Store::open(impatient(&server.endpoint_url())).await.unwrap();
+    let unreachable = Fault::once(None, FaultAction::Disconnect);
+    server.inject(Fault { key_contains: Some(".pail-probe".into()), times: u32::MAX, ..unreachable });
+    store.put(&key("o"), noise(1).into(), on(Condition::IfAbsent)).await.unwrap();
+    let error = error_of(store.put(&key("o"), noise(2).into(), on(Condition::IfAbsent))).await;
+    assert_eq!(error.kind, ErrorKind::Precondition, "{error}");
+    assert!(store.capabilities().await.is_err(), "nothing is known");
 }
