@@ -4,6 +4,7 @@
 
 mod sandbox;
 
+use pail_devserver::{Quirks, Settings};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use sandbox::Sandbox;
 use std::fs::{self, File};
@@ -180,4 +181,34 @@ fn removing_an_open_file_does_not_fill_the_disk_with_it() {
     assert!(read == large[end..end + 4096], "what was read is there");
     let error = open[0].read_exact_at(&mut read, 0).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ESTALE));
+}
+
+#[test]
+fn a_changed_file_is_published_though_the_disk_has_no_room_for_the_rest_of_it() {
+    let Some(disk) = SmallDisk::new("24m") else { return };
+    let sandbox = Sandbox::new();
+    // What is sent is to be here before its request begins, also where the disk cannot have it.
+    let quirks = Quirks { lock_while_written: true, no_part_copy: true, ..Quirks::default() };
+    sandbox.server.set_settings(Settings { quirks, ..Settings::default() });
+    fs::create_dir_all(sandbox.path("config/pail")).unwrap();
+    let config = format!("state_dir = {:?}\ncache_dir = {:?}\n", disk.at("state"), disk.at("cache"));
+    fs::write(sandbox.path("config/pail/config.toml"), config).unwrap();
+    let mut files = [("small", random(1, 9 * MIB)), ("large", random(2, 40 * MIB))];
+    for (name, bytes) in &files {
+        sandbox.put(name, bytes.clone());
+    }
+    let mnt = sandbox.mounted();
+    let open = files.each_ref().map(|(name, _)| File::options().write(true).open(mnt.join(name)).unwrap());
+    for ((_, bytes), file) in files.iter_mut().zip(&open) {
+        for at in [MIB, bytes.len() - 2 * MIB] {
+            file.write_all_at(b"changed", at as u64).unwrap();
+            bytes[at..at + 7].copy_from_slice(b"changed");
+        }
+    }
+    disk.fill();
+    for ((name, bytes), file) in files.iter().zip(open) {
+        file.sync_all().unwrap();
+        assert!(sandbox.bytes_of(name) == *bytes, "{name}");
+        assert!(read_anew(&mnt.join(name)).unwrap() == *bytes, "{name} through the mount");
+    }
 }

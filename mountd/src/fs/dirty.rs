@@ -22,7 +22,7 @@ use super::tally::Tally;
 use super::unheard::Unheard;
 use super::upload::UploadState;
 use bytes::{Bytes, BytesMut};
-use pail_cache::{DirtyReplica, Fetch, Replica, SegmentKind};
+use pail_cache::{DirtyReplica, Fetch, Replica, Segment, SegmentKind};
 use pail_store::{Condition, RawKey, Store, Version};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use std::ops::Range;
@@ -373,7 +373,7 @@ impl DirtyFile {
     pub async fn read(&self, range: Range<u64>) -> FsResult<Bytes> {
         loop {
             let before = self.base();
-            match self.read_to_send(range.clone()).await {
+            match self.read_with_base(range.clone()).await {
                 Err(error) if error.is_version_gone() => {
                     // It may be gone because of a publish, of which nobody knows before its answer is there.
                     self.completing.gone().await;
@@ -390,7 +390,7 @@ impl DirtyFile {
     }
 
     /// As `read`, for who publishes: with the base gone there is nothing to wait for.
-    pub async fn read_to_send(&self, range: Range<u64>) -> FsResult<Bytes> {
+    pub async fn read_with_base(&self, range: Range<u64>) -> FsResult<Bytes> {
         // Cut short while it was read: it is looked at anew.
         for _ in 0..READ_ATTEMPTS {
             if let Some(bytes) = self.try_read(range.start..range.end.min(self.len())).await? {
@@ -398,6 +398,42 @@ impl DirtyFile {
             }
         }
         Err(FsError::Moved)
+    }
+
+    /// The bytes of `range`, cut to the file's length, all of which are here: while they are sent, the store may let nobody read the base.
+    /// Errors: some are not; as of `read`.
+    pub fn read_hydrated(&self, range: Range<u64>) -> FsResult<Bytes> {
+        for _ in 0..READ_ATTEMPTS {
+            let range = range.start..range.end.min(self.len());
+            if let Some(bytes) = self.try_read_hydrated(self.replica.segments(range))? {
+                return Ok(bytes);
+            }
+        }
+        Err(FsError::Moved)
+    }
+
+    fn try_read_hydrated(&self, segments: Vec<Segment>) -> FsResult<Option<Bytes>> {
+        if let [one] = &segments[..]
+            && one.kind == SegmentKind::Local
+        {
+            return Ok(self.replica.read_local(one.range.clone())?);
+        }
+        let mut bytes = BytesMut::new();
+        for Segment { range, kind } in segments {
+            match kind {
+                SegmentKind::Local => match self.replica.read_local(range)? {
+                    Some(piece) => bytes.extend_from_slice(&piece),
+                    None => return Ok(None),
+                },
+                SegmentKind::Zero => bytes.resize(bytes.len() + (range.end - range.start) as usize, 0),
+                SegmentKind::Base => {
+                    debug_assert!(false, "{range:?} was not fetched before it is sent");
+                    let words = "bytes of the earlier version were not fetched before the request";
+                    return Err(std::io::Error::other(words).into());
+                }
+            }
+        }
+        Ok(Some(bytes.freeze()))
     }
 
     async fn try_read(&self, range: Range<u64>) -> FsResult<Option<Bytes>> {

@@ -106,6 +106,16 @@ impl FsError {
         !matches!(self, Self::Posix(_) | Self::Moved)
     }
 
+    /// What fetching the base of a written file failed with, as a word on the file: not on an upload, which can be begun anew.
+    pub fn of_base(self) -> Self {
+        if self.is_version_gone() { Self::Stale(self.to_string()) } else { self }
+    }
+
+    /// Whether the local disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Local(error) if error.raw_os_error() == Some(libc::ENOSPC))
+    }
+
     /// Whether the store does not have what was asked for.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind == pail_store::ErrorKind::NotFound)

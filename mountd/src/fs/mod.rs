@@ -95,6 +95,8 @@ pub struct BucketFs {
     asks_capabilities: AtomicBool,
     /// One permit for each request that sends file content.
     upload_slots: Semaphore,
+    /// One permit, for a request that sends what the local disk has no room for.
+    without_disk: Semaphore,
     counters: Counters,
     last_errors: LastErrors,
     /// Calls that go on although their callers were killed.
@@ -125,6 +127,7 @@ impl BucketFs {
             capabilities: OnceCell::new(),
             asks_capabilities: AtomicBool::new(false),
             upload_slots: Semaphore::new(UPLOADS_IN_FLIGHT),
+            without_disk: Semaphore::new(1),
             counters: Counters::default(),
             last_errors: LastErrors::default(),
             left_calls: Tally::default(),

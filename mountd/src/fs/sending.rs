@@ -4,7 +4,10 @@
 //! written; a part that a later write touched is sent again. What is sent in the first round may be overtaken by writers; the
 //! last round holds them off, so that what is completed is one state of the file.
 //!
-//! Invariant: nothing is visible in the bucket before the one request that makes the whole file so.
+//! Invariants:
+//! - Nothing is visible in the bucket before the one request that makes the whole file so.
+//! - What a request sends is on this machine before it begins: a store may lock a key while it is written, and a body that waited for a read
+//!   of the key would wait for itself.
 
 use super::BucketFs;
 use super::dirty::{Base, DirtyFile};
@@ -15,8 +18,9 @@ use super::sum::{Sum, sum_of};
 use super::tally::Member;
 use super::unheard::{Trace, Unheard};
 use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
+use super::whole::WITHOUT_DISK_BYTES_MAX;
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use pail_store::{
     Capabilities, Condition, ErrorKind, Part, Payload, PayloadSource, PutOptions, RawKey, Upload, Version,
@@ -25,6 +29,7 @@ use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::SemaphorePermit;
 
 /// Files up to this length are read into memory before they are sent, so that the store can add a checksum.
 const IN_MEMORY_BYTES_MAX: u64 = 1 << 20;
@@ -76,13 +81,11 @@ impl DirtySource {
         failure.unwrap_or_else(|| error.into())
     }
 
-    async fn read_piece(&self, range: Range<u64>) -> FsResult<Bytes> {
-        let read = self.dirty.removers.unless_any(self.dirty.read_to_send(range.clone())).await;
-        // Not the word on an upload, which can be begun anew: what the file is based on is gone.
-        let bytes = read.map_err(|error| match error.is_version_gone() {
-            true => FsError::Stale(error.to_string()),
-            false => error,
-        })?;
+    fn read_piece(&self, range: Range<u64>) -> FsResult<Bytes> {
+        if self.dirty.removers.any() {
+            return Err(Posix::Interrupted.into());
+        }
+        let bytes = self.dirty.read_hydrated(range.clone())?;
         if bytes.len() as u64 != range.end - range.start {
             let cut = "the file was truncated meanwhile";
             return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, cut).into());
@@ -96,7 +99,7 @@ impl PayloadSource for DirtySource {
     async fn read(&self, range: Range<u64>) -> std::io::Result<Bytes> {
         let range = self.range.start + range.start..self.range.start + range.end;
         let start = range.start - self.range.start;
-        let read: std::io::Result<Bytes> = self.read_piece(range).await.map_err(|error| {
+        let read: std::io::Result<Bytes> = self.read_piece(range).map_err(|error| {
             let words = std::io::Error::other(error.to_string());
             *self.failure.lock() = Some(error);
             words
@@ -127,12 +130,19 @@ impl BucketFs {
         // Before writers are held off, who need not wait for other files.
         let slot = self.upload_slots.acquire();
         let _slot = dirty.removers.unless_any(async { Ok(slot.await) }).await?;
+        let is_hydrated = self.hydrate(dirty, 0..u64::MAX).await?;
         let _alone = dirty.gate.write().await;
         let (generation, len) = (dirty.generation(), dirty.len());
         let source = DirtySource::of(dirty, 0..len);
-        let payload = match len <= IN_MEMORY_BYTES_MAX {
-            true => Payload::Bytes(source.read_piece(0..len).await?),
-            false => source.payload(),
+        let mut _without_disk = None;
+        let payload = if !is_hydrated {
+            let (bytes, permit) = self.without_disk(dirty, 0..len).await?;
+            _without_disk = Some(permit);
+            Payload::Bytes(bytes)
+        } else if len <= IN_MEMORY_BYTES_MAX {
+            Payload::Bytes(source.read_piece(0..len)?)
+        } else {
+            source.payload()
         };
         let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
         // Never dropped, for it might take effect afterwards: a remover has the source fail.
@@ -156,6 +166,44 @@ impl BucketFs {
         })?;
         dirty.replica.set_published().await;
         Ok(Published { generation, len, version, completing })
+    }
+
+    /// Fetches what `range` of the file still has of its base; false where the local disk is too full for that. Errors: EINTR where
+    /// the file is to be removed; those of fetching.
+    async fn hydrate(&self, dirty: &DirtyFile, range: Range<u64>) -> FsResult<bool> {
+        match dirty.removers.unless_any(dirty.hydrate(range)).await {
+            Err(error) if error.is_disk_full() => Ok(false),
+            fetched => fetched.map(|()| true),
+        }
+    }
+
+    /// The bytes of one request that the local disk has no room for, and the right to hold them, which one request has at a time. Errors:
+    /// ENOSPC where they are too many for memory; as of `hydrate`.
+    async fn without_disk(
+        &self,
+        dirty: &DirtyFile,
+        range: Range<u64>,
+    ) -> FsResult<(Bytes, SemaphorePermit<'_>)> {
+        let len = range.end - range.start;
+        if len > WITHOUT_DISK_BYTES_MAX {
+            return Err(std::io::Error::from_raw_os_error(libc::ENOSPC).into());
+        }
+        let read = async {
+            let permit = self.without_disk.acquire().await.map_err(std::io::Error::other)?;
+            let mut bytes = BytesMut::with_capacity(len as usize);
+            while (bytes.len() as u64) < len {
+                let start = range.start + bytes.len() as u64;
+                let piece = dirty.read_with_base(start..range.end.min(start + IN_MEMORY_BYTES_MAX)).await;
+                let piece = piece.map_err(FsError::of_base)?;
+                if piece.is_empty() {
+                    let cut = "the file was truncated meanwhile";
+                    return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, cut).into());
+                }
+                bytes.extend_from_slice(&piece);
+            }
+            Ok((bytes.freeze(), permit))
+        };
+        dirty.removers.unless_any(read).await
     }
 
     /// Sends the file's present state as the object of `key`. Errors: the store's, the local disk's; the parts sent are kept.
@@ -351,10 +399,14 @@ impl BucketFs {
         let mut sending = Sending { dirty, active, number, sent: None };
         let part = match self.copy_source(dirty, &range) {
             Some(base) => self.store.copy_part(upload, number, &base.key, &base.facts.version, range).await?,
-            None => {
+            None if self.hydrate(dirty, range.clone()).await? => {
                 let source = DirtySource::of(dirty, range);
                 let sent = self.store.put_part(upload, number, source.payload()).await;
                 sent.map_err(|error| source.cause(error))?
+            }
+            None => {
+                let (bytes, _without_disk) = self.without_disk(dirty, range).await?;
+                self.store.put_part(upload, number, Payload::Bytes(bytes)).await?
             }
         };
         sending.sent = Some(part);

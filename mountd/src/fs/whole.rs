@@ -1,9 +1,9 @@
-//! Making a written file stand by itself.
+//! Hydration: fetching what a written file still has of the version it is a change of.
 //!
-//! Owns: [`DirtyFile::fetch_base`], which fetches what the file still has of the version it is a change of, for where that may go.
+//! Owns: [`DirtyFile::fetch_base`], for where that version may go, and [`DirtyFile::hydrate`], for where it is to be sent again.
 
 use super::dirty::DirtyFile;
-use super::error::FsResult;
+use super::error::{FsError, FsResult};
 use pail_cache::{BLOCK_SIZE_BYTES, Segment, SegmentKind};
 use std::ops::Range;
 
@@ -11,21 +11,40 @@ use std::ops::Range;
 const FETCH_BYTES: u64 = 1 << 20;
 const FETCH_AHEAD_BYTES: u64 = 8 << 20;
 
-/// What is left free of a large local disk when a base is fetched whole.
+/// What one request may send from memory where the local disk has no room for what it lacks.
+pub const WITHOUT_DISK_BYTES_MAX: u64 = 64 << 20;
+
+/// What is left free of a large local disk when a base is fetched.
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
 
 impl DirtyFile {
     /// Fetches what the file still has of its base, so that it stands by itself, if that is at most `bytes_max` and leaves the
     /// local disk its reserve. Errors: the store's; the local disk's, ENOSPC where it is more.
     pub async fn fetch_base(&self, bytes_max: u64) -> FsResult<()> {
+        self.fetch_base_within(0..u64::MAX, |missing_bytes| missing_bytes <= bytes_max.min(self.room_bytes()))
+            .await
+    }
+
+    /// Fetches what `range` still has of the base: nothing of it is the base's afterwards, whatever is written or cut meanwhile. Errors:
+    /// ESTALE where the base is gone; the store's; the local disk's; ENOSPC also where its reserve would go, and the range can be sent
+    /// from memory.
+    pub async fn hydrate(&self, range: Range<u64>) -> FsResult<()> {
+        let fits_memory = range.end.min(self.len()).saturating_sub(range.start) <= WITHOUT_DISK_BYTES_MAX;
+        let has_room = |missing_bytes| !fits_memory || missing_bytes <= self.room_bytes();
+        let fetched = self.fetch_base_within(range, has_room).await;
+        fetched.map_err(FsError::of_base)
+    }
+
+    /// `has_room` is asked before each piece, with how many bytes are missing.
+    async fn fetch_base_within(&self, range: Range<u64>, has_room: impl Fn(u64) -> bool) -> FsResult<()> {
         // Looked at once: what is the base's becomes local or is cut off, and never more.
-        let ranges = base_ranges(&self.replica.segments(0..u64::MAX));
+        let ranges = base_ranges(&self.replica.segments(range));
         let mut missing_bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
         let mut ahead = pieces_of(&ranges, FETCH_AHEAD_BYTES).peekable();
         for piece in pieces_of(&ranges, FETCH_BYTES) {
             let Some(base) = self.base() else { return Ok(()) };
             // Anew for each piece: others fill the disk meanwhile.
-            if missing_bytes > bytes_max.min(self.room_bytes()) {
+            if !has_room(missing_bytes) {
                 return Err(std::io::Error::from_raw_os_error(libc::ENOSPC).into());
             }
             missing_bytes -= piece.end - piece.start;
