@@ -12,7 +12,7 @@ use crate::block::{BLOCK_SIZE_BYTES, block_count, bytes_of, checksum};
 use crate::cache::Shared;
 use crate::dirty::DirtyReplica;
 use crate::disk::{DiskFile, Through};
-use crate::disk_tier::{DiskTier, leaf_of};
+use crate::disk_tier::DiskTier;
 use crate::evict;
 use crate::replica::{DiskSlot, Replica};
 use std::io;
@@ -75,20 +75,18 @@ impl HandOver {
     fn run(self, shared: &Arc<Shared>) {
         let Self { dirty, replica, file, present, replaced } = self;
         let Some(tier) = &shared.disk else { return };
-        let alone = tier.alone(replica.digest.name);
+        let lock = tier.lock_name(replica.digest.name);
         if let Some(replaced) = replaced.filter(|replaced| replaced.is_settled()) {
             // Who still reads it must find nothing in it, rather than the holes of a file that was cut.
-            let freed = replaced.allocated_bytes();
             replaced.free();
-            tier.usage.add_clean(leaf_of(replica.digest.name), -(freed as i64));
         }
         // The same version may have been published twice: the later one's file is kept.
         let is_wanted = replica.replace_file(&file, DiskSlot::Open(file.clone()));
         let placed = match is_wanted {
-            true => tier.install(&alone, dirty.path(), &file, replica.digest, replica.size()),
+            true => tier.install(&lock, dirty.path(), &file, replica.digest, replica.size()),
             false => Err(io::ErrorKind::AlreadyExists.into()),
         };
-        drop(alone);
+        drop(lock);
         dirty.leave_journal();
         match placed {
             Ok(()) => {
@@ -154,7 +152,7 @@ fn copy(
     present: &[Range<u64>],
 ) -> io::Result<Arc<DiskFile>> {
     let (size, name) = (replica.size(), replica.digest.name);
-    let file = tier.create(&tier.alone(name), replica.digest, size)?;
+    let file = tier.create(&tier.lock_name(name), replica.digest, size)?;
     let copied = file.set_full_length().and_then(|()| {
         let mut buffer = Vec::new();
         for run in present {
@@ -166,14 +164,14 @@ fn copy(
                 }
                 let parts: Vec<&[u8]> = buffer.chunks(BLOCK_SIZE_BYTES as usize).collect();
                 let sums = parts.iter().map(|part| checksum(part));
+                let _lock = tier.lock_name(name);
                 file.write_blocks(first, &parts, sums, Through::PageCache)?;
             }
         }
         Ok(())
     });
-    tier.usage.add_clean(leaf_of(name), file.allocated_bytes() as i64);
     if copied.is_err() {
-        tier.remove(&tier.alone(name), name);
+        tier.remove(&tier.lock_name(name));
     }
     copied.map(|()| Arc::new(file))
 }

@@ -464,7 +464,7 @@ impl DirtyReplica {
 
     /// Nothing of it is on disk as a dirty replica's any more.
     fn uncount(&self) {
-        self.shared.usage.add_dirty(-self.counted_bytes.swap(0, Ordering::Relaxed));
+        self.set_counted(0);
     }
 
     fn count(&self, bytes: i64) {
@@ -477,9 +477,12 @@ impl DirtyReplica {
 
     /// After cutting, and now and then, what it holds is asked of the file system: overwritten bytes were counted twice.
     fn recount(&self) {
-        let now = self.bytes_on_disk() as i64;
-        let before = self.counted_bytes.swap(now, Ordering::Relaxed);
-        self.shared.usage.add_dirty(now - before);
+        self.set_counted(self.bytes_on_disk() as i64);
+    }
+
+    fn set_counted(&self, bytes: i64) {
+        let before = self.counted_bytes.swap(bytes, Ordering::Relaxed);
+        self.shared.usage.add_dirty(bytes - before);
     }
 }
 
@@ -496,7 +499,7 @@ impl Drop for DirtyReplica {
         // What is left on disk goes on being counted, and is told of.
         if let Ok(data) = self.data.metadata() {
             let left = self.record.get_mut().clone().left(std::mem::take(&mut self.path), &data);
-            self.recount();
+            self.set_counted(left.bytes_on_disk as i64);
             self.shared.left.lock().push(left);
         }
     }

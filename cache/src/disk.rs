@@ -3,7 +3,8 @@
 //! Owns: [`DiskFile`], a sparse data file of exactly the object's bytes with the state of its blocks. Every load is checked
 //! against the block's checksum; whatever is wrong with a block makes it absent, never an error.
 //!
-//! Invariants: a block is marked present after its bytes were written; only the filling thread writes clean bytes.
+//! Invariants: a block is marked present after its bytes were written; only the filling thread writes clean bytes, and it and whoever
+//! frees the file hold the lock of its name.
 //!
 //! # Why large objects are written around the page cache
 //! What is read through a mount is in the kernel's cache already, as pages of the mounted file. Writing it to the replica by way of the
@@ -22,7 +23,7 @@ use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::{Arc, OnceLock};
 
 /// How bytes go to disk.
@@ -106,13 +107,6 @@ impl DiskFile {
 
     pub fn has(&self, block: u64) -> bool {
         is_readable(self.entry(block))
-    }
-
-    /// Bytes of disk that the file holds.
-    pub fn allocated_bytes(&self) -> u64 {
-        let blocks = |file: &File| file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
-        blocks(&self.data)
-            + if let Some(StateStore::Beside(side)) = self.state.get() { blocks(side) } else { 0 }
     }
 
     /// Reads whole blocks, which lie on end from `first` on, into `out`; gives the blocks that could not be had.
@@ -252,12 +246,19 @@ impl DiskFile {
         }
     }
 
-    /// Takes the checksums of the blocks that have none yet. A file that was freed meanwhile has none.
-    pub fn sum(&self) -> io::Result<()> {
+    /// The blocks that have no checksum yet. A file that was freed has none.
+    pub fn unsummed(&self) -> Vec<u64> {
+        (0..block_count(self.size)).filter(|block| self.is_unsummed(*block)).collect()
+    }
+
+    fn is_unsummed(&self, block: u64) -> bool {
+        self.entry(block) == Entry::Unsummed
+    }
+
+    /// Takes the checksums of those of `blocks` that have none yet.
+    pub fn sum(&self, blocks: &[u64]) -> io::Result<()> {
         let mut buffer = vec![0; crate::BLOCK_SIZE_BYTES as usize];
-        let unsummed: Vec<u64> =
-            (0..block_count(self.size)).filter(|block| self.entry(*block) == Entry::Unsummed).collect();
-        for block in unsummed {
+        for block in blocks.iter().copied().filter(|block| self.is_unsummed(*block)) {
             let bytes = &mut buffer[..block_len(block, self.size)];
             match self.data.read_exact_at(bytes, bytes_of(&(block..block + 1), self.size).start) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),

@@ -1,17 +1,22 @@
 //! The directory of clean replicas.
 //!
-//! Owns: [`DiskTier`]: names and layout of the files, finding, making and removing them. Data files are
-//! `replicas/X/YY/<32 hex digits>`; what has its state beside it has it in the same name with `.map`.
+//! Owns: [`DiskTier`]: names and layout of the files, finding, making and removing them; and [`NameLock`], under which that is done, and
+//! which counts what it changed. Data files are `replicas/X/YY/<32 hex digits>`; what has its state beside it has it in the same name
+//! with `.map`.
 //!
 //! Invariants: nothing is trusted that does not name its replica; nothing is synced; directories are 0700 and files 0600; of one name's
-//! files one thread at a time makes, moves or removes any.
+//! files one thread at a time makes, writes, moves, frees or removes any, under the lock of that name.
+//!
+//! # Why the lock counts
+//! Whoever adds and subtracts by itself what a file held before and holds now is wrong as soon as another frees the file in between. Under
+//! the lock nobody does, and what counts is what the names of the files lead to, as for the walk that adds all of it up.
 
 use crate::disk::DiskFile;
 use crate::identity::{Digest, Name};
 use crate::state::{self, StateStore};
-use crate::usage::{Usage, leaf_path};
+use crate::usage::{LEAF_COUNT, Usage, leaf_path};
 use parking_lot::{Mutex, MutexGuard};
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -25,16 +30,36 @@ pub(crate) struct DiskTier {
     /// Whether the file system keeps extended attributes.
     attributes: bool,
     pub usage: Arc<Usage>,
-    /// Each guards the files of the names that fall to it; the first of the cache's locks.
-    names: [Mutex<()>; NAME_LOCK_COUNT],
+    /// Each guards the files of the leaves that fall to it; the first of the cache's locks.
+    leaves: [Mutex<()>; LEAF_LOCK_COUNT],
 }
 
-/// Names share locks: one waits for another's now and then.
-const NAME_LOCK_COUNT: usize = 64;
+/// Leaves, and so names, share locks: one waits for another's now and then.
+const LEAF_LOCK_COUNT: usize = 64;
 
-/// The right to make, move and remove the files of one name.
-pub(crate) struct Alone<'a> {
+/// The right to make, write, move, free and remove the files of one name. What they hold more or less when it is dropped is counted.
+pub(crate) struct NameLock<'a> {
+    tier: &'a DiskTier,
+    name: Name,
+    /// What of them is counted, in bytes of disk.
+    counted_bytes: u64,
     _guard: MutexGuard<'a, ()>,
+}
+
+impl NameLock<'_> {
+    /// Counts what has changed so far. Gives the bytes freed.
+    pub fn count(&mut self) -> u64 {
+        let held = self.tier.held_bytes(self.name);
+        let before = std::mem::replace(&mut self.counted_bytes, held);
+        self.tier.usage.add_clean(leaf_of(self.name), held as i64 - before as i64);
+        before.saturating_sub(held)
+    }
+}
+
+impl Drop for NameLock<'_> {
+    fn drop(&mut self) {
+        self.count();
+    }
 }
 
 /// Makes a directory and its parents, for this user alone.
@@ -56,12 +81,35 @@ fn options() -> OpenOptions {
 impl DiskTier {
     /// `root` exists. `attributes` says whether its file system keeps extended attributes.
     pub fn new(root: PathBuf, limit_bytes: u64, attributes: bool, usage: Arc<Usage>) -> Self {
-        Self { root, limit_bytes, attributes, usage, names: [const { Mutex::new(()) }; NAME_LOCK_COUNT] }
+        Self { root, limit_bytes, attributes, usage, leaves: [const { Mutex::new(()) }; LEAF_LOCK_COUNT] }
     }
 
-    /// Waits until nobody else makes, moves or removes files of this name. Whose they are is asked after that: it changes meanwhile.
-    pub fn alone(&self, name: Name) -> Alone<'_> {
-        Alone { _guard: self.names[(name % NAME_LOCK_COUNT as Name) as usize].lock() }
+    /// Waits until nobody else changes files of this name. Whose they are is asked after that: it changes meanwhile.
+    pub fn lock_name(&self, name: Name) -> NameLock<'_> {
+        let guard = self.lock_leaf(leaf_of(name));
+        NameLock { tier: self, name, counted_bytes: self.held_bytes(name), _guard: guard }
+    }
+
+    /// Waits until nobody changes files of a leaf.
+    fn lock_leaf(&self, leaf: u32) -> MutexGuard<'_, ()> {
+        self.leaves[leaf as usize % LEAF_LOCK_COUNT].lock()
+    }
+
+    /// Adds up what a leaf holds, for the walk, while nobody changes it. Gives whether there is anything.
+    pub fn count_leaf(&self, leaf: u32) -> bool {
+        debug_assert!(leaf < LEAF_COUNT);
+        let _guard = self.lock_leaf(leaf);
+        let files = std::fs::read_dir(leaf_path(&self.root, leaf)).into_iter().flatten().flatten();
+        let held =
+            files.filter_map(|file| file.metadata().ok()).map(|metadata| bytes_on_disk(&metadata)).sum();
+        self.usage.pass_leaf(leaf, held);
+        held > 0
+    }
+
+    /// Bytes of disk that the files of a name hold.
+    fn held_bytes(&self, name: Name) -> u64 {
+        let held = |path: PathBuf| path.symlink_metadata().map_or(0, |metadata| bytes_on_disk(&metadata));
+        held(self.data_path(name)) + held(self.side_path(name))
     }
 
     fn data_path(&self, name: Name) -> PathBuf {
@@ -95,7 +143,8 @@ impl DiskTier {
     }
 
     /// Makes the files of a replica; whatever had its name goes.
-    pub fn create(&self, alone: &Alone<'_>, digest: Digest, size: u64) -> io::Result<DiskFile> {
+    pub fn create(&self, lock: &NameLock<'_>, digest: Digest, size: u64) -> io::Result<DiskFile> {
+        debug_assert_eq!(lock.name, digest.name);
         let path = self.data_path(digest.name);
         let data = match options().create_new(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -103,7 +152,7 @@ impl DiskTier {
                 options().create_new(true).open(&path)?
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.remove(alone, digest.name);
+                self.remove(lock);
                 options().create_new(true).open(&path)?
             }
             opened => opened?,
@@ -124,33 +173,32 @@ impl DiskTier {
     /// Gives a file that was handed over its place, by renaming it. Errors leave it where it was, or gone.
     pub fn install(
         &self,
-        alone: &Alone<'_>,
+        lock: &NameLock<'_>,
         from: &Path,
         file: &DiskFile,
         digest: Digest,
         size: u64,
     ) -> io::Result<()> {
+        debug_assert_eq!(lock.name, digest.name);
         make_dir(&leaf_path(&self.root, leaf_of(digest.name)))?;
-        self.remove(alone, digest.name);
+        self.remove(lock);
         std::fs::rename(from, self.data_path(digest.name))?;
         self.create_state(digest.name, size)
             .and_then(|state| file.settle(state))
-            .inspect_err(|_| drop(std::fs::remove_file(self.data_path(digest.name))))?;
-        self.usage.add_clean(leaf_of(digest.name), file.allocated_bytes() as i64);
-        Ok(())
+            .inspect_err(|_| self.remove(lock))
     }
 
-    /// Removes the files of a replica and frees their disk at once, also where somebody has them open. Gives the bytes freed.
-    pub fn remove(&self, _alone: &Alone<'_>, name: Name) -> u64 {
-        let mut freed = 0;
-        for path in [self.data_path(name), self.side_path(name)] {
+    /// Removes the files of a replica and frees their disk at once, also where somebody has them open.
+    pub fn remove(&self, lock: &NameLock<'_>) {
+        for path in [self.data_path(lock.name), self.side_path(lock.name)] {
             if let Ok(file) = options().open(&path) {
-                freed += file.metadata().map_or(0, |metadata| metadata.blocks() * 512);
                 let _ = file.set_len(0);
             }
             let _ = std::fs::remove_file(&path);
         }
-        self.usage.add_clean(leaf_of(name), -(freed as i64));
-        freed
     }
+}
+
+fn bytes_on_disk(metadata: &Metadata) -> u64 {
+    metadata.blocks() * 512
 }

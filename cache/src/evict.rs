@@ -87,18 +87,16 @@ fn evict_until(shared: &Shared, tier: &DiskTier, in_use_too: bool, enough: impl 
 }
 
 fn evict(shared: &Shared, tier: &DiskTier, name: Name) -> u64 {
-    let alone = tier.alone(name);
+    let mut lock = tier.lock_name(name);
     let replica = shared.live(name);
-    let mut freed = 0;
     if let Some(replica) = &replica {
         let Some(file) = take_file(replica) else { return 0 };
         if let Some(file) = file {
-            freed = file.allocated_bytes();
             file.free();
-            tier.usage.add_clean(crate::disk_tier::leaf_of(name), -(freed as i64));
         }
     }
-    freed += tier.remove(&alone, name);
+    tier.remove(&lock);
+    let freed = lock.count();
     if let Some(replica) = &replica {
         let mut slot = replica.disk.lock();
         // It may have been handed another meanwhile.
@@ -181,12 +179,12 @@ mod tests {
         dirty.write_at(0, &[1; SIZE as usize]).unwrap();
         // The first half of an eviction, a publish, and its second half.
         std::thread::scope(|scope| {
-            let alone = tier.alone(name);
+            let lock = tier.lock_name(name);
             assert!(take_file(&replica).is_some());
             cache.adopt(&dirty, some_id());
-            let waits = scope.spawn(|| drop(tier.alone(name)));
-            tier.remove(&alone, name);
-            drop(alone);
+            let waits = scope.spawn(|| drop(tier.lock_name(name)));
+            tier.remove(&lock);
+            drop(lock);
             waits.join().unwrap();
         });
         shared.keeper.drain().await;

@@ -11,7 +11,7 @@ use crate::adopt::CopyIn;
 use crate::block::{BLOCK_SIZE_BYTES, Block};
 use crate::cache::Shared;
 use crate::disk::{DiskFile, Through};
-use crate::disk_tier::{DiskTier, leaf_of};
+use crate::disk_tier::{DiskTier, NameLock};
 use crate::evict;
 use crate::identity::Name;
 use crate::replica::{DiskSlot, Replica};
@@ -259,10 +259,7 @@ pub(crate) fn run(shared: &Arc<Shared>, tier: &DiskTier) {
             let done = match chore {
                 Chore::Sum(name, file) => {
                     evict::hold_budget(shared, tier);
-                    let before = file.allocated_bytes();
-                    let summed = file.sum();
-                    tier.usage.add_clean(leaf_of(name), file.allocated_bytes() as i64 - before as i64);
-                    summed
+                    sum(tier, name, &file)
                 }
                 Chore::Copy(copy) => copy.run(shared, tier),
                 Chore::Touch(name) => {
@@ -288,10 +285,12 @@ fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
         return dropped(fills.len());
     }
     let covers_all = *first == 0 && fills.len() as u64 == crate::block::block_count(replica.size());
-    let (file, before) = match file_for(replica, tier, covers_all) {
+    // Until the blocks are written nobody frees the file.
+    let lock = tier.lock_name(replica.digest.name);
+    let file = match file_for(replica, tier, &lock, covers_all) {
         Ok(Some(found)) => found,
         Ok(None) => return dropped(fills.len()),
-        Err(error) => return give_up(shared, tier, replica, fills.len(), &error),
+        Err(error) => return give_up(shared, tier, &lock, replica, fills.len(), &error),
     };
     let (through, began) = (shared.fills.way(), Instant::now());
     let sums = fills.iter().map(|fill| fill.block.checksum());
@@ -302,43 +301,55 @@ fn write_run(shared: &Arc<Shared>, tier: &DiskTier, fills: &[Fill]) {
     {
         shared.fills.note_direct(direct_count as u64 * BLOCK_SIZE_BYTES, began.elapsed());
     }
-    tier.usage.add_clean(leaf_of(replica.digest.name), file.allocated_bytes() as i64 - before as i64);
     match written {
         Ok(_) => {
             shared.memory.written(replica.digest.name, *first..first + fills.len() as u64);
             shared.fills.is_failing.store(false, Ordering::Relaxed);
         }
-        Err(error) => give_up(shared, tier, replica, fills.len(), &error),
+        Err(error) => give_up(shared, tier, &lock, replica, fills.len(), &error),
     }
 }
 
 /// The replica is not kept on disk any more.
-fn give_up(shared: &Shared, tier: &DiskTier, replica: &Replica, block_count: usize, error: &std::io::Error) {
-    let alone = tier.alone(replica.digest.name);
+pub(crate) fn give_up(
+    shared: &Shared,
+    tier: &DiskTier,
+    lock: &NameLock<'_>,
+    replica: &Replica,
+    block_count: usize,
+    error: &std::io::Error,
+) {
     let slot = std::mem::replace(&mut *replica.disk.lock(), DiskSlot::Off);
     if let DiskSlot::Open(file) = slot {
         // Its descriptor may be the only way to it by now.
-        let freed = file.allocated_bytes();
         file.free();
-        tier.usage.add_clean(leaf_of(replica.digest.name), -(freed as i64));
     }
-    tier.remove(&alone, replica.digest.name);
+    tier.remove(lock);
     shared.counters.dropped_fills.add(block_count as u64);
     failed(shared, error);
 }
 
-/// The replica's file, made where there is none, and the bytes that it is known to hold; `None` where it is not kept.
+/// Takes the checksums of a file that was handed over, some blocks at a time: its name is not locked for long.
+fn sum(tier: &DiskTier, name: Name, file: &DiskFile) -> std::io::Result<()> {
+    for blocks in file.unsummed().chunks(WRITE_BLOCK_COUNT_MAX) {
+        let _lock = tier.lock_name(name);
+        file.sum(blocks)?;
+    }
+    Ok(())
+}
+
+/// The replica's file, made where there is none; `None` where it is not kept.
 fn file_for(
     replica: &Replica,
     tier: &DiskTier,
+    lock: &NameLock<'_>,
     covers_all: bool,
-) -> std::io::Result<Option<(Arc<DiskFile>, u64)>> {
+) -> std::io::Result<Option<Arc<DiskFile>>> {
     // What has no place yet is on its way there, and takes nothing meanwhile.
-    let held = |file: Arc<DiskFile>| file.is_settled().then(|| (file.clone(), file.allocated_bytes()));
+    let held = |file: Arc<DiskFile>| file.is_settled().then_some(file);
     if let Some(file) = replica.disk_file() {
         return Ok(held(file));
     }
-    let alone = tier.alone(replica.digest.name);
     {
         let mut slot = replica.disk.lock();
         match &*slot {
@@ -348,7 +359,7 @@ fn file_for(
         }
     }
     let made = tier
-        .create(&alone, replica.digest, replica.size())
+        .create(lock, replica.digest, replica.size())
         .and_then(|file| if covers_all { Ok(file) } else { file.set_full_length().map(|()| file) });
     let mut slot = replica.disk.lock();
     if !matches!(*slot, DiskSlot::Changing) {
@@ -360,7 +371,7 @@ fn file_for(
     *slot = DiskSlot::Open(file.clone());
     drop(slot);
     replica.shared().open_files.opened(replica.shared(), replica.digest.name);
-    Ok(Some((file, 0)))
+    Ok(Some(file))
 }
 
 fn failed(shared: &Shared, error: &std::io::Error) {

@@ -34,6 +34,8 @@ mod sweep;
 #[cfg(test)]
 mod testing;
 mod usage;
+#[cfg(test)]
+mod usage_model;
 mod worker;
 
 pub use block::BLOCK_SIZE_BYTES;

@@ -4,16 +4,26 @@
 //! there; and clean files that belong to no replica, which a crash leaves, are removed.
 //!
 //! Invariant: nothing is removed that is in use, or that was made or used since the cache was opened.
+//!
+//! # Why again and again
+//! A file system may give a file room that it takes back when the file is closed (XFS), or tell what a file holds only seconds after
+//! it was written (ZFS). What is counted then is not what is there later, and would drift as long as the daemon lives.
 
 use crate::cache::Shared;
 use crate::disk_tier::DiskTier;
 use crate::evict;
 use crate::identity::Name;
 use crate::state;
+use crate::usage::{LEAF_COUNT, leaf_path};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// Between one directory and the next, so that the walk disturbs nobody.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Between one walk and the next.
+const WALK_PERIOD: Duration = Duration::from_secs(3600);
 
 /// The files of one name.
 #[derive(Default)]
@@ -28,11 +38,27 @@ struct Found {
 pub(crate) fn run(shared: &Shared, tier: &DiskTier, summary: &Path) {
     let opened = SystemTime::now();
     evict::hold_budget(shared, tier);
-    let sweep = |leaf: &Path| sweep(shared, tier, leaf, opened);
-    if tier.usage.walk(&tier.root, summary, sweep) {
+    while walk(shared, tier, opened) {
         evict::hold_budget(shared, tier);
         tier.usage.save(summary);
+        if !tier.usage.pause(WALK_PERIOD) {
+            return;
+        }
     }
+}
+
+/// Goes through all directories. Gives false where it was ended early.
+fn walk(shared: &Shared, tier: &DiskTier, opened: SystemTime) -> bool {
+    for leaf in 0..LEAF_COUNT {
+        // Before it is added up, for which nobody changes it: then what there is to read of it from the disk is read.
+        sweep(shared, tier, &leaf_path(&tier.root, leaf), opened);
+        let pause = if tier.count_leaf(leaf) { PAUSE } else { Duration::ZERO };
+        if !tier.usage.pause(pause) {
+            return false;
+        }
+    }
+    tier.usage.end_walk();
+    true
 }
 
 /// Removes data without a state from a directory, and states without data.
@@ -58,9 +84,33 @@ fn sweep(shared: &Shared, tier: &DiskTier, leaf: &Path, opened: SystemTime) {
         if is_whole || !is_old {
             continue;
         }
-        let alone = tier.alone(name);
+        let lock = tier.lock_name(name);
         if shared.live(name).is_none() {
-            tier.remove(&alone, name);
+            tier.remove(&lock);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cache_in, some_id};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_disk_tells_late_is_counted_by_a_later_walk() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache_in(dir.path());
+        let replica = cache.replica(some_id(), 300_000);
+        replica.insert(0, vec![1; 300_000].into());
+        cache.drain().await;
+        let shared = replica.shared().clone();
+        while !shared.usage.is_walked() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(cache.stats().disk_used_bytes >= 300_000);
+        // Bytes that go by themselves.
+        fs::remove_dir_all(dir.path().join("clean/replicas")).unwrap();
+        assert!(walk(&shared, shared.disk.as_deref().unwrap(), SystemTime::now()));
+        assert_eq!(cache.stats().disk_used_bytes, 0);
     }
 }

@@ -1,31 +1,32 @@
 //! How much disk is used.
 //!
-//! Owns: [`Usage`]: the bytes of clean and of dirty replicas, the summary that is kept between runs, and the walk that corrects it
-//! and sweeps what belongs to nothing.
+//! Owns: [`Usage`]: the bytes of clean and of dirty replicas, the summary that is kept between runs, and the sum of a walk that
+//! corrects it.
 //!
 //! # Why a summary and a walk
 //! Adding up millions of files before the first mount would take minutes. So the figure of the last run is taken at its word, and a
 //! thread goes through the directories behind the work, one at a time. A change in a directory that it has passed is
-//! added to its sum; one in a directory ahead of it will be seen there.
+//! added to its sum; one in a directory ahead of it will be seen there; and none is made in the one that it is adding up.
 
-use parking_lot::Mutex;
-use std::os::unix::fs::MetadataExt;
+use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 /// How many directories hold the data files.
 pub(crate) const LEAF_COUNT: u32 = 16 * 256;
-/// Between one directory and the next, so that the walk disturbs nobody.
-const PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Debug, Default)]
 struct Walk {
     /// Directories before it are in the sum.
     cursor: u32,
     sum_bytes: i64,
-    done: bool,
+    /// None is to go on.
+    is_stopped: bool,
+    /// How many came to their end.
+    #[cfg(test)]
+    done_count: u32,
 }
 
 /// Bytes of disk in use.
@@ -35,7 +36,7 @@ pub(crate) struct Usage {
     dirty_bytes: AtomicI64,
     /// Guards the walk's sum. A leaf.
     walk: Mutex<Walk>,
-    stop: AtomicBool,
+    stopped: Condvar,
 }
 
 /// The directory of a leaf, below the root of the data files.
@@ -71,7 +72,7 @@ impl Usage {
     pub fn add_clean(&self, leaf: u32, bytes: i64) {
         let mut walk = self.walk.lock();
         self.clean_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if !walk.done && leaf < walk.cursor {
+        if leaf < walk.cursor {
             walk.sum_bytes += bytes;
         }
     }
@@ -81,43 +82,45 @@ impl Usage {
         self.dirty_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Whether all that is there was added up since the cache was opened.
+    #[cfg(test)]
+    pub fn is_walked(&self) -> bool {
+        self.walk.lock().done_count > 0
+    }
+
     /// Ends the walk early.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.walk.lock().is_stopped = true;
+        self.stopped.notify_all();
     }
 
-    /// Adds up what is there, behind the work, after `sweep` of each directory. Gives false where it was ended early.
-    pub fn walk(&self, root: &Path, summary: &Path, sweep: impl Fn(&Path)) -> bool {
-        for leaf in 0..LEAF_COUNT {
-            if self.stop.load(Ordering::Relaxed) {
-                return false;
-            }
-            let path = leaf_path(root, leaf);
-            sweep(&path);
-            let bytes = leaf_bytes(&path);
-            {
-                let mut walk = self.walk.lock();
-                walk.sum_bytes += bytes;
-                walk.cursor = leaf + 1;
-            }
-            if bytes > 0 {
-                std::thread::sleep(PAUSE);
+    /// Waits for `period`; false where the walk is to end before that.
+    pub fn pause(&self, period: Duration) -> bool {
+        let until = Instant::now() + period;
+        let mut walk = self.walk.lock();
+        while !walk.is_stopped {
+            if self.stopped.wait_until(&mut walk, until).timed_out() {
+                return true;
             }
         }
-        let mut walk = self.walk.lock();
-        walk.done = true;
-        self.clean_bytes.store(walk.sum_bytes, Ordering::Relaxed);
-        drop(walk);
-        self.save(summary);
-        true
+        false
     }
-}
 
-fn leaf_bytes(leaf: &Path) -> i64 {
-    let Ok(files) = std::fs::read_dir(leaf) else { return 0 };
-    files
-        .flatten()
-        .filter_map(|file| file.metadata().ok())
-        .map(|metadata| metadata.blocks() as i64 * 512)
-        .sum()
+    /// The walk has come to a directory that holds so much, and that nobody changes until this returns.
+    pub fn pass_leaf(&self, leaf: u32, bytes: u64) {
+        let mut walk = self.walk.lock();
+        walk.sum_bytes += bytes as i64;
+        walk.cursor = leaf + 1;
+    }
+
+    /// The walk has passed all directories: what it found is what is used.
+    pub fn end_walk(&self) {
+        let mut walk = self.walk.lock();
+        self.clean_bytes.store(walk.sum_bytes, Ordering::Relaxed);
+        (walk.cursor, walk.sum_bytes) = (0, 0);
+        #[cfg(test)]
+        {
+            walk.done_count += 1;
+        }
+    }
 }
