@@ -56,6 +56,11 @@ impl MountList {
         self.mounts.lock().clone()
     }
 
+    /// The mount at `mount_point`.
+    pub fn at(&self, mount_point: &Path) -> Option<SavedMount> {
+        self.mounts.lock().iter().find(|mount| mount.spec.mount_point == mount_point).cloned()
+    }
+
     /// Adds a mount, or replaces the one at its place. Errors: the local disk's; the list is then as it was.
     pub fn put(&self, mount: SavedMount) -> Result<(), Failure> {
         let mut mounts = self.mounts.lock();

@@ -1,7 +1,7 @@
 //! Making mounts.
 //!
-//! Owns: `Daemon::mount` and the steps that restoring shares with it. Invariant: a mount that fails leaves nothing mounted,
-//! created or listed.
+//! Owns: `Daemon::mount` and the steps that restoring shares with it. Invariant: a mount that fails leaves nothing mounted or
+//! created, and the list as it was: an entry that waits to be restored goes on waiting.
 
 use super::mount::{Live, Mount, State};
 use super::mount_list::SavedMount;
@@ -11,7 +11,7 @@ use crate::control::Failure;
 use crate::control::types::{MountOutcome, MountRequest, MountSpec};
 use crate::fs::{BucketFs, FsOptions};
 use crate::fuse::{FuseMount, FuseOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Threads that take requests from the kernel, for each mount.
@@ -59,7 +59,7 @@ impl Daemon {
             Place::AlreadyMounted(mount) => return Ok(outcome(&mount, Made::default(), true)),
         };
         let mut reservation = Reservation { daemon: self.clone(), mount: mount.clone(), succeeded: false };
-        let established = self.establish(&mount, request.create_bucket, Vec::new()).await;
+        let established = self.establish(&mount, request.create_bucket).await;
         reservation.succeeded = established.is_ok();
         drop(reservation);
         match established {
@@ -122,14 +122,14 @@ impl Daemon {
         }
     }
 
-    /// Does the mounting of `mount`, which is in state `Starting`, and moves it to `Live`. `created_before` are directories
-    /// that were made for it by an earlier daemon.
+    /// Does the mounting of `mount`, which is in state `Starting`, and moves it to `Live`.
     pub(super) async fn establish(
         self: &Arc<Self>,
         mount: &Arc<Mount>,
         create_bucket: bool,
-        created_before: Vec<PathBuf>,
     ) -> Result<Made, Failure> {
+        // What the list has at its place: the same mount, or another, of an earlier daemon.
+        let earlier = self.list.at(&mount.spec.mount_point);
         let spec = mount.spec.clone();
         let point = blocking(move || {
             host::check(spec.allow_other)?;
@@ -149,7 +149,10 @@ impl Daemon {
             recovered,
             empty_prefix: bucket.has_empty_prefix(),
         };
-        let mut created_directories = created_before;
+        // Those that were made at this place earlier are to go with this mount too.
+        let mut created_directories =
+            earlier.as_ref().map_or_else(Vec::new, |saved| saved.created_directories.clone());
+        created_directories.retain(|dir| !created.contains(dir));
         created_directories.extend(created.iter().cloned());
         let saved = SavedMount {
             spec: mount.spec.clone(),
@@ -171,10 +174,11 @@ impl Daemon {
                 Ok(made)
             }
             Err(failure) => {
-                if !mount.restored {
-                    // What went wrong with the mount says more than what goes wrong with the list.
-                    let _ = self.unlist(&mount.spec.mount_point);
-                }
+                // What went wrong with the mount says more than what goes wrong with the list.
+                let _ = match earlier {
+                    Some(earlier) => self.list.put(earlier),
+                    None => self.unlist(&mount.spec.mount_point).map(drop),
+                };
                 mount_point::remove_created(&created);
                 Err(failure)
             }

@@ -6,11 +6,12 @@
 
 use super::log_file::LogFile;
 use super::mounting::blocking;
-use super::{Daemon, allocator};
+use super::{Daemon, allocator, mount_list};
 use crate::control::start::StartReport;
 use crate::control::types::{DrainReport, MountOutcome, MountRequest};
 use crate::control::{Failure, server};
-use crate::settings::{Directories, Limits, Settings, process_environment};
+use crate::quantity::Period;
+use crate::settings::{Directories, KeptLimits, Limits, Settings, process_environment};
 use pail_cache::Cache;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -72,6 +73,7 @@ pub fn run(mode: Mode, limits: &Limits, drain_timeout: Option<Duration>) -> Resu
         };
     };
     let log = init_log(&mode, &settings.directories)?;
+    let settings = keep_limits(&mode, settings, limits, drain_timeout)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("pail-worker")
@@ -82,6 +84,32 @@ pub fn run(mode: Mode, limits: &Limits, drain_timeout: Option<Duration>) -> Resu
     runtime.shutdown_timeout(Duration::from_secs(1));
     drain_log(log.as_ref());
     report
+}
+
+/// Keeps what was asked for, for the daemon after this one; and settles what this one runs with, where the one before it was killed and has
+/// left its mounts: it is started by whoever wants any mount, who need not know what those were meant to have. Under the lock.
+fn keep_limits(
+    mode: &Mode,
+    settings: Settings,
+    limits: &Limits,
+    drain_timeout: Option<Duration>,
+) -> Result<Settings, Failure> {
+    let file = settings.directories.kept_limits_file();
+    let asked = KeptLimits {
+        limits: limits.clone().or_environment(&process_environment)?,
+        drain_timeout: drain_timeout.map(Period),
+    };
+    let restores = !mount_list::read_only(&settings.directories.mounts_file()).is_empty();
+    let in_force = match mode {
+        Mode::OnDemand if restores => asked.or(KeptLimits::read(&file)),
+        _ => asked,
+    };
+    if let Err(error) = in_force.write(&file) {
+        tracing::warn!(%error, "should this daemon be killed, the next one will not have its budgets");
+    }
+    let settings = Settings::resolve(&in_force.limits, in_force.drain_time(), &process_environment)?;
+    settings.directories.prepare(rustix::process::geteuid().as_raw())?;
+    Ok(settings)
 }
 
 /// The same as [`run`] for a daemon that was started on demand, with its failure told to who started it.

@@ -26,13 +26,12 @@ impl Daemon {
 
     /// Begins to restore the mount that the list has at `place`, if it has one.
     pub(super) fn restore_place(self: &Arc<Self>, place: &Path) {
-        if let Some(saved) = self.list.all().into_iter().find(|saved| saved.spec.mount_point == place) {
+        if let Some(saved) = self.list.at(place) {
             self.restore_saved(saved);
         }
     }
 
     fn restore_saved(self: &Arc<Self>, saved: SavedMount) {
-        let created = saved.created_directories.clone();
         let mount = Mount::restoring(saved);
         {
             let mut mounts = self.mounts.lock();
@@ -46,7 +45,7 @@ impl Daemon {
         tokio::spawn(async move {
             let mut pause = PAUSE_MIN;
             loop {
-                let Err(failure) = daemon.establish(&mount, false, created.clone()).await else { return };
+                let Err(failure) = daemon.establish(&mount, false).await else { return };
                 let failure = advise(&mount, failure);
                 tracing::error!(mount = %mount.spec.mount_point.display(), source = %mount.spec.source, error = %failure, "could not be mounted again");
                 mount.set(State::Failed(failure));

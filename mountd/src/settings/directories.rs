@@ -93,6 +93,11 @@ impl Directories {
         self.state.join("mounts.json")
     }
 
+    /// What the last daemon was asked to run with.
+    pub fn kept_limits_file(&self) -> PathBuf {
+        self.state.join("limits.json")
+    }
+
     /// The log of a daemon that was started on demand.
     pub fn log_file(&self) -> PathBuf {
         self.state.join("mountd.log")

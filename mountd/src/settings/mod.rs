@@ -7,8 +7,10 @@
 mod config_file;
 mod directories;
 mod host_memory;
+mod kept;
 
 pub use directories::{Directories, Lookup};
+pub use kept::KeptLimits;
 
 use crate::control::Failure;
 use crate::quantity::ByteSize;
