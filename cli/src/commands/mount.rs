@@ -79,15 +79,15 @@ struct Options {
     #[arg(long, value_name = "GROUP", value_parser = accounts::group)]
     gid: Option<u32>,
 
-    /// Permissions shown for files, in octal
-    #[arg(long, value_name = "MODE", default_value_t = FILE_MODE)]
-    file_mode: Permissions,
+    /// Permissions of files, in octal, new ones too [default: 644; of a new one what the program asks for]
+    #[arg(long, value_name = "MODE")]
+    file_mode: Option<Permissions>,
 
-    /// Permissions shown for directories, in octal
-    #[arg(long, value_name = "MODE", default_value_t = DIR_MODE)]
-    dir_mode: Permissions,
+    /// Permissions of directories, in octal, new ones too [default: 755; of a new one what the program asks for]
+    #[arg(long, value_name = "MODE")]
+    dir_mode: Option<Permissions>,
 
-    /// Let other users in
+    /// Let other users in; what one makes is that user's own
     #[arg(long)]
     allow_other: bool,
 
@@ -170,8 +170,10 @@ fn spec(
         metadata_ttl: options.metadata_ttl.unwrap_or(Period(default_ttl)),
         uid: options.uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
         gid: options.gid.unwrap_or_else(|| rustix::process::getgid().as_raw()),
-        file_mode: options.file_mode,
-        dir_mode: options.dir_mode,
+        file_mode: options.file_mode.unwrap_or(FILE_MODE),
+        dir_mode: options.dir_mode.unwrap_or(DIR_MODE),
+        new_file_mode: options.file_mode,
+        new_dir_mode: options.dir_mode,
         allow_other: options.allow_other,
     })
 }
@@ -185,8 +187,7 @@ pub fn task_request(
     create_bucket: bool,
 ) -> Result<MountRequest, Failure> {
     let environment = CallerEnvironment::of_this_process();
-    let options =
-        Options { endpoint_url, read_only, file_mode: FILE_MODE, dir_mode: DIR_MODE, ..Options::default() };
+    let options = Options { endpoint_url, read_only, ..Options::default() };
     let spec = spec(uri, dir, &options, &environment)?;
     let limits = Limits::default().or_environment(&process_environment)?;
     Ok(MountRequest { spec, create_bucket, environment, limits })

@@ -35,6 +35,12 @@ pub struct MountSpec {
     pub file_mode: Permissions,
     /// Permission bits shown for directories.
     pub dir_mode: Permissions,
+    /// Permission bits of files that are made through the mount; `None` leaves them to who makes one.
+    #[serde(default)]
+    pub new_file_mode: Option<Permissions>,
+    /// Permission bits of directories that are made through the mount; `None` leaves them to who makes one.
+    #[serde(default)]
+    pub new_dir_mode: Option<Permissions>,
     /// Let other users in.
     pub allow_other: bool,
 }

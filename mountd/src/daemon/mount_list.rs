@@ -124,6 +124,8 @@ pub(super) mod tests {
                 gid: 1,
                 file_mode: Permissions(0o644),
                 dir_mode: Permissions(0o755),
+                new_file_mode: None,
+                new_dir_mode: None,
                 allow_other: false,
             },
             environment: CallerEnvironment::default(),

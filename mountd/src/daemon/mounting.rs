@@ -222,6 +222,8 @@ fn fs_options(spec: &MountSpec, prefix: &str) -> FsOptions {
         gid: spec.gid,
         file_mode: spec.file_mode.0,
         dir_mode: spec.dir_mode.0,
+        new_file_mode: spec.new_file_mode.map(|mode| mode.0),
+        new_dir_mode: spec.new_dir_mode.map(|mode| mode.0),
         mount_name: spec.mount_point.display().to_string(),
     }
 }

@@ -28,6 +28,15 @@ pub struct Attr {
     pub ttl: Duration,
 }
 
+/// What a new file or directory is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Creator {
+    /// The permission bits that the program asked for, less its umask. They hold where the mount was not given others.
+    pub mode: u16,
+    /// User and group who own it; `None` for those that the mount shows.
+    pub owner: Option<(u32, u32)>,
+}
+
 /// A name and what it stands for, as lookup and create answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -38,6 +47,18 @@ pub struct Entry {
 }
 
 impl BucketFs {
+    /// A new inode is its creator's; without one it is shown as the mount's.
+    pub(super) fn set_creator(&self, inode: &Inode, creator: Option<Creator>) {
+        let given = match inode.kind {
+            Kind::File => self.options.new_file_mode,
+            Kind::Dir => self.options.new_dir_mode,
+        };
+        let owner = creator.and_then(|creator| creator.owner);
+        let mut set = inode.attributes.lock();
+        set.mode = given.or(creator.map(|creator| creator.mode));
+        (set.uid, set.gid) = (owner.map(|(uid, _)| uid), owner.map(|(_, gid)| gid));
+    }
+
     /// The attributes of an inode as they are known here, for an answer to the kernel.
     pub(super) fn attr(&self, inode: &Inode) -> Attr {
         let options = &self.options;

@@ -7,7 +7,7 @@
 //! does. So when a listing has told that the last name went, the directory gets the marker that mkdir would have given it.
 
 use super::BucketFs;
-use super::attr::{Attr, Entry};
+use super::attr::{Attr, Creator, Entry};
 use super::dirty::DirtyFile;
 use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, FileState, Inode, Kind};
@@ -50,9 +50,9 @@ impl Drop for Going<'_> {
 }
 
 impl BucketFs {
-    /// Makes a directory: a marker object `name/`. `mode` are its permission bits; the mount's, if none are given. Errors: EEXIST,
+    /// Makes a directory: a marker object `name/`. Without a creator it is shown with the mount's owner and mode. Errors: EEXIST,
     /// EROFS, the store's.
-    pub async fn mkdir(&self, parent: u64, name: &OsStr, mode: Option<u16>) -> FsResult<Entry> {
+    pub async fn mkdir(&self, parent: u64, name: &OsStr, creator: Option<Creator>) -> FsResult<Entry> {
         self.counters.count("mkdir");
         let parent = self.writable_directory(parent)?;
         let name = name::parse(name)?;
@@ -61,7 +61,7 @@ impl BucketFs {
         self.put_marker(&name::dir_prefix(&dir, name)).await?;
         self.namespace.lock().put_new_dir(&dir, name, Instant::now());
         let inode = self.inodes.introduce(|table| table.dir(&parent, name));
-        inode.attributes.lock().mode = mode;
+        self.set_creator(&inode, creator);
         self.touch_directory(&inode);
         self.touch_directory(&parent);
         Ok(self.entry(&inode, self.options.metadata_ttl))
@@ -106,13 +106,13 @@ impl BucketFs {
         }
     }
 
-    /// Makes an empty file and publishes it. `mode` as of `create`. Errors: EEXIST, EROFS, the store's.
-    pub async fn mknod(&self, parent: u64, name: &OsStr, mode: Option<u16>) -> FsResult<Entry> {
+    /// Makes an empty file and publishes it. `creator` as of `create`. Errors: EEXIST, EROFS, the store's.
+    pub async fn mknod(&self, parent: u64, name: &OsStr, creator: Option<Creator>) -> FsResult<Entry> {
         self.counters.count("mknod");
         let parent = self.writable_directory(parent)?;
         let name = name::parse(name)?;
         self.check_absent(&parent, &self.dir_prefix(&parent), name).await?;
-        let inode = self.add_new(&parent, name, mode, true)?;
+        let inode = self.add_new(&parent, name, creator, true)?;
         let done = match self.unpublished(&inode) {
             Some(dirty) => {
                 let published = self.publish(&inode, &dirty).await;

@@ -43,7 +43,7 @@ mod unheard;
 mod upload;
 mod whole;
 
-pub use attr::{Attr, Entry};
+pub use attr::{Attr, Creator, Entry};
 pub use change::SetAttr;
 pub use error::{FsError, FsResult, Posix};
 pub use inode::{Kind, ROOT};

@@ -9,7 +9,7 @@
 //! release.
 
 use super::BucketFs;
-use super::attr::Entry;
+use super::attr::{Creator, Entry};
 use super::dirty::{Base, DirtyFile};
 use super::error::{FsError, FsResult, Posix};
 use super::handle::{Handle, holds_descriptor, process_of};
@@ -169,13 +169,13 @@ impl BucketFs {
         Ok(())
     }
 
-    /// Makes a file and opens it. `mode` are the permission bits of a new one; the mount's, if none are given. Errors: EEXIST with
+    /// Makes a file and opens it. Without a creator a new one is shown with the mount's owner and mode. Errors: EEXIST with
     /// `O_EXCL`, EROFS, ENAMETOOLONG, the local disk's.
     pub async fn create(
         self: &Arc<Self>,
         parent: u64,
         name: &OsStr,
-        mode: Option<u16>,
+        creator: Option<Creator>,
         flags: OpenFlags,
         thread: u32,
     ) -> FsResult<(Entry, Opened)> {
@@ -184,7 +184,7 @@ impl BucketFs {
         let name = name::parse(name)?;
         let mut moves = 0;
         loop {
-            let inode = self.find_or_add(&parent, name, mode, flags.exclusive).await?;
+            let inode = self.find_or_add(&parent, name, creator, flags.exclusive).await?;
             let opened = self.open_inode(inode.clone(), flags, thread, true).await;
             let entry = self.entry(&inode, self.options.metadata_ttl);
             match opened {
@@ -208,7 +208,7 @@ impl BucketFs {
         &self,
         parent: &Arc<Inode>,
         name: &str,
-        mode: Option<u16>,
+        creator: Option<Creator>,
         exclusive: bool,
     ) -> FsResult<Arc<Inode>> {
         let dir = self.dir_prefix(parent);
@@ -227,7 +227,7 @@ impl BucketFs {
                 Err(error.into())
             }
             Some(inode) => Ok(inode),
-            None => self.add_new(parent, name, mode, exclusive),
+            None => self.add_new(parent, name, creator, exclusive),
         }
     }
 
@@ -236,7 +236,7 @@ impl BucketFs {
         &self,
         parent: &Arc<Inode>,
         name: &str,
-        mode: Option<u16>,
+        creator: Option<Creator>,
         exclusive: bool,
     ) -> FsResult<Arc<Inode>> {
         let key = name::key(&self.dir_prefix(parent), name)?;
@@ -244,7 +244,7 @@ impl BucketFs {
         let dirty = DirtyFile::new(self.store.clone(), replica, exclusive);
         let content = Content::Dirty(Arc::new(dirty));
         let inode = self.inodes.introduce(|table| table.add_file(parent, name, content, Instant::now()));
-        inode.attributes.lock().mode = mode;
+        self.set_creator(&inode, creator);
         self.touch_directory(parent);
         Ok(inode)
     }

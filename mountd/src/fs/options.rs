@@ -19,6 +19,10 @@ pub struct FsOptions {
     pub file_mode: u16,
     /// Permission bits shown for directories, such as `0o755`.
     pub dir_mode: u16,
+    /// Permission bits of files that are made through the mount; `None` leaves them to who makes one.
+    pub new_file_mode: Option<u16>,
+    /// Permission bits of directories that are made through the mount; `None` leaves them to who makes one.
+    pub new_dir_mode: Option<u16>,
     /// The mount point as a string, for logs and for the intents of dirty replicas.
     pub mount_name: String,
 }
@@ -33,6 +37,8 @@ impl Default for FsOptions {
             gid: 0,
             file_mode: 0o644,
             dir_mode: 0o755,
+            new_file_mode: None,
+            new_dir_mode: None,
             mount_name: String::new(),
         }
     }

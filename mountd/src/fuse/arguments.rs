@@ -1,7 +1,7 @@
 //! What the kernel's arguments mean to the file system.
 
-use crate::fs::{OpenFlags, RenameMode, Stale};
-use fuser::{INodeNo, OpenAccMode, RenameFlags, TimeOrNow};
+use crate::fs::{Creator, OpenFlags, RenameMode, Stale};
+use fuser::{INodeNo, OpenAccMode, RenameFlags, Request, TimeOrNow};
 use std::ffi::OsStr;
 use std::time::SystemTime;
 
@@ -14,9 +14,14 @@ pub(super) fn open_flags(flags: i32) -> OpenFlags {
     }
 }
 
-/// The permission bits of a new file or directory.
-pub(super) fn permissions(mode: u32, umask: u32) -> Option<u16> {
-    Some((mode & !umask & 0o7777) as u16)
+/// Who makes a file or a directory, and with which permission bits. What the mount's own user makes is shown as the mount's, whose
+/// owner may have been given (`--uid`); what others make is theirs.
+pub(super) fn creator(request: &Request, mode: u32, umask: u32) -> Creator {
+    let is_own = request.uid() == rustix::process::geteuid().as_raw();
+    Creator {
+        mode: (mode & !umask & 0o7777) as u16,
+        owner: (!is_own).then(|| (request.uid(), request.gid())),
+    }
 }
 
 pub(super) fn modification_time(time: Option<TimeOrNow>) -> Option<SystemTime> {

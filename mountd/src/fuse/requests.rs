@@ -1,7 +1,7 @@
 //! FUSE requests, one method each: decode, call, reply.
 
 use super::adapter::{Adapter, GivenUp};
-use super::arguments::{modification_time, open_flags, permissions, rename_mode, stale_name};
+use super::arguments::{creator, modification_time, open_flags, rename_mode, stale_name};
 use super::replies::{add_plain, add_plus, file_attr, fopen_flags, reply_absent, reply_empty, reply_entry};
 use crate::fs::{BucketFs, DirEntry, FsError, Opened, Posix, SetAttr, Stale};
 use fuser::{
@@ -132,7 +132,7 @@ impl fuser::Filesystem for Adapter {
 
     fn mknod(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -143,22 +143,24 @@ impl fuser::Filesystem for Adapter {
         if mode & libc::S_IFMT != libc::S_IFREG && mode & libc::S_IFMT != 0 {
             return reply.error(Errno::EPERM);
         }
-        let (fs, owned, mode) = (self.fs.clone(), name.to_owned(), permissions(mode, umask));
-        let call = async move { fs.mknod(parent.0, &owned, mode).await };
+        let (fs, owned) = (self.fs.clone(), name.to_owned());
+        let creator = creator(request, mode, umask);
+        let call = async move { fs.mknod(parent.0, &owned, Some(creator)).await };
         self.try_answer("mknod", (parent, name), call, move |done| reply_entry(reply, done));
     }
 
     fn mkdir(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let (fs, owned, mode) = (self.fs.clone(), name.to_owned(), permissions(mode, umask));
-        let call = async move { fs.mkdir(parent.0, &owned, mode).await };
+        let (fs, owned) = (self.fs.clone(), name.to_owned());
+        let creator = creator(request, mode, umask);
+        let call = async move { fs.mkdir(parent.0, &owned, Some(creator)).await };
         self.try_answer("mkdir", (parent, name), call, move |done| reply_entry(reply, done));
     }
 
@@ -248,8 +250,8 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let (fs, owned, thread) = (self.fs.clone(), name.to_owned(), request.pid());
-        let mode = permissions(mode, umask);
-        let call = async move { fs.create(parent.0, &owned, mode, open_flags(flags), thread).await };
+        let creator = Some(creator(request, mode, umask));
+        let call = async move { fs.create(parent.0, &owned, creator, open_flags(flags), thread).await };
         self.try_answer("create", (parent, name), call, move |done| match done {
             Ok((entry, opened)) => reply.created(
                 &entry.ttl,

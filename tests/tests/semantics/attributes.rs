@@ -1,7 +1,7 @@
 //! Attributes, and what a mount as a whole refuses or shows.
 
 use crate::errno;
-use pail_mountd::fs::{FsOptions, RenameMode};
+use pail_mountd::fs::{Creator, FsOptions, RenameMode};
 use pail_store::MemoryStore;
 use pail_tests::files::{EXCLUSIVE, Files, WRITE};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ async fn attributes_are_the_mounts_until_they_are_set() {
 async fn the_mode_given_at_creation_holds() {
     let files = Files::new();
     let create = |name: &'static str, mode| {
-        files.fs.create(1, std::ffi::OsStr::new(name), Some(mode), EXCLUSIVE, std::process::id())
+        files.fs.create(1, std::ffi::OsStr::new(name), Some(Creator { mode, owner: None }), EXCLUSIVE, std::process::id())
     };
     let (entry, opened) = create("tmp", 0o750).await.unwrap();
     assert_eq!(entry.attr.mode, 0o750);
@@ -38,8 +38,10 @@ async fn the_mode_given_at_creation_holds() {
     files.rename("tmp", "script", RenameMode::Replace).await.unwrap();
     files.list("").await.unwrap();
     assert_eq!(files.lookup("script").await.unwrap().mode, 0o750);
-    files.fs.mkdir(1, std::ffi::OsStr::new("dir"), Some(0o700)).await.unwrap();
-    assert_eq!(files.lookup("dir").await.unwrap().mode, 0o700);
+    let creator = Creator { mode: 0o700, owner: Some((11, 12)) };
+    files.fs.mkdir(1, std::ffi::OsStr::new("dir"), Some(creator)).await.unwrap();
+    let dir = files.lookup("dir").await.unwrap();
+    assert_eq!((dir.mode, dir.uid, dir.gid), (0o700, 11, 12));
 
     // Somebody else's object is another file.
     files.put("script", "theirs").await;
