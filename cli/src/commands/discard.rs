@@ -9,10 +9,10 @@ use pail_mountd::quantity::ByteSize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Give up files that were left behind: written, not in the bucket, and of no mount any more
+/// Give up files that could not be published, or were left behind by a mount that is gone
 ///
-/// A daemon that was killed, or a mount that was given up by force, leaves them on this node's disk, and `pail status` names them. Their
-/// bytes are nowhere else. A file of which all bytes are there is kept by copying it to its place in a mount first; of one of which only a part
+/// `pail status` names them, and where they are on this node's disk. Their bytes are nowhere else; what the bucket has stays, and is what
+/// the mount shows then. A daemon that was killed, or a mount that was given up by force, leaves files behind. A file of which all bytes are there is kept by copying it to its place in a mount first; of one of which only a part
 /// is there, take what is needed out of it.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {

@@ -185,6 +185,26 @@ pub fn where_kept(file: &Unpublished) -> String {
     format!("{which} in {}", file.local_path)
 }
 
+/// Tells on standard error how the write conflict of a file can be ended, where it has one.
+pub fn print_ways_out(file: &Unpublished) {
+    let Some(ways) = &file.conflict else { return };
+    terminal::note(&format!("hint: keep theirs: {}", ways.keep_theirs));
+    match (&ways.keep_ours, &ways.keep_both) {
+        (Some(ours), Some(both)) => {
+            terminal::note(&format!("hint: keep ours:   {ours}"));
+            terminal::note(&format!("hint: keep both:   {both}"));
+        }
+        _ => {
+            terminal::note("hint: do not copy the local file over the object: take what is needed out of it")
+        }
+    }
+    if !file.whole && ways.keep_both.is_some() {
+        terminal::note(
+            "hint: the rest of it is of its earlier version: where that is not cached any more, only theirs can be kept, and the other two do nothing",
+        );
+    }
+}
+
 /// Names the files of mounts that are gone on standard error.
 pub fn print_left_behind(left: &[LeftBehind]) {
     if left.is_empty() {
@@ -285,6 +305,7 @@ fn print_details(mount: &MountStatus) {
             file.error.as_deref().unwrap_or_default(),
             where_kept(file)
         ));
+        print_ways_out(file);
     }
     for error in mount.fs.last_errors.iter().rev().take(NAMED_MAX) {
         let since = match error.succeeded_since {

@@ -120,6 +120,7 @@ fn print_remaining(report: &DrainReport) {
             (None, false) => "not sent yet".to_owned(),
         };
         terminal::note(&format!("  {} ({size}): {why}; {}", path.display(), status::where_kept(&left.file)));
+        status::print_ways_out(&left.file);
     }
     if count > NAMED_MAX {
         terminal::note(&format!("  and {} more: `pail status --json` lists them", count - NAMED_MAX));

@@ -108,8 +108,10 @@ async fn left_behind(State(daemon): State<Arc<Daemon>>) -> Response {
 }
 
 async fn discard(State(daemon): State<Arc<Daemon>>, Json(request): Json<DiscardRequest>) -> Response {
-    match tokio::task::spawn_blocking(move || daemon.discard(&request.files)).await {
-        Ok(report) => Json(report).into_response(),
+    // On a task of its own: what has begun is not cut off because its caller was interrupted.
+    match tokio::spawn(async move { daemon.discard(request.files).await }).await {
+        Ok(Ok(report)) => Json(report).into_response(),
+        Ok(Err(failure)) => failure.into_response(),
         Err(err) => Failure::other("removing broke off").because(err.to_string()).into_response(),
     }
 }

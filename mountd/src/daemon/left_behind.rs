@@ -1,14 +1,15 @@
 //! Files that were written here, are not in the bucket, and belong to no mount any more.
 //!
-//! Owns: the list of them and their removal, in a running daemon and without one. They come from a daemon that was killed, and from
+//! Owns: the list of them and their removal, in a running daemon and without one, and the removal of what a mount in service could not publish. They come from a daemon that was killed, and from
 //! mounts that were given up by force. Invariant: nothing is removed that was not named by its file, and nothing that is in use.
 
 use super::mount::Mount;
 use super::mounting::blocking;
 use super::{Daemon, opening, process};
+use crate::command_line::word;
 use crate::control::types::{DiscardReport, LeftBehind};
 use crate::control::{Failure, FailureKind};
-use crate::fs::BucketFs;
+use crate::fs::{BucketFs, Discarded, Unpublished};
 use crate::settings::Directories;
 use pail_cache::Orphan;
 use std::path::{Path, PathBuf};
@@ -42,9 +43,43 @@ impl Daemon {
         self.detached.lock().push(Detached { mount: mount.clone(), fs: Arc::downgrade(fs) });
     }
 
-    /// Removes files that are left behind, each named by its local path. Blocks.
-    pub fn discard(&self, files: &[PathBuf]) -> DiscardReport {
-        discard_each(files, |file| self.cache.discard_orphan(file))
+    /// Gives up files that are left behind, and those of mounts in service that could not be published, each named by its local path.
+    /// Errors: removing broke off.
+    pub async fn discard(&self, files: Vec<PathBuf>) -> Result<DiscardReport, Failure> {
+        let (mut report, mut left) = (DiscardReport::default(), Vec::new());
+        for file in files {
+            match self.discard_of_mount(&file).await {
+                Some(Ok(discarded)) => report.discarded.push(discarded),
+                Some(Err(failure)) => report.failures.push(failure),
+                None => left.push(file),
+            }
+        }
+        let cache = self.cache.clone();
+        let orphans = blocking(move || Ok(discard_each(&left, |file| cache.discard_orphan(file)))).await?;
+        report.discarded.extend(orphans.discarded);
+        report.failures.extend(orphans.failures);
+        Ok(report)
+    }
+
+    /// Gives up a file of a mount in service; `None` where it is none.
+    async fn discard_of_mount(&self, file: &Path) -> Option<Result<LeftBehind, Failure>> {
+        for mount in self.all_mounts() {
+            let Some(live) = mount.live() else { continue };
+            let discarded = match live.fs.discard_unpublished(file).await {
+                None => continue,
+                Some(Discarded::Done(row)) => Ok(row_of(&mount, &live.fs, row, false)),
+                Some(Discarded::Published) => {
+                    Err(Failure::other(format!("{} was published meanwhile", file.display())))
+                }
+                Some(Discarded::NotFailed(row)) => {
+                    let shown = mount.spec.mount_point.join(row.path);
+                    Err(Failure::usage(format!("{} has not failed to be published", shown.display()))
+                        .with_hint(format!("`rm {}` removes it", word(&shown.display().to_string()))))
+                }
+            };
+            return Some(discarded);
+        }
+        None
     }
 }
 
@@ -98,8 +133,8 @@ fn discard_each(
                 report.discarded.push(orphan.into());
             }
             Ok(None) => report.failures.push(
-                Failure::new(FailureKind::NotFound, format!("{} holds no file that is left behind", file.display()))
-                    .with_hint("name it as `pail status` shows it: a file in the state directory, not the one in the mount; one that a mount still has is given up after `pail umount --force`"),
+                Failure::new(FailureKind::NotFound, format!("{} holds no file that could not be published", file.display()))
+                    .with_hint("name it as `pail status` shows it: a file in the state directory, not the one in the mount"),
             ),
             Err(err) => {
                 report.failures.push(Failure::from_io(format!("cannot remove {}", file.display()), &err));
@@ -131,19 +166,20 @@ impl From<Orphan> for LeftBehind {
 
 /// Files of a detached mount that are not in the bucket.
 fn still_open(mount: &Mount, fs: &BucketFs) -> Vec<LeftBehind> {
+    fs.status().unpublished.into_iter().map(|file| row_of(mount, fs, file, true)).collect()
+}
+
+fn row_of(mount: &Mount, fs: &BucketFs, file: Unpublished, in_use: bool) -> LeftBehind {
     let bucket = opening::parse_source(&mount.spec.source).map(|uri| uri.bucket).unwrap_or_default();
-    let left = fs.status().unpublished.into_iter().map(|file| {
-        let key = format!("{}{}", fs.options().prefix, file.path);
-        LeftBehind {
-            mount_point: mount.spec.mount_point.clone(),
-            object: format!("s3://{bucket}/{key}"),
-            key,
-            endpoint_url: mount.spec.endpoint_url.clone(),
-            size_bytes: file.size_bytes,
-            local_path: file.local_path.into(),
-            whole: file.whole,
-            in_use: true,
-        }
-    });
-    left.collect()
+    let key = format!("{}{}", fs.options().prefix, file.path);
+    LeftBehind {
+        mount_point: mount.spec.mount_point.clone(),
+        object: format!("s3://{bucket}/{key}"),
+        key,
+        endpoint_url: mount.spec.endpoint_url.clone(),
+        size_bytes: file.size_bytes,
+        local_path: file.local_path.into(),
+        whole: file.whole,
+        in_use,
+    }
 }

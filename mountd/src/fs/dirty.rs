@@ -15,7 +15,7 @@
 //! leaving anything in the bucket, lets go, and does not begin again before the remover is done. Where that did not remove the
 //! file after all, it is published as if nothing had been.
 
-use super::error::{FsError, FsResult};
+use super::error::{FsError, FsResult, Posix};
 use super::fetch::ObjectFetch;
 use super::namespace::Facts;
 use super::tally::Tally;
@@ -245,6 +245,16 @@ impl DirtyFile {
     pub fn has_failed(&self) -> bool {
         let progress = self.progress.lock();
         progress.failed == Some(progress.generation)
+    }
+
+    /// Whether the last publish failed because of what somebody else made of the object.
+    pub fn is_in_conflict(&self) -> bool {
+        let progress = self.progress.lock();
+        let attempt = progress.error.as_ref().and(progress.failed_attempt.as_ref());
+        matches!(
+            attempt.map(|attempt| &attempt.error),
+            Some(FsError::Stale(_) | FsError::Posix(Posix::Exists))
+        )
     }
 
     /// Why the last publish failed, if it did.

@@ -4,8 +4,8 @@
 //! crate's own types; the adapter above decodes, calls and replies. What is cached answers without awaiting anything.
 //!
 //! Where things are: `lookup` finds names, `open`, `revalidate` and `io` serve open files, `publish` and `sending` put them into the bucket, `change`
-//! makes and removes names, `rename` moves them, `readdir` lists. What they share: `inode` (who is who), `namespace` (what the
-//! bucket was last seen to hold), `dirty` (what was written here), `handle` (what is open).
+//! makes and removes names, `rename` moves them, `readdir` lists, `conflict` says how to end a write conflict. What they share: `inode`
+//! (who is who), `namespace` (what the bucket was last seen to hold), `dirty` (what was written here), `handle` (what is open).
 //!
 //! Invariants:
 //! - No lock of this module is held across a request to the store, but for the async ones that say so:
@@ -14,6 +14,7 @@
 
 mod attr;
 mod change;
+mod conflict;
 mod dirty;
 mod error;
 mod fetch;
@@ -45,6 +46,7 @@ mod whole;
 
 pub use attr::{Attr, Creator, Entry};
 pub use change::SetAttr;
+pub use conflict::{Discarded, WaysOut};
 pub use error::{FsError, FsResult, Posix};
 pub use inode::{Kind, ROOT};
 pub use last_errors::LastError;

@@ -38,6 +38,7 @@ impl BucketFs {
                 Err(FsError::Posix(Posix::Interrupted)) => {}
                 Err(error) => {
                     dirty.set_attempt_failed(began, generation, error.clone());
+                    self.log_ways_out(inode, dirty);
                     return Err(error);
                 }
                 Ok(()) => return Ok(()),

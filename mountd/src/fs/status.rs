@@ -3,6 +3,7 @@
 //! Owns: the status types, the counters behind them, `status` and `flush`.
 
 use super::BucketFs;
+use super::conflict::WaysOut;
 use super::inode::{Content, FileState, Inode};
 use super::last_errors::LastError;
 use futures::StreamExt;
@@ -30,6 +31,9 @@ pub struct Unpublished {
     pub local_path: String,
     /// Whether all of its bytes are there. Otherwise those that were not written are only in the object's earlier version.
     pub whole: bool,
+    /// How to end the write conflict that keeps it from being published, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<WaysOut>,
 }
 
 /// What a flush did.
@@ -82,7 +86,7 @@ impl BucketFs {
         self.inodes.get(ino).map(|inode| inode.path()).unwrap_or_default()
     }
 
-    fn unpublished_row(&self, inode: &Inode) -> Option<Unpublished> {
+    pub(super) fn unpublished_row(&self, inode: &Inode) -> Option<Unpublished> {
         let state = inode.file()?.lock();
         let Content::Dirty(dirty) = &state.content else { return None };
         if !dirty.needs_publishing() || inode.is_unlinked() {
@@ -95,6 +99,7 @@ impl BucketFs {
             error: dirty.error(),
             local_path: dirty.replica.path().display().to_string(),
             whole: dirty.replica.is_whole(),
+            conflict: self.ways_out(inode, dirty),
         })
     }
 

@@ -29,7 +29,13 @@ async fn attributes_are_the_mounts_until_they_are_set() {
 async fn the_mode_given_at_creation_holds() {
     let files = Files::new();
     let create = |name: &'static str, mode| {
-        files.fs.create(1, std::ffi::OsStr::new(name), Some(Creator { mode, owner: None }), EXCLUSIVE, std::process::id())
+        files.fs.create(
+            1,
+            std::ffi::OsStr::new(name),
+            Some(Creator { mode, owner: None }),
+            EXCLUSIVE,
+            std::process::id(),
+        )
     };
     let (entry, opened) = create("tmp", 0o750).await.unwrap();
     assert_eq!(entry.attr.mode, 0o750);
