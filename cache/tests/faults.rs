@@ -6,6 +6,7 @@ mod objects;
 
 use objects::{MIB, Source, bytes, id, open};
 use pail_cache::{Base, Cache, CacheConfig, CacheError, DirtyReplica, Intent, SegmentKind};
+use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -42,20 +43,24 @@ fn child(program: &str, args: &[&str], test: &str, dir: &Path) -> std::io::Resul
     command.args(["--exact", test, "--nocapture"]).env(CHILD, dir).status()
 }
 
+/// Says why a test does nothing here, past the test harness, which shows only what failed.
+fn skipped(why: &str) {
+    // Nowhere to tell an error of standard error.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
 #[test]
 fn on_a_full_disk_reads_go_on_and_writes_say_so() {
     if let Some(dir) = std::env::var_os(CHILD) {
         return fill_the_disk(Path::new(&dir));
     }
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: mounting a small file system needs root");
-        return;
+        return skipped("mounting a small file system needs root");
     }
     let dir = tempfile::tempdir().unwrap();
     // A mount namespace of its own, which goes with the process.
     if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no mount namespace can be made here");
-        return;
+        return skipped("no mount namespace can be made here");
     }
     let status = child("unshare", &["-m"], "on_a_full_disk_reads_go_on_and_writes_say_so", dir.path());
     assert!(status.unwrap().success());
@@ -385,8 +390,7 @@ async fn what_is_published_on_another_file_system_is_copied() {
         .ok()
         .filter(|other| other.path().metadata().unwrap().dev() != dir.path().metadata().unwrap().dev())
     else {
-        eprintln!("skipped: there is no other file system");
-        return;
+        return skipped("there is no other file system");
     };
     let config = config(dir.path(), other.path(), 64 * MIB);
     let cache = Cache::open(config, tokio::runtime::Handle::current()).unwrap();

@@ -5,7 +5,7 @@
 mod objects;
 
 use objects::{MIB, Source, bytes, id, open};
-use pail_cache::{Intent, SegmentKind};
+use pail_cache::{Intent, ReadError, SegmentKind};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -38,7 +38,8 @@ async fn many_readers_of_a_missing_range_cost_one_request() {
     }
     assert_eq!(source.fetches.load(Ordering::SeqCst), 1);
     assert!(replica.read(3 * MIB..3 * MIB + 17, &fetch).await.unwrap() == bytes(3 * MIB..3 * MIB + 17));
-    assert!(replica.read(0..3 * MIB + 18, &fetch).await.is_err());
+    let beyond = replica.read(0..3 * MIB + 18, &fetch).await;
+    assert!(matches!(beyond, Err(ReadError::OutOfRange { .. })), "{beyond:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +72,8 @@ async fn a_failed_fetch_fails_its_readers_and_the_next_read_tries_again() {
     let (source, fetch) = Source::shared();
     let replica = cache.replica(id("a"), MIB);
     source.fault.store(1, Ordering::SeqCst);
-    assert!(replica.read(0..100, &fetch).await.is_err());
+    let failed = replica.read(0..100, &fetch).await;
+    assert!(matches!(failed, Err(ReadError::Fetch(_))), "{failed:?}");
     assert!(replica.read(0..100, &fetch).await.unwrap() == bytes(0..100));
 }
 

@@ -110,13 +110,59 @@ fn every_source_says_what_it_owns() {
     }
 }
 
+/// The promises named in a source, each directly above a test: other comments and attributes may lie between. Panics where one is named
+/// elsewhere, where it says nothing of what is tested.
+fn promises_named(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let is_beside = |line: &&&str| line.starts_with("//") || line.starts_with("#[");
+    let mut named = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(names) = line.strip_prefix("// SEMANTICS: ") else { continue };
+        let before = lines[..index].iter().rev().take_while(is_beside).count();
+        let after = lines[index..].iter().take_while(is_beside).count();
+        let about = &lines[index - before..index + after];
+        let is_attribute = |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        let within_macro = lines[..index - before].last() == Some(&"mounted_test! {");
+        let is_function = lines
+            .get(index + after)
+            .is_some_and(|line| line.starts_with("fn ") || line.starts_with("async fn "));
+        assert!(is_function && (within_macro || about.iter().any(is_attribute)), "not above a test: {line}");
+        named.extend(names.split(", ").map(str::to_owned));
+    }
+    named
+}
+
+#[test]
+fn a_promise_is_named_above_a_test_and_nowhere_else() {
+    let tests = [
+        "// SEMANTICS: a.1, a.2\n#[test]\nfn f() {}",
+        "// SEMANTICS: a.1, a.2\n// And why.\n#[tokio::test(flavor = \"multi_thread\")]\nasync fn f() {}",
+        "#[test]\n// SEMANTICS: a.1, a.2\nfn f() {}",
+        "mounted_test! {\n    // SEMANTICS: a.1, a.2\n    async fn f() {}",
+    ];
+    for test in tests {
+        assert_eq!(promises_named(test), ["a.1", "a.2"], "{test}");
+    }
+    let others = [
+        "// SEMANTICS: a.1\nfn helper() {}",
+        "// SEMANTICS: a.1\n\n#[test]\nfn f() {}",
+        "#[test]\nfn f() {\n    // SEMANTICS: a.1\n    let x = 1;\n}",
+        "// SEMANTICS: a.1\n#[test]",
+    ];
+    for other in others {
+        let refused = std::panic::catch_unwind(|| promises_named(other));
+        assert!(refused.is_err(), "{other}");
+    }
+}
+
 #[test]
 fn every_promise_has_a_test_that_names_it() {
     let promises = std::fs::read_to_string(root().join("SEMANTICS.md")).unwrap();
     let mut tests = Vec::new();
     sources(&root().join("tests/tests"), &mut tests);
     sources(&root().join("cli/tests"), &mut tests);
-    let tests: String = tests.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let named: BTreeSet<String> =
+        tests.iter().flat_map(|path| promises_named(&std::fs::read_to_string(path).unwrap())).collect();
     let mut section = String::new();
     let mut missing = Vec::new();
     for line in promises.lines() {
@@ -124,14 +170,9 @@ fn every_promise_has_a_test_that_names_it() {
             section = name.to_owned();
         }
         if let Some((number, _)) = line.split_once(". ").filter(|(n, _)| n.parse::<u32>().is_ok()) {
-            let named = format!("{section}.{number}");
-            let is_named = tests.lines().any(|line| {
-                line.trim_start()
-                    .strip_prefix("// SEMANTICS: ")
-                    .is_some_and(|names| names.split(", ").any(|name| name == named))
-            });
-            if !is_named {
-                missing.push(named);
+            let promise = format!("{section}.{number}");
+            if !named.contains(&promise) {
+                missing.push(promise);
             }
         }
     }

@@ -30,18 +30,32 @@ async fn many_read_anywhere_at_once() {
 #[tokio::test]
 async fn versions_are_never_mixed() {
     let files = Files::with(no_ttl());
-    let (old, new) = (pattern(600_000), vec![7; 600_000]);
+    // Far more than a first read fetches ahead: the rest has to be asked for after the change.
+    let (old, new) = (pattern(48 << 20), vec![7; 48 << 20]);
     files.put("f", old.clone()).await;
     let handle = files.open("f", READ).await.unwrap();
     let first = files.fs.read(handle, 0, 100).await.unwrap();
     assert_eq!(&first[..], &old[..100]);
     files.put("f", new.clone()).await;
-    match files.read_handle(handle).await {
-        Ok(bytes) => assert_eq!(&bytes[..], &old[..]),
-        Err(error) => assert_eq!(error.errno(), libc::ESTALE),
-    }
+    let mut at = 0;
+    let error = loop {
+        match files.fs.read(handle, at as u64, 1 << 20).await {
+            Ok(bytes) => {
+                assert!(!bytes.is_empty(), "all of it was read, so that this test shows nothing");
+                assert!(bytes[..] == old[at..at + bytes.len()], "versions are mixed at {at}");
+                at += bytes.len();
+            }
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.errno(), libc::ESTALE);
+    let last = files.fs.read(handle, old.len() as u64 - 100, 100).await;
+    assert_eq!(
+        last.map(|bytes| bytes[..] == old[old.len() - 100..]).map_err(|error| error.errno()),
+        Err(libc::ESTALE)
+    );
     // The name leads to the new version, in another inode.
-    assert_eq!(&files.read("f").await.unwrap()[..], &new[..]);
+    assert!(files.read("f").await.unwrap()[..] == new[..]);
 }
 
 // SEMANTICS: reading.2
