@@ -44,11 +44,17 @@ fn an_error_says_when_it_was_of_what_name_and_whether_it_is_over() {
 
     sandbox.server.clear_faults();
     fs::remove_file(mnt.join("dir/b")).unwrap();
+    assert!(
+        errors().iter().all(|error| error["succeeded_since"] == false),
+        "of another file: {:?}",
+        errors()
+    );
+    fs::remove_file(mnt.join("dir/a")).unwrap();
     let told = errors();
     let of = |operation: &str| told.iter().find(|error| error["operation"] == operation).unwrap();
     assert_eq!(of("unlink")["succeeded_since"], true);
     assert_eq!(of("fsync")["succeeded_since"], false);
-    assert!(sandbox.pail(&["status"]).err.contains("(a later unlink succeeded)"));
+    assert!(sandbox.pail(&["status"]).err.contains("(a later unlink of it succeeded)"));
     // Whatever publishes a file does what its fsync could not.
     assert_eq!(sandbox.pail(&["flush"]).code, 0);
     assert_eq!(errors().iter().find(|error| error["operation"] == "fsync").unwrap()["succeeded_since"], true);

@@ -44,8 +44,12 @@ impl Slow {
         sandbox.server.set_settings(Settings { first_byte_ms, ..Settings::default() });
         let mnt = sandbox.mounted_with(arguments);
         let counters = sandbox.server.counters();
-        let expected = (MOUNTING, MOUNTING);
-        assert_eq!((counters.count("ListObjectsV2"), counters.total()), expected, "to mount: {counters:?}");
+        // And one beside it that finds out whether it may write.
+        let asks_to_write = u64::from(!arguments.contains(&"--read-only"));
+        let expected = (MOUNTING, asks_to_write, MOUNTING + asks_to_write);
+        let count = |operation| counters.count(operation);
+        let counted = (count("ListObjectsV2"), count("UploadPart"), counters.total());
+        assert_eq!(counted, expected, "to mount: {counters:?}");
         sandbox.server.reset_counters();
         Self { sandbox, mnt }
     }

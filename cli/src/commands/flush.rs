@@ -4,6 +4,7 @@ use super::mount::absolute;
 use super::{status, umount};
 use crate::progress::Draining;
 use crate::{block_on, daemon, terminal};
+use pail_mountd::command_line;
 use pail_mountd::control::types::{DrainReport, FlushRequest, MountSpec};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::daemon::dead;
@@ -83,6 +84,10 @@ fn without_daemon(path: Option<&Path>, failure: Failure) -> Result<DrainReport, 
 
 fn not_in_service(mount: &MountSpec) -> Failure {
     let place = mount.mount_point.display();
-    Failure::new(FailureKind::Partial, format!("{place} is not in service: no daemon is running"))
-        .with_hint("what was written there meanwhile is on the local disk; any `pail mount` starts a daemon, which mounts it again")
+    Failure::new(FailureKind::Partial, format!("{place} is not in service: no daemon is running")).with_hint(
+        format!(
+            "what was written there meanwhile is on the local disk; a new daemon mounts it again: {}",
+            command_line::mount(mount)
+        ),
+    )
 }

@@ -101,6 +101,7 @@ async fn mount_one(file_mount: &FileMount) -> Result<PathBuf, Failure> {
         terminal::note(&format!("created the bucket of {source}"));
     }
     mount::note_empty_prefix(&outcome);
+    mount::warn_of_refused_writes(&outcome);
     mount::note_left_behind(&outcome).await;
     match outcome.already_mounted {
         true => terminal::note(&format!("{source} is mounted at {} already", place.display())),

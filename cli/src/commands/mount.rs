@@ -1,6 +1,7 @@
 //! `pail mount`.
 
 use crate::{accounts, block_on, daemon, terminal};
+use pail_mountd::command_line;
 use pail_mountd::control::types::{MountOutcome, MountRequest, MountSpec};
 use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
 use pail_mountd::daemon::opening;
@@ -9,12 +10,6 @@ use pail_mountd::quantity::{ByteSize, Period, Permissions};
 use pail_mountd::settings::{Limits, process_environment};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// How long a listing's word is taken, by default.
-const METADATA_TTL: Duration = Duration::from_secs(5);
-/// The same for a read-only mount, which is mostly of a dataset that nobody changes.
-const METADATA_TTL_READ_ONLY: Duration = Duration::from_secs(60);
 
 /// Permissions of files and directories, by default.
 const FILE_MODE: Permissions = Permissions(0o644);
@@ -159,7 +154,6 @@ fn spec(
         options.endpoint_url.clone().or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
     // A mistake is told before a daemon is started for it.
     endpoint_url.as_deref().map(opening::check_endpoint_url).transpose()?;
-    let default_ttl = if options.read_only { METADATA_TTL_READ_ONLY } else { METADATA_TTL };
     Ok(MountSpec {
         source: uri.trim_end_matches('/').to_owned(),
         mount_point: absolute(dir)?,
@@ -167,7 +161,7 @@ fn spec(
         region: options.region.clone().or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"])),
         profile: options.profile.clone(),
         read_only: options.read_only,
-        metadata_ttl: options.metadata_ttl.unwrap_or(Period(default_ttl)),
+        metadata_ttl: options.metadata_ttl.unwrap_or(MountSpec::default_ttl(options.read_only)),
         uid: options.uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
         gid: options.gid.unwrap_or_else(|| rustix::process::getgid().as_raw()),
         file_mode: options.file_mode.unwrap_or(FILE_MODE),
@@ -210,6 +204,7 @@ fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
         terminal::note(&format!("note: created {place}"));
     }
     note_empty_prefix(outcome);
+    warn_of_refused_writes(outcome);
     match outcome.already_mounted {
         true => terminal::line(&format!("{source} is mounted at {place} already"))?,
         false => terminal::line(&format!("mounted {source} at {place}"))?,
@@ -230,9 +225,20 @@ pub async fn note_left_behind(outcome: &MountOutcome) {
 pub fn note_empty_prefix(outcome: &MountOutcome) {
     if outcome.empty_prefix {
         let source = &outcome.spec.source;
+        let bucket = source.split('/').take(3).collect::<Vec<_>>().join("/");
+        let all = command_line::ls(&MountSpec { source: bucket, ..outcome.spec.clone() });
+        terminal::note(&format!("note: nothing is below {source}/ yet; `{all}` shows what the bucket holds"));
+    }
+}
+
+/// Who means to write learns it now, and not at the end of the first long job.
+pub fn warn_of_refused_writes(outcome: &MountOutcome) {
+    if outcome.writes_refused {
+        let source = &outcome.spec.source;
         terminal::note(&format!(
-            "note: nothing is below {source}/ yet; `pail ls` shows what the bucket holds"
+            "warning: these credentials may not write to {source}: what programs write there fails with EACCES"
         ));
+        terminal::note("hint: mount it with --read-only, or with credentials that may write");
     }
 }
 
@@ -253,6 +259,7 @@ pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn given(vars: &[(&str, &str)]) -> CallerEnvironment {
         CallerEnvironment::from_lookup(|name| {
@@ -274,8 +281,8 @@ mod tests {
     fn a_read_only_mount_trusts_listings_longer() {
         let ttl =
             |options: &Options| spec("s3://b", Path::new("/m"), options, &given(&[])).unwrap().metadata_ttl.0;
-        assert_eq!(ttl(&Options::default()), METADATA_TTL);
-        assert_eq!(ttl(&Options { read_only: true, ..Options::default() }), METADATA_TTL_READ_ONLY);
+        assert_eq!(ttl(&Options::default()), Duration::from_secs(5));
+        assert_eq!(ttl(&Options { read_only: true, ..Options::default() }), Duration::from_secs(60));
         let told =
             Options { read_only: true, metadata_ttl: Some(Period(Duration::ZERO)), ..Options::default() };
         assert_eq!(ttl(&told), Duration::ZERO);

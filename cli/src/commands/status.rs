@@ -2,6 +2,7 @@
 
 use crate::{block_on, daemon, terminal};
 use jiff::Timestamp;
+use pail_mountd::command_line;
 use pail_mountd::control::types::{Health, LeftBehind, MountSpec, MountState, MountStatus};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::daemon::{dead, left_behind, mount_list, mountinfo};
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 const NAMED_MAX: usize = 5;
 
 /// Show the mounts, and what is not in the bucket yet
+///
+/// Of the errors that programs were given in the last hour the newest five of each mount are named, those of the last 20 with --json.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Show each mount's options and its requests to the bucket too
@@ -91,10 +94,12 @@ fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
         print_details(mount);
     }
     print_daemonless(&status.without_daemon)?;
-    if !status.without_daemon.is_empty() {
-        terminal::note(
-            "hint: any `pail mount` starts a daemon, which mounts these again; `pail umount` gives them up",
-        );
+    if let Some(first) = status.without_daemon.first() {
+        terminal::note(&format!(
+            "hint: any `pail mount` starts a daemon, which mounts these again: {}",
+            command_line::mount(first)
+        ));
+        terminal::note("hint: `pail umount DIR` gives one up, `pail umount --all` all of them");
     }
     print_left_behind(&status.left_behind);
     Ok(())
@@ -309,7 +314,7 @@ fn print_details(mount: &MountStatus) {
     }
     for error in mount.fs.last_errors.iter().rev().take(NAMED_MAX) {
         let since = match error.succeeded_since {
-            true => format!(" (a later {} succeeded)", error.operation),
+            true => format!(" (a later {} of it succeeded)", error.operation),
             false => String::new(),
         };
         terminal::note(&format!(
@@ -326,7 +331,7 @@ fn print_details(mount: &MountStatus) {
 }
 
 fn print_hidden(mount: &MountStatus) {
-    let (place, source) = (mount.spec.mount_point.display(), terminal::escaped(&mount.spec.source));
+    let (place, all) = (mount.spec.mount_point.display(), command_line::ls(&mount.spec));
     let keys = match mount.fs.hidden_keys {
         1 => "1 key".to_owned(),
         count => format!("{count} keys"),
@@ -335,7 +340,7 @@ fn print_hidden(mount: &MountStatus) {
         "{place}: {keys} cannot be shown as files: a name in them is empty, `.`, `..` or over 255 bytes, or a directory has the same name"
     ));
     terminal::note(&format!(
-        "hint: `pail ls -r {source}` lists all keys; give such an object another name with another S3 client"
+        "hint: `{all}` lists all keys; give such an object another name with another S3 client"
     ));
 }
 

@@ -4,6 +4,8 @@ use super::mount::absolute;
 use super::status;
 use crate::progress::Draining;
 use crate::{block_on, daemon, terminal};
+use futures::future::join_all;
+use pail_mountd::command_line::word;
 use pail_mountd::control::types::{DrainReport, UnmountRequest};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::daemon::{dead, left_behind};
@@ -20,11 +22,11 @@ const NAMED_MAX: usize = 10;
 /// Where something cannot be published in time the mount stays, what remains is listed, and the exit code is 5; so it is where the daemon
 /// is gone and left files of the mount behind.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "pail umount [OPTIONS] <DIR>\n       pail umount [OPTIONS] --all")]
+#[command(override_usage = "pail umount [OPTIONS] <DIR>...\n       pail umount [OPTIONS] --all")]
 pub struct Arguments {
-    /// The mount
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    dir: Option<PathBuf>,
+    /// The mounts
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "DIR")]
+    dirs: Vec<PathBuf>,
 
     /// Every mount
     #[arg(long)]
@@ -44,13 +46,20 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let mount_point = arguments.dir.as_deref().map(absolute).transpose()?;
-    let request = UnmountRequest {
+    let mut places = arguments.dirs.iter().map(|dir| absolute(dir)).collect::<Result<Vec<_>, _>>()?;
+    places.sort();
+    places.dedup();
+    let request = |mount_point| UnmountRequest {
         mount_point,
         timeout_ms: u64::try_from(arguments.timeout.0.as_millis()).unwrap_or(u64::MAX),
         force: arguments.force,
     };
-    let report = block_on(unmount(&request))?;
+    let report = match places.len() {
+        0 | 1 => block_on(unmount(&request(places.pop())))?,
+        _ => {
+            block_on(async { Ok(unmount_each(places.into_iter().map(|place| request(Some(place)))).await) })?
+        }
+    };
     if arguments.json {
         terminal::json(&report)?;
     } else {
@@ -63,6 +72,25 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         print_left(&report);
     }
     Ok(exit_code(&report))
+}
+
+/// All at the same time. What cannot be done of one is a failure among the others' results.
+async fn unmount_each(requests: impl Iterator<Item = UnmountRequest>) -> DrainReport {
+    let unmounts = requests.map(|request| async move { unmount(&request).await });
+    let mut all = DrainReport::default();
+    for report in join_all(unmounts).await {
+        match report {
+            Ok(report) => {
+                all.unmounted.extend(report.unmounted);
+                all.published += report.published;
+                all.remaining.extend(report.remaining);
+                all.left_behind.extend(report.left_behind);
+                all.failures.extend(report.failures);
+            }
+            Err(failure) => all.failures.push(failure),
+        }
+    }
+    all
 }
 
 async fn unmount(request: &UnmountRequest) -> Result<DrainReport, Failure> {
@@ -125,13 +153,16 @@ fn print_remaining(report: &DrainReport) {
     if count > NAMED_MAX {
         terminal::note(&format!("  and {} more: `pail status --json` lists them", count - NAMED_MAX));
     }
-    let stays = report.remaining.iter().any(|left| !report.unmounted.contains(&left.mount_point));
-    terminal::note(match stays {
-        true => {
-            "hint: mend the cause and try again, with a longer timeout where it only takes time; `pail umount --force` unmounts in any case, and the bytes stay on this disk"
-        }
-        false => {
-            "hint: the bytes stay on this disk: `pail status` names them until `pail discard FILE` gives them up"
-        }
+    let mut staying: Vec<_> = report.remaining.iter().map(|left| &left.mount_point).collect();
+    staying.retain(|place| !report.unmounted.contains(place));
+    staying.dedup();
+    let staying: Vec<_> = staying.into_iter().map(|place| word(&place.display().to_string())).collect();
+    terminal::note(&match staying.is_empty() {
+        false => format!(
+            "hint: mend the cause and try again, with a longer timeout where it only takes time; `pail umount --force {}` unmounts in any case, and the bytes stay on this disk",
+            staying.join(" ")
+        ),
+        true => "hint: the bytes stay on this disk: `pail status` names them until `pail discard FILE` gives them up"
+            .to_owned(),
     });
 }

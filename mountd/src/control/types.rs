@@ -9,6 +9,7 @@ use crate::settings::{Directories, Limits};
 use pail_store::CounterSnapshot;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A mount as it was asked for, every default filled in: two equal ones are the same mount. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,14 @@ pub struct MountSpec {
     pub allow_other: bool,
 }
 
+impl MountSpec {
+    /// How long a listing's or HEAD's word is taken where nothing else is asked for: longer of a read-only mount, which is mostly of a
+    /// dataset that nobody changes.
+    pub fn default_ttl(read_only: bool) -> Period {
+        Period(Duration::from_secs(if read_only { 60 } else { 5 }))
+    }
+}
+
 /// `POST /v1/mounts`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MountRequest {
@@ -74,6 +83,9 @@ pub struct MountOutcome {
     /// The source has a prefix, and nothing was below it.
     #[serde(default)]
     pub empty_prefix: bool,
+    /// The mount is not read-only, and its credentials were refused a write.
+    #[serde(default)]
+    pub writes_refused: bool,
 }
 
 /// `DELETE /v1/mounts`.

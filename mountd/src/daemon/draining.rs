@@ -12,6 +12,7 @@ use super::mount_list::SavedMount;
 use super::mountinfo::{self, MountInfo};
 use super::mounting::blocking;
 use super::{Daemon, dead, mount_point, open_files};
+use crate::command_line::{self, word};
 use crate::control::types::{
     DrainProgress, DrainReport, FlushRequest, LeftBehind, Remaining, UnmountRequest,
 };
@@ -325,7 +326,7 @@ async fn refuse_missing(mount: &Mount, path: &str, deadline: Instant) -> Result<
             let message = format!("there is nothing at {}", place.join(path).display());
             Err(Failure::new(FailureKind::NotFound, message).with_hint(format!(
                 "check the name; `pail flush {}` waits for all that was written in the mount",
-                place.display()
+                word(&place.display().to_string())
             )))
         }
         _ => Ok(()),
@@ -336,8 +337,11 @@ async fn refuse_missing(mount: &Mount, path: &str, deadline: Instant) -> Result<
 fn not_in_service(mount: &Mount) -> Option<Failure> {
     let State::Failed(failure) = mount.state() else { return None };
     let message = format!("{} is not mounted", mount.spec.mount_point.display());
-    let hint = "what was written below it is on this machine's disk, and not in the bucket; mount it again, or `pail umount` it";
-    Some(Failure::new(FailureKind::Partial, message).because(failure.message).with_hint(hint))
+    let place = word(&mount.spec.mount_point.display().to_string());
+    let again = command_line::mount(&mount.spec);
+    Some(Failure::new(FailureKind::Partial, message).because(failure.message).with_hint(format!(
+        "what was written below it is on this machine's disk, and not in the bucket; `{again}` mounts it again, `pail umount {place}` gives it up"
+    )))
 }
 
 /// A mount that the kernel has no longer, or not on top, though nobody has told this daemon yet: what programs write there goes elsewhere.

@@ -46,8 +46,9 @@ pub fn check(allow_other: bool) -> Result<(), Failure> {
 pub fn explain(place: &Path, err: &io::Error) -> Failure {
     let failure = Failure::from_io(format!("cannot mount at {}", place.display()), err);
     let hint = match err.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) if rustix::process::geteuid().is_root() => {
-            "root lacks the capability SYS_ADMIN here: a container needs --device /dev/fuse --cap-add SYS_ADMIN"
+        // fusermount3, which root's mounts fall back to, has no number for it.
+        _ if may_not_mount() => {
+            "mounting needs the capability SYS_ADMIN, which is not to be had here: a container needs --device /dev/fuse --cap-add SYS_ADMIN"
         }
         Some(libc::EPERM | libc::EACCES) => "a mount point must be a directory of your own",
         Some(libc::ENODEV) => "the kernel has no FUSE: load the module (modprobe fuse)",
@@ -55,6 +56,22 @@ pub fn explain(place: &Path, err: &io::Error) -> Failure {
         _ => return failure,
     };
     failure.with_hint(hint)
+}
+
+/// Whether neither this process nor fusermount3 can have the capability that mounting needs.
+fn may_not_mount() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let held = if rustix::process::geteuid().is_root() { "CapEff:" } else { "CapBnd:" };
+    lacks_sys_admin(&status, held)
+}
+
+/// Whether a set of capabilities, as proc_pid_status(5) shows it, is without CAP_SYS_ADMIN; false where that cannot be told.
+fn lacks_sys_admin(status: &str, set: &str) -> bool {
+    const SYS_ADMIN: u64 = 1 << 21;
+    let value = status.lines().find_map(|line| line.strip_prefix(set));
+    value
+        .and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
+        .is_some_and(|bits| bits & SYS_ADMIN == 0)
 }
 
 fn find_helper() -> Option<PathBuf> {
@@ -69,6 +86,13 @@ fn others_allowed(configuration: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_without_the_capability_is_told_from_one_that_is_not_there() {
+        let status = "Name:\tx\nCapEff:\t000001ffffdfffff\nCapBnd:\t000001ffffffffff\n";
+        let lacks = |set| lacks_sys_admin(status, set);
+        assert_eq!((lacks("CapEff:"), lacks("CapBnd:"), lacks("CapXyz:")), (true, false, false));
+    }
 
     #[test]
     fn a_commented_line_permits_nothing() {

@@ -7,6 +7,7 @@ use super::mount::{Live, Mount, State};
 use super::mount_list::SavedMount;
 use super::mount_point::{self, MountPoint};
 use super::{Daemon, host, opening};
+use crate::command_line::word;
 use crate::control::Failure;
 use crate::control::types::{MountOutcome, MountRequest, MountSpec};
 use crate::fs::{BucketFs, FsOptions};
@@ -24,6 +25,7 @@ pub(super) struct Made {
     bucket: bool,
     recovered: bool,
     empty_prefix: bool,
+    writes_refused: bool,
 }
 
 /// A place on the table that is given back unless the mount succeeds.
@@ -138,16 +140,18 @@ impl Daemon {
         .await?;
         let bucket =
             opening::open_bucket((&mount.spec).into(), &mount.environment, create_bucket, false).await?;
+        let writes = opening::WriteCheck::begin(&bucket, mount.spec.read_only);
         if !mount.restored {
             bucket.refuse_object(&mount.spec.source).await?;
         }
         let recovered = point.recovered;
         let created = blocking(move || point.create()).await?;
-        let made = Made {
+        let mut made = Made {
             directory: !created.is_empty(),
             bucket: bucket.created,
             recovered,
             empty_prefix: bucket.has_empty_prefix(),
+            writes_refused: false,
         };
         // Those that were made at this place earlier are to go with this mount too.
         let mut created_directories =
@@ -171,6 +175,10 @@ impl Daemon {
                 mount.set(State::Live(live.clone()));
                 tokio::spawn(self.clone().watch_session(mount.clone(), live));
                 tracing::info!(mount = %mount.spec.mount_point.display(), source = %mount.spec.source, read_only = mount.spec.read_only, "mounted");
+                made.writes_refused = writes.are_refused().await;
+                if made.writes_refused {
+                    tracing::warn!(mount = %mount.spec.mount_point.display(), source = %mount.spec.source, "these credentials may not write");
+                }
                 Ok(made)
             }
             Err(failure) => {
@@ -246,7 +254,7 @@ fn refuse_other_target(there: &MountSpec, asked: &MountSpec) -> Result<(), Failu
     } else {
         format!("{} is mounted at {place}, not {}", there.source, asked.source)
     };
-    Err(Failure::usage(what).with_hint(format!("unmount it first: pail umount {place}")))
+    Err(Failure::usage(what).with_hint(format!("unmount it first: pail umount {}", word(&place.to_string()))))
 }
 
 /// The options that differ, as `name in-force (asked: wanted)`.
@@ -277,5 +285,6 @@ fn outcome(mount: &Mount, made: Made, already_mounted: bool) -> MountOutcome {
         created_bucket: made.bucket,
         recovered: made.recovered,
         empty_prefix: made.empty_prefix,
+        writes_refused: made.writes_refused,
     }
 }

@@ -10,12 +10,14 @@
 use crate::control::types::MountSpec;
 use crate::control::{CallerEnvironment, Failure, FailureKind};
 use crate::quantity::ByteSize;
+use bytes::Bytes;
 use pail_store::{
-    BucketUri, CallerVariables, Error, ErrorKind, InvalidUri, ListPage, ListRequest, ObjectMeta, RawKey,
-    S3Options, S3Store, Store,
+    BucketUri, CallerVariables, Error, ErrorKind, InvalidUri, ListPage, ListRequest, ObjectMeta, Payload,
+    RawKey, S3Options, S3Store, Store, Upload,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
 /// How long the check of a bucket retries.
 const CHECK_DEADLINE: Duration = Duration::from_secs(12);
@@ -23,6 +25,9 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(12);
 const CHECK_WAIT: Duration = Duration::from_secs(6);
 /// Bounds the whole opening, credential lookups included.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// How long a mount waits to hear whether it may write.
+const WRITE_CHECK_WAIT: Duration = Duration::from_secs(2);
 
 /// Where an endpoint's URL may have come from, and what it looks like.
 const ENDPOINT_HINT: &str = "--endpoint-url, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile's endpoint_url is like http://HOST:PORT or https://HOST";
@@ -72,6 +77,33 @@ impl OpenBucket {
             ByteSize(object.size).human()
         ))
         .with_hint(format!("mount {parent}, where it is the file {name}")))
+    }
+}
+
+/// Finds out beside the mounting whether the credentials may write, without a write: one part of an upload that does not exist. Who may
+/// not write is refused before that is looked for.
+#[derive(Debug)]
+pub struct WriteCheck(Option<JoinHandle<bool>>);
+
+impl WriteCheck {
+    /// Asks, unless the mount is read-only.
+    pub fn begin(bucket: &OpenBucket, read_only: bool) -> Self {
+        let key = RawKey::new(format!("{}.pail-probe", bucket.prefix)).ok().filter(|_| !read_only);
+        let store = bucket.store.clone();
+        Self(key.map(|key| {
+            tokio::spawn(async move {
+                let upload = Upload { key, id: "pail-probe".to_owned() };
+                let payload = Payload::Bytes(Bytes::from_static(b"pail probe"));
+                let asked = tokio::time::timeout(WRITE_CHECK_WAIT, store.put_part(&upload, 1, payload)).await;
+                matches!(asked, Ok(Err(error)) if error.kind == ErrorKind::Denied)
+            })
+        }))
+    }
+
+    /// Whether a write was refused. What comes to nothing within two seconds says nothing.
+    pub async fn are_refused(self) -> bool {
+        let Some(asked) = self.0 else { return false };
+        asked.await.unwrap_or(false)
     }
 }
 

@@ -6,6 +6,7 @@
 use super::Daemon;
 use super::mount::{Mount, State};
 use super::mount_list::SavedMount;
+use crate::command_line;
 use crate::control::{Failure, FailureKind};
 use std::path::Path;
 use std::sync::Arc;
@@ -75,9 +76,9 @@ fn advise(mount: &Mount, failure: Failure) -> Failure {
         FailureKind::Unreachable if mount.proxy_user_was_given => ("proxy's user and password", ""),
         _ => return failure,
     };
-    let (source, place) = (&mount.spec.source, mount.spec.mount_point.display());
+    let again = command_line::mount(&mount.spec);
     failure.with_hint(format!(
-        "the {what} it was mounted with are never kept on disk: mount again from a shell that has them (pail mount {source} {place}){instead}"
+        "the {what} it was mounted with are never kept on disk: mount again from a shell that has them ({again}){instead}"
     ))
 }
 

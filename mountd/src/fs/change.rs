@@ -100,7 +100,7 @@ impl BucketFs {
         match self.put_marker(&prefix).await {
             Ok(()) => {
                 self.namespace.lock().mark(&prefix);
-                self.note_success("marker");
+                self.note_success("marker", || prefix.clone());
             }
             Err(error) => self.note_error("marker", &prefix, &error),
         }

@@ -118,7 +118,7 @@ impl BucketFs {
         self.counters.published.fetch_add(1, Ordering::Relaxed);
         // The calls that publish.
         for operation in ["close", "fsync", "release"] {
-            self.note_success(operation);
+            self.note_success(operation, || inode.path());
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 /// Files that one flush publishes at the same time.
 const FLUSHES_IN_FLIGHT: usize = 16;
@@ -132,7 +133,7 @@ impl BucketFs {
             open_files: self.handles.open_files(),
             inodes: self.inodes.len() as u64,
             operations: self.counters.operations.lock().iter().map(|(k, v)| (k.to_string(), *v)).collect(),
-            last_errors: self.last_errors.all(),
+            last_errors: self.last_errors.recent(Instant::now()),
             ..FsStatus::default()
         };
         for inode in self.inodes.all() {

@@ -89,7 +89,7 @@ impl Adapter {
         let (fs, subject) = (self.fs.clone(), subject.into());
         self.answer(call, move |done, waited| {
             if done.is_ok() && (waited || operation == LOCAL_WORK) {
-                fs.note_success(operation);
+                fs.note_success(operation, || subject.path(&fs));
             }
             reply(done.map_err(|error| {
                 fs.note_error(operation, &subject.path(&fs), &error);
@@ -157,7 +157,7 @@ impl Adapter {
                 let done = call.await;
                 stale.into_iter().for_each(|stale| fs.tell_stale(stale));
                 match done {
-                    Ok(_) => fs.note_success(operation),
+                    Ok(_) => fs.note_success(operation, || left_subject.path(&fs)),
                     Err(error) => fs.note_error(operation, &left_subject.path(&fs), &error),
                 }
                 drop(left);
