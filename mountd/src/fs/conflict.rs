@@ -5,7 +5,6 @@
 //! Invariant: nothing here changes or deletes an object, nor does a command that keeps theirs.
 
 use super::dirty::DirtyFile;
-use super::error::FsError;
 use super::inode::Inode;
 use super::name::NAME_LEN_BYTES_MAX;
 use super::namespace::Known;
@@ -94,8 +93,7 @@ impl BucketFs {
         if let Some(parent) = place.parent.filter(|_| had_name) {
             let dir = self.dir_prefix(&parent);
             // Where that cannot be told now, a listing tells it later.
-            if let Err(FsError::Stale(_)) = self.ask_for(&dir, &place.name).await {
-                self.remember_name(&dir, &place.name, Known::Absent);
+            if let Ok(Known::Absent) = self.look_again(&dir, &place.name).await {
                 self.lost_name(&parent).await;
             }
             self.tell_stale(Stale::Name(parent.ino, place.name));
