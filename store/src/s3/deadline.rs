@@ -13,7 +13,7 @@
 //! What the call did on this machine while the store had no requests does not count either.
 //!
 //! Invariants: who has waited out the deadline tries once more, for no longer than [`last_try`]. Bytes that the kernel may only have taken
-//! into its buffers move nothing but their own request.
+//! into its buffers move nothing.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -161,11 +161,11 @@ impl Waiting {
     /// Bytes were sent up to `offset` by an attempt that began at `began`.
     pub fn sent(&self, offset: u64, began: Instant) {
         let mut still = self.still.lock();
-        if offset > still.sent_bytes {
-            (still.sent_bytes, still.since) = (offset, Instant::now());
-            if began.elapsed() > BUFFERED_FOR {
-                self.movement.moved();
-            }
+        let got_further = offset > still.sent_bytes;
+        still.sent_bytes = still.sent_bytes.max(offset);
+        if got_further && began.elapsed() > BUFFERED_FOR {
+            still.since = Instant::now();
+            self.movement.moved();
         }
     }
 
@@ -244,11 +244,13 @@ mod tests {
         let movement = movement();
         let waiting = Waiting::begin(&movement, LIMIT);
         let stand = |waiting: &Waiting| waiting.still.lock().since -= Duration::from_secs(40);
-        waiting.sent(1000, Instant::now());
+        waiting.sent(1000, ago(Duration::from_secs(2)));
         stand(&waiting);
-        waiting.sent(1000, Instant::now());
+        waiting.sent(1000, ago(Duration::from_secs(2)));
         assert!(waiting.left() < Duration::from_secs(21), "it got no further");
         waiting.sent(1001, Instant::now());
+        assert!(waiting.left() < Duration::from_secs(21), "the kernel may have it only");
+        waiting.sent(1002, ago(Duration::from_secs(2)));
         assert!(waiting.left() > Duration::from_secs(59), "it did");
     }
 }
