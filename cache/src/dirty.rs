@@ -312,6 +312,13 @@ impl DirtyReplica {
         written
     }
 
+    /// Bytes of zeros that nobody wrote, were it extended to `len` bytes.
+    pub fn hole_bytes(&self, len: u64) -> u64 {
+        let extent = self.extent.lock();
+        let pieces = extent.local.pieces(extent.base_len..len.max(extent.base_len));
+        pieces.into_iter().filter(|(_, is_local)| !is_local).map(|(hole, _)| hole.end - hole.start).sum()
+    }
+
     /// Whether its file has all of its bytes; the others are only in the version it is a change of.
     pub fn is_whole(&self) -> bool {
         let extent = self.extent.lock();

@@ -37,7 +37,8 @@ Environment:
                                              without any, the socket is in /run/pail (root) or /tmp/pail-UID
   PAIL_LOG                                   its log: info, debug, or levels by module
 
-Settings that stay are in ~/.config/pail/config.toml: memory, cache_size, cache_dir, state_dir, drain_timeout.";
+Settings that stay are in ~/.config/pail/config.toml: memory, cache_size, cache_dir, state_dir,
+drain_timeout, holes_max.";
 
 /// Puts buckets where jobs run.
 #[derive(Debug, Parser)]

@@ -195,7 +195,8 @@ impl Daemon {
 
     async fn start_session(&self, mount: &Arc<Mount>, bucket: &opening::OpenBucket) -> Result<Live, Failure> {
         let spec = &mount.spec;
-        let fs = BucketFs::new(bucket.store.clone(), self.cache.clone(), fs_options(spec, &bucket.prefix));
+        let fs =
+            BucketFs::new(bucket.store.clone(), self.cache.clone(), self.fs_options(spec, &bucket.prefix));
         fs.prime(&bucket.first_page, bucket.listed_at);
         let options = FuseOptions {
             fs_name: spec.source.clone(),
@@ -210,6 +211,22 @@ impl Daemon {
         .await?;
         Ok(Live { store: bucket.store.clone(), fs, fuse: Arc::new(fuse) })
     }
+
+    fn fs_options(&self, spec: &MountSpec, prefix: &str) -> FsOptions {
+        FsOptions {
+            prefix: prefix.to_owned(),
+            read_only: spec.read_only,
+            metadata_ttl: spec.metadata_ttl.0,
+            uid: spec.uid,
+            gid: spec.gid,
+            file_mode: spec.file_mode.0,
+            dir_mode: spec.dir_mode.0,
+            new_file_mode: spec.new_file_mode.map(|mode| mode.0),
+            new_dir_mode: spec.new_dir_mode.map(|mode| mode.0),
+            hole_bytes_max: self.settings.hole_bytes_max,
+            mount_name: spec.mount_point.display().to_string(),
+        }
+    }
 }
 
 /// Runs `work`, which blocks, off the runtime's workers.
@@ -219,21 +236,6 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|err| Err(Failure::other("an internal task broke off").because(err.to_string())))
-}
-
-fn fs_options(spec: &MountSpec, prefix: &str) -> FsOptions {
-    FsOptions {
-        prefix: prefix.to_owned(),
-        read_only: spec.read_only,
-        metadata_ttl: spec.metadata_ttl.0,
-        uid: spec.uid,
-        gid: spec.gid,
-        file_mode: spec.file_mode.0,
-        dir_mode: spec.dir_mode.0,
-        new_file_mode: spec.new_file_mode.map(|mode| mode.0),
-        new_dir_mode: spec.new_dir_mode.map(|mode| mode.0),
-        mount_name: spec.mount_point.display().to_string(),
-    }
 }
 
 fn overlap(a: &Path, b: &Path) -> bool {

@@ -290,8 +290,9 @@ impl BucketFs {
     }
 
     /// Changes a file's length, or a file's or directory's attributes. A new length is published at once unless somebody has the file
-    /// open for writing. Mode, owner and times hold while the inode lives. Errors: EISDIR, EROFS, EFBIG, those of publishing; ESTALE,
-    /// with nothing changed, where its name stands for another version by now.
+    /// open for writing. Mode, owner and times hold while the inode lives. Errors: EISDIR, EROFS, those of publishing; EFBIG beyond
+    /// 5 TiB, or with more zeros that nobody wrote than may be; ESTALE, with nothing changed, where its name stands for another version
+    /// by now.
     pub async fn setattr(&self, ino: u64, change: SetAttr) -> FsResult<Attr> {
         self.counters.count("setattr");
         self.check_writable()?;
@@ -313,9 +314,7 @@ impl BucketFs {
     }
 
     async fn set_size(&self, inode: &Arc<Inode>, size: u64) -> FsResult<()> {
-        if size > super::io::OBJECT_SIZE_BYTES_MAX {
-            return Err(Posix::TooLarge.into());
-        }
+        self.check_holes(inode, size)?;
         let file = inode.file().ok_or(Posix::IsDir)?;
         if matches!(&file.lock().content, Content::Clean { facts, .. } if facts.size == size) {
             return Ok(());
@@ -344,12 +343,10 @@ impl BucketFs {
         if only_writer { self.publish(inode, &dirty).await } else { Ok(()) }
     }
 
-    /// Makes room: extends the file with zeros if `end` is beyond it. Errors: EBADF, EFBIG, the local disk's.
+    /// Makes room: extends the file with zeros if `end` is beyond it. Errors: EBADF, the local disk's; EFBIG as of `setattr`.
     pub async fn allocate(&self, handle: u64, end: u64) -> FsResult<()> {
         let handle = self.handles.get(handle).filter(|handle| handle.writable).ok_or(Posix::BadHandle)?;
-        if end > super::io::OBJECT_SIZE_BYTES_MAX {
-            return Err(Posix::TooLarge.into());
-        }
+        self.check_holes(&handle.inode, end)?;
         self.dirty(&handle.inode)?.extend(end).await
     }
 }

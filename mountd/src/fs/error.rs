@@ -22,6 +22,9 @@ pub enum FsError {
     /// The object is no longer the one that was opened.
     #[error("{0}")]
     Stale(String),
+    /// More of the file than is allowed would be zeros that nobody wrote.
+    #[error("{0}")]
+    TooManyHoles(String),
     /// What was being read or opened is another content by now: whoever does so looks again.
     #[error("the file changes faster than it can be read")]
     Moved,
@@ -91,6 +94,7 @@ impl FsError {
         match self {
             Self::Posix(posix) => posix.code(),
             Self::Stale(_) | Self::Moved => libc::ESTALE,
+            Self::TooManyHoles(_) => libc::EFBIG,
             Self::Local(error) => error.raw_os_error().unwrap_or(libc::EIO),
             Self::Store(error) => match error.kind {
                 ErrorKind::NotFound | ErrorKind::NoSuchBucket => libc::ENOENT,

@@ -99,7 +99,7 @@ impl BucketFs {
         (self.cache.memory_bytes() / 2 / streams).min(self.pace.window_bytes())
     }
 
-    /// Writes `data` at `offset`. Errors: EBADF, EFBIG beyond 5 TiB, the local disk's (ENOSPC).
+    /// Writes `data` at `offset`. Errors: EBADF, EFBIG as of `setattr`, the local disk's (ENOSPC).
     pub async fn write(self: &Arc<Self>, handle: u64, offset: u64, data: &[u8]) -> FsResult<()> {
         let (handle, dirty) = self.writing(handle, offset, data.len())?;
         dirty.write(offset, data).await?;
@@ -125,6 +125,7 @@ impl BucketFs {
         if offset.saturating_add(len as u64) > OBJECT_SIZE_BYTES_MAX {
             return Err(Posix::TooLarge.into());
         }
+        self.check_holes(&handle.inode, offset)?;
         handle.set_closing(false);
         let dirty = self.dirty(&handle.inode)?;
         Ok((handle, dirty))

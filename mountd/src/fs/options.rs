@@ -23,9 +23,14 @@ pub struct FsOptions {
     pub new_file_mode: Option<u16>,
     /// Permission bits of directories that are made through the mount; `None` leaves them to who makes one.
     pub new_dir_mode: Option<u16>,
+    /// A file may have so many bytes that nobody wrote, which are zeros: all of them are uploaded.
+    pub hole_bytes_max: u64,
     /// The mount point as a string, for logs and for the intents of dirty replicas.
     pub mount_name: String,
 }
+
+/// What [`FsOptions::hole_bytes_max`] is unless it is set, in bytes.
+pub const HOLE_BYTES_MAX_DEFAULT: u64 = 64 << 30;
 
 impl Default for FsOptions {
     fn default() -> Self {
@@ -39,6 +44,7 @@ impl Default for FsOptions {
             dir_mode: 0o755,
             new_file_mode: None,
             new_dir_mode: None,
+            hole_bytes_max: HOLE_BYTES_MAX_DEFAULT,
             mount_name: String::new(),
         }
     }

@@ -21,6 +21,8 @@ pub struct ConfigFile {
     pub cache_size: Option<ByteSize>,
     /// Memory budget.
     pub memory: Option<ByteSize>,
+    /// How much of a file may be zeros that nobody wrote.
+    pub holes_max: Option<ByteSize>,
     /// How long a daemon that is told to stop goes on publishing.
     pub drain_timeout: Option<Period>,
 }

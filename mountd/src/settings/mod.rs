@@ -13,6 +13,7 @@ pub use directories::{Directories, Lookup};
 pub use kept::KeptLimits;
 
 use crate::control::Failure;
+use crate::fs::HOLE_BYTES_MAX_DEFAULT;
 use crate::quantity::ByteSize;
 use config_file::ConfigFile;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,8 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// Disk budget of clean replicas of all mounts together, in bytes; 0 keeps none on disk.
     pub cache_bytes: u64,
+    /// How much of a file may be zeros that nobody wrote, in bytes.
+    pub hole_bytes_max: u64,
     /// How long a daemon that is told to stop goes on publishing.
     pub drain_timeout: Duration,
 }
@@ -87,9 +90,10 @@ impl Settings {
             Some(size) => size.0,
             None => (free_bytes(&directories.cache) / 2).min(CACHE_BYTES_DEFAULT_MAX),
         };
+        let hole_bytes_max = config.holes_max.map_or(HOLE_BYTES_MAX_DEFAULT, |size| size.0);
         let drain_timeout =
             drain_timeout.or(config.drain_timeout.map(|period| period.0)).unwrap_or(DRAIN_TIMEOUT_DEFAULT);
-        Ok(Self { directories, memory_bytes, cache_bytes, drain_timeout })
+        Ok(Self { directories, memory_bytes, cache_bytes, hole_bytes_max, drain_timeout })
     }
 }
 
@@ -189,14 +193,14 @@ mod tests {
 
     #[test]
     fn flags_go_before_variables_before_the_file_before_defaults() {
-        let config =
-            "memory = \"100M\"\ncache_size = \"1G\"\ncache_dir = \"/from/file\"\ndrain_timeout = \"30s\"\n";
+        let config = "memory = \"100M\"\ncache_size = \"1G\"\ncache_dir = \"/from/file\"\ndrain_timeout = \"30s\"\nholes_max = \"1T\"\n";
         let given = Given::new(&[("PAIL_MEMORY", "200M"), ("PAIL_CACHE_DIR", "/from/variable")], config);
         let settings = given.resolve(&Limits::default()).unwrap();
         assert_eq!(settings.memory_bytes, 200 << 20);
         assert_eq!(settings.cache_bytes, 1 << 30);
         assert_eq!(settings.directories.cache, Path::new("/from/variable"));
         assert_eq!(settings.drain_timeout, Duration::from_secs(30));
+        assert_eq!(settings.hole_bytes_max, 1 << 40);
 
         let flags = Limits {
             memory: Some(ByteSize(300 << 20)),
@@ -217,6 +221,7 @@ mod tests {
             settings.memory_bytes >= MEMORY_BYTES_MIN && settings.memory_bytes <= MEMORY_BYTES_DEFAULT_MAX
         );
         assert_eq!(settings.drain_timeout, DRAIN_TIMEOUT_DEFAULT);
+        assert_eq!(settings.hole_bytes_max, HOLE_BYTES_MAX_DEFAULT);
     }
 
     #[test]

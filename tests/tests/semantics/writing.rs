@@ -1,7 +1,7 @@
 //! What becomes of written bytes.
 
 use crate::{errno, pattern};
-use pail_mountd::fs::FsError;
+use pail_mountd::fs::{FsError, FsOptions};
 use pail_store::ErrorKind;
 use pail_tests::files::{Files, READ_TRUNCATED, TRUNCATE, WRITE};
 use pail_tests::recorder::Held;
@@ -380,4 +380,36 @@ async fn a_file_that_is_cut_and_grows_again_while_it_is_uploaded_is_published() 
     for close in closes {
         close.await.unwrap().unwrap();
     }
+}
+
+// SEMANTICS: writing.8
+#[tokio::test]
+async fn only_so_much_of_a_file_may_be_holes() {
+    const KIB: u64 = 1 << 10;
+    let files = Files::with(FsOptions { hole_bytes_max: 64 * KIB, ..FsOptions::default() });
+    // What somebody wrote does not count, neither here nor elsewhere.
+    let object = pattern(100 * KIB as usize);
+    files.put("f", object.clone()).await;
+    assert_eq!(errno(files.truncate("f", 164 * KIB + 1).await), libc::EFBIG);
+    files.truncate("f", 164 * KIB).await.unwrap();
+    let handle = files.open("f", WRITE).await.unwrap();
+    files.fs.write(handle, 164 * KIB, &pattern(200 * KIB as usize)).await.unwrap();
+    assert_eq!(errno(files.fs.write(handle, 364 * KIB + 1, b"x").await), libc::EFBIG);
+    // A hole that was written is one no longer.
+    files.fs.write(handle, 120 * KIB, &[7; KIB as usize]).await.unwrap();
+    files.fs.write(handle, 365 * KIB, b"end").await.unwrap();
+    assert_eq!(errno(files.fs.allocate(handle, 366 * KIB).await), libc::EFBIG);
+    files.fs.allocate(handle, 365 * KIB).await.unwrap();
+    files.close(handle).await.unwrap();
+    let mut expected = object;
+    expected.resize(164 * KIB as usize, 0);
+    expected.extend(pattern(200 * KIB as usize));
+    expected[120 * KIB as usize..121 * KIB as usize].fill(7);
+    expected.resize(365 * KIB as usize, 0);
+    expected.extend(b"end");
+    assert!(files.get("f").await.unwrap() == expected);
+    // What is cut off leaves a hole behind when the file grows again.
+    files.truncate("f", 0).await.unwrap();
+    assert_eq!(errno(files.truncate("f", 64 * KIB + 1).await), libc::EFBIG);
+    files.truncate("f", 64 * KIB).await.unwrap();
 }
