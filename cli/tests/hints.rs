@@ -189,3 +189,28 @@ fn root_without_the_capability_to_mount_is_told_what_a_container_needs() {
     );
     assert!(!sandbox.path("mnt").exists());
 }
+
+// SEMANTICS: names.5
+#[test]
+fn a_directory_that_only_hidden_keys_keep_says_so() {
+    let sandbox = Sandbox::new();
+    for key in ["a//b", "seen/f"] {
+        sandbox.put(key, "1");
+    }
+    sandbox.put("marker/", "bytes");
+    let mnt = sandbox.mounted_with(&["--metadata-ttl", "0"]);
+    for dir in ["a", "marker", "seen"] {
+        let refused = fs::remove_dir(mnt.join(dir)).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOTEMPTY), "{dir}");
+    }
+    let status = sandbox.pail(&["status"]);
+    let log = fs::read_to_string(sandbox.path("state/pail/mountd.log")).unwrap();
+    for (dir, key) in [("a", "a//b"), ("marker", "marker/")] {
+        let told =
+            format!("rmdir /{dir}: it is not empty: it holds keys that no path can show, such as {key}\n");
+        assert!(status.err.contains(&told), "{status:?}");
+        assert!(log.contains(&format!("such as {key}")), "{log}");
+    }
+    assert!(!status.err.contains("rmdir /seen"), "{status:?}");
+    assert!(status.err.contains(": 2 keys cannot be shown as files"), "{status:?}");
+}

@@ -149,9 +149,7 @@ impl BucketFs {
                 Known::Absent => return Err(Posix::NotFound.into()),
             },
         };
-        if !self.is_empty(&inode).await? {
-            return Err(Posix::NotEmpty.into());
-        }
+        self.check_empty(&inode).await?;
         let prefix = name::dir_prefix(&dir, name);
         let key = RawKey::new(prefix.as_str()).map_err(|_| Posix::NameTooLong)?;
         self.delete_object(&key, Condition::None).await?;

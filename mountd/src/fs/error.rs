@@ -16,6 +16,9 @@ pub enum FsError {
     /// The store's word.
     #[error(transparent)]
     Store(Arc<pail_store::Error>),
+    /// The directory holds nothing but keys that no path can show, such as this one.
+    #[error("it is not empty: it holds keys that no path can show, such as {}", .0.escape_debug())]
+    OnlyHidden(String),
     /// The local disk's word.
     #[error("{0}")]
     Local(Arc<io::Error>),
@@ -93,6 +96,7 @@ impl FsError {
         use pail_store::ErrorKind;
         match self {
             Self::Posix(posix) => posix.code(),
+            Self::OnlyHidden(_) => libc::ENOTEMPTY,
             Self::Stale(_) | Self::Moved => libc::ESTALE,
             Self::TooManyHoles(_) => libc::EFBIG,
             Self::Local(error) => error.raw_os_error().unwrap_or(libc::EIO),

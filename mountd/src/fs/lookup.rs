@@ -178,16 +178,31 @@ impl BucketFs {
         self.forget(ino, 1);
     }
 
-    /// Whether a directory holds anything, published or not. A marker that has bytes is a file that no path shows. Errors: the store's.
-    pub(super) async fn is_empty(&self, dir: &Arc<Inode>) -> FsResult<bool> {
+    /// Looks whether a directory holds anything, published or not. Errors: ENOTEMPTY, with a key where all that it holds is hidden; the
+    /// store's.
+    pub(super) async fn check_empty(&self, dir: &Arc<Inode>) -> FsResult<()> {
         let prefix = self.dir_prefix(dir);
         let written = |(name, _): &(Arc<str>, Arc<Inode>)| self.written_here(dir, name).is_some();
         if self.inodes.children(dir).iter().any(written) {
-            return Ok(false);
+            return Err(Posix::NotEmpty.into());
         }
         let request = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
-        let page = self.store.list(request).await?;
-        Ok(page.objects.iter().all(|object| object.key.as_str() == prefix && object.size == 0))
+        let mut page = self.store.list(request).await?;
+        let holds = |page: &ListPage| {
+            let held = page.objects.iter().filter(|object| object.key.as_str() != prefix || object.size > 0);
+            held.map(|object| object.key.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let is_shown = |key: &String| key[prefix.len()..].split('/').next().is_some_and(name::is_showable);
+        if page.next.is_some() && !holds(&page).iter().any(is_shown) {
+            // Behind hidden keys there may be others: a page of them tells enough for the reason that is given.
+            page = self.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
+        }
+        let held = holds(&page);
+        match held.first() {
+            None => Ok(()),
+            Some(hidden) if !held.iter().any(is_shown) => Err(FsError::OnlyHidden(hidden.clone())),
+            Some(_) => Err(Posix::NotEmpty.into()),
+        }
     }
 
     /// The directory of a kind that callers may change things in.

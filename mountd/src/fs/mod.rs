@@ -19,6 +19,7 @@ mod dirty;
 mod error;
 mod fetch;
 mod handle;
+mod hidden;
 mod holes;
 mod inode;
 mod io;

@@ -15,19 +15,17 @@
 //!   told of is believed to be one only once the listing has passed the place of its directory, which may be pages later.
 //! - Entries and spans are bounded; what was used longest ago is forgotten first, a directory at a time.
 
+use super::hidden::HiddenKeys;
 use super::known_dir::Dir;
 use super::name::is_showable;
 use lru::LruCache;
 use pail_store::{ListPage, ObjectMeta, Version};
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// Names remembered in all directories together.
 const ENTRIES_MAX: usize = 200_000;
-/// Keys that no path can show, remembered for counting each once.
-const HIDDEN_MAX: usize = 100_000;
 
 /// What a listing or a HEAD says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,12 +64,12 @@ fn last_with_prefix(prefix: &str) -> String {
 pub struct Namespace {
     dirs: LruCache<String, Dir>,
     entries: usize,
-    hidden: HashSet<u64>,
+    hidden: HiddenKeys,
 }
 
 impl Default for Namespace {
     fn default() -> Self {
-        Self { dirs: LruCache::unbounded(), entries: 0, hidden: HashSet::new() }
+        Self { dirs: LruCache::unbounded(), entries: 0, hidden: HiddenKeys::default() }
     }
 }
 
@@ -129,6 +127,7 @@ impl Namespace {
             // There is more, and nothing says from where on.
             return;
         }
+        self.hidden.cover_flat(prefix, last.as_deref(), as_of);
         let partial = &prefix[top.len()..];
         let hi = match &last {
             Some(last) => Some(last[top.len()..].to_owned()),
@@ -155,9 +154,10 @@ impl Namespace {
         while let Some(slash) = key[start..].find('/').map(|at| start + at) {
             let name = &key[start..slash];
             if !is_showable(name) {
-                self.hide(key);
+                self.hidden.note(key, as_of);
                 return;
             }
+            self.hide_file_of(&key[..start], name, as_of);
             let added = self.dir(&key[..start]).put(name, Known::Dir, as_of);
             self.entries += usize::from(added);
             start = slash + 1;
@@ -165,11 +165,11 @@ impl Namespace {
         }
         let name = &key[start..];
         if name.is_empty() {
-            self.dir(&key[..start]).marker = true;
+            self.absorb_marker(object, as_of);
             return;
         }
         if !is_showable(name) {
-            self.hide(key);
+            self.hidden.note(key, as_of);
             return;
         }
         let added = self.dir(&key[..start]).put_listed(name, object.into(), as_of);
@@ -182,28 +182,47 @@ impl Namespace {
         for object in &page.objects {
             let key = object.key.as_str();
             match key.strip_prefix(dir) {
-                Some("") => self.dir(dir).marker = true,
+                Some("") => self.absorb_marker(object, as_of),
                 None => {}
                 Some(name) if is_showable(name) => {
                     let added = self.dir(dir).put_listed(name, object.into(), as_of);
                     self.entries += usize::from(added);
                 }
-                Some(_) => self.hide(key),
+                Some(_) => self.hidden.note(key, as_of),
             }
         }
         for prefix in &page.prefixes {
             match prefix.strip_prefix(dir).and_then(|p| p.strip_suffix('/')) {
                 Some(name) if is_showable(name) => {
+                    self.hide_file_of(dir, name, as_of);
                     let added = self.dir(dir).put(name, Known::Dir, as_of);
                     self.entries += usize::from(added);
                 }
-                _ => self.hide(prefix),
+                _ => self.hidden.note(prefix, as_of),
             }
         }
         let end = page.next.as_ref().map(|_| page_end(dir, page));
         self.dir(dir).cover(after, end.clone(), as_of);
+        self.hidden.cover_page(dir, (after, end.as_deref()), page, as_of);
         self.shrink();
         end
+    }
+
+    /// A marker keeps its directory; one that has bytes is a file that no path shows, too.
+    fn absorb_marker(&mut self, object: &ObjectMeta, as_of: Instant) {
+        let key = object.key.as_str();
+        self.dir(key).marker = true;
+        if object.size > 0 {
+            self.hidden.note(key, as_of);
+        }
+    }
+
+    /// A directory hides the object of its name, which the same listing has named before.
+    fn hide_file_of(&mut self, dir: &str, name: &str, as_of: Instant) {
+        let entry = self.dirs.peek(dir).and_then(|dir| dir.names.get(name));
+        if entry.is_some_and(|entry| entry.as_of == as_of && matches!(entry.known, Known::File(_))) {
+            self.hidden.note(&format!("{dir}{name}"), as_of);
+        }
     }
 
     /// A directory was made here: it has a marker, and nothing is in it.
@@ -238,16 +257,7 @@ impl Namespace {
 
     /// How many keys were seen that no path can show.
     pub fn hidden_keys(&self) -> u64 {
-        self.hidden.len() as u64
-    }
-
-    /// Notes a key that no path can show.
-    pub fn hide(&mut self, key: &str) {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        if self.hidden.len() < HIDDEN_MAX && self.hidden.insert(hasher.finish()) {
-            tracing::debug!(key = %key.escape_debug(), "no path can show this key");
-        }
+        self.hidden.count()
     }
 
     fn dir(&mut self, dir: &str) -> &mut Dir {
@@ -376,6 +386,11 @@ mod tests {
             ns.absorb_flat("", &page(&["a//b", "x", "x/../y", "x/y"], &[], false), t);
         }
         assert_eq!(look(&mut ns, "", "x", t), Some(Known::Dir));
-        assert_eq!(ns.hidden_keys(), 4);
+        assert_eq!(ns.hidden_keys(), 5);
+        let later = t + std::time::Duration::from_millis(1);
+        ns.absorb_flat("", &page(&["a//b", "x", "x/z"], &[], false), later);
+        assert_eq!(ns.hidden_keys(), 2, "those that are gone are not counted any more");
+        ns.absorb_page("", "", &page(&["x"], &["a/"], false), later + std::time::Duration::from_millis(1));
+        assert_eq!(ns.hidden_keys(), 1, "no directory hides x now");
     }
 }

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod changing_names;
+mod hidden_keys;
 mod names;
 mod reading;
 mod writing;
