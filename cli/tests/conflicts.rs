@@ -218,7 +218,7 @@ fn a_file_that_may_not_be_published_can_be_given_up() {
         assert!(row.get("conflict").is_none(), "nobody else is in the way: {row}");
         let ran = sandbox.pail(&["discard", row["local_path"].as_str().unwrap()]);
         match row["path"].as_str().unwrap() {
-            "never tried" => assert!(ran.code == 2 && ran.err.contains("hint: `rm '/"), "{ran:?}"),
+            "never tried" => assert!(ran.code == 3 && ran.err.contains("hint: `rm '/"), "{ran:?}"),
             path => assert!(ran.code == 0 && ran.out.contains(&format!("s3://{BUCKET}/{path}")), "{ran:?}"),
         }
     }

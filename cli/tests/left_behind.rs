@@ -254,7 +254,7 @@ fn a_forced_unmount_leaves_no_upload_of_what_could_not_be_published() {
     sandbox.server.inject(Fault { times: u32::MAX, ..refused });
     let mut large = File::create(mnt.join("large")).unwrap();
     large.write_all(&vec![1; 20 << 20]).unwrap();
-    assert_eq!(large.sync_all().unwrap_err().raw_os_error(), Some(libc::EIO));
+    assert_eq!(large.sync_all().unwrap_err().raw_os_error(), Some(libc::ESTALE));
     drop(large);
     let ran = sandbox.pail(&["umount", &sandbox.at("mnt"), "--force", "--timeout", "5s"]);
     assert_eq!(ran.code, 5, "{ran:?}");

@@ -73,8 +73,11 @@ impl Daemon {
                 }
                 Some(Discarded::NotFailed(row)) => {
                     let shown = mount.spec.mount_point.join(row.path);
-                    Err(Failure::usage(format!("{} has not failed to be published", shown.display()))
-                        .with_hint(format!("`rm {}` removes it", word(&shown.display().to_string()))))
+                    Err(Failure::new(
+                        FailureKind::NotFound,
+                        format!("{} has not failed to be published", shown.display()),
+                    )
+                    .with_hint(format!("`rm {}` removes it", word(&shown.display().to_string()))))
                 }
             };
             return Some(discarded);
