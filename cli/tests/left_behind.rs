@@ -240,8 +240,14 @@ fn a_flush_says_where_a_mount_is_not_in_service() {
     );
     let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}/x"), &sandbox.at("other")]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let ran = sandbox.pail(&["flush"]);
-    assert!(ran.code == 5 && ran.err.contains("is not mounted"), "{ran:?}");
+    wait_until("it is back", || sandbox.status()["mounts"][0]["state"] == "mounted");
+    for path in ["mnt", "mnt/ckpt"] {
+        let ran = sandbox.pail(&["flush", &sandbox.at(path)]);
+        assert!(
+            ran.code == 5 && ran.err.contains("hides what was written") && ran.err.contains(": ckpt"),
+            "{ran:?}"
+        );
+    }
     assert_eq!(sandbox.pail(&["flush", &sandbox.at("other")]).code, 0);
 }
 

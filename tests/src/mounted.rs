@@ -28,6 +28,7 @@ impl Mounted {
     pub async fn over(files: Files) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let options = FuseOptions {
+            replaces_dead: false,
             fs_name: "s3://test".into(),
             read_only: files.fs.options().read_only,
             allow_other: false,

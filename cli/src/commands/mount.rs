@@ -195,7 +195,10 @@ fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
     let place = outcome.spec.mount_point.display();
     let source = &outcome.spec.source;
     if outcome.recovered {
-        terminal::note(&format!("note: cleared a dead mount at {place}"));
+        terminal::note(&format!("note: took the place of a dead mount at {place}"));
+    }
+    if let Some(beneath) = &outcome.beneath {
+        super::status::print_beneath(&outcome.spec, beneath);
     }
     if outcome.created_bucket {
         terminal::note(&format!("note: created the bucket of {source}"));

@@ -3,7 +3,7 @@
 use crate::{block_on, daemon, terminal};
 use jiff::Timestamp;
 use pail_mountd::command_line;
-use pail_mountd::control::types::{Health, LeftBehind, MountSpec, MountState, MountStatus};
+use pail_mountd::control::types::{Beneath, Health, LeftBehind, MountSpec, MountState, MountStatus};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::daemon::{dead, left_behind, mount_list, mountinfo};
 use pail_mountd::fs::Unpublished;
@@ -296,6 +296,14 @@ fn print_details(mount: &MountStatus) {
         terminal::note(&format!("{place}:"));
         terminal::print_failure(failure);
     }
+    if mount.dead {
+        terminal::note(&format!(
+            "{place}: programs get \"Transport endpoint is not connected\" there until it is mounted again; `pail umount` gives it up"
+        ));
+    }
+    if let Some(beneath) = &mount.beneath {
+        print_beneath(&mount.spec, beneath);
+    }
     if let Some(cause) = &mount.store.retrying_cause {
         let requests = match mount.store.retrying {
             1 => "1 request is".to_owned(),
@@ -328,6 +336,23 @@ fn print_details(mount: &MountStatus) {
     if mount.fs.hidden_keys > 0 {
         print_hidden(mount);
     }
+}
+
+/// Tells what a mount hides, on standard error.
+pub fn print_beneath(spec: &MountSpec, beneath: &Beneath) {
+    let place = spec.mount_point.display();
+    let names: Vec<_> = beneath.names.iter().map(|name| terminal::escaped(name).to_string()).collect();
+    let more = match beneath.count - names.len() as u64 {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    terminal::note(&format!(
+        "{place}: hides what was written to its directory while it was not mounted: {}{more}",
+        names.join(", ")
+    ));
+    terminal::note(&format!(
+        "hint: it is on this machine's disk, and not in the bucket: `pail umount {place}` shows it; move it away and mount again"
+    ));
 }
 
 fn print_hidden(mount: &MountStatus) {

@@ -67,6 +67,15 @@ pub struct MountRequest {
     pub limits: Limits,
 }
 
+/// What a mount hides: it got into its directory while nothing was mounted there. It is on the local disk, and not in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beneath {
+    /// The first names, at most 5.
+    pub names: Vec<String>,
+    /// How many names there are, counted up to 10,000.
+    pub count: u64,
+}
+
 /// What `POST /v1/mounts` did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountOutcome {
@@ -78,8 +87,11 @@ pub struct MountOutcome {
     pub created_directory: bool,
     /// The bucket was created.
     pub created_bucket: bool,
-    /// A dead mount was found at the place and cleared.
+    /// A dead mount was found at the place, which the new one took.
     pub recovered: bool,
+    /// What the mount hides.
+    #[serde(default)]
+    pub beneath: Option<Beneath>,
     /// The source has a prefix, and nothing was below it.
     #[serde(default)]
     pub empty_prefix: bool,
@@ -217,6 +229,12 @@ pub struct MountStatus {
     pub state: MountState,
     /// Why it is not mounted, in state `failed`.
     pub failure: Option<Failure>,
+    /// In state `failed`: the mount of the daemon before is still at its place, without a daemon. Programs get ENOTCONN there.
+    #[serde(default)]
+    pub dead: bool,
+    /// What it hides.
+    #[serde(default)]
+    pub beneath: Option<Beneath>,
     /// Counters, and what is not published.
     pub fs: FsStatus,
     /// Requests to the bucket since it was mounted.

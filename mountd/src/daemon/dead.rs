@@ -4,7 +4,7 @@
 //! daemon's lock meanwhile, so that no daemon restores what is being cleared.
 
 use super::mount_list::MountList;
-use super::{mount_point, mountinfo, process};
+use super::{mount_point, process};
 use crate::control::types::DrainReport;
 use crate::control::{Failure, FailureKind};
 use crate::settings::Directories;
@@ -46,14 +46,7 @@ pub fn clear(directories: &Directories, place: Option<&Path>) -> Result<DrainRep
 
 /// Whether a dead Pail mount was there.
 pub(super) fn clear_at(place: &Path) -> Result<bool, Failure> {
-    let mounts =
-        mountinfo::read().map_err(|err| Failure::from_io("cannot read /proc/self/mountinfo", &err))?;
-    let ours = mountinfo::at(&mounts, place).is_some_and(mountinfo::MountInfo::is_pail);
-    if !ours || !is_dead(place) {
-        return Ok(false);
-    }
-    crate::fuse::unmount(place, true).map_err(|err| {
-        Failure::from_io(format!("cannot clear the dead mount at {}", place.display()), &err)
-    })?;
-    Ok(true)
+    let was_there = mount_point::thin_out(place, 1)? > 0;
+    mount_point::thin_out(place, 0)?;
+    Ok(was_there)
 }

@@ -21,6 +21,7 @@ use crate::fs::Unpublished;
 use futures::future::{join, join_all};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -83,7 +84,8 @@ impl Daemon {
         let reports = join_all(flushes.map(|(mount, live, path)| async move {
             let (published, remaining) = flush_until(&live, path, deadline).await;
             let remaining = name_remaining(mount, remaining);
-            let failures = left_calls(mount, &live).into_iter().chain(unmounted_by_others(mount)).collect();
+            let failures = left_calls(mount, &live).into_iter().chain(unmounted_by_others(mount));
+            let failures = failures.chain(hides(mount, path)).collect();
             DrainReport { published, remaining, failures, ..DrainReport::default() }
         }));
         let mut report = merge(reports.await);
@@ -130,7 +132,10 @@ impl Daemon {
             match timeout_at(manner.deadline, mount.settled()).await {
                 Ok(State::Gone) => return report,
                 Ok(State::Failed(_)) => {
-                    // Nothing is mounted: giving up the next attempt is all there is to do.
+                    // Nothing is mounted, but for what a daemon that is gone has left: that stays for the next one, unless it is given up.
+                    if manner.unlist {
+                        report.failures.extend(clear_dead(place).await);
+                    }
                     report.failures.extend(self.leave(mount, manner).await);
                     report.unmounted.push(place.clone());
                     return report;
@@ -167,6 +172,8 @@ impl Daemon {
             tracing::error!(mount = %place.display(), file = %left.file.path, size_bytes = left.file.size_bytes, journal = %left.file.local_path, "unmounted with a file that is not in the bucket");
         }
         report.failures.extend(left_calls(mount, &live));
+        // It may have covered one that a daemon before this one left.
+        report.failures.extend(clear_dead(place).await);
         report.failures.extend(self.leave(mount, manner).await);
         if !report.remaining.is_empty() {
             self.watch_detached(mount, &live.fs);
@@ -227,6 +234,9 @@ impl Daemon {
             tracing::error!(mount = %place.display(), file = %file.path, size_bytes = file.size_bytes, journal = %file.local_path, "is not in the bucket");
         }
         left_calls(&mount, &live);
+        if let Some(failure) = clear_dead(place).await {
+            tracing::warn!(mount = %place.display(), error = %failure, "a dead mount stays");
+        }
         if !remaining.is_empty() {
             self.watch_detached(&mount, &live.fs);
         }
@@ -339,9 +349,35 @@ fn not_in_service(mount: &Mount) -> Option<Failure> {
     let message = format!("{} is not mounted", mount.spec.mount_point.display());
     let place = word(&mount.spec.mount_point.display().to_string());
     let again = command_line::mount(&mount.spec);
-    Some(Failure::new(FailureKind::Partial, message).because(failure.message).with_hint(format!(
-        "what was written below it is on this machine's disk, and not in the bucket; `{again}` mounts it again, `pail umount {place}` gives it up"
+    let written = match mount.dead.load(Ordering::Relaxed) {
+        true => "programs cannot read or write there until it is mounted again",
+        false => "what was written below it is on this machine's disk, and not in the bucket",
+    };
+    let hint = format!("{written}; `{again}` mounts it again, `pail umount {place}` gives it up");
+    Some(Failure::new(FailureKind::Partial, message).because(failure.message).with_hint(hint))
+}
+
+/// What was written at `path` of a mount while it was not mounted, and is beneath it now.
+fn hides(mount: &Mount, path: &str) -> Option<Failure> {
+    let (place, beneath) = (mount.spec.mount_point.display(), mount.beneath.get()?);
+    let first = path.split('/').next().unwrap_or_default();
+    if !path.is_empty() && !beneath.names.iter().any(|name| name == first) {
+        return None;
+    }
+    let message = format!(
+        "{place} hides what was written to its directory while it was not mounted: {}{}",
+        beneath.names.join(", "),
+        if beneath.count > beneath.names.len() as u64 { ", ..." } else { "" }
+    );
+    Some(Failure::new(FailureKind::Partial, message).with_hint(format!(
+        "it is on this machine's disk, and not in the bucket: `pail umount {place}` shows it; move it away and mount again"
     )))
+}
+
+/// Takes off what a daemon that is gone has left at `place`. Returns why it is still there.
+async fn clear_dead(place: &Path) -> Option<Failure> {
+    let place = place.to_owned();
+    blocking(move || dead::clear_at(&place)).await.err()
 }
 
 /// A mount that the kernel has no longer, or not on top, though nobody has told this daemon yet: what programs write there goes elsewhere.

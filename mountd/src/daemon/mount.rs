@@ -13,12 +13,13 @@
 //! mount at a time; others wait for the next change.
 
 use super::mount_list::SavedMount;
-use crate::control::types::{MountSpec, MountState, MountStatus};
+use crate::control::types::{Beneath, MountSpec, MountState, MountStatus};
 use crate::control::{CallerEnvironment, Failure};
 use crate::fs::BucketFs;
 use crate::fuse::FuseMount;
 use pail_store::Store;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// A file system in service.
@@ -59,6 +60,10 @@ pub struct Mount {
     pub proxy_user_was_given: bool,
     /// It comes from the list of an earlier daemon, and stays there when it fails.
     pub restored: bool,
+    /// A mount without a daemon was at its place when that was last looked at.
+    pub dead: AtomicBool,
+    /// What it hides, once it is mounted.
+    pub beneath: OnceLock<Beneath>,
     state: watch::Sender<State>,
 }
 
@@ -71,6 +76,8 @@ impl Mount {
             proxy_user_was_given: environment.has_proxy_user(),
             environment,
             restored: false,
+            dead: AtomicBool::new(false),
+            beneath: OnceLock::new(),
             state: watch::Sender::new(State::Starting),
         })
     }
@@ -88,6 +95,8 @@ impl Mount {
             keys_were_given: saved.keys_were_given,
             proxy_user_was_given: saved.proxy_user_was_given,
             restored: true,
+            dead: AtomicBool::new(false),
+            beneath: OnceLock::new(),
             state: watch::Sender::new(State::Starting),
         })
     }
@@ -154,6 +163,15 @@ impl Mount {
         let live = self.live();
         let fs = live.as_ref().map(|live| live.fs.status()).unwrap_or_default();
         let store = live.map(|live| live.store.counters()).unwrap_or_default();
-        MountStatus { spec: self.spec.clone(), state, failure, fs, store }
+        let dead = failure.is_some() && self.dead.load(Ordering::Relaxed);
+        MountStatus {
+            spec: self.spec.clone(),
+            state,
+            failure,
+            dead,
+            beneath: self.beneath.get().cloned(),
+            fs,
+            store,
+        }
     }
 }

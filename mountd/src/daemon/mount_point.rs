@@ -1,23 +1,34 @@
 //! The directory that a bucket is to be mounted at: its checks, its making and its removal.
 //!
-//! Owns: [`MountPoint`]. Nothing is touched before every check has passed. All functions block, and may block for long on
+//! Owns: [`MountPoint`], and [`Prepared`], the moment before the mount. Nothing is touched before every check has passed, and a dead mount
+//! stays until the new one is ready: programs get ENOTCONN there meanwhile, and none writes into the bare directory. All functions block, and may block for long on
 //! somebody's hung network file system: call them off the runtime's workers.
 //!
 //! Invariant: a directory is removed only if this daemon made it and it is empty.
 
 use super::mountinfo;
 use crate::control::Failure;
+use crate::control::types::Beneath;
 use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
+
+/// How many names of what is beneath a mount are told.
+const BENEATH_NAMED_MAX: usize = 5;
+/// How many of them are counted.
+const BENEATH_COUNT_MAX: usize = 10_000;
 
 /// A place at which a bucket can be mounted.
 #[derive(Debug)]
 pub struct MountPoint {
-    /// A Pail mount without a daemon was there and was cleared.
-    pub recovered: bool,
+    path: PathBuf,
+    /// It was mounted there before and is mounted again: over whatever has got into the directory meanwhile.
+    restores: bool,
+    /// A Pail mount without a daemon is there, whose place the new one takes.
+    pub dead: bool,
     /// Directories that are missing, outermost first.
     missing: Vec<PathBuf>,
 }
@@ -52,12 +63,12 @@ pub fn resolve(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 impl MountPoint {
-    /// Checks that a bucket can be mounted at `path`, which is resolved; a dead Pail mount there is cleared.
+    /// Checks that a bucket can be mounted at `path`, which is resolved. With `restores` it may hold something.
     /// Errors: it is a file, is not empty, lies within a Pail mount, is another file system's mount point.
-    pub fn check(path: &Path) -> Result<Self, Failure> {
-        let mut mounts = read_mounts()?;
-        let mut recovered = false;
-        while let Some(mounted) = mountinfo::at(&mounts, path) {
+    pub fn check(path: &Path, restores: bool) -> Result<Self, Failure> {
+        let mounts = read_mounts()?;
+        let mut dead = false;
+        if let Some(mounted) = mountinfo::at(&mounts, path) {
             let source = mounted.source.to_string_lossy().into_owned();
             if !mounted.is_pail() {
                 return Err(Failure::usage(format!(
@@ -74,12 +85,7 @@ impl MountPoint {
                 ))
                 .with_hint("`pail status` with that daemon's PAIL_RUNTIME_DIR shows it"));
             }
-            crate::fuse::unmount(path, true).map_err(|err| {
-                Failure::from_io(format!("cannot clear the dead mount at {}", path.display()), &err)
-            })?;
-            tracing::warn!(mount = %path.display(), source, "cleared a dead mount");
-            recovered = true;
-            mounts = read_mounts()?;
+            dead = true;
         }
         if let Some(outer) = mountinfo::pail_above(&mounts, path) {
             return Err(Failure::usage(format!(
@@ -90,7 +96,27 @@ impl MountPoint {
             ))
             .with_hint("a directory made there would become an object of that bucket: mount elsewhere"));
         }
-        Ok(Self { recovered, missing: inspect(path)? })
+        // Beneath a dead mount is a directory; what is in it is looked at just before the new one is made.
+        let missing = if dead { Vec::new() } else { inspect(path, restores)? };
+        Ok(Self { path: path.to_owned(), restores, dead, missing })
+    }
+
+    /// The last look before the mount, which is to follow at once. Errors: something is in the directory that no earlier mount was at.
+    pub fn prepare(&self) -> Result<Prepared, Failure> {
+        let mut replaces_dead = thin_out(&self.path, 1)? > 0;
+        if replaces_dead && !rustix::process::geteuid().is_root() {
+            // fusermount3 asks the directory first, which a dead mount does not answer: a moment between there must be.
+            thin_out(&self.path, 0)?;
+            replaces_dead = false;
+        }
+        let beneath = open_beneath(&self.path, replaces_dead).inspect_err(
+            |error| tracing::debug!(dir = %self.path.display(), %error, "what is beneath cannot be seen"),
+        );
+        let prepared = Prepared { replaces_dead, beneath: beneath.ok() };
+        match prepared.beneath() {
+            Some(beneath) if !self.restores => Err(is_not_empty(&self.path, &beneath.names[0])),
+            _ => Ok(prepared),
+        }
     }
 
     /// Creates what is missing; returns what it created, outermost first. Errors: none of it stays created.
@@ -118,6 +144,67 @@ impl MountPoint {
     }
 }
 
+/// A directory that is about to be covered by a mount.
+pub struct Prepared {
+    /// A dead mount is there, and the new one is to take its place.
+    pub replaces_dead: bool,
+    /// The directory itself, beneath whatever is mounted there.
+    beneath: Option<OwnedFd>,
+}
+
+impl Prepared {
+    /// What is in the directory now, also once it is covered; `None` where there is nothing, or where it cannot be seen.
+    pub fn beneath(&self) -> Option<Beneath> {
+        let mut names: Vec<String> = rustix::fs::Dir::read_from(self.beneath.as_ref()?)
+            .ok()?
+            .map_while(Result::ok)
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| name != "." && name != "..")
+            .take(BENEATH_COUNT_MAX)
+            .collect();
+        names.sort_unstable();
+        let count = names.len() as u64;
+        names.truncate(BENEATH_NAMED_MAX);
+        (count > 0).then_some(Beneath { names, count })
+    }
+}
+
+/// The directory at `path`; beneath the mount there, if it is covered, which a copy of the mount that its parent is on shows. Errors: only
+/// root can do that.
+fn open_beneath(path: &Path, is_covered: bool) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::{CWD, Mode, OFlags, open, openat};
+    use rustix::mount::{OpenTreeFlags, open_tree};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match (is_covered, path.parent(), path.file_name()) {
+        (true, Some(parent), Some(name)) => {
+            let copy =
+                open_tree(CWD, parent, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+            openat(copy, name, flags | OFlags::NOFOLLOW, Mode::empty())
+        }
+        _ => open(path, flags, Mode::empty()),
+    }
+}
+
+/// Takes off dead Pail mounts at `path` until `keep` are left; how many are. Of several the lower ones were covered, which a kernel
+/// before 6.5 leaves no other way. Errors: the kernel's.
+pub fn thin_out(path: &Path, keep: usize) -> Result<usize, Failure> {
+    loop {
+        let mounts = read_mounts()?;
+        let here: Vec<_> = mounts.iter().filter(|mount| mount.mount_point == path).collect();
+        if !here.last().is_some_and(|top| top.is_pail()) || !is_dead(path) {
+            return Ok(0);
+        }
+        let dead = here.iter().rev().take_while(|mount| mount.is_pail()).count();
+        if dead <= keep {
+            return Ok(dead);
+        }
+        crate::fuse::unmount(path, true).map_err(|err| {
+            Failure::from_io(format!("cannot clear the dead mount at {}", path.display()), &err)
+        })?;
+        tracing::warn!(mount = %path.display(), "cleared a dead mount");
+    }
+}
+
 /// Removes directories that [`MountPoint::create`] made, innermost first, as far as they are empty.
 pub fn remove_created(created: &[PathBuf]) {
     for dir in created.iter().rev() {
@@ -140,7 +227,7 @@ fn read_mounts() -> Result<Vec<mountinfo::MountInfo>, Failure> {
 }
 
 /// The directories that are missing on the way to `path`. Errors: it, or something on the way, is not an empty directory.
-fn inspect(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+fn inspect(path: &Path, may_hold_something: bool) -> Result<Vec<PathBuf>, Failure> {
     let mut missing = Vec::new();
     for place in path.ancestors() {
         match std::fs::symlink_metadata(place) {
@@ -158,7 +245,9 @@ fn inspect(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     }
     missing.reverse();
     if missing.is_empty() {
-        refuse_content(path)?;
+        if !may_hold_something {
+            refuse_content(path)?;
+        }
         // fusermount3 would refuse it too, once everything else is done. Root may write everywhere.
         if rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err() {
             return Err(Failure::usage(format!("you may not write to {}", path.display())).with_hint(
@@ -175,16 +264,13 @@ fn refuse_content(path: &Path) -> Result<(), Failure> {
     match entries.next() {
         None => Ok(()),
         Some(Err(err)) => Err(Failure::from_io(format!("cannot look into {}", path.display()), &err)),
-        Some(Ok(entry)) => {
-            let name = entry.file_name();
-            Err(Failure::usage(format!(
-                "{} is not empty: it holds {:?}",
-                path.display(),
-                name.to_string_lossy()
-            ))
-            .with_hint("a mount would hide what is there: mount at an empty directory, or move that away"))
-        }
+        Some(Ok(entry)) => Err(is_not_empty(path, &entry.file_name().to_string_lossy())),
     }
+}
+
+fn is_not_empty(path: &Path, name: &str) -> Failure {
+    Failure::usage(format!("{} is not empty: it holds {name:?}", path.display()))
+        .with_hint("a mount would hide what is there: mount at an empty directory, or move that away")
 }
 
 #[cfg(test)]
@@ -214,11 +300,11 @@ mod tests {
             (root.join("file/x"), "file is not a directory"),
             (root.clone(), "\"file\""),
         ] {
-            let failure = MountPoint::check(&path).unwrap_err();
+            let failure = MountPoint::check(&path, false).unwrap_err();
             assert!(failure.to_string().contains(told), "{failure}");
             assert_eq!(failure.kind.exit_code(), 2);
         }
-        assert!(MountPoint::check(Path::new("/proc")).unwrap_err().to_string().contains("proc"));
+        assert!(MountPoint::check(Path::new("/proc"), true).unwrap_err().to_string().contains("proc"));
     }
 
     #[test]
@@ -226,7 +312,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(root.path()).unwrap();
         std::fs::create_dir(root.join("theirs")).unwrap();
-        let point = MountPoint::check(&root.join("theirs/a/b")).unwrap();
+        let point = MountPoint::check(&root.join("theirs/a/b"), false).unwrap();
         let created = point.create().unwrap();
         assert_eq!(created, [root.join("theirs/a"), root.join("theirs/a/b")]);
         remove_created(&created);

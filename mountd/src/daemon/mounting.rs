@@ -14,6 +14,7 @@ use crate::fs::{BucketFs, FsOptions};
 use crate::fuse::{FuseMount, FuseOptions};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Threads that take requests from the kernel, for each mount.
 const FUSE_THREADS: usize = 4;
@@ -132,20 +133,24 @@ impl Daemon {
     ) -> Result<Made, Failure> {
         // What the list has at its place: the same mount, or another, of an earlier daemon.
         let earlier = self.list.at(&mount.spec.mount_point);
+        // Made again by hand it is the same mount, whatever has got into its directory.
+        let restores = mount.restored || earlier.as_ref().is_some_and(|saved| saved.spec == mount.spec);
         let spec = mount.spec.clone();
+        mount.dead.store(false, Ordering::Relaxed);
         let point = blocking(move || {
             host::check(spec.allow_other)?;
-            MountPoint::check(&spec.mount_point)
+            MountPoint::check(&spec.mount_point, restores)
         })
         .await?;
+        mount.dead.store(point.dead, Ordering::Relaxed);
         let bucket =
             opening::open_bucket((&mount.spec).into(), &mount.environment, create_bucket, false).await?;
         let writes = opening::WriteCheck::begin(&bucket, mount.spec.read_only);
         if !mount.restored {
             bucket.refuse_object(&mount.spec.source).await?;
         }
-        let recovered = point.recovered;
-        let created = blocking(move || point.create()).await?;
+        let recovered = point.dead;
+        let (created, point) = blocking(move || Ok((point.create()?, point))).await?;
         let mut made = Made {
             directory: !created.is_empty(),
             bucket: bucket.created,
@@ -167,7 +172,7 @@ impl Daemon {
         };
         // Listed before it is mounted: a crash in between is repaired at the next start, the other way round it is not.
         let started = match self.list.put(saved) {
-            Ok(()) => self.start_session(mount, &bucket).await,
+            Ok(()) => self.start_session(mount, &bucket, point).await,
             Err(failure) => Err(failure),
         };
         match started {
@@ -193,22 +198,37 @@ impl Daemon {
         }
     }
 
-    async fn start_session(&self, mount: &Arc<Mount>, bucket: &opening::OpenBucket) -> Result<Live, Failure> {
+    async fn start_session(
+        &self,
+        mount: &Arc<Mount>,
+        bucket: &opening::OpenBucket,
+        point: MountPoint,
+    ) -> Result<Live, Failure> {
         let spec = &mount.spec;
         let fs =
             BucketFs::new(bucket.store.clone(), self.cache.clone(), self.fs_options(spec, &bucket.prefix));
         fs.prime(&bucket.first_page, bucket.listed_at);
-        let options = FuseOptions {
+        let mut options = FuseOptions {
+            replaces_dead: false,
             fs_name: spec.source.clone(),
             read_only: spec.read_only,
             allow_other: spec.allow_other,
             threads: FUSE_THREADS,
         };
         let (session_fs, place, runtime) = (fs.clone(), spec.mount_point.clone(), self.runtime.clone());
-        let fuse = blocking(move || {
-            FuseMount::start(session_fs, &place, &options, runtime).map_err(|err| host::explain(&place, &err))
+        let (fuse, beneath) = blocking(move || {
+            let prepared = point.prepare()?;
+            options.replaces_dead = prepared.replaces_dead;
+            let started = FuseMount::start(session_fs, &place, &options, runtime);
+            Ok((started.map_err(|err| host::explain(&place, &err))?, prepared.beneath()))
         })
         .await?;
+        if let Some(beneath) = beneath {
+            tracing::warn!(mount = %spec.mount_point.display(), names = ?beneath.names, count = beneath.count,
+                "mounted over what got into the directory meanwhile; it is on this machine's disk, and not in the bucket");
+            // It is mounted once.
+            let _ = mount.beneath.set(beneath);
+        }
         Ok(Live { store: bucket.store.clone(), fs, fuse: Arc::new(fuse) })
     }
 
@@ -286,6 +306,7 @@ fn outcome(mount: &Mount, made: Made, already_mounted: bool) -> MountOutcome {
         created_directory: made.directory,
         created_bucket: made.bucket,
         recovered: made.recovered,
+        beneath: mount.beneath.get().cloned(),
         empty_prefix: made.empty_prefix,
         writes_refused: made.writes_refused,
     }

@@ -36,6 +36,8 @@ pub struct FuseOptions {
     pub allow_other: bool,
     /// Threads that take requests from the kernel.
     pub threads: usize,
+    /// A mount without a daemon is at the mount point: this one takes its place.
+    pub replaces_dead: bool,
 }
 
 /// A mounted file system. Dropping it does not unmount.
@@ -69,9 +71,17 @@ impl FuseMount {
         config.n_threads = Some(options.threads.max(1));
         let stale = fs.take_stale();
         let adapter = Adapter::new(fs, runtime);
-        let (session, undo) = match root::mount(dir, options)? {
-            Some((device, undo)) => (Session::from_fd(adapter, device, config.acl, config)?, Some(undo)),
-            None => (Session::new(adapter, dir, &config)?, None),
+        let (session, placing) = match root::mount(dir, options)? {
+            Some((device, placing)) => {
+                (Session::from_fd(adapter, device, config.acl, config)?, Some(placing))
+            }
+            None => {
+                if options.replaces_dead {
+                    // fusermount3 asks the directory first, which a dead mount does not answer: a moment between there must be.
+                    unmount(dir, true)?;
+                }
+                (Session::new(adapter, dir, &config)?, None)
+            }
         };
         let session = session.spawn()?;
         let unmounting = Arc::new(AtomicBool::new(false));
@@ -91,10 +101,10 @@ impl FuseMount {
             // Nobody is listening when the daemon is on its way out.
             let _ = tell.send(true);
         })?;
-        raise_read_ahead(dir);
-        if let Some(undo) = undo {
-            undo.keep();
+        if let Some(placing) = placing {
+            placing.finish()?;
         }
+        raise_read_ahead(dir);
         Ok(Self { dir: dir.to_owned(), ended, unmounting })
     }
 
