@@ -17,6 +17,7 @@ use crate::reply::ReplyPool;
 use crate::state;
 use crate::stats::{CacheStats, Counters};
 use crate::sweep;
+use crate::uploads::{self, LeftUpload, NotedUpload, UPLOADS, UploadJournal, UploadNote};
 use crate::usage::Usage;
 use crate::worker::{self, Worker};
 use parking_lot::Mutex;
@@ -87,6 +88,8 @@ pub(crate) struct Shared {
     pub journal: Worker,
     /// Has published files become clean ones.
     pub keeper: Worker,
+    /// Multipart uploads that are open in a bucket.
+    pub uploads: UploadJournal,
     /// Dirty replicas on disk that nobody uses. Guards the list; a leaf.
     pub left: Mutex<Vec<Orphan>>,
     started: Instant,
@@ -140,6 +143,9 @@ impl Cache {
         let summary = config.clean_dir.join("usage");
         let usage = Usage::load(&summary);
         let orphans = journal::sift(&dirty_root).map_err(CacheError::io("read", &dirty_root))?;
+        let uploads_root = config.dirty_dir.join(UPLOADS);
+        let uploads = make_dir(&uploads_root).and_then(|()| UploadJournal::open(uploads_root.clone()));
+        let uploads = uploads.map_err(CacheError::io("read", &uploads_root))?;
         usage.add_dirty(orphans.iter().map(|orphan| orphan.bytes_on_disk as i64).sum());
         let memory = MemoryTier::new(config.memory_bytes);
         let ((journal, notes), (keeper, hand_overs)) = (Worker::new(), Worker::new());
@@ -157,6 +163,7 @@ impl Cache {
             usage,
             journal,
             keeper,
+            uploads,
             left: Mutex::new(orphans),
             started: Instant::now(),
             live: Mutex::default(),
@@ -230,6 +237,27 @@ impl Cache {
         left.clone()
     }
 
+    /// Notes that an upload to `key` of `store` is about to begin.
+    pub async fn note_upload(&self, store: &str, key: &str) -> NotedUpload {
+        NotedUpload::begin(&self.shared, store, key).await
+    }
+
+    /// Uploads to `store` that an earlier process left open, or that could not be ended here. Who takes them ends them, or
+    /// [gives them back](Self::leave_upload).
+    pub fn take_left_uploads(&self, store: &str) -> Vec<LeftUpload> {
+        self.shared.uploads.take_left(store)
+    }
+
+    /// The same of one key, without taking them.
+    pub fn left_uploads_of(&self, store: &str, key: &str) -> Vec<UploadNote> {
+        self.shared.uploads.of(store, key)
+    }
+
+    /// Takes back an upload that could not be ended.
+    pub fn leave_upload(&self, upload: LeftUpload) {
+        self.shared.uploads.leave(upload);
+    }
+
     /// The process ends: removes the dirty replicas that are in the bucket as they are, also those that are still in use, instead of
     /// leaving that to the next one. Errors: the local disk's.
     pub fn sweep_published(&self) -> io::Result<()> {
@@ -298,6 +326,11 @@ impl Drop for Cache {
 /// As [`Cache::orphans`], of a `dirty_dir` that no cache has open: those in use look the same. Changes nothing. Errors: the local disk's.
 pub fn orphans(dirty_dir: &Path) -> io::Result<Vec<Orphan>> {
     journal::orphans(&dirty_dir.join(DIRTY))
+}
+
+/// Notes of uploads in a `dirty_dir` that no cache has open. Errors: the local disk's.
+pub fn left_uploads(dirty_dir: &Path) -> io::Result<Vec<LeftUpload>> {
+    uploads::read(&dirty_dir.join(UPLOADS))
 }
 
 /// Keeps every cache out of `dirty_dir` while the file is open. Errors: another process has it; the local disk's.

@@ -33,16 +33,18 @@ mod stats;
 mod sweep;
 #[cfg(test)]
 mod testing;
+mod uploads;
 mod usage;
 #[cfg(test)]
 mod usage_model;
 mod worker;
 
 pub use block::BLOCK_SIZE_BYTES;
-pub use cache::{Cache, CacheConfig, CacheError, lock_dirty, orphans};
+pub use cache::{Cache, CacheConfig, CacheError, left_uploads, lock_dirty, orphans};
 pub use dirty::{DirtyReplica, Segment, SegmentKind};
 pub use fetch::{Fetch, FetchError, ReadError, Supply};
 pub use identity::ReplicaId;
 pub use journal::{Base, Intent, Orphan};
 pub use replica::{Presence, Replica};
 pub use stats::CacheStats;
+pub use uploads::{LeftUpload, NotedUpload, UploadNote};

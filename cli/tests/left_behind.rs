@@ -270,6 +270,33 @@ fn a_forced_unmount_leaves_no_upload_of_what_could_not_be_published() {
     assert_eq!(count("AbortMultipartUpload"), count("CreateMultipartUpload"));
 }
 
+// SEMANTICS: writing.11
+#[test]
+fn an_upload_of_a_killed_daemon_is_told_and_the_next_mount_aborts_it() {
+    let sandbox = Sandbox::new();
+    let mnt = sandbox.mounted();
+    let failing = Fault::once(Some("UploadPart"), FaultAction::InternalError);
+    sandbox.server.inject(Fault { times: u32::MAX, key_contains: Some("large".into()), ..failing });
+    let mut large = File::create(mnt.join("large")).unwrap();
+    large.write_all(&vec![1; 40 << 20]).unwrap();
+    let count = |name: &str| {
+        let requests = sandbox.server.requests();
+        requests.iter().filter(|request| request.operation == name && request.key == "large").count()
+    };
+    wait_until("its upload has begun", || count("UploadPart") > 0);
+    kill(&sandbox, vec![large]);
+    sandbox.server.clear_faults();
+    let local = sandbox.status()["left_behind"][0]["local_path"].as_str().unwrap().to_owned();
+    let ran = sandbox.pail(&["discard", &local]);
+    let told = format!("aws s3api abort-multipart-upload --bucket {BUCKET} --key 'large' --upload-id '");
+    assert!(ran.code == 0 && ran.err.contains(&told), "{ran:?}");
+    sandbox.mounted();
+    wait_until("it is aborted", || count("AbortMultipartUpload") == 1);
+    assert_eq!(count("CreateMultipartUpload"), 1);
+    let notes = sandbox.path("state/pail/uploads");
+    wait_until("it is off the record", || fs::read_dir(&notes).unwrap().count() == 0);
+}
+
 #[test]
 fn a_state_directory_that_cannot_be_read_is_told_with_its_path() {
     if !rustix::process::geteuid().is_root() {

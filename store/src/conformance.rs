@@ -67,6 +67,7 @@ pub const CASES: &[Case] = &[
     Case { name: "conditions", run: |store, prefix, _| conditions(store, prefix).boxed() },
     Case { name: "pages", run: |store, prefix, _| pages(store, prefix).boxed() },
     Case { name: "multipart", run: |store, prefix, _| multipart(store, prefix).boxed() },
+    Case { name: "open_uploads", run: |store, prefix, _| open_uploads(store, prefix).boxed() },
     Case { name: "aborted_upload", run: |store, prefix, _| aborted_upload(store, prefix).boxed() },
     Case { name: "small_part_refused", run: |store, prefix, _| small_part_refused(store, prefix).boxed() },
     Case { name: "part_copy", run: |store, prefix, _| part_copy(store, prefix).boxed() },
@@ -367,6 +368,23 @@ async fn aborted_upload(store: &dyn Store, prefix: String) {
     );
     ok(store.abort_upload(&upload).await);
     assert_eq!(kind_of(store.head(&key).await), Some(ErrorKind::NotFound), "nothing was made of it");
+}
+
+async fn open_uploads(store: &dyn Store, prefix: String) {
+    let (key, longer) = (key(&prefix, "a b+c"), key(&prefix, "a b+c/d"));
+    let upload = ok(store.start_upload(&key, &PutOptions::default()).await);
+    let other = ok(store.start_upload(&longer, &PutOptions::default()).await);
+    let open = ok(store.open_uploads(&key).await);
+    assert_eq!(open.iter().map(|open| &open.upload).collect::<Vec<_>>(), [&upload]);
+    let age = std::time::SystemTime::now().duration_since(open[0].initiated).unwrap_or_default();
+    assert!(age < std::time::Duration::from_secs(3600), "begun {age:?} ago");
+    assert!(!ok(store.has_parts(&upload).await));
+    ok(store.put_part(&upload, 1, Bytes::from_static(b"x").into()).await);
+    assert!(ok(store.has_parts(&upload).await));
+    ok(store.abort_upload(&upload).await);
+    assert_eq!(kind_of(store.has_parts(&upload).await), Some(ErrorKind::NotFound));
+    assert!(ok(store.open_uploads(&key).await).is_empty());
+    ok(store.abort_upload(&other).await);
 }
 
 async fn small_part_refused(store: &dyn Store, prefix: String) {

@@ -47,6 +47,7 @@ struct Object {
 }
 
 struct PendingUpload {
+    initiated: std::time::SystemTime,
     key: RawKey,
     metadata: Arc<UserMetadata>,
     parts: BTreeMap<u32, (String, Bytes)>,
@@ -395,6 +396,7 @@ impl Store for MemoryStore {
         state.uploads_begun += 1;
         let id = format!("upload-{}", state.uploads_begun);
         let pending = PendingUpload {
+            initiated: std::time::SystemTime::now(),
             key: key.clone(),
             metadata: Arc::new(options.metadata.clone()),
             parts: BTreeMap::new(),
@@ -452,5 +454,22 @@ impl Store for MemoryStore {
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {
         self.state.lock().uploads.remove(&upload.id);
         Ok(())
+    }
+
+    async fn open_uploads(&self, key: &RawKey) -> Result<Vec<OpenUpload>> {
+        let state = self.state.lock();
+        let of_key = state.uploads.iter().filter(|(_, pending)| pending.key == *key);
+        let open = of_key.map(|(id, pending)| OpenUpload {
+            upload: Upload { key: key.clone(), id: id.clone() },
+            initiated: pending.initiated,
+        });
+        Ok(open.collect())
+    }
+
+    async fn has_parts(&self, upload: &Upload) -> Result<bool> {
+        match self.state.lock().uploads.get(&upload.id) {
+            Some(pending) => Ok(!pending.parts.is_empty()),
+            None => Err(self.error(ErrorKind::NotFound, "ListParts", Some(&upload.key), "no such upload")),
+        }
     }
 }

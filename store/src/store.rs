@@ -90,4 +90,11 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Ends an upload and frees its parts; one that is gone is no error.
     async fn abort_upload(&self, upload: &Upload) -> Result<()>;
+
+    /// Uploads to exactly `key` that are neither completed nor aborted, whoever began them: at most the first 1,000. Errors: `Denied`,
+    /// `Unsupported`.
+    async fn open_uploads(&self, key: &RawKey) -> Result<Vec<OpenUpload>>;
+
+    /// Whether an upload has a part. Errors: `NotFound` (no such upload).
+    async fn has_parts(&self, upload: &Upload) -> Result<bool>;
 }

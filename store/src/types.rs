@@ -237,6 +237,15 @@ pub struct Upload {
     pub id: String,
 }
 
+/// An upload that a store tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenUpload {
+    /// Which it is.
+    pub upload: Upload,
+    /// When it was begun, by the store's clock.
+    pub initiated: std::time::SystemTime,
+}
+
 /// A part that is in the store, as completion wants it named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {

@@ -235,4 +235,14 @@ impl Store for Recorder {
         let answer = self.inner.abort_upload(upload).await;
         self.leave("abort_upload", upload.key.as_str(), answer).await
     }
+    async fn open_uploads(&self, key: &RawKey) -> Result<Vec<OpenUpload>> {
+        self.enter("open_uploads", key.as_str())?;
+        let answer = self.inner.open_uploads(key).await;
+        self.leave("open_uploads", key.as_str(), answer).await
+    }
+    async fn has_parts(&self, upload: &Upload) -> Result<bool> {
+        self.enter("has_parts", upload.key.as_str())?;
+        let answer = self.inner.has_parts(upload).await;
+        self.leave("has_parts", upload.key.as_str(), answer).await
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::mount::absolute;
 use crate::{block_on, daemon, terminal};
-use pail_mountd::control::types::{DiscardReport, DiscardRequest};
+use pail_mountd::control::types::{DiscardReport, DiscardRequest, StillOpen};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::daemon::left_behind;
 use pail_mountd::quantity::ByteSize;
@@ -35,6 +35,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             let size = ByteSize(file.size_bytes).human();
             terminal::line(&format!("discarded {size} of {}", terminal::shown(&file.object)))?;
         }
+        report.uploads.iter().for_each(print_open);
         report.failures.iter().for_each(terminal::print_failure);
     }
     Ok(match report.failures.first() {
@@ -42,6 +43,24 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(_) if !report.discarded.is_empty() => ExitCode::from(FailureKind::Partial.exit_code()),
         Some(failure) => ExitCode::from(failure.kind.exit_code()),
     })
+}
+
+/// Tells of an upload whose parts cost storage, and which nobody here may abort without the bucket's keys.
+fn print_open(upload: &StillOpen) {
+    let object = terminal::escaped(&upload.object);
+    terminal::note(&format!(
+        "note: an upload of {object} may still be open in the bucket; the next mount of it aborts it"
+    ));
+    let path = upload.object.strip_prefix("s3://").and_then(|path| path.split_once('/'));
+    if let (Some(id), Some((bucket, key))) = (&upload.upload_id, path) {
+        let endpoint =
+            upload.endpoint_url.as_ref().map(|url| format!(" --endpoint-url {url}")).unwrap_or_default();
+        terminal::note(&format!(
+            "hint: without a mount: aws s3api abort-multipart-upload --bucket {bucket} --key '{}' --upload-id '{}'{endpoint}",
+            terminal::escaped(key),
+            terminal::escaped(id)
+        ));
+    }
 }
 
 async fn discard(request: DiscardRequest) -> Result<DiscardReport, Failure> {

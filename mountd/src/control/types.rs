@@ -158,9 +158,23 @@ pub struct DiscardRequest {
     pub files: Vec<PathBuf>,
 }
 
+/// A multipart upload that is still open in a bucket. The next mount of the bucket aborts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StillOpen {
+    /// The object that it was to become: `s3://bucket/key`.
+    pub object: String,
+    /// The endpoint of its bucket; `None` for AWS by region.
+    pub endpoint_url: Option<String>,
+    /// The bucket's name for it; `None` where that is not on record, and perhaps there is none.
+    pub upload_id: Option<String>,
+}
+
 /// What a [`DiscardRequest`] came to.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct DiscardReport {
+    /// Uploads of these files that nobody aborts now, for want of a mount of their bucket.
+    #[serde(default)]
+    pub uploads: Vec<StillOpen>,
     /// Files that are gone.
     pub discarded: Vec<LeftBehind>,
     /// What could not be removed.

@@ -7,11 +7,11 @@ use super::mount::Mount;
 use super::mounting::blocking;
 use super::{Daemon, opening, process};
 use crate::command_line::word;
-use crate::control::types::{DiscardReport, LeftBehind};
+use crate::control::types::{DiscardReport, LeftBehind, StillOpen};
 use crate::control::{Failure, FailureKind};
 use crate::fs::{BucketFs, Discarded, Unpublished};
 use crate::settings::Directories;
-use pail_cache::Orphan;
+use pail_cache::{Orphan, UploadNote};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -54,11 +54,30 @@ impl Daemon {
                 None => left.push(file),
             }
         }
-        let cache = self.cache.clone();
-        let orphans = blocking(move || Ok(discard_each(&left, |file| cache.discard_orphan(file)))).await?;
+        let orphans = self.discard_orphans(left).await?;
         report.discarded.extend(orphans.discarded);
+        report.uploads.extend(orphans.uploads);
         report.failures.extend(orphans.failures);
         Ok(report)
+    }
+
+    /// Gives up files that are left behind. Errors: removing broke off.
+    async fn discard_orphans(&self, files: Vec<PathBuf>) -> Result<DiscardReport, Failure> {
+        // Where the bucket is mounted, its uploads are aborted already, or tried again and again.
+        let mounted: Vec<_> =
+            self.all_mounts().iter().filter_map(|mount| mount.live()).map(|live| live.store).collect();
+        let cache = self.cache.clone();
+        blocking(move || {
+            let open = |orphan: &Orphan| match mounted
+                .iter()
+                .any(|store| store.identity() == orphan.intent.store)
+            {
+                true => Vec::new(),
+                false => cache.left_uploads_of(&orphan.intent.store, &orphan.intent.key),
+            };
+            Ok(discard_each(&files, |file| cache.discard_orphan(file), open))
+        })
+        .await
     }
 
     /// Gives up a file of a mount in service; `None` where it is none.
@@ -106,10 +125,20 @@ pub fn discard(directories: &Directories, files: &[PathBuf]) -> Result<DiscardRe
     };
     let _state = pail_cache::lock_dirty(&directories.state).map_err(|err| Failure::other(err.to_string()))?;
     let left = orphans(directories)?;
-    Ok(discard_each(files, |file| {
+    // A note that cannot be read is the next mount's to tell of.
+    let uploads = pail_cache::left_uploads(&directories.state).unwrap_or_default();
+    let open = |orphan: &Orphan| {
+        let notes = uploads.iter().map(|left| &left.note);
+        notes
+            .filter(|note| note.store == orphan.intent.store && note.key == orphan.intent.key)
+            .cloned()
+            .collect()
+    };
+    let discard = |file: &Path| {
         let named = left.iter().find(|orphan| orphan.data_path == file).cloned();
         named.map(|orphan| orphan.discard().map(|()| orphan)).transpose()
-    }))
+    };
+    Ok(discard_each(files, discard, open))
 }
 
 fn orphans(directories: &Directories) -> Result<Vec<Orphan>, Failure> {
@@ -127,13 +156,21 @@ fn orphans(directories: &Directories) -> Result<Vec<Orphan>, Failure> {
 fn discard_each(
     files: &[PathBuf],
     discard: impl Fn(&Path) -> std::io::Result<Option<Orphan>>,
+    open_uploads: impl Fn(&Orphan) -> Vec<UploadNote>,
 ) -> DiscardReport {
     let mut report = DiscardReport::default();
     for file in files {
         match discard(file) {
             Ok(Some(orphan)) => {
                 tracing::info!(file = %file.display(), key = %orphan.intent.key, bytes = orphan.len, "discarded unpublished bytes");
-                report.discarded.push(orphan.into());
+                let notes = open_uploads(&orphan);
+                let discarded = LeftBehind::from(orphan);
+                report.uploads.extend(notes.into_iter().map(|note| StillOpen {
+                    object: discarded.object.clone(),
+                    endpoint_url: discarded.endpoint_url.clone(),
+                    upload_id: note.id,
+                }));
+                report.discarded.push(discarded);
             }
             Ok(None) => report.failures.push(
                 Failure::new(FailureKind::NotFound, format!("{} holds no file that could not be published", file.display()))

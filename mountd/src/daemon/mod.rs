@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Daemon`], which holds all mounts of one user on one node, so that budgets, replicas and connections are shared.
 //! `mounting` makes mounts, `draining` ends them, `restoring` brings them back after a restart, `left_behind` tells of what
-//! they did not publish, `process` is the life of the process around it; `mount` is one mount, `mount_point` its directory,
+//! they did not publish, `left_uploads` aborts what a killed one did not complete, `process` is the life of the process around it; `mount` is one mount, `mount_point` its directory,
 //! `mount_list` what outlives the daemon.
 //!
 //! Locks: `Daemon::mounts` guards the table alone and is never held across an await or a system call; a mount's own state
@@ -13,6 +13,7 @@ pub mod dead;
 mod draining;
 mod host;
 pub mod left_behind;
+mod left_uploads;
 mod log_file;
 pub(crate) mod metrics;
 mod mount;

@@ -178,6 +178,7 @@ impl Daemon {
         match started {
             Ok(live) => {
                 mount.set(State::Live(live.clone()));
+                tokio::spawn(self.clone().abort_left_uploads(mount.clone(), live.store.clone()));
                 tokio::spawn(self.clone().watch_session(mount.clone(), live));
                 tracing::info!(mount = %mount.spec.mount_point.display(), source = %mount.spec.source, read_only = mount.spec.read_only, "mounted");
                 made.writes_refused = writes.are_refused().await;

@@ -259,6 +259,7 @@ impl BucketFs {
         match &completed {
             Ok(_) => {
                 dirty.upload().reset();
+                active.ended();
                 dirty.replica.set_published().await;
             }
             Err(error) if may_have_made_it(error) => {
@@ -316,8 +317,15 @@ impl BucketFs {
 
     async fn start_upload(&self, active: &ActiveUpload) -> FsResult<Upload> {
         let options = PutOptions::default();
-        let upload = active.upload.get_or_try_init(|| self.store.start_upload(&active.key, &options)).await?;
-        Ok(upload.clone())
+        let begin = || async {
+            // Noted before it is asked for, so that who comes after a killed daemon knows of it.
+            let note = || self.cache.note_upload(self.store.identity(), active.key.as_str());
+            let note = active.note.get_or_init(note).await;
+            let upload = self.store.start_upload(&active.key, &options).await?;
+            note.begun(&upload.id).await;
+            Ok::<_, FsError>(upload)
+        };
+        Ok(active.upload.get_or_try_init(begin).await?.clone())
     }
 
     /// Gives up the upload under way, and the parts it has in the store.
@@ -332,11 +340,13 @@ impl BucketFs {
             // One that begins the upload does so first: dropped, it could leave one that nobody knows of.
             let _ = task.await;
         }
-        if let Some(upload) = active.upload.get()
-            && let Err(error) = self.store.abort_upload(upload).await
-        {
-            tracing::warn!(mount = %self.options.mount_name, key = %upload.key, error = %error,
-                "an upload could not be aborted; its parts cost storage until it is");
+        let Some(upload) = active.upload.get() else { return };
+        match self.store.abort_upload(upload).await {
+            Ok(()) => active.ended(),
+            Err(error) => {
+                tracing::warn!(mount = %self.options.mount_name, key = %upload.key, error = %error,
+                    "an upload could not be aborted; its parts cost storage until the next mount of the bucket aborts it");
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 //! - Parts are begun early only for files that grow from their beginning without gaps.
 
 use super::part_plan::PartPlan;
+use pail_cache::NotedUpload;
 use pail_store::{Part, RawKey, Upload};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,8 +28,19 @@ pub struct ActiveUpload {
     pub plan: PartPlan,
     /// The store's name for it, once somebody needed one.
     pub upload: OnceCell<Upload>,
+    /// What the journal has of it, from before it begins.
+    pub note: OnceCell<NotedUpload>,
     /// Cancelled when it is to be aborted: what is on its way then stops.
     pub given_up: CancellationToken,
+}
+
+impl ActiveUpload {
+    /// It was completed or aborted, or surely was not begun: the journal forgets it.
+    pub fn ended(&self) {
+        if let Some(note) = self.note.get() {
+            note.ended();
+        }
+    }
 }
 
 /// How far sending a file has come.
@@ -73,8 +85,13 @@ impl UploadState {
 
     /// Sets out on an upload of `key`.
     pub fn begin(&mut self, key: RawKey, plan: PartPlan) -> Arc<ActiveUpload> {
-        let active =
-            Arc::new(ActiveUpload { key, plan, upload: OnceCell::new(), given_up: CancellationToken::new() });
+        let active = Arc::new(ActiveUpload {
+            key,
+            plan,
+            upload: OnceCell::new(),
+            note: OnceCell::new(),
+            given_up: CancellationToken::new(),
+        });
         self.active = Some(active.clone());
         active
     }

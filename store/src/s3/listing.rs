@@ -43,7 +43,7 @@ pub(super) async fn list(pipeline: &Pipeline, wanted: ListRequest) -> Result<Lis
 }
 
 fn page_of(listed: xml::ListAnswer) -> ListPage {
-    let is_encoded = listed.encoding_type.is_some_and(|encoding| encoding.eq_ignore_ascii_case("url"));
+    let is_encoded = is_encoded(listed.encoding_type.as_deref());
     let decode = |text: String| if is_encoded { decoded(&text) } else { Some(text) };
     let mut page = ListPage::default();
     for object in listed.contents {
@@ -65,12 +65,19 @@ fn page_of(listed: xml::ListAnswer) -> ListPage {
     page
 }
 
-fn decoded(text: &str) -> Option<String> {
+/// Whether an answer's keys are percent-encoded, by the encoding that it names.
+pub(super) fn is_encoded(encoding: Option<&str>) -> bool {
+    encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case("url"))
+}
+
+/// An encoded key; `None` where it is not UTF-8.
+pub(super) fn decoded(text: &str) -> Option<String> {
     let spaced = text.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8().ok().map(|key| key.into_owned())
 }
 
-fn time_of(text: &str) -> SystemTime {
+/// A time of an answer; the epoch where it cannot be read.
+pub(super) fn time_of(text: &str) -> SystemTime {
     let written = text.parse::<jiff::Timestamp>().ok().and_then(|time| SystemTime::try_from(time).ok());
     written.unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -16,6 +16,7 @@ mod failure;
 mod listing;
 mod meta;
 mod open;
+mod open_uploads;
 mod options;
 mod pipeline;
 mod probe;
@@ -290,5 +291,13 @@ impl Store for S3Store {
 
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {
         self.writer(Enforcement::default()).abort_upload(upload).await
+    }
+
+    async fn open_uploads(&self, key: &RawKey) -> Result<Vec<OpenUpload>> {
+        open_uploads::open_uploads(&self.pipeline, key).await
+    }
+
+    async fn has_parts(&self, upload: &Upload) -> Result<bool> {
+        open_uploads::has_parts(&self.pipeline, upload).await
     }
 }

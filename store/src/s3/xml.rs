@@ -49,6 +49,31 @@ pub(super) struct UploadAnswer {
     pub upload_id: String,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct UploadsAnswer {
+    pub encoding_type: Option<String>,
+    pub upload: Vec<ListedUpload>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ListedUpload {
+    pub key: String,
+    pub upload_id: String,
+    pub initiated: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct PartsAnswer {
+    pub part: Vec<ListedPart>,
+}
+
+/// That it is there is all that matters.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ListedPart {}
+
 /// The answer to CopyObject, UploadPartCopy and CompleteMultipartUpload: of each, only the ETag matters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -1,0 +1,44 @@
+//! ListMultipartUploads and ListParts, as far as they tell which uploads of a key are open, and whether one has parts.
+//!
+//! Source: Amazon S3 API Reference. Uploads are listed by key, so those of the key itself come before those of longer ones with the same
+//! beginning: the first page has all that is asked for, but for more than 1,000 of one key.
+
+use super::pipeline::Pipeline;
+use super::request::S3Request;
+use super::{listing, xml};
+use crate::{ErrorKind, OpenUpload, RawKey, Result, Upload};
+use http::Method;
+
+/// See [`Store::open_uploads`](crate::Store::open_uploads).
+pub(super) async fn open_uploads(pipeline: &Pipeline, key: &RawKey) -> Result<Vec<OpenUpload>> {
+    const OPERATION: &str = "ListMultipartUploads";
+    let request = S3Request::new(OPERATION, Method::GET)
+        .query("uploads", "")
+        .query("encoding-type", "url")
+        .query("prefix", key.as_str());
+    let answer = pipeline.send(&request).await?;
+    let listed: xml::UploadsAnswer = xml::parse(&answer.body)
+        .map_err(|cause| pipeline.error(OPERATION, Some(key), ErrorKind::Corrupt, cause))?;
+    let is_encoded = listing::is_encoded(listed.encoding_type.as_deref());
+    let of_key = listed.upload.into_iter().filter(|upload| {
+        let named = if is_encoded { listing::decoded(&upload.key) } else { Some(upload.key.clone()) };
+        named.as_deref() == Some(key.as_str())
+    });
+    let open = of_key.map(|upload| OpenUpload {
+        upload: Upload { key: key.clone(), id: upload.upload_id },
+        initiated: listing::time_of(&upload.initiated),
+    });
+    Ok(open.collect())
+}
+
+/// See [`Store::has_parts`](crate::Store::has_parts).
+pub(super) async fn has_parts(pipeline: &Pipeline, upload: &Upload) -> Result<bool> {
+    const OPERATION: &str = "ListParts";
+    let request = S3Request::on(OPERATION, Method::GET, &upload.key)
+        .query("uploadId", upload.id.as_str())
+        .query("max-parts", "1");
+    let answer = pipeline.send(&request).await?;
+    let listed: xml::PartsAnswer = xml::parse(&answer.body)
+        .map_err(|cause| pipeline.error(OPERATION, Some(&upload.key), ErrorKind::Corrupt, cause))?;
+    Ok(!listed.part.is_empty())
+}
