@@ -79,6 +79,51 @@ fn what_cannot_be_published_keeps_the_mount_and_is_named() {
     assert_eq!(sandbox.object("stuck").as_deref(), Some("9"));
 }
 
+// SEMANTICS: writing.4
+#[test]
+fn what_a_child_closes_last_while_the_end_flushes_is_published() {
+    for end in [&["umount", "--all"][..], &["umount", "--all", "--force"], &["shutdown"]] {
+        let sandbox = Sandbox::new();
+        sandbox.mounted();
+        let (log, go) = (sandbox.at("mnt/log"), sandbox.at("go"));
+        // The child has what its parent opened; the parent is gone.
+        let script = format!(
+            "exec 9>{log}; (while [ ! -e {go} ]; do sleep 0.02; done; echo more >&9; touch {go}ne) & exit 0"
+        );
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+        let fault = Fault {
+            key_contains: Some("slow".into()),
+            times: u32::MAX,
+            ..Fault::once(None, FaultAction::InternalError)
+        };
+        sandbox.server.inject(fault);
+        let mut writer =
+            Command::new("sh").args(["-c", &format!("echo x > {}", sandbox.at("mnt/slow"))]).spawn().unwrap();
+        wait_until("it is seen", || !sandbox.status()["mounts"][0]["fs"]["unpublished"][0].is_null());
+        let mut command = sandbox.command(end);
+        let ending = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until("the end flushes", || sandbox.status()["mounts"][0]["state"] == "unmounting");
+        sandbox.server.inject(Fault {
+            key_contains: Some("log".into()),
+            ..Fault::once(Some("PutObject"), FaultAction::Delay { ms: 3_000 })
+        });
+        fs::write(&go, "").unwrap();
+        wait_until("it has written", || sandbox.path("gone").exists());
+        wait_until("it is being published", || sandbox.status()["mounts"][0]["fs"]["publishing"] == 2);
+        let puts = || {
+            let requests = sandbox.server.requests();
+            requests.iter().filter(|request| request.operation == "PutObject" && request.key == "log").count()
+        };
+        wait_until("it is asked for", || puts() == 2);
+        sandbox.server.clear_faults();
+        let ran = finish(ending);
+        assert_eq!(ran.code, 0, "{end:?}: {ran:?}");
+        assert!(writer.wait().unwrap().success());
+        assert_eq!(sandbox.bytes_of("log"), b"more\n", "{end:?}");
+        assert!(sandbox.kernel_mounts().is_empty(), "{end:?}");
+    }
+}
+
 #[test]
 fn a_mount_that_somebody_else_unmounts_leaves_the_list() {
     let sandbox = Sandbox::new();

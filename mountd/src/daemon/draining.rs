@@ -5,6 +5,7 @@
 //! Invariants:
 //! - Without force nothing is unmounted while a file of it is not in the bucket.
 //! - With force, and when the daemon stops, what remains is named, and its bytes stay in the journal.
+//! - What is closed while an unmount flushes is flushed too, also where only a RELEASE tells of it, which unmounting may cut off.
 //! - A drain that is cancelled leaves its mount as it was.
 
 use super::mount::{Live, Mount, State};
@@ -27,6 +28,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long uploads that came to nothing may take to be aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often an unmount looks for what was closed while it flushed; who goes on writing has the file open, and keeps the mount busy.
+const FLUSH_ROUNDS: usize = 4;
 /// How long to wait for a session's threads once the kernel has let go of it.
 const SESSION_END_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest deadline that is understood; a longer one is cut to it.
@@ -154,8 +157,9 @@ impl Daemon {
             }
         };
         let mut unmounting = Unmounting { mount, live: live.clone(), done: false };
-        let (published, remaining) = flush_until(&live, "", manner.deadline).await;
-        report.published = published;
+        report.published = flush_until(&live, "", manner.deadline).await.0;
+        report.published += flush_new(&live, manner.deadline).await;
+        let remaining = live.fs.status().unpublished;
         let left = left_calls(mount, &live);
         if !manner.force && (!remaining.is_empty() || left.is_some()) {
             report.remaining = name_remaining(mount, remaining);
@@ -167,6 +171,10 @@ impl Daemon {
             report.remaining = name_remaining(mount, live.fs.status().unpublished);
             return report;
         }
+        // A file that a child of its opener closed last is published by its RELEASE alone, which the kernel sends when it likes, and
+        // drops when it unmounts. Now nobody can close anything any more.
+        report.published += flush_new(&live, manner.deadline).await;
+        tidy(&live).await;
         report.remaining = name_remaining(mount, live.fs.status().unpublished);
         for left in &report.remaining {
             tracing::error!(mount = %place.display(), file = %left.file.path, size_bytes = left.file.size_bytes, journal = %left.file.local_path, "unmounted with a file that is not in the bucket");
@@ -234,6 +242,7 @@ impl Daemon {
             tracing::error!(mount = %place.display(), file = %file.path, size_bytes = file.size_bytes, journal = %file.local_path, "is not in the bucket");
         }
         left_calls(&mount, &live);
+        tidy(&live).await;
         if let Some(failure) = clear_dead(place).await {
             tracing::warn!(mount = %place.display(), error = %failure, "a dead mount stays");
         }
@@ -314,6 +323,22 @@ async fn flush_until(live: &Live, path: &str, deadline: Instant) -> (u64, Vec<Un
             (0, remaining)
         }
     }
+}
+
+/// Publishes what was written and closed while others were published: all of which no publish has failed. In rounds, since each takes
+/// its time. How many files it published.
+async fn flush_new(live: &Live, deadline: Instant) -> u64 {
+    let mut published = 0;
+    for _ in 0..FLUSH_ROUNDS {
+        let mut new = live.fs.status().unpublished;
+        new.retain(|file| file.error.is_none());
+        if new.is_empty() || Instant::now() >= deadline {
+            break;
+        }
+        let flushes = new.iter().map(|file| flush_until(live, &file.path, deadline));
+        published += join_all(flushes).await.into_iter().map(|(count, _)| count).sum::<u64>();
+    }
+    published
 }
 
 fn has_nothing(report: &DrainReport) -> bool {
@@ -421,10 +446,14 @@ async fn detach(live: &Live, place: &Path, manner: Manner) -> Result<(), Failure
         // Programs still have files open there: what they wrote since is published with the rest of the time.
         flush_until(live, "", manner.deadline).await;
     }
-    live.fs.discard_published();
-    // What is not in the bucket by now has been named; its parts would only cost storage.
-    let _ = timeout(ABORT_TIMEOUT, live.fs.abort_idle_uploads()).await;
     Ok(())
+}
+
+/// The last of a file system that the kernel has let go of, once all is published that can be.
+async fn tidy(live: &Live) {
+    live.fs.discard_published();
+    // What is not in the bucket by now is named; its parts would only cost storage.
+    let _ = timeout(ABORT_TIMEOUT, live.fs.abort_idle_uploads()).await;
 }
 
 fn busy(place: &Path, err: &std::io::Error) -> Failure {
