@@ -68,13 +68,11 @@ impl Daemon {
             self.all_mounts().iter().filter_map(|mount| mount.live()).map(|live| live.store).collect();
         let cache = self.cache.clone();
         blocking(move || {
-            let open = |orphan: &Orphan| match mounted
-                .iter()
-                .any(|store| store.identity() == orphan.intent.store)
-            {
-                true => Vec::new(),
-                false => cache.left_uploads_of(&orphan.intent.store, &orphan.intent.key),
-            };
+            let open =
+                |orphan: &Orphan| match mounted.iter().any(|store| store.identity() == orphan.intent.store) {
+                    true => Vec::new(),
+                    false => cache.left_uploads_of(&orphan.intent.store, &orphan.intent.key),
+                };
             Ok(discard_each(&files, |file| cache.discard_orphan(file), open))
         })
         .await
