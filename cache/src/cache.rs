@@ -266,13 +266,19 @@ impl Cache {
 
     /// Removes one of [`Cache::orphans`] from disk; `None` where `data_path` is none of theirs. Errors: the local disk's; it then stays.
     pub fn discard_orphan(&self, data_path: &Path) -> io::Result<Option<Orphan>> {
-        let mut left = self.shared.left.lock();
-        let Some(index) = left.iter().position(|orphan| orphan.data_path == data_path) else {
-            return Ok(None);
+        let index = |left: &[Orphan]| left.iter().position(|orphan| orphan.data_path == data_path);
+        let named = {
+            let left = self.shared.left.lock();
+            index(&left).map(|index| left[index].clone())
         };
-        left[index].discard()?;
-        let orphan = left.swap_remove(index);
-        self.shared.usage.add_dirty(-(orphan.bytes_on_disk as i64));
+        let Some(orphan) = named else { return Ok(None) };
+        // Who asks what is left does not wait for a disk that hangs.
+        orphan.discard()?;
+        let mut left = self.shared.left.lock();
+        if let Some(index) = index(&left) {
+            left.swap_remove(index);
+            self.shared.usage.add_dirty(-(orphan.bytes_on_disk as i64));
+        }
         Ok(Some(orphan))
     }
 

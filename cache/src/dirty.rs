@@ -18,7 +18,7 @@ use crate::ranges::RangeSet;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -285,6 +285,26 @@ impl DirtyReplica {
         read.map(|()| Some(bytes.into()))
     }
 
+    /// As [`DirtyReplica::read_local`], of bytes that the kernel has in memory and that nobody is changing: it never blocks. `None` where
+    /// that cannot be told.
+    pub fn read_local_now(&self, range: Range<u64>) -> Option<Bytes> {
+        let uncut = self.reading.try_read()?;
+        if range.end > self.len() {
+            return None;
+        }
+        let mut bytes = vec![0; (range.end.saturating_sub(range.start)) as usize];
+        let (mut filled, flags) = (0, rustix::io::ReadWriteFlags::NOWAIT);
+        while filled < bytes.len() {
+            let at = range.start + filled as u64;
+            match rustix::io::preadv2(&*self.data, &mut [IoSliceMut::new(&mut bytes[filled..])], at, flags) {
+                Ok(0) | Err(_) => return None,
+                Ok(read) => filled += read,
+            }
+        }
+        drop(uncut);
+        (*self.shape.try_read()? != Stage::Given).then(|| bytes.into())
+    }
+
     /// Keeps bytes that were fetched from the base, where it is not written and they still show. Errors: as of
     /// [`DirtyReplica::write_at`].
     pub fn fill_base(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -410,7 +430,20 @@ impl DirtyReplica {
         Ok(())
     }
 
-    /// Removes it from disk. It can be read and written as before while it is held, and its bytes count until then.
+    /// Has it removed as by [`DirtyReplica::discard`], and waits for that, but for no disk that hangs: it is then removed when the disk goes
+    /// on.
+    pub async fn discard_waiting(self: &Arc<Self>) {
+        let dirty = self.clone();
+        self.shared.journal.carry_out_removal(move || dirty.discard()).await;
+    }
+
+    /// The same, waiting for nothing.
+    pub fn discard_behind(self: &Arc<Self>) {
+        let dirty = self.clone();
+        self.shared.journal.push_removal(move || dirty.discard());
+    }
+
+    /// Removes it from disk. It can be read and written as before while it is held, and its bytes count until then. Blocks.
     pub fn discard(&self) {
         let mut stage = self.shape.write();
         if *stage == Stage::Open {
@@ -422,8 +455,7 @@ impl DirtyReplica {
     /// Removes what has its names in the journal. A record without data is removed by the next process, should this one end here.
     fn remove_files(&self) {
         let _record = self.record.lock();
-        let _ = std::fs::remove_file(&self.path);
-        journal::remove_record(&self.path);
+        journal::remove(&self.path);
     }
 
     /// It was given away and has its place, or is not kept: nothing of it is left in the journal.
@@ -496,7 +528,9 @@ impl DirtyReplica {
 impl Drop for DirtyReplica {
     fn drop(&mut self) {
         if *self.shape.get_mut() == Stage::Open && self.record.get_mut().published.is_some() {
-            self.discard();
+            *self.shape.get_mut() = Stage::Discarded;
+            let path = std::mem::take(&mut self.path);
+            self.shared.journal.push_removal(move || journal::remove(&path));
         }
         if *self.shape.get_mut() != Stage::Open {
             // A file without a name goes now.

@@ -152,6 +152,12 @@ pub(crate) fn remove_record(data: &Path) {
     }
 }
 
+/// Removes a data file and its record, if they are there and can be: what cannot is found again by the next process.
+pub(crate) fn remove(data: &Path) {
+    let _ = std::fs::remove_file(data);
+    remove_record(data);
+}
+
 /// Removes a data file and its record.
 fn discard(data: &Path) -> io::Result<()> {
     std::fs::remove_file(data)?;

@@ -60,6 +60,21 @@ impl Worker {
         self.send(Box::new(removal));
     }
 
+    /// Leaves the removal of a file to the thread, however many jobs wait, and waits until it is done, but for no disk that hangs.
+    pub async fn carry_out_removal(&self, removal: impl FnOnce() + Send + 'static) {
+        let (tell, done) = oneshot::channel();
+        let is_late = self.is_late.clone();
+        let is_sent = self.send(Box::new(move || {
+            removal();
+            is_late.store(false, Ordering::Relaxed);
+            // Nobody may be waiting any more.
+            let _ = tell.send(());
+        }));
+        if is_sent {
+            self.wait(done).await;
+        }
+    }
+
     fn send(&self, job: Job) -> bool {
         self.jobs.lock().as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
     }

@@ -168,3 +168,52 @@ fn closes_and_reads_go_on_while_the_disk_of_cache_and_state_hangs() {
     let config = format!("state_dir = {:?}\ncache_dir = {:?}\n", disk.at("state"), disk.at("cache"));
     what_goes_on_while_it_hangs(&disk, &config, |_| {});
 }
+
+// SEMANTICS: writing.9
+#[test]
+fn a_daemon_with_one_worker_goes_on_while_calls_wait_for_the_disk() {
+    let Some(disk) = Disk::new() else { return };
+    let sandbox = Sandbox::new();
+    let config = format!("state_dir = {:?}\ncache_dir = {:?}\n", disk.at("state"), disk.at("cache"));
+    fs::create_dir_all(sandbox.path("config/pail")).unwrap();
+    fs::write(sandbox.path("config/pail/config.toml"), config).unwrap();
+    (0..2).for_each(|i| sandbox.put(&format!("cold-{i}"), content(i)));
+    let bucket = format!("s3://{}", sandbox::BUCKET);
+    let mount_at = |name: &str| {
+        sandbox::run(sandbox.command(&["mount", &bucket, &sandbox.at(name)]).env("TOKIO_WORKER_THREADS", "1"))
+    };
+    assert_eq!(mount_at("mnt").code, 0);
+    let mnt = sandbox.path("mnt");
+    // The kernel looks up no name in a directory while one is renamed there.
+    fs::create_dir(mnt.join("d")).unwrap();
+    // Published and open: each has a file on the disk that goes, or is said to be another's, with its name.
+    let open = ["removed", "d/moved"].map(|name| {
+        let file = written(mnt.join(name), name.as_bytes());
+        file.sync_all().unwrap();
+        file
+    });
+    sandbox.server.reset_counters();
+
+    let mut frozen = disk.freeze();
+    std::thread::scope(|scope| {
+        let removal = scope.spawn(|| fs::remove_file(mnt.join("removed")));
+        let is_deleted = || sandbox.server.requests().iter().any(|got| got.operation == "DeleteObject");
+        sandbox::wait_until("the object is deleted", is_deleted);
+        let rename = scope.spawn(|| fs::rename(mnt.join("d/moved"), mnt.join("d/moved-on")));
+        let mount = scope.spawn(|| mount_at("other"));
+        for i in 0..2 {
+            assert!(read_anew(&mnt.join(format!("cold-{i}"))) == content(i));
+            assert_eq!(sandbox.status()["mounts"][0]["state"], "mounted");
+            let Ran { code, err, .. } = sandbox.pail(&["flush", mnt.to_str().unwrap()]);
+            assert_eq!(code, 0, "{err}");
+        }
+        removal.join().unwrap().expect("a removal does not wait for the disk");
+        assert!(!frozen.thaw(), "nobody waited for the disk but who writes to it");
+        rename.join().unwrap().unwrap();
+        let mounted = mount.join().unwrap();
+        assert_eq!(mounted.code, 0, "{mounted:?}");
+    });
+    drop(open);
+    assert!(sandbox.bytes_of("d/moved-on") == b"d/moved");
+    assert_eq!(sandbox.status()["left_behind"], serde_json::json!([]));
+}

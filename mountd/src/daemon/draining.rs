@@ -18,6 +18,7 @@ use crate::control::types::{
     DrainProgress, DrainReport, FlushRequest, LeftBehind, Remaining, UnmountRequest,
 };
 use crate::control::{Failure, FailureKind};
+use crate::disk_work::{DiskCall, on_disk};
 use crate::fs::Unpublished;
 use futures::future::{join, join_all};
 use std::path::{Component, Path, PathBuf};
@@ -204,7 +205,7 @@ impl Daemon {
 
     /// Takes a mount off the list and removes the directories that were made for it. Errors: it is still on the list.
     async fn unlist_and_clean(&self, place: &Path) -> Result<(), Failure> {
-        if let Some(saved) = self.unlist(place)? {
+        if let Some(saved) = self.unlist(place).await? {
             let created = saved.created_directories;
             // Removing is a courtesy: a failure is in the log, and there is nothing else to do about it.
             let _ = blocking(move || {
@@ -217,8 +218,10 @@ impl Daemon {
     }
 
     /// Errors: the list could not be written, so that the next daemon mounts it again.
-    pub(super) fn unlist(&self, place: &Path) -> Result<Option<SavedMount>, Failure> {
-        self.list.remove(place).map_err(|failure| {
+    pub(super) async fn unlist(&self, place: &Path) -> Result<Option<SavedMount>, Failure> {
+        let (list, unlisted) = (self.list.clone(), place.to_owned());
+        let removed = on_disk(DiskCall::Write, move || list.remove(&unlisted)).await;
+        removed.map_err(|failure| {
             tracing::error!(mount = %place.display(), error = %failure, "the list of mounts could not be changed");
             let message = format!("{} is still on the list that the next daemon mounts again", place.display());
             let cause = failure.message;
@@ -451,7 +454,7 @@ async fn detach(live: &Live, place: &Path, manner: Manner) -> Result<(), Failure
 
 /// The last of a file system that the kernel has let go of, once all is published that can be.
 async fn tidy(live: &Live) {
-    live.fs.discard_published();
+    live.fs.discard_published().await;
     // What is not in the bucket by now is named; its parts would only cost storage.
     let _ = timeout(ABORT_TIMEOUT, live.fs.abort_idle_uploads()).await;
 }

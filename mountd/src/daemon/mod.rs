@@ -49,7 +49,7 @@ pub struct Daemon {
     settings: Settings,
     cache: Arc<Cache>,
     runtime: Handle,
-    list: MountList,
+    list: Arc<MountList>,
     /// Every mount that was asked for, by its resolved mount point.
     mounts: Mutex<BTreeMap<PathBuf, Arc<Mount>>>,
     /// Guards the mounts that were given up by force and may still have files open. A leaf, as `mounts`.
@@ -72,7 +72,7 @@ impl Daemon {
             disk_bytes: settings.cache_bytes,
         };
         let cache = Cache::open(config, runtime.clone()).map_err(cache_failure)?;
-        let list = MountList::open(settings.directories.mounts_file())?;
+        let list = Arc::new(MountList::open(settings.directories.mounts_file())?);
         Ok(Arc::new(Self {
             settings,
             cache,

@@ -30,8 +30,9 @@ pub struct SavedMount {
 #[derive(Debug)]
 pub struct MountList {
     file: PathBuf,
-    /// Guards list and file together, so that the file is never older than the list. Held while the file is written;
-    /// nothing else is locked meanwhile.
+    /// Held while the file is written and the list follows it, by one at a time. Before `mounts`.
+    changing: Mutex<()>,
+    /// Guards the list, which is what was written last: whoever asks for it waits for no disk. A leaf.
     mounts: Mutex<Vec<SavedMount>>,
 }
 
@@ -48,7 +49,7 @@ impl MountList {
             Err(err) => Err(err),
         }
         .map_err(|err| Failure::from_io(format!("cannot read {}", file.display()), &err))?;
-        Ok(Self { file, mounts: Mutex::new(mounts) })
+        Ok(Self { file, changing: Mutex::default(), mounts: Mutex::new(mounts) })
     }
 
     /// All mounts.
@@ -61,27 +62,27 @@ impl MountList {
         self.mounts.lock().iter().find(|mount| mount.spec.mount_point == mount_point).cloned()
     }
 
-    /// Adds a mount, or replaces the one at its place. Errors: the local disk's; the list is then as it was.
+    /// Adds a mount, or replaces the one at its place. Blocks. Errors: the local disk's; the list is then as it was.
     pub fn put(&self, mount: SavedMount) -> Result<(), Failure> {
-        let mut mounts = self.mounts.lock();
-        let mut next = mounts.clone();
+        let _alone = self.changing.lock();
+        let mut next = self.all();
         next.retain(|other| other.spec.mount_point != mount.spec.mount_point);
         next.push(mount);
         self.write(&next)?;
-        *mounts = next;
+        *self.mounts.lock() = next;
         Ok(())
     }
 
-    /// Takes a mount off the list; returns it if it was there. Errors: the local disk's; the list is then as it was.
+    /// Takes a mount off the list; returns it if it was there. Blocks. Errors: the local disk's; the list is then as it was.
     pub fn remove(&self, mount_point: &Path) -> Result<Option<SavedMount>, Failure> {
-        let mut mounts = self.mounts.lock();
-        let Some(index) = mounts.iter().position(|mount| mount.spec.mount_point == mount_point) else {
+        let _alone = self.changing.lock();
+        let mut next = self.all();
+        let Some(index) = next.iter().position(|mount| mount.spec.mount_point == mount_point) else {
             return Ok(None);
         };
-        let mut next = mounts.clone();
         let removed = next.remove(index);
         self.write(&next)?;
-        *mounts = next;
+        *self.mounts.lock() = next;
         Ok(Some(removed))
     }
 

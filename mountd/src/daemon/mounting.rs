@@ -10,6 +10,7 @@ use super::{Daemon, host, opening};
 use crate::command_line::word;
 use crate::control::Failure;
 use crate::control::types::{MountOutcome, MountRequest, MountSpec};
+use crate::disk_work::{DiskCall, on_disk};
 use crate::fs::{BucketFs, FsOptions};
 use crate::fuse::{FuseMount, FuseOptions};
 use std::path::Path;
@@ -171,7 +172,8 @@ impl Daemon {
             created_directories,
         };
         // Listed before it is mounted: a crash in between is repaired at the next start, the other way round it is not.
-        let started = match self.list.put(saved) {
+        let list = self.list.clone();
+        let started = match on_disk(DiskCall::Write, move || list.put(saved)).await {
             Ok(()) => self.start_session(mount, &bucket, point).await,
             Err(failure) => Err(failure),
         };
@@ -190,8 +192,11 @@ impl Daemon {
             Err(failure) => {
                 // What went wrong with the mount says more than what goes wrong with the list.
                 let _ = match earlier {
-                    Some(earlier) => self.list.put(earlier),
-                    None => self.unlist(&mount.spec.mount_point).map(drop),
+                    Some(earlier) => {
+                        let list = self.list.clone();
+                        on_disk(DiskCall::Write, move || list.put(earlier)).await
+                    }
+                    None => self.unlist(&mount.spec.mount_point).await.map(drop),
                 };
                 mount_point::remove_created(&created);
                 Err(failure)

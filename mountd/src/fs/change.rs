@@ -112,7 +112,7 @@ impl BucketFs {
         let parent = self.writable_directory(parent)?;
         let name = name::parse(name)?;
         self.check_absent(&parent, &self.dir_prefix(&parent), name).await?;
-        let inode = self.add_new(&parent, name, creator, true)?;
+        let inode = self.add_new(&parent, name, creator, true).await?;
         let done = match self.unpublished(&inode) {
             Some(dirty) => {
                 let published = self.publish(&inode, &dirty).await;
@@ -245,7 +245,7 @@ impl BucketFs {
         if let Some(dirty) = self.dirty_content(inode) {
             dirty.upload().end();
             self.abort_upload(&dirty).await;
-            dirty.replica.discard();
+            dirty.replica.discard_waiting().await;
         }
         self.inodes.release(inode);
     }
@@ -284,7 +284,7 @@ impl BucketFs {
     /// store's, the local disk's; ENOSPC where it has more of the bucket than may be kept so.
     pub(super) async fn make_local(&self, inode: &Arc<Inode>) -> FsResult<()> {
         let bytes_max = self.cache.stats().disk_limit_bytes.max(KEPT_BYTES_MAX_LEAST);
-        self.dirty_over(inode)?.fetch_base(bytes_max).await
+        self.dirty_over(inode).await?.fetch_base(bytes_max).await
     }
 
     /// Changes a file's length, or a file's or directory's attributes. A new length is published at once unless somebody has the file
@@ -332,7 +332,7 @@ impl BucketFs {
     }
 
     async fn truncate_and_publish(&self, inode: &Arc<Inode>, size: u64) -> FsResult<()> {
-        let dirty = self.dirty(inode)?;
+        let dirty = self.dirty(inode).await?;
         dirty.truncate(size).await?;
         let only_writer = inode.file().is_some_and(|file| {
             let state = file.lock();
@@ -345,6 +345,6 @@ impl BucketFs {
     pub async fn allocate(&self, handle: u64, end: u64) -> FsResult<()> {
         let handle = self.handles.get(handle).filter(|handle| handle.writable).ok_or(Posix::BadHandle)?;
         self.check_holes(&handle.inode, end)?;
-        self.dirty(&handle.inode)?.extend(end).await
+        self.dirty(&handle.inode).await?.extend(end).await
     }
 }

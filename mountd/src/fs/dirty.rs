@@ -21,8 +21,9 @@ use super::namespace::Facts;
 use super::tally::Tally;
 use super::unheard::Unheard;
 use super::upload::UploadState;
+use crate::disk_work::{DiskCall, on_disk};
 use bytes::{Bytes, BytesMut};
-use pail_cache::{DirtyReplica, Fetch, Replica, Segment, SegmentKind};
+use pail_cache::{DirtyReplica, Fetch, Intent, Replica, Segment, SegmentKind};
 use pail_store::{Condition, RawKey, Store, Version};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use std::ops::Range;
@@ -332,26 +333,25 @@ impl DirtyFile {
     /// Writes `data` at `offset`. Errors: the local disk's.
     pub async fn write(&self, offset: u64, data: &[u8]) -> FsResult<()> {
         let _open = self.gate.read().await;
-        self.write_within_gate(offset, data)
+        let (replica, data) = (self.replica.clone(), Bytes::copy_from_slice(data));
+        let range = offset..offset + data.len() as u64;
+        on_disk(DiskCall::Write, move || replica.write_at(offset, &data)).await?;
+        self.changed(range);
+        Ok(())
     }
 
     /// As `write`; `None` where a publish holds writers off.
     pub fn try_write(&self, offset: u64, data: &[u8]) -> Option<FsResult<()>> {
         let _open = self.gate.try_read().ok()?;
-        Some(self.write_within_gate(offset, data))
-    }
-
-    fn write_within_gate(&self, offset: u64, data: &[u8]) -> FsResult<()> {
-        self.replica.write_at(offset, data)?;
-        self.changed(offset..offset + data.len() as u64);
-        Ok(())
+        let written = self.replica.write_at(offset, data);
+        Some(written.map(|()| self.changed(offset..offset + data.len() as u64)).map_err(FsError::from))
     }
 
     /// Cuts or extends with zeros to `len`. Errors: the local disk's.
     pub async fn truncate(&self, len: u64) -> FsResult<()> {
         let _open = self.gate.read().await;
-        let old = self.len();
-        self.replica.truncate(len)?;
+        let (old, replica) = (self.len(), self.replica.clone());
+        on_disk(DiskCall::Write, move || replica.truncate(len)).await?;
         if len == 0 {
             // Nothing of the base is left: from here on the file is a new one, and the last close wins.
             self.progress.lock().base = None;
@@ -363,7 +363,8 @@ impl DirtyFile {
     /// Extends with zeros to `len`, unless it is as long by the time that nobody else is changing it. Errors: the local disk's.
     pub async fn extend(&self, len: u64) -> FsResult<()> {
         let _open = self.gate.read().await;
-        if let Some(before) = self.replica.extend(len)? {
+        let replica = self.replica.clone();
+        if let Some(before) = on_disk(DiskCall::Write, move || replica.extend(len)).await? {
             self.changed(before..u64::MAX);
         }
         Ok(())
@@ -453,13 +454,13 @@ impl DirtyFile {
         if let [one] = &segments[..]
             && one.kind == SegmentKind::Local
         {
-            return Ok(self.replica.read_local(one.range.clone())?);
+            return self.read_local(one.range.clone()).await;
         }
         let mut bytes = BytesMut::with_capacity(range.end.saturating_sub(range.start) as usize);
         for segment in segments {
             let len = (segment.range.end - segment.range.start) as usize;
             match segment.kind {
-                SegmentKind::Local => match self.replica.read_local(segment.range)? {
+                SegmentKind::Local => match self.read_local(segment.range).await? {
                     Some(piece) => bytes.extend_from_slice(&piece),
                     None => return Ok(None),
                 },
@@ -472,6 +473,26 @@ impl DirtyFile {
             }
         }
         Ok(Some(bytes.freeze()))
+    }
+
+    async fn read_local(&self, range: Range<u64>) -> FsResult<Option<Bytes>> {
+        if let Some(bytes) = self.replica.read_local_now(range.clone()) {
+            return Ok(Some(bytes));
+        }
+        let replica = self.replica.clone();
+        Ok(on_disk(DiskCall::Read, move || replica.read_local(range)).await?)
+    }
+
+    /// Records what is to become of it now. Errors: the local disk's; the old record then stands.
+    pub(super) async fn set_intent(&self, intent: Intent) -> FsResult<()> {
+        let replica = self.replica.clone();
+        Ok(on_disk(DiskCall::Write, move || replica.set_intent(intent)).await?)
+    }
+
+    /// Keeps bytes of the base that were fetched. Errors: the local disk's.
+    pub(super) async fn fill_base(&self, offset: u64, bytes: Bytes) -> FsResult<()> {
+        let replica = self.replica.clone();
+        Ok(on_disk(DiskCall::Write, move || replica.fill_base(offset, &bytes)).await?)
     }
 
     async fn read_base(&self, base: &Base, range: Range<u64>) -> FsResult<Bytes> {

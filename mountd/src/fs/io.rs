@@ -10,6 +10,7 @@ use super::handle::Handle;
 use super::inode::{Content, Inode};
 use super::namespace::Facts;
 use bytes::Bytes;
+use futures::FutureExt;
 use pail_cache::Replica;
 use std::ops::Range;
 use std::sync::Arc;
@@ -101,16 +102,16 @@ impl BucketFs {
 
     /// Writes `data` at `offset`. Errors: EBADF, EFBIG as of `setattr`, the local disk's (ENOSPC).
     pub async fn write(self: &Arc<Self>, handle: u64, offset: u64, data: &[u8]) -> FsResult<()> {
-        let (handle, dirty) = self.writing(handle, offset, data.len())?;
+        let (handle, dirty) = self.writing(handle, offset, data.len()).await?;
         dirty.write(offset, data).await?;
         self.learn_capabilities(&dirty);
         self.send_early(&handle.inode, &dirty);
         Ok(())
     }
 
-    /// As `write`; `None` where a publish holds writers off, so that it would have to wait.
+    /// As `write`; `None` where it would have to wait, because a publish holds writers off or the caller must not block.
     pub fn try_write(self: &Arc<Self>, handle: u64, offset: u64, data: &[u8]) -> Option<FsResult<()>> {
-        let (handle, dirty) = match self.writing(handle, offset, data.len()) {
+        let (handle, dirty) = match self.writing(handle, offset, data.len()).now_or_never()? {
             Ok(writing) => writing,
             Err(error) => return Some(Err(error)),
         };
@@ -120,14 +121,14 @@ impl BucketFs {
         Some(done)
     }
 
-    fn writing(&self, handle: u64, offset: u64, len: usize) -> FsResult<(Arc<Handle>, Arc<DirtyFile>)> {
+    async fn writing(&self, handle: u64, offset: u64, len: usize) -> FsResult<(Arc<Handle>, Arc<DirtyFile>)> {
         let handle = self.handles.get(handle).filter(|handle| handle.writable).ok_or(Posix::BadHandle)?;
         if offset.saturating_add(len as u64) > OBJECT_SIZE_BYTES_MAX {
             return Err(Posix::TooLarge.into());
         }
         self.check_holes(&handle.inode, offset)?;
         handle.set_closing(false);
-        let dirty = self.dirty(&handle.inode)?;
+        let dirty = self.dirty(&handle.inode).await?;
         Ok((handle, dirty))
     }
 }

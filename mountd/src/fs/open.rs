@@ -16,7 +16,8 @@ use super::handle::{Handle, holds_descriptor, process_of};
 use super::inode::{Content, FileState, Inode, Kind};
 use super::name;
 use super::prefetch::Prefetcher;
-use pail_cache::{Base as IntentBase, Intent};
+use crate::disk_work::{DiskCall, on_disk};
+use pail_cache::{Base as IntentBase, DirtyReplica, Intent};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,7 +131,7 @@ impl BucketFs {
         let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
         let inode = &handle.inode;
         if flags.truncate {
-            self.dirty(inode)?.truncate(0).await?;
+            self.dirty(inode).await?.truncate(0).await?;
         } else if inode.is_unlinked() {
             // Found by its name just before that was removed. Told that it is stale, the kernel looks the name up anew.
             let kept = self.make_local(inode).await;
@@ -227,12 +228,12 @@ impl BucketFs {
                 Err(error.into())
             }
             Some(inode) => Ok(inode),
-            None => self.add_new(parent, name, creator, exclusive),
+            None => self.add_new(parent, name, creator, exclusive).await,
         }
     }
 
     /// A new file that nobody has published, with one reference of the kernel.
-    pub(super) fn add_new(
+    pub(super) async fn add_new(
         &self,
         parent: &Arc<Inode>,
         name: &str,
@@ -240,13 +241,18 @@ impl BucketFs {
         exclusive: bool,
     ) -> FsResult<Arc<Inode>> {
         let key = name::key(&self.dir_prefix(parent), name)?;
-        let replica = self.cache.create_dirty(self.intent(key.as_str(), None))?;
+        let replica = self.create_dirty(self.intent(key.as_str(), None)).await?;
         let dirty = DirtyFile::new(self.store.clone(), replica, exclusive);
         let content = Content::Dirty(Arc::new(dirty));
         let inode = self.inodes.introduce(|table| table.add_file(parent, name, content, Instant::now()));
         self.set_creator(&inode, creator);
         self.touch_directory(parent);
         Ok(inode)
+    }
+
+    async fn create_dirty(&self, intent: Intent) -> FsResult<Arc<DirtyReplica>> {
+        let cache = self.cache.clone();
+        Ok(on_disk(DiskCall::Write, move || cache.create_dirty(intent)).await?)
     }
 
     pub(super) fn intent(&self, key: &str, base: Option<&Base>) -> Intent {
@@ -261,13 +267,13 @@ impl BucketFs {
     }
 
     /// The dirty content of a file that is about to be changed. Errors: the local disk's.
-    pub(super) fn dirty(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
+    pub(super) async fn dirty(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
         inode.attributes.lock().mtime = None;
-        self.dirty_over(inode)
+        self.dirty_over(inode).await
     }
 
     /// The dirty content of a file; a clean one becomes the base of a new dirty one. Errors: the local disk's.
-    pub(super) fn dirty_over(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
+    pub(super) async fn dirty_over(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
         let file = inode.file().ok_or(Posix::IsDir)?;
         loop {
             let (facts, replica) = match &file.lock().content {
@@ -278,12 +284,12 @@ impl BucketFs {
             let replica = replica.unwrap_or_else(|| self.replica(&key, &facts));
             let base = Base { key, facts, replica };
             // Nobody who only looks at the file waits for the disk.
-            let local = self.cache.create_dirty(self.intent(base.key.as_str(), Some(&base)))?;
+            let local = self.create_dirty(self.intent(base.key.as_str(), Some(&base))).await?;
             let dirty = DirtyFile::over(self.store.clone(), local, base.clone());
             let begun = self.begin_change(inode, &mut file.lock(), dirty, &base)?;
             if let Some(dirty) = begun {
                 if inode.is_unlinked() {
-                    dirty.replica.discard();
+                    dirty.replica.discard_behind();
                 }
                 return Ok(dirty);
             }
@@ -399,6 +405,6 @@ impl BucketFs {
     pub(super) async fn discard(&self, inode: &Inode, dirty: &DirtyFile) {
         let _one = inode.changing.lock().await;
         self.abort_upload(dirty).await;
-        dirty.replica.discard();
+        dirty.replica.discard_waiting().await;
     }
 }

@@ -127,14 +127,15 @@ impl BucketFs {
             Some(dirty) => self.rename_dirty(step, inode, &dirty, target, mode).await,
             None => self.rename_clean(step, inode, target, mode).await,
         };
-        self.record_place(inode);
+        self.record_place(inode).await;
         moved.map(|()| true)
     }
 
     /// What is kept of a written file says where it is now, and over which version.
-    fn record_place(&self, inode: &Inode) {
+    async fn record_place(&self, inode: &Inode) {
         let (Some(dirty), Ok(key)) = (self.dirty_content(inode), self.key_of(inode)) else { return };
-        if let Err(error) = dirty.replica.set_intent(self.intent(key.as_str(), dirty.base().as_ref())) {
+        let intent = self.intent(key.as_str(), dirty.base().as_ref());
+        if let Err(error) = dirty.set_intent(intent).await {
             tracing::warn!(mount = %self.options.mount_name, key = %key, error = %error,
                 "what is kept of a renamed file names the place or the version that it had before");
         }
@@ -308,7 +309,7 @@ impl BucketFs {
         self.abort_upload(dirty).await;
         // First what can fail on a full disk: nothing has moved yet.
         let to = name::key(&step.to_dir, step.to_name)?;
-        dirty.replica.set_intent(self.intent(to.as_str(), dirty.base().as_ref()))?;
+        dirty.set_intent(self.intent(to.as_str(), dirty.base().as_ref())).await?;
         match dirty.published_facts() {
             Some(facts) => {
                 let copied = facts.version.clone();

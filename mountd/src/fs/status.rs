@@ -148,7 +148,7 @@ impl BucketFs {
 
     /// The mount point is gone. The local copies of files whose bytes are in the bucket are not left behind for a later daemon to find;
     /// what programs still have open they may write on, and is theirs until they close it.
-    pub fn discard_published(&self) {
+    pub async fn discard_published(&self) {
         for inode in self.inodes.all() {
             let Some(file) = inode.file() else { continue };
             let published = match &*file.lock() {
@@ -157,7 +157,7 @@ impl BucketFs {
                 }
                 _ => continue,
             };
-            published.replica.discard();
+            published.replica.discard_waiting().await;
         }
     }
 

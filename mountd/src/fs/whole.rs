@@ -4,6 +4,7 @@
 
 use super::dirty::DirtyFile;
 use super::error::{FsError, FsResult};
+use crate::disk_work::{DiskCall, on_disk};
 use pail_cache::{BLOCK_SIZE_BYTES, Segment, SegmentKind};
 use std::ops::Range;
 
@@ -21,8 +22,7 @@ impl DirtyFile {
     /// Fetches what the file still has of its base, so that it stands by itself, if that is at most `bytes_max` and leaves the
     /// local disk its reserve. Errors: the store's; the local disk's, ENOSPC where it is more.
     pub async fn fetch_base(&self, bytes_max: u64) -> FsResult<()> {
-        self.fetch_base_within(0..u64::MAX, |missing_bytes| missing_bytes <= bytes_max.min(self.room_bytes()))
-            .await
+        self.fetch_base_within(0..u64::MAX, Some(bytes_max)).await
     }
 
     /// Fetches what `range` still has of the base: nothing of it is the base's afterwards, whatever is written or cut meanwhile. Errors:
@@ -30,13 +30,12 @@ impl DirtyFile {
     /// from memory.
     pub async fn hydrate(&self, range: Range<u64>) -> FsResult<()> {
         let fits_memory = range.end.min(self.len()).saturating_sub(range.start) <= WITHOUT_DISK_BYTES_MAX;
-        let has_room = |missing_bytes| !fits_memory || missing_bytes <= self.room_bytes();
-        let fetched = self.fetch_base_within(range, has_room).await;
-        fetched.map_err(FsError::of_base)
+        let bytes_max = fits_memory.then_some(u64::MAX);
+        self.fetch_base_within(range, bytes_max).await.map_err(FsError::of_base)
     }
 
-    /// `has_room` is asked before each piece, with how many bytes are missing.
-    async fn fetch_base_within(&self, range: Range<u64>, has_room: impl Fn(u64) -> bool) -> FsResult<()> {
+    /// With a bound, what is missing of the range is fetched only if it is at most that and leaves the local disk its reserve.
+    async fn fetch_base_within(&self, range: Range<u64>, bytes_max: Option<u64>) -> FsResult<()> {
         // Looked at once: what is the base's becomes local or is cut off, and never more.
         let ranges = base_ranges(&self.replica.segments(range));
         let mut missing_bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
@@ -44,7 +43,9 @@ impl DirtyFile {
         for piece in pieces_of(&ranges, FETCH_BYTES) {
             let Some(base) = self.base() else { return Ok(()) };
             // Anew for each piece: others fill the disk meanwhile.
-            if !has_room(missing_bytes) {
+            if let Some(bytes_max) = bytes_max
+                && missing_bytes > bytes_max.min(self.room_bytes().await)
+            {
                 return Err(std::io::Error::from_raw_os_error(libc::ENOSPC).into());
             }
             missing_bytes -= piece.end - piece.start;
@@ -56,14 +57,18 @@ impl DirtyFile {
                 base.replica.prefetch(next, &fetch);
             }
             let bytes = base.replica.read(piece.clone(), &fetch).await?;
-            self.replica.fill_base(piece.start, &bytes)?;
+            self.fill_base(piece.start, bytes).await?;
         }
         Ok(())
     }
 
     /// What the local disk has free beyond a tenth of it, or beyond `RESERVE_BYTES_MAX`; all, where that cannot be told.
-    fn room_bytes(&self) -> u64 {
-        let Some(disk) = self.replica.path().parent().and_then(|dir| rustix::fs::statvfs(dir).ok()) else {
+    async fn room_bytes(&self) -> u64 {
+        let replica = self.replica.clone();
+        let looked = on_disk(DiskCall::Read, move || {
+            replica.path().parent().and_then(|dir| rustix::fs::statvfs(dir).ok())
+        });
+        let Some(disk) = looked.await else {
             return u64::MAX;
         };
         let (free, size) =
