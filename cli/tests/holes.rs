@@ -47,7 +47,7 @@ fn a_file_that_is_nearly_all_holes_is_refused_with_its_reason() {
         assert_eq!(error["path"], "f");
         assert!(cause.contains("at most 64G") && cause.contains("holes_max"), "{cause}");
     }
-    let shown = sandbox.pail(&["status"]).out;
+    let shown = sandbox.pail(&["status"]).err;
     assert!(shown.contains("holes_max"), "{shown}");
     let log = fs::read_to_string(sandbox.path("state/pail/mountd.log")).unwrap();
     assert_eq!(log.matches("holes_max").count(), 3, "{log}");

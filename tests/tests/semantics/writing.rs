@@ -390,9 +390,9 @@ async fn only_so_much_of_a_file_may_be_holes() {
     // What somebody wrote does not count, neither here nor elsewhere.
     let object = pattern(100 * KIB as usize);
     files.put("f", object.clone()).await;
+    let handle = files.open("f", WRITE).await.unwrap();
     assert_eq!(errno(files.truncate("f", 164 * KIB + 1).await), libc::EFBIG);
     files.truncate("f", 164 * KIB).await.unwrap();
-    let handle = files.open("f", WRITE).await.unwrap();
     files.fs.write(handle, 164 * KIB, &pattern(200 * KIB as usize)).await.unwrap();
     assert_eq!(errno(files.fs.write(handle, 364 * KIB + 1, b"x").await), libc::EFBIG);
     // A hole that was written is one no longer.
