@@ -179,7 +179,7 @@ fn removing_an_open_file_does_not_fill_the_disk_with_it() {
     assert!(kept == small, "what fits is kept whole");
     open[0].read_exact_at(&mut read, end as u64).unwrap();
     assert!(read == large[end..end + 4096], "what was read is there");
-    let error = open[0].read_exact_at(&mut read, 0).unwrap_err();
+    let error = open[0].read_exact_at(&mut read, 40 * MIB as u64).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ESTALE));
 }
 

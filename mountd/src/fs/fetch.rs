@@ -6,7 +6,7 @@ use super::error::SharedStoreError;
 use super::pace::FetchPace;
 use async_trait::async_trait;
 use pail_cache::{Fetch, FetchError, Supply};
-use pail_store::{GetOptions, ObjectBody, RawKey, Store, Version};
+use pail_store::{GetOptions, ObjectBody, PartOfCall, RawKey, Store, Version};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,12 +17,14 @@ pub struct ObjectFetch {
     key: RawKey,
     version: Version,
     pace: Option<Arc<FetchPace>>,
+    /// The cache fetches in a task of its own, which is a part of the call that asks for it.
+    call: PartOfCall,
 }
 
 impl ObjectFetch {
     /// The supply of `version` of `key`.
     pub fn of(store: Arc<dyn Store>, key: RawKey, version: Version) -> Arc<dyn Fetch> {
-        Arc::new(Self { store, key, version, pace: None })
+        Arc::new(Self { store, key, version, pace: None, call: PartOfCall::current() })
     }
 
     /// The same, and `pace` learns how long its requests take.
@@ -32,7 +34,7 @@ impl ObjectFetch {
         version: Version,
         pace: Arc<FetchPace>,
     ) -> Arc<dyn Fetch> {
-        Arc::new(Self { store, key, version, pace: Some(pace) })
+        Arc::new(Self { store, key, version, pace: Some(pace), call: PartOfCall::current() })
     }
 }
 
@@ -45,7 +47,8 @@ impl Fetch for ObjectFetch {
     async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
         let (began, bytes) = (Instant::now(), range.end - range.start);
         let options = GetOptions { range: Some(range), if_version: Some(self.version.clone()) };
-        let body = self.store.get(&self.key, options).await.map_err(shared)?.body;
+        let answer = self.call.run(self.store.get(&self.key, options)).await;
+        let body = answer.map_err(shared)?.body;
         Ok(Box::new(Timed { body, began, bytes, left: bytes, pace: self.pace.clone() }))
     }
 }

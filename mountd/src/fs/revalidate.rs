@@ -79,6 +79,7 @@ impl BucketFs {
         facts: &Facts,
         replica: &Arc<Replica>,
     ) -> FsResult<()> {
+        let inode = &handle.inode;
         match replica.presence() {
             Presence::Complete if !handle.changes => Ok(()),
             // Of a small file that is changed all bytes are sent, and so needed.
@@ -95,7 +96,7 @@ impl BucketFs {
                 Ok(())
             }
             // Also where all is being fetched: that was asked for earlier.
-            _ => self.check_version(key, &facts.version).await,
+            _ => self.check_version(inode, &facts.version).await,
         }
     }
 
@@ -107,20 +108,15 @@ impl BucketFs {
             FileState { content: Content::Clean { facts, .. }, writers: 0, .. } => facts.version.clone(),
             _ => return Ok(()),
         };
-        let (dir, name) = self.dir_and_name(inode)?;
-        match self.look_again(&dir, &name).await? {
-            Known::File(now) if now.version == version => Ok(()),
-            _ => Err(FsError::Moved),
-        }
+        self.check_version(inode, &version).await
     }
 
-    /// Asks whether a version still stands. Errors: [`FsError::Moved`] where it does not; the store's.
-    async fn check_version(&self, key: &RawKey, version: &Version) -> FsResult<()> {
-        match self.store.head(key).await {
-            Ok(meta) if meta.version == *version => Ok(()),
-            Ok(_) => Err(FsError::Moved),
-            Err(error) if error.kind == ErrorKind::NotFound => Err(FsError::Moved),
-            Err(error) => Err(error.into()),
+    /// Asks whether a version of a file still stands. Errors: [`FsError::Moved`] where it does not; the store's.
+    async fn check_version(&self, inode: &Inode, version: &Version) -> FsResult<()> {
+        let (dir, name) = self.dir_and_name(inode)?;
+        match self.look_again(&dir, &name).await? {
+            Known::File(now) if now.version == *version => Ok(()),
+            _ => Err(FsError::Moved),
         }
     }
 
@@ -134,8 +130,8 @@ impl BucketFs {
                 self.namespace.lock().put(dir, name, known.clone(), sent);
                 Ok(known)
             }
-            // A directory may have taken its place.
-            Err(error) if error.kind == ErrorKind::NotFound => {
+            // A directory may have taken its place; or the server knows no HEAD.
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unsupported) => {
                 self.ask_for_name(dir, name).await.map(|(known, _)| known)
             }
             Err(error) => Err(error.into()),

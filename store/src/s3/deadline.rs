@@ -1,6 +1,7 @@
 //! How long a store that does not move is waited for.
 //!
-//! Owns: [`one_call`], which makes one wait of all that a program's call waits for; [`Movement`], whether anything of a store moves; and
+//! Owns: [`one_call`], which makes one wait of all that a program's call waits for, and [`PartOfCall`], by which that reaches the tasks that
+//! work for the call; [`Movement`], whether anything of a store moves; and
 //! [`Waiting`], how long one request has been waited for in vain.
 //!
 //! # What is counted
@@ -38,6 +39,25 @@ tokio::task_local! {
 /// Runs `work`, whose requests wait for a store that does not move no longer than one of them would.
 pub async fn one_call<T>(work: impl Future<Output = T>) -> T {
     CALL.scope(Call { began: Instant::now(), limit: None }, work).await
+}
+
+/// The program's call that some work is a part of, to be taken along to another task.
+#[derive(Debug, Clone, Copy)]
+pub struct PartOfCall(Option<Call>);
+
+impl PartOfCall {
+    /// The call that this task works for, if it does for one.
+    pub fn current() -> Self {
+        Self(CALL.try_with(|call| *call).ok())
+    }
+
+    /// Runs `work` as a part of that call.
+    pub async fn run<T>(self, work: impl Future<Output = T>) -> T {
+        match self.0 {
+            Some(call) => CALL.scope(call, work).await,
+            None => work.await,
+        }
+    }
 }
 
 /// The same where it is not part of a call already.

@@ -31,7 +31,7 @@ mod writing;
 mod xml;
 
 pub use counters::CounterSnapshot;
-pub use deadline::one_call;
+pub use deadline::{PartOfCall, one_call};
 pub use endpoint::check_endpoint_url;
 pub use options::{CallerVariables, S3Options};
 pub use probe::Enforcement;
