@@ -12,7 +12,7 @@
 //! cold read. Where the disk cannot keep up the page cache takes the excess: a block is then kept that would have been dropped.
 
 use crate::block::{block_count, block_len, bytes_of, checksum};
-use crate::blockmap::{BlockMap, Entry};
+use crate::blockmap::{BlockMap, CHUNK_BLOCK_COUNT, Entry};
 use crate::identity::Digest;
 use crate::state::{StateStore, is_readable};
 use crate::stats::Counters;
@@ -103,6 +103,20 @@ impl DiskFile {
         let mut map = self.map.lock();
         self.learn(&mut map, block);
         map.get(block)
+    }
+
+    /// The first block from `from` on that is not on disk; the count of blocks where all are.
+    pub fn first_absent(&self, from: u64) -> u64 {
+        let mut map = self.map.lock();
+        let count = block_count(self.size);
+        (from..count)
+            .find(|block| {
+                if *block == from || block % CHUNK_BLOCK_COUNT == 0 {
+                    self.learn(&mut map, *block);
+                }
+                !is_readable(map.get(*block))
+            })
+            .unwrap_or(count)
     }
 
     pub fn has(&self, block: u64) -> bool {

@@ -427,19 +427,23 @@ impl Replica {
     /// How much of the object can be had without a fetch.
     pub fn presence(&self) -> Presence {
         let file = self.disk_file();
-        let flights = self.flights.lock();
-        let is_missing = |number: &u64| {
-            !file.as_ref().is_some_and(|file| file.has(*number))
-                && !self.shared.memory.contains((self.digest.name, *number))
-        };
-        let mut found = Presence::Complete;
-        for number in (0..block_count(self.size)).filter(is_missing) {
-            if !flights.contains_key(&number) {
-                return Presence::MissingFrom(number * BLOCK_SIZE_BYTES);
+        let (mut number, mut found) = (0, Presence::Complete);
+        loop {
+            if let Some(file) = &file {
+                number = file.first_absent(number);
             }
-            found = Presence::UnderWay;
+            if number >= block_count(self.size) {
+                return found;
+            }
+            if !self.shared.memory.contains((self.digest.name, number)) {
+                // One that has come since it was looked for is in memory or on disk by now, and is taken for under way.
+                if !self.flights.lock().contains_key(&number) && !self.is_here(number) {
+                    return Presence::MissingFrom(number * BLOCK_SIZE_BYTES);
+                }
+                found = Presence::UnderWay;
+            }
+            number += 1;
         }
-        found
     }
 
     /// Whether all of the object can be had without a fetch.

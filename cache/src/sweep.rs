@@ -38,7 +38,9 @@ struct Found {
 pub(crate) fn run(shared: &Shared, tier: &DiskTier, summary: &Path) {
     let opened = SystemTime::now();
     evict::hold_budget(shared, tier);
-    while walk(shared, tier, opened) {
+    let mut is_first = true;
+    while walk(shared, tier, is_first.then_some(opened)) {
+        is_first = false;
         evict::hold_budget(shared, tier);
         tier.usage.save(summary);
         if !tier.usage.pause(WALK_PERIOD) {
@@ -47,11 +49,14 @@ pub(crate) fn run(shared: &Shared, tier: &DiskTier, summary: &Path) {
     }
 }
 
-/// Goes through all directories. Gives false where it was ended early.
-fn walk(shared: &Shared, tier: &DiskTier, opened: SystemTime) -> bool {
+/// Goes through all directories; those that were there when the cache was opened, at `opened`, are swept. Gives false where it was ended
+/// early.
+fn walk(shared: &Shared, tier: &DiskTier, opened: Option<SystemTime>) -> bool {
     for leaf in 0..LEAF_COUNT {
         // Before it is added up, for which nobody changes it: then what there is to read of it from the disk is read.
-        sweep(shared, tier, &leaf_path(&tier.root, leaf), opened);
+        if let Some(opened) = opened {
+            sweep(shared, tier, &leaf_path(&tier.root, leaf), opened);
+        }
         let pause = if tier.count_leaf(leaf) { PAUSE } else { Duration::ZERO };
         if !tier.usage.pause(pause) {
             return false;
@@ -110,7 +115,7 @@ mod tests {
         assert!(cache.stats().disk_used_bytes >= 300_000);
         // Bytes that go by themselves.
         fs::remove_dir_all(dir.path().join("clean/replicas")).unwrap();
-        assert!(walk(&shared, shared.disk.as_deref().unwrap(), SystemTime::now()));
+        assert!(walk(&shared, shared.disk.as_deref().unwrap(), Some(SystemTime::now())));
         assert_eq!(cache.stats().disk_used_bytes, 0);
     }
 }

@@ -9,6 +9,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
+/// A test of programs on a mount. As many threads as the daemon has: programs block on the file system that the runtime serves.
+#[macro_export]
+macro_rules! mounted_test {
+    ($(#[$doc:meta])* async fn $name:ident() $body:block) => {
+        $(#[$doc])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $name() $body
+    };
+}
+
+/// Runs what blocks, as programs on a mount do, off the runtime's workers.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
 /// A mounted file system and the bucket below it.
 pub struct Mounted {
     /// The file system without the kernel, and the bucket.

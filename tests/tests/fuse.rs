@@ -6,22 +6,10 @@
 use pail_mountd::fs::FsOptions;
 use pail_store::{ListRequest, Store};
 use pail_tests::files::Files;
-use pail_tests::mounted::Mounted;
+use pail_tests::mounted::{Mounted, blocking};
+use pail_tests::mounted_test;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
-
-/// As many threads as the daemon has: programs of a test block on the file system that the runtime serves.
-macro_rules! mounted_test {
-    ($(#[$doc:meta])* async fn $name:ident() $body:block) => {
-        $(#[$doc])*
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn $name() $body
-    };
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("no panic")
-}
 
 mounted_test! {
     async fn programs_copy_append_list_and_remove() {

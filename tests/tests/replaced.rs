@@ -6,26 +6,14 @@
 
 use pail_mountd::fs::FsOptions;
 use pail_store::{Condition, RawKey, Store};
-use pail_tests::mounted::Mounted;
+use pail_tests::mounted::{Mounted, blocking};
+use pail_tests::mounted_test;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
-
-/// As many threads as the daemon has: programs of a test block on the file system that the runtime serves.
-macro_rules! mounted_test {
-    ($(#[$doc:meta])* async fn $name:ident() $body:block) => {
-        $(#[$doc])*
-        #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-        async fn $name() $body
-    };
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("no panic")
-}
 
 /// For how long a name is believed: the default, that of a read-only mount, and not at all.
 const TTLS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(60), Duration::ZERO];
@@ -261,6 +249,58 @@ mounted_test! {
         let output = m.try_sh("cat name").await;
         assert!(String::from_utf8_lossy(&output.stderr).contains("Is a directory"), "{output:?}");
         assert_eq!(m.sh("ls name").await, "in it\n");
+    }
+}
+
+mounted_test! {
+    // SEMANTICS: reading.4
+    async fn what_this_mount_publishes_is_no_replacement_to_its_readers() {
+        let m = Mounted::new(options(Duration::from_secs(5))).await;
+        m.sh("echo 0 > f").await;
+        let (path, read) = (m.at("f"), m.at("f"));
+        let writer = tokio::task::spawn_blocking(move || {
+            for _ in 0..300 {
+                append(&path).unwrap();
+            }
+        });
+        blocking(move || {
+            let mut len = 0;
+            while len < 302 {
+                let now = std::fs::read(&read).unwrap().len();
+                assert!(now >= len, "{now} bytes after {len}");
+                len = now;
+            }
+        }).await;
+        writer.await.unwrap();
+    }
+}
+
+mounted_test! {
+    // SEMANTICS: changing names.3
+    async fn a_renamed_file_that_was_replaced_shows_the_new_version_also_where_the_old_is_open() {
+        let m = Mounted::new(options(Duration::from_secs(3600))).await;
+        m.files.put("from", bytes_of(OLD, OLD_LEN)).await;
+        let (from, to) = (m.at("from"), m.at("to"));
+        let open = blocking(move || {
+            let mut file = File::open(&from).unwrap();
+            file.read_to_end(&mut Vec::new()).unwrap();
+            file
+        }).await;
+        m.files.put("from", bytes_of(NEW, 10)).await;
+        let from = m.at("from");
+        blocking(move || std::fs::rename(&from, &to).unwrap()).await;
+        let to = m.at("to");
+        blocking(move || {
+            let end = std::time::Instant::now() + Duration::from_secs(60);
+            // The kernel is told by a thread of its own.
+            while std::fs::read(&to).unwrap() != bytes_of(NEW, 10) {
+                assert!(std::time::Instant::now() < end, "the new version did not come to be seen");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let mut old = vec![0; OLD_LEN];
+            open.read_exact_at(&mut old, 0).unwrap();
+            assert_eq!(old, bytes_of(OLD, OLD_LEN), "who has the old one open keeps it");
+        }).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::mount::absolute;
 use crate::{block_on, daemon, terminal};
+use pail_mountd::command_line::word;
 use pail_mountd::control::types::{DiscardReport, DiscardRequest, StillOpen};
 use pail_mountd::control::{Failure, FailureKind};
 use pail_mountd::daemon::left_behind;
@@ -53,12 +54,12 @@ fn print_open(upload: &StillOpen) {
     ));
     let path = upload.object.strip_prefix("s3://").and_then(|path| path.split_once('/'));
     if let (Some(id), Some((bucket, key))) = (&upload.upload_id, path) {
-        let endpoint =
-            upload.endpoint_url.as_ref().map(|url| format!(" --endpoint-url {url}")).unwrap_or_default();
+        let endpoint = upload.endpoint_url.as_ref().map(|url| format!(" --endpoint-url {}", word(url)));
         terminal::note(&format!(
-            "hint: without a mount: aws s3api abort-multipart-upload --bucket {bucket} --key '{}' --upload-id '{}'{endpoint}",
-            terminal::escaped(key),
-            terminal::escaped(id)
+            "hint: without a mount: aws s3api abort-multipart-upload --bucket {bucket} --key {} --upload-id {}{}",
+            word(key),
+            word(id),
+            endpoint.unwrap_or_default()
         ));
     }
 }

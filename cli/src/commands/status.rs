@@ -351,7 +351,8 @@ pub fn print_beneath(spec: &MountSpec, beneath: &Beneath) {
         names.join(", ")
     ));
     terminal::note(&format!(
-        "hint: it is on this machine's disk, and not in the bucket: `pail umount {place}` shows it; move it away and mount again"
+        "hint: it is on this machine's disk, and not in the bucket: `pail umount {}` shows it; move it away and mount again",
+        command_line::word(&place.to_string())
     ));
 }
 

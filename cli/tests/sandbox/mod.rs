@@ -258,8 +258,9 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 fn is_running(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // A process that ended and was not waited for is gone for us.
-    !stat.is_empty() && !stat.contains(") Z ")
+    // A process that ended and was not waited for is gone for us, once its last thread is.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    !stat.is_empty() && !(stat.contains(") Z ") && threads <= 1)
 }
 
 /// The daemon is a program of another package, which cargo does not build for the tests of this one. Built as one of the workspace: by

@@ -389,16 +389,18 @@ fn not_in_service(mount: &Mount) -> Option<Failure> {
 fn hides(mount: &Mount, path: &str) -> Option<Failure> {
     let (place, beneath) = (mount.spec.mount_point.display(), mount.beneath.get()?);
     let first = path.split('/').next().unwrap_or_default();
-    if !path.is_empty() && !beneath.names.iter().any(|name| name == first) {
+    let may_be_hidden = beneath.count > beneath.names.len() as u64;
+    if !path.is_empty() && !may_be_hidden && !beneath.names.iter().any(|name| name == first) {
         return None;
     }
     let message = format!(
         "{place} hides what was written to its directory while it was not mounted: {}{}",
         beneath.names.join(", "),
-        if beneath.count > beneath.names.len() as u64 { ", ..." } else { "" }
+        if may_be_hidden { ", …" } else { "" }
     );
     Some(Failure::new(FailureKind::Partial, message).with_hint(format!(
-        "it is on this machine's disk, and not in the bucket: `pail umount {place}` shows it; move it away and mount again"
+        "it is on this machine's disk, and not in the bucket: `pail umount {}` shows it; move it away and mount again",
+        word(&place.to_string())
     )))
 }
 

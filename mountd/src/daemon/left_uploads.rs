@@ -33,6 +33,7 @@ impl Daemon {
         let mut pause = PAUSE_MIN;
         loop {
             let mut waits: Option<Duration> = None;
+            let mut has_failed = false;
             for left in self.cache.take_left_uploads(store.identity()) {
                 match end(&*store, &left.note).await {
                     Ok(Ended::Gone) => {
@@ -45,12 +46,19 @@ impl Daemon {
                     }
                     Err(error) => {
                         tracing::warn!(mount = %mount.spec.mount_point.display(), key = left.note.key, %error,
-                            "an upload of a daemon that is gone could not be aborted; it is tried again");
-                        waits = Some(waits.map_or(pause, |before| before.min(pause)));
-                        pause = (pause * 2).min(PAUSE_MAX);
+                            "an upload that nobody goes on with could not be aborted");
+                        // Who may not abort it now may not a moment later; the next mount of the bucket tries again.
+                        let is_refused = matches!(error.kind, ErrorKind::Denied | ErrorKind::Unsupported);
+                        if !is_refused {
+                            waits = Some(waits.map_or(pause, |before| before.min(pause)));
+                        }
+                        has_failed |= !is_refused;
                         self.cache.leave_upload(left);
                     }
                 }
+            }
+            if has_failed {
+                pause = (pause * 2).min(PAUSE_MAX);
             }
             let Some(waits) = waits else { return };
             tokio::time::sleep(waits).await;
@@ -82,13 +90,7 @@ async fn end(store: &dyn Store, note: &UploadNote) -> pail_store::Result<Ended> 
     if age < NAMELESS_AGE_MIN {
         return Ok(Ended::TooYoung(NAMELESS_AGE_MIN - age));
     }
-    let open = match store.open_uploads(&key).await {
-        Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Unsupported) => {
-            tracing::warn!(%key, %error, "an upload that may have been left open cannot be looked for");
-            return Ok(Ended::Gone);
-        }
-        open => open?,
-    };
+    let open = store.open_uploads(&key).await?;
     let candidates: Vec<_> = open.iter().filter(|open| may_be_ours(open, note.asked)).collect();
     match candidates[..] {
         [one] if !has_parts(store, &one.upload).await? => {

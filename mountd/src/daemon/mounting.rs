@@ -180,7 +180,9 @@ impl Daemon {
         match started {
             Ok(live) => {
                 mount.set(State::Live(live.clone()));
-                tokio::spawn(self.clone().abort_left_uploads(mount.clone(), live.store.clone()));
+                if !mount.spec.read_only {
+                    tokio::spawn(self.clone().abort_left_uploads(mount.clone(), live.store.clone()));
+                }
                 tokio::spawn(self.clone().watch_session(mount.clone(), live));
                 tracing::info!(mount = %mount.spec.mount_point.display(), source = %mount.spec.source, read_only = mount.spec.read_only, "mounted");
                 made.writes_refused = writes.are_refused().await;
@@ -198,6 +200,10 @@ impl Daemon {
                     }
                     None => self.unlist(&mount.spec.mount_point).await.map(drop),
                 };
+                // Without root the dead mount may be off by now, and programs write into the directory.
+                let place = mount.spec.mount_point.clone();
+                let dead = blocking(move || Ok(mount_point::is_dead(&place))).await.unwrap_or(false);
+                mount.dead.store(dead, Ordering::Relaxed);
                 mount_point::remove_created(&created);
                 Err(failure)
             }

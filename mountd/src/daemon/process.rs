@@ -73,7 +73,7 @@ pub fn run(mode: Mode, limits: &Limits, drain_timeout: Option<Duration>) -> Resu
         };
     };
     let log = init_log(&mode, &settings.directories)?;
-    let settings = keep_limits(&mode, settings, limits, drain_timeout)?;
+    let settings = keep_limits(&mode, &settings.directories, limits, drain_timeout)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("pail-worker")
@@ -90,25 +90,37 @@ pub fn run(mode: Mode, limits: &Limits, drain_timeout: Option<Duration>) -> Resu
 /// left its mounts: it is started by whoever wants any mount, who need not know what those were meant to have. Under the lock.
 fn keep_limits(
     mode: &Mode,
-    settings: Settings,
+    directories: &Directories,
     limits: &Limits,
     drain_timeout: Option<Duration>,
 ) -> Result<Settings, Failure> {
-    let file = settings.directories.kept_limits_file();
+    let file = directories.kept_limits_file();
     let asked = KeptLimits {
         limits: limits.clone().or_environment(&process_environment)?,
         drain_timeout: drain_timeout.map(Period),
     };
-    let restores = !mount_list::read_only(&settings.directories.mounts_file()).is_empty();
+    let restores = !mount_list::read_only(&directories.mounts_file()).is_empty();
     let in_force = match mode {
-        Mode::OnDemand if restores => asked.or(KeptLimits::read(&file)),
-        _ => asked,
+        Mode::OnDemand if restores => asked.clone().or(KeptLimits::read(&file)),
+        _ => asked.clone(),
+    };
+    let resolve = |kept: &KeptLimits| {
+        let settings = Settings::resolve(&kept.limits, kept.drain_time(), &process_environment)?;
+        settings.directories.prepare(rustix::process::geteuid().as_raw())?;
+        Ok::<_, Failure>(settings)
+    };
+    let (in_force, settings) = match resolve(&in_force) {
+        Ok(settings) => (in_force, settings),
+        Err(failure) if in_force == asked => return Err(failure),
+        Err(failure) => {
+            tracing::warn!(file = %file.display(), error = %failure, "the budgets and directories of the daemon before this one cannot be had again; it goes on without them");
+            let settings = resolve(&asked)?;
+            (asked, settings)
+        }
     };
     if let Err(error) = in_force.write(&file) {
         tracing::warn!(%error, "should this daemon be killed, the next one will not have its budgets");
     }
-    let settings = Settings::resolve(&in_force.limits, in_force.drain_time(), &process_environment)?;
-    settings.directories.prepare(rustix::process::geteuid().as_raw())?;
     Ok(settings)
 }
 

@@ -93,7 +93,7 @@ impl BucketFs {
         if let Some(parent) = place.parent.filter(|_| had_name) {
             let dir = self.dir_prefix(&parent);
             // Where that cannot be told now, a listing tells it later.
-            if let Ok(Known::Absent) = self.look_again(&dir, &place.name).await {
+            if let Ok((Known::Absent, _)) = self.look_again(&dir, &place.name).await {
                 self.lost_name(&parent).await;
             }
             self.tell_stale(Stale::Name(parent.ino, place.name));

@@ -413,26 +413,26 @@ impl DirtyFile {
 
     /// The bytes of `range`, cut to the file's length, all of which are here: while they are sent, the store may let nobody read the base.
     /// Errors: some are not; as of `read`.
-    pub fn read_hydrated(&self, range: Range<u64>) -> FsResult<Bytes> {
+    pub async fn read_hydrated(&self, range: Range<u64>) -> FsResult<Bytes> {
         for _ in 0..READ_ATTEMPTS {
             let range = range.start..range.end.min(self.len());
-            if let Some(bytes) = self.try_read_hydrated(self.replica.segments(range))? {
+            if let Some(bytes) = self.try_read_hydrated(self.replica.segments(range)).await? {
                 return Ok(bytes);
             }
         }
         Err(FsError::Moved)
     }
 
-    fn try_read_hydrated(&self, segments: Vec<Segment>) -> FsResult<Option<Bytes>> {
+    async fn try_read_hydrated(&self, segments: Vec<Segment>) -> FsResult<Option<Bytes>> {
         if let [one] = &segments[..]
             && one.kind == SegmentKind::Local
         {
-            return Ok(self.replica.read_local(one.range.clone())?);
+            return self.read_local(one.range.clone()).await;
         }
         let mut bytes = BytesMut::new();
         for Segment { range, kind } in segments {
             match kind {
-                SegmentKind::Local => match self.replica.read_local(range)? {
+                SegmentKind::Local => match self.read_local(range).await? {
                     Some(piece) => bytes.extend_from_slice(&piece),
                     None => return Ok(None),
                 },

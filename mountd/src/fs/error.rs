@@ -29,7 +29,7 @@ pub enum FsError {
     #[error("{0}")]
     TooManyHoles(String),
     /// What was being read or opened is another content by now: whoever does so looks again.
-    #[error("the file changes faster than it can be read")]
+    #[error("it is another file by now")]
     Moved,
 }
 
@@ -122,6 +122,12 @@ impl FsError {
     /// Whether the local disk is full.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Local(error) if error.raw_os_error() == Some(libc::ENOSPC))
+    }
+
+    /// Whether the store did not answer, or kept failing until the deadline.
+    pub fn is_unreachable(&self) -> bool {
+        use pail_store::ErrorKind::{Exhausted, Unreachable};
+        matches!(self, Self::Store(error) if matches!(error.kind, Exhausted | Unreachable))
     }
 
     /// Whether the store does not have what was asked for.

@@ -121,7 +121,9 @@ impl BucketFs {
         let keep_cache = self.open_content(opening.handle, flags, is_told).await;
         opening.is_done = true;
         if keep_cache.is_err() {
-            self.release(opening.handle).await;
+            // In a task of its own: given up, it goes on. Awaited: who looks the name up anew finds that nobody has this open.
+            let (fs, handle) = (self.clone(), opening.handle);
+            let _ = self.runtime.spawn(async move { fs.release(handle).await }).await;
         }
         Ok(Opened { handle: opening.handle, keep_cache: keep_cache? })
     }
@@ -130,6 +132,10 @@ impl BucketFs {
     async fn open_content(&self, handle: u64, flags: OpenFlags, is_told: bool) -> FsResult<bool> {
         let handle = self.handles.get(handle).ok_or(Posix::BadHandle)?;
         let inode = &handle.inode;
+        if inode.is_superseded() {
+            // The name leads to another by now, of which the kernel has not heard yet.
+            return Err(FsError::Moved);
+        }
         if flags.truncate {
             self.dirty(inode).await?.truncate(0).await?;
         } else if inode.is_unlinked() {
@@ -187,9 +193,8 @@ impl BucketFs {
         loop {
             let inode = self.find_or_add(&parent, name, creator, flags.exclusive).await?;
             let opened = self.open_inode(inode.clone(), flags, thread, true).await;
-            let entry = self.entry(&inode, self.options.metadata_ttl);
             match opened {
-                Ok(opened) => return Ok((entry, opened)),
+                Ok(opened) => return Ok((self.entry(&inode, self.options.metadata_ttl), opened)),
                 Err(error) => {
                     self.inodes.forget(inode.ino, 1);
                     // Removed, or replaced by another client, between being found and being opened: what is under the name now is

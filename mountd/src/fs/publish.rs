@@ -147,7 +147,7 @@ impl BucketFs {
     async fn give_up_name(&self, inode: &Arc<Inode>) {
         // Where the other's object cannot be looked at, or is gone again, the name stays this file's until the next attempt.
         let Ok((dir, name)) = self.dir_and_name(inode) else { return };
-        let Ok(Known::File(_)) = self.look_again(&dir, &name).await else { return };
+        let Ok((Known::File(_), _)) = self.look_again(&dir, &name).await else { return };
         self.inodes.supersede(inode);
         if let Some(parent) = inode.place().parent {
             self.tell_stale(Stale::Name(parent.ino, name));

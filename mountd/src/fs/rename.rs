@@ -5,13 +5,13 @@
 //!
 //! Directories answer EXDEV, upon which `mv` copies and removes file by file.
 
-use super::BucketFs;
 use super::dirty::{Base, DirtyFile};
 use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode, Kind};
 use super::name;
 use super::namespace::{Facts, Known};
 use super::tally::Member;
+use super::{BucketFs, Stale};
 use pail_store::{Condition, ErrorKind, RawKey, Version};
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -60,9 +60,12 @@ impl BucketFs {
                 return Ok(());
             }
             let mut moved = self.rename_locked(&step, &inode, target.as_ref(), mode).await;
-            if matches!(moved, Err(FsError::Moved)) && moves < ATTEMPTS {
+            if matches!(moved, Err(FsError::Moved)) {
                 moves += 1;
-                moved = Ok(false);
+                moved = match moves < ATTEMPTS {
+                    true => Ok(false),
+                    false => Err(FsError::Stale(format!("{} is replaced again and again", inode.path()))),
+                };
             }
             // Whoever closed one of them meanwhile left it to us, also where nothing was moved. What came to have an inode for this
             // needs it no longer.
@@ -75,6 +78,10 @@ impl BucketFs {
             if moved? {
                 break;
             }
+        }
+        if moves > 0 {
+            // The kernel moves what it had under the old name, which is another file.
+            self.tell_stale(Stale::Name(to.0, step.to_name.into()));
         }
         self.lost_name(&from_parent).await;
         self.touch_directory(&to_parent);
@@ -288,7 +295,7 @@ impl BucketFs {
     ) -> FsError {
         match self.look_again(&step.from_dir, step.from_name).await {
             Err(error) => error,
-            Ok(Known::File(now)) if now.version == facts.version => match mode {
+            Ok((Known::File(now), _)) if now.version == facts.version => match mode {
                 RenameMode::KeepTarget => Posix::Exists.into(),
                 RenameMode::Replace => refused.into(),
             },

@@ -11,8 +11,9 @@
 //! tries once more with LOOKUP_REVAL); the program notices nothing. So the first fetch is made when the file is opened and waited for
 //! there. It costs no request more than a read of the file would have.
 //!
-//! A file all of which is cached is opened for reading without a request, as `metadata_ttl` allows; one that is opened for writing is
-//! always asked for: what is written would be a change of the version that it is believed to have.
+//! A file all of which is cached is opened for reading without a request, as `metadata_ttl` allows; of one that is cached in part a HEAD is
+//! enough. One that is opened for writing is always asked for: what is written would be a change of the version that it is
+//! believed to have.
 //!
 //! Invariant: from open to close the version of a handle that is not written stays the same.
 
@@ -51,13 +52,18 @@ impl BucketFs {
                 Err(error) if error.is_version_gone() => {}
                 asked => return asked,
             }
-            if self.key_of(inode)? != key {
-                // Renamed meanwhile: it is asked for under its new name.
+            if self.key_of(inode)? != key
+                || clean_content(inode).is_none_or(|(now, _)| now.version != facts.version)
+            {
+                // Renamed or published by this mount meanwhile: it is asked for as what it is now.
                 continue;
             }
             let (dir, name) = self.dir_and_name(inode)?;
-            match self.look_again(&dir, &name).await? {
-                Known::File(now) if rebind_in_place(inode, &facts.version, &now) => {
+            let (known, as_of) = self.look_again(&dir, &name).await?;
+            match known {
+                // Also a HEAD tells no version here.
+                Known::File(now) if now.version.is_unknown() && now == facts => return Ok(()),
+                Known::File(now) if rebind_in_place(inode, &facts.version, &now, as_of) => {
                     tracing::debug!(mount = %self.options.mount_name, key = %key, from = %facts.version, to = %now.version,
                         "replaced since it was listed; opened as it is now");
                     self.pin(inode)?;
@@ -82,8 +88,11 @@ impl BucketFs {
         let inode = &handle.inode;
         match replica.presence() {
             Presence::Complete if !handle.changes => Ok(()),
-            // Of a small file that is changed all bytes are sent, and so needed.
-            Presence::MissingFrom(start) if !handle.changes || facts.size <= SINGLE_PUT_BYTES_MAX => {
+            // Of a small file that is changed all bytes are sent, and so needed. Who opens a larger one that is here in part may want
+            // nothing else of it.
+            Presence::MissingFrom(start)
+                if start == 0 && !handle.changes || facts.size <= SINGLE_PUT_BYTES_MAX =>
+            {
                 let fetch: Arc<dyn Fetch> = ObjectFetch::paced(
                     self.store.clone(),
                     key.clone(),
@@ -96,7 +105,14 @@ impl BucketFs {
                 Ok(())
             }
             // Also where all is being fetched: that was asked for earlier.
-            _ => self.check_version(inode, &facts.version).await,
+            Presence::MissingFrom(0) | Presence::UnderWay | Presence::Complete => {
+                self.check_version(inode, &facts.version).await
+            }
+            Presence::MissingFrom(_) => match self.check_version(inode, &facts.version).await {
+                // What is cached can be read all the same, and is of one version.
+                Err(error) if !handle.changes && error.is_unreachable() => Ok(()),
+                checked => checked,
+            },
         }
     }
 
@@ -114,25 +130,25 @@ impl BucketFs {
     /// Asks whether a version of a file still stands. Errors: [`FsError::Moved`] where it does not; the store's.
     async fn check_version(&self, inode: &Inode, version: &Version) -> FsResult<()> {
         let (dir, name) = self.dir_and_name(inode)?;
-        match self.look_again(&dir, &name).await? {
+        match self.look_again(&dir, &name).await?.0 {
             Known::File(now) if now.version == *version => Ok(()),
             _ => Err(FsError::Moved),
         }
     }
 
-    /// Asks the bucket what a name stands for now, and remembers that. Errors: the store's.
-    pub(super) async fn look_again(&self, dir: &str, name: &str) -> FsResult<Known> {
+    /// Asks the bucket what a name stands for now, and remembers that; with when it was asked. Errors: the store's.
+    pub(super) async fn look_again(&self, dir: &str, name: &str) -> FsResult<(Known, Instant)> {
         let key = name::key(dir, name)?;
         let sent = Instant::now();
         match self.store.head(&key).await {
             Ok(meta) => {
                 let known = Known::File(Facts::from(&meta));
                 self.namespace.lock().put(dir, name, known.clone(), sent);
-                Ok(known)
+                Ok((known, sent))
             }
             // A directory may have taken its place; or the server knows no HEAD.
             Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unsupported) => {
-                self.ask_for_name(dir, name).await.map(|(known, _)| known)
+                self.ask_for_name(dir, name).await
             }
             Err(error) => Err(error.into()),
         }
@@ -191,13 +207,14 @@ fn clean_content(inode: &Inode) -> Option<(Facts, Arc<Replica>)> {
 
 /// Rebinds a file from version `from` to `now`, where the kernel has the right length of that and nobody has seen a byte of the other:
 /// whoever opened it is the only one.
-fn rebind_in_place(inode: &Inode, from: &Version, now: &Facts) -> bool {
+fn rebind_in_place(inode: &Inode, from: &Version, now: &Facts, as_of: Instant) -> bool {
     let Some(file) = inode.file() else { return false };
     let mut state = file.lock();
     let is_alone = state.opens == 1;
     match &mut state.content {
         Content::Clean { facts, replica } if is_alone && facts.version == *from && facts.size == now.size => {
             (*facts, *replica) = (now.clone(), None);
+            state.as_of = as_of;
             state.kernel.has_stale_pages = true;
             true
         }

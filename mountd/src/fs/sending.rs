@@ -81,11 +81,11 @@ impl DirtySource {
         failure.unwrap_or_else(|| error.into())
     }
 
-    fn read_piece(&self, range: Range<u64>) -> FsResult<Bytes> {
+    async fn read_piece(&self, range: Range<u64>) -> FsResult<Bytes> {
         if self.dirty.removers.any() {
             return Err(Posix::Interrupted.into());
         }
-        let bytes = self.dirty.read_hydrated(range.clone())?;
+        let bytes = self.dirty.read_hydrated(range.clone()).await?;
         if bytes.len() as u64 != range.end - range.start {
             let cut = "the file was truncated meanwhile";
             return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, cut).into());
@@ -99,7 +99,7 @@ impl PayloadSource for DirtySource {
     async fn read(&self, range: Range<u64>) -> std::io::Result<Bytes> {
         let range = self.range.start + range.start..self.range.start + range.end;
         let start = range.start - self.range.start;
-        let read: std::io::Result<Bytes> = self.read_piece(range).map_err(|error| {
+        let read: std::io::Result<Bytes> = self.read_piece(range).await.map_err(|error| {
             let words = std::io::Error::other(error.to_string());
             *self.failure.lock() = Some(error);
             words
@@ -140,7 +140,7 @@ impl BucketFs {
             _without_disk = Some(permit);
             Payload::Bytes(bytes)
         } else if len <= IN_MEMORY_BYTES_MAX {
-            Payload::Bytes(source.read_piece(0..len)?)
+            Payload::Bytes(source.read_piece(0..len).await?)
         } else {
             source.payload()
         };
@@ -319,11 +319,19 @@ impl BucketFs {
         let options = PutOptions::default();
         let begin = || async {
             // Noted before it is asked for, so that who comes after a killed daemon knows of it.
-            let note = || self.cache.note_upload(self.store.identity(), active.key.as_str());
-            let note = active.note.get_or_init(note).await;
-            let upload = self.store.start_upload(&active.key, &options).await?;
-            note.begun(&upload.id).await;
-            Ok::<_, FsError>(upload)
+            let note = self.cache.note_upload(self.store.identity(), active.key.as_str()).await;
+            let started = self.store.start_upload(&active.key, &options).await;
+            match &started {
+                Ok(upload) => {
+                    note.begun(&upload.id).await;
+                    // An upload begins once.
+                    let _ = active.note.set(note);
+                }
+                Err(error) if !error.maybe_applied => note.ended(),
+                // Dropped, the note is left for who ends what may have begun.
+                Err(_) => {}
+            }
+            Ok::<_, FsError>(started?)
         };
         Ok(active.upload.get_or_try_init(begin).await?.clone())
     }

@@ -28,14 +28,14 @@ pub struct ActiveUpload {
     pub plan: PartPlan,
     /// The store's name for it, once somebody needed one.
     pub upload: OnceCell<Upload>,
-    /// What the journal has of it, from before it begins.
+    /// What the journal has of it, once it has begun.
     pub note: OnceCell<NotedUpload>,
     /// Cancelled when it is to be aborted: what is on its way then stops.
     pub given_up: CancellationToken,
 }
 
 impl ActiveUpload {
-    /// It was completed or aborted, or surely was not begun: the journal forgets it.
+    /// It was completed or aborted: the journal forgets it.
     pub fn ended(&self) {
         if let Some(note) = self.note.get() {
             note.ended();

@@ -71,6 +71,25 @@ async fn an_open_finds_the_version_that_stands_and_keeps_it() {
     files.close(handle).await.unwrap();
 }
 
+// SEMANTICS: reading.2, reading.5
+#[tokio::test]
+async fn of_a_large_file_that_is_cached_in_part_only_the_version_is_asked_for() {
+    let (files, bytes) = (Files::new(), pattern(40 << 20));
+    files.put("f", bytes.clone()).await;
+    let handle = files.open("f", READ).await.unwrap();
+    files.fs.read(handle, 0, 4096).await.unwrap();
+    files.close(handle).await.unwrap();
+    files.requests.take();
+    let handle = files.open("f", READ).await.unwrap();
+    assert_eq!(files.requests.take(), ["head f"]);
+    files.close(handle).await.unwrap();
+    // What is here can be read while the bucket does not answer.
+    files.requests.fail("head", "f", pail_store::ErrorKind::Unreachable, 1);
+    let handle = files.open("f", READ).await.unwrap();
+    assert!(files.fs.read(handle, 1000, 4096).await.unwrap()[..] == bytes[1000..5096]);
+    files.close(handle).await.unwrap();
+}
+
 // SEMANTICS: reading.2
 #[tokio::test]
 async fn opening_and_reading_a_small_file_is_one_request() {
