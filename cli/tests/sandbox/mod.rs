@@ -260,7 +260,8 @@ fn is_running(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // A process that ended and was not waited for is gone for us, once its last thread is.
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-    !stat.is_empty() && !(stat.contains(") Z ") && threads <= 1)
+    let has_ended = stat.contains(") Z ") && threads <= 1;
+    !stat.is_empty() && !has_ended
 }
 
 /// The daemon is a program of another package, which cargo does not build for the tests of this one. Built as one of the workspace: by
