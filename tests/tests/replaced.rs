@@ -253,6 +253,55 @@ mounted_test! {
 }
 
 mounted_test! {
+    // SEMANTICS: writing.5
+    async fn a_log_that_another_client_began_is_appended_to_though_its_name_was_missing() {
+        for ttl in TTLS {
+            let m = Mounted::new(options(ttl)).await;
+            m.sh("ls; test ! -e log; test ! -e written").await;
+            m.files.put("log", "theirs\n").await;
+            m.files.put("written", "theirs\n").await;
+            m.sh("echo ours >> log").await;
+            assert_eq!(&m.files.get("log").await.unwrap()[..], b"theirs\nours\n", "{ttl:?}");
+            let path = m.at("written");
+            blocking(move || {
+                let file = File::options().write(true).create(true).truncate(false).open(path).unwrap();
+                file.write_all_at(b"T", 0).unwrap();
+                file.sync_all().unwrap();
+            }).await;
+            assert_eq!(&m.files.get("written").await.unwrap()[..], b"Theirs\n", "{ttl:?}");
+        }
+    }
+}
+
+mounted_test! {
+    // SEMANTICS: writing.5, writing.7
+    async fn a_file_that_is_cut_to_nothing_is_empty_whatever_another_client_wrote_meanwhile() {
+        let m = Mounted::new(options(Duration::from_secs(60))).await;
+        for (name, old) in [("was empty", Vec::new()), ("had bytes", bytes_of(OLD, OLD_LEN))] {
+            replace(&m, name, old.clone(), bytes_of(NEW, 10), looked_at).await;
+            let path = m.at(name);
+            blocking(move || {
+                let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+                // SAFETY: a path that ends in NUL. Not by an open file.
+                assert_eq!(unsafe { libc::truncate(path.as_ptr(), 0) }, 0);
+            }).await;
+            assert_eq!(m.files.get(name).await.unwrap().len(), 0, "{name}");
+
+            let open = format!("open, {name}");
+            m.files.put(&open, old).await;
+            let path = m.at(&open);
+            let file = blocking(move || File::options().write(true).open(path).unwrap()).await;
+            m.files.put(&open, bytes_of(NEW, 10)).await;
+            blocking(move || {
+                file.set_len(0).unwrap();
+                file.sync_all().unwrap();
+            }).await;
+            assert_eq!(m.files.get(&open).await.unwrap().len(), 0, "{open}");
+        }
+    }
+}
+
+mounted_test! {
     // SEMANTICS: reading.4
     async fn what_this_mount_publishes_is_no_replacement_to_its_readers() {
         let m = Mounted::new(options(Duration::from_secs(5))).await;

@@ -235,7 +235,7 @@ pub fn print_left_behind(left: &[LeftBehind]) {
     }
     if left.iter().any(|file| file.whole) {
         terminal::note(
-            "hint: a file of which all bytes are here is kept by copying it to its place in a mount",
+            "hint: a file of which all bytes are here is kept by copying it to its place in a mount, where it replaces what others wrote since: look at that first, or copy it beside",
         );
     }
     if left.iter().any(|file| !file.whole && !file.in_use) {

@@ -88,6 +88,17 @@ impl Daemon {
                 Some(Discarded::Published) => {
                     Err(Failure::other(format!("{} was published meanwhile", file.display())))
                 }
+                Some(Discarded::Open(row)) => {
+                    let shown = mount.spec.mount_point.join(row.path);
+                    Err(Failure::usage(format!(
+                        "{} is open in a program, and what that writes next would be lost",
+                        shown.display()
+                    ))
+                    .with_hint(format!(
+                        "end the program first (`fuser {}` names it), then run the command again",
+                        word(&shown.display().to_string())
+                    )))
+                }
                 Some(Discarded::NotFailed(row)) => {
                     let shown = mount.spec.mount_point.join(row.path);
                     Err(Failure::new(
@@ -171,7 +182,7 @@ fn discard_each(
                 report.discarded.push(discarded);
             }
             Ok(None) => report.failures.push(
-                Failure::new(FailureKind::NotFound, format!("{} holds no file that could not be published", file.display()))
+                Failure::new(FailureKind::NotFound, format!("{} holds no file that could not be published, or a program still has it open", file.display()))
                     .with_hint("name it as `pail status` shows it: a file in the state directory, not the one in the mount"),
             ),
             Err(err) => {

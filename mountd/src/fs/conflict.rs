@@ -12,6 +12,10 @@ use super::{BucketFs, Stale, Unpublished};
 use crate::command_line::word;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::time::Duration;
+
+/// How long the kernel may take to tell of a close.
+const RELEASE_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Commands for a shell that end a write conflict, each in its own way. Who made the other version is "theirs".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,8 @@ pub enum Discarded {
     Published,
     /// Nothing says that it cannot be published.
     NotFailed(Unpublished),
+    /// A program has it open: what it writes from then on would be acknowledged, and lost.
+    Open(Unpublished),
 }
 
 impl BucketFs {
@@ -73,12 +79,17 @@ impl BucketFs {
     }
 
     /// Gives up the file whose bytes are at `local`, if it is one that could not be published; `None` where it is none of this mount's.
-    /// The object stays, and is what the name leads to from then on; who has the file open goes on without a name, as after an unlink.
+    /// The object stays, and is what the name leads to from then on.
     pub async fn discard_unpublished(&self, local: &Path) -> Option<Discarded> {
         let (inode, dirty) = self.inodes.all().into_iter().find_map(|inode| {
             let dirty = self.unpublished(&inode).filter(|dirty| dirty.replica.path() == local)?;
             (!inode.is_unlinked()).then_some((inode, dirty))
         })?;
+        if self.stays_open(&inode).await
+            && let Some(row) = self.unpublished_row(&inode).filter(|row| row.error.is_some())
+        {
+            return Some(Discarded::Open(row));
+        }
         // Its publish is not waited for.
         let _first = dirty.removers.join();
         let _one = inode.changing.lock().await;
@@ -99,6 +110,18 @@ impl BucketFs {
             self.tell_stale(Stale::Name(parent.ino, place.name));
         }
         Some(Discarded::Done(row))
+    }
+}
+
+impl BucketFs {
+    /// Whether a program has the file open. The kernel tells of the last close behind it, which is waited for a little.
+    async fn stays_open(&self, inode: &Inode) -> bool {
+        let is_open = || inode.file().is_some_and(|file| file.lock().opens > 0);
+        let end = tokio::time::Instant::now() + RELEASE_TIME_MAX;
+        while is_open() && tokio::time::Instant::now() < end {
+            tokio::time::sleep(RELEASE_TIME_MAX / 20).await;
+        }
+        is_open()
     }
 }
 

@@ -15,6 +15,7 @@ use super::error::{FsError, FsResult, Posix};
 use super::handle::{Handle, holds_descriptor, process_of};
 use super::inode::{Content, FileState, Inode, Kind};
 use super::name;
+use super::namespace::Known;
 use super::prefetch::Prefetcher;
 use crate::disk_work::{DiskCall, on_disk};
 use pail_cache::{Base as IntentBase, DirtyReplica, Intent};
@@ -191,7 +192,7 @@ impl BucketFs {
         let name = name::parse(name)?;
         let mut moves = 0;
         loop {
-            let inode = self.find_or_add(&parent, name, creator, flags.exclusive).await?;
+            let inode = self.find_or_add(&parent, name, creator, flags).await?;
             let opened = self.open_inode(inode.clone(), flags, thread, true).await;
             match opened {
                 Ok(opened) => return Ok((self.entry(&inode, self.options.metadata_ttl), opened)),
@@ -215,17 +216,25 @@ impl BucketFs {
         parent: &Arc<Inode>,
         name: &str,
         creator: Option<Creator>,
-        exclusive: bool,
+        flags: OpenFlags,
     ) -> FsResult<Arc<Inode>> {
+        let asked = Instant::now();
         let dir = self.dir_prefix(parent);
         name::key(&dir, name)?;
         let existing = match self.inodes.introduce_found(|_| self.written_here(parent, name)) {
             Some(inode) => Some(inode),
             None => {
-                let (known, as_of) = self.resolve(&dir, name).await?;
+                let (mut known, mut as_of) = self.resolve(&dir, name).await?;
+                // Who neither truncates nor insists on being the first wants what is there, such as a log that another client has
+                // begun since this name was looked for.
+                let wants_present = !flags.truncate && !flags.exclusive;
+                if known == Known::Absent && wants_present && as_of < asked {
+                    (known, as_of) = self.ask_for_name(&dir, name).await?;
+                }
                 self.introduce(parent, name, known, as_of)
             }
         };
+        let exclusive = flags.exclusive;
         match existing {
             Some(inode) if exclusive || inode.kind == Kind::Dir => {
                 let error = if exclusive { Posix::Exists } else { Posix::IsDir };
