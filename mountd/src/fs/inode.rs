@@ -78,8 +78,8 @@ pub struct SetAttributes {
     pub mtime: Option<SystemTime>,
 }
 
-/// What the kernel may remember of a file's earlier content, when the inode was rebound to another version. Both are of the time when
-/// nobody had it open.
+/// What the kernel may remember of a file's earlier version, after the inode was rebound to another. ARCHITECTURE.md, "Names", has the table of
+/// who sets and clears it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KernelCopy {
     /// Pages: an open that does not keep the kernel's cache drops them.
