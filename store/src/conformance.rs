@@ -68,6 +68,7 @@ pub const CASES: &[Case] = &[
     Case { name: "pages", run: |store, prefix, _| pages(store, prefix).boxed() },
     Case { name: "multipart", run: |store, prefix, _| multipart(store, prefix).boxed() },
     Case { name: "open_uploads", run: |store, prefix, _| open_uploads(store, prefix).boxed() },
+    Case { name: "upload_times", run: |store, prefix, _| upload_times(store, prefix).boxed() },
     Case { name: "aborted_upload", run: |store, prefix, _| aborted_upload(store, prefix).boxed() },
     Case { name: "small_part_refused", run: |store, prefix, _| small_part_refused(store, prefix).boxed() },
     Case { name: "part_copy", run: |store, prefix, _| part_copy(store, prefix).boxed() },
@@ -94,6 +95,11 @@ pub const KNOWN_DEVIATIONS: &[Deviation] = &[
         server: "moto",
         case: "aborted_upload",
         reason: "CompleteMultipartUpload of an upload that is gone is 500: it looks it up without a check",
+    },
+    Deviation {
+        server: "moto",
+        case: "upload_times",
+        reason: "ListMultipartUploads dates every upload 2010: its answer has a constant there",
     },
     Deviation {
         server: "rgw",
@@ -376,8 +382,6 @@ async fn open_uploads(store: &dyn Store, prefix: String) {
     let other = ok(store.start_upload(&longer, &PutOptions::default()).await);
     let open = ok(store.open_uploads(&key).await);
     assert_eq!(open.iter().map(|open| &open.upload).collect::<Vec<_>>(), [&upload]);
-    let age = std::time::SystemTime::now().duration_since(open[0].initiated).unwrap_or_default();
-    assert!(age < std::time::Duration::from_secs(3600), "begun {age:?} ago");
     assert!(!ok(store.has_parts(&upload).await));
     ok(store.put_part(&upload, 1, Bytes::from_static(b"x").into()).await);
     assert!(ok(store.has_parts(&upload).await));
@@ -385,6 +389,15 @@ async fn open_uploads(store: &dyn Store, prefix: String) {
     assert_eq!(kind_of(store.has_parts(&upload).await), Some(ErrorKind::NotFound));
     assert!(ok(store.open_uploads(&key).await).is_empty());
     ok(store.abort_upload(&other).await);
+}
+
+async fn upload_times(store: &dyn Store, prefix: String) {
+    let key = key(&prefix, "object");
+    let upload = ok(store.start_upload(&key, &PutOptions::default()).await);
+    let open = ok(store.open_uploads(&key).await);
+    let age = std::time::SystemTime::now().duration_since(open[0].initiated).unwrap_or_default();
+    ok(store.abort_upload(&upload).await);
+    assert!(age < std::time::Duration::from_secs(3600), "begun {age:?} ago");
 }
 
 async fn small_part_refused(store: &dyn Store, prefix: String) {

@@ -20,9 +20,11 @@ pub(super) async fn open_uploads(pipeline: &Pipeline, key: &RawKey) -> Result<Ve
     let listed: xml::UploadsAnswer = xml::parse(&answer.body)
         .map_err(|cause| pipeline.error(OPERATION, Some(key), ErrorKind::Corrupt, cause))?;
     let is_encoded = listing::is_encoded(listed.encoding_type.as_deref());
+    // Ceph RGW encodes keys here, as it was asked to, and does not say so. An upload of another key that reads like ours is none that the
+    // requests which follow could name.
     let of_key = listed.upload.into_iter().filter(|upload| {
-        let named = if is_encoded { listing::decoded(&upload.key) } else { Some(upload.key.clone()) };
-        named.as_deref() == Some(key.as_str())
+        let is_plain = !is_encoded && upload.key == key.as_str();
+        is_plain || listing::decoded(&upload.key).as_deref() == Some(key.as_str())
     });
     let open = of_key.map(|upload| OpenUpload {
         upload: Upload { key: key.clone(), id: upload.upload_id },
