@@ -9,10 +9,10 @@
 //! a READ, would show the new bytes cut or filled up to the old length, and append at the old end. An open can be refused with ESTALE
 //! instead, upon which the kernel looks the name up anew, learns the new length, and opens what it finds (`do_filp_open` in fs/namei.c
 //! tries once more with LOOKUP_REVAL); the program notices nothing. So the first fetch is made when the file is opened and waited for
-//! there. It costs no request more than a read of the file would have.
+//! there. Of a file that is not cached it costs no request more than a read would have.
 //!
-//! A file all of which is cached is opened for reading without a request, as `metadata_ttl` allows; of one that is cached in part a HEAD is
-//! enough. One that is opened for writing is always asked for: what is written would be a change of the version that it is
+//! A file all of which is cached is opened for reading without a request, as `metadata_ttl` allows; of a large one that is cached in part a
+//! HEAD is enough. One that is opened for writing is always asked for: what is written would be a change of the version that it is
 //! believed to have.
 //!
 //! Invariant: from open to close the version of a handle that is not written stays the same.
@@ -76,8 +76,8 @@ impl BucketFs {
         Err(FsError::Moved)
     }
 
-    /// Asks for the version by the first bytes that are missing of it, which the program will want; of a file that is not
-    /// going to be read by a HEAD. Errors: it is gone; the store's.
+    /// Asks for the version: by the first bytes that are missing of it, where the program will most likely want them, else by a HEAD. Errors: it
+    /// is gone; the store's.
     async fn ask_for_version(
         &self,
         handle: &Handle,
