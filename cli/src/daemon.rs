@@ -4,9 +4,9 @@
 //! mount that hit a daemon on its way out, and the wait for a daemon's process to end.
 
 use crate::progress;
-use pail_mountd::control::types::{Health, MountOutcome, MountRequest};
-use pail_mountd::control::{Client, Failure, FailureKind, start};
-use pail_mountd::settings::{Directories, Limits, Settings, process_environment};
+use pail_control::settings::{Directories, Limits, Settings, process_environment};
+use pail_control::types::{Health, MountOutcome, MountRequest};
+use pail_control::{Client, Failure, FailureKind, start};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};

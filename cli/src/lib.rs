@@ -16,7 +16,7 @@ mod task;
 mod terminal;
 
 use clap::Parser;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::process::ExitCode;
 
 /// What every command has in common; below `pail --help`.

@@ -4,8 +4,8 @@
 //! what is quick. All of it on standard error.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pail_mountd::control::types::DrainProgress;
-use pail_mountd::quantity::ByteSize;
+use pail_control::quantity::ByteSize;
+use pail_control::types::DrainProgress;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@
 //! programs which read from it, or ask for a password, work.
 
 use crate::terminal;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;

@@ -3,7 +3,7 @@
 //! Owns: failures (`error:`, `caused by:`, `hint:`), notes, JSON, tables, and names that may hold anything. Invariant: a key
 //! with control characters never reaches a terminal as it is; a pipe gets it byte for byte.
 
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 

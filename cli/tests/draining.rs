@@ -183,7 +183,7 @@ fn metrics_count_what_was_done() {
     });
     fs::write(mnt.join("x"), "1").unwrap();
     let socket = sandbox.at("run/control.sock");
-    let client = pail_mountd::control::Client::new(&socket);
+    let client = pail_control::Client::new(&socket);
     let text = sandbox.runtime.block_on(client.metrics()).unwrap();
     assert!(text.contains("pail_mounts{state=\"mounted\"} 1"), "{text}");
     assert!(text.contains("pail_operations_total{"), "{text}");

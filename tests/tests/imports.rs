@@ -36,8 +36,9 @@ fn crates_know_only_those_below_them() {
         ("pail-store", vec![]),
         ("pail-cache", vec![]),
         ("pail-devserver", vec![]),
-        ("pail-mountd", vec!["pail-cache", "pail-store"]),
-        ("pail", vec!["pail-devserver", "pail-mountd", "pail-store"]),
+        ("pail-control", vec!["pail-store"]),
+        ("pail-mountd", vec!["pail-cache", "pail-control", "pail-store"]),
+        ("pail", vec!["pail-control", "pail-devserver", "pail-mountd", "pail-store"]),
     ]);
     let found = dependencies();
     for (name, allowed) in allowed {
@@ -60,7 +61,7 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
 /// The sources of the product, as paths below the root, whose code (comments and strings aside) holds `needle`.
 fn naming(needle: &str) -> Vec<String> {
     let mut files = Vec::new();
-    for folder in ["store/src", "cache/src", "mountd/src", "cli/src"] {
+    for folder in ["store/src", "cache/src", "control/src", "mountd/src", "cli/src"] {
         sources(&root().join(folder), &mut files);
     }
     let holds = |path: &PathBuf| {
@@ -88,7 +89,7 @@ fn one_module_names_fuser_and_one_opens_stores() {
             "mountd/src/fuse/requests.rs"
         ]
     );
-    assert_eq!(naming("S3Store::open("), ["mountd/src/daemon/opening.rs"]);
+    assert_eq!(naming("S3Store::open("), ["control/src/opening.rs"]);
 }
 
 #[test]
@@ -98,10 +99,152 @@ fn clap_stays_with_the_commands() {
     }
 }
 
+/// The folders of the command, and which of the others each may name. What is in none of them is below them all; a folder may name itself,
+/// what is within it, and what is below.
+const FOLDERS: &[(&str, &[&str])] = &[
+    ("commands", &["node", "cluster", "sync", "git", "task"]),
+    ("node", &["sync", "git", "task"]),
+    ("cluster", &[]),
+    ("sync", &["cluster"]),
+    ("sync/ignore", &[]),
+    ("git", &[]),
+    ("task", &[]),
+];
+
+/// The folder of [`FOLDERS`] that a module is in, by the names that lead to it; "" where it is in none.
+fn folder_of(module: &[String]) -> &'static str {
+    let path = module.join("/");
+    let holds =
+        |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let within = FOLDERS.iter().map(|(folder, _)| *folder).filter(|folder| holds(folder));
+    within.max_by_key(|folder| folder.len()).unwrap_or_default()
+}
+
+/// Reads a path or a tree of a `use` from the beginning of `text`, such as `a::{b, c::d}`: the paths that it names, and what follows it.
+fn named_paths(text: &str) -> (Vec<Vec<String>>, &str) {
+    let text = text.trim_start();
+    if let Some(mut rest) = text.strip_prefix('{') {
+        let mut all = Vec::new();
+        while !rest.trim_start().starts_with('}') {
+            let (paths, after) = named_paths(rest);
+            all.extend(paths);
+            // Past the comma, and what a rename says.
+            let Some(end) = after.find([',', '}']) else { return (all, "") };
+            rest = after[end..].strip_prefix(',').unwrap_or(&after[end..]);
+        }
+        return (all, &rest.trim_start()[1..]);
+    }
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let (mut paths, rest) = match rest.strip_prefix("::") {
+        Some(rest) => named_paths(rest),
+        None => (vec![Vec::new()], rest),
+    };
+    if !name.is_empty() {
+        paths.iter_mut().for_each(|path| path.insert(0, name.to_owned()));
+    }
+    (paths, rest)
+}
+
+/// The modules of its crate that the source of `module` names, whichever way: `crate::` and `super::` are taken as the compiler takes them.
+fn modules_named(module: &[String], text: &str) -> Vec<Vec<String>> {
+    let mut named = Vec::new();
+    let mut module = module.to_vec();
+    let text: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    for (index, text) in text.join("\n").split("#[cfg(test)]\nmod ").enumerate() {
+        if index == 1 {
+            module.push("tests".to_owned());
+        }
+        let is_whole_word =
+            |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || "_:$".contains(c));
+        for (at, _) in text.match_indices("crate::").filter(|(at, _)| is_whole_word(*at)) {
+            named.extend(named_paths(&text[at + "crate::".len()..]).0);
+        }
+        for (at, _) in text.match_indices("super::").filter(|(at, _)| is_whole_word(*at)) {
+            for path in named_paths(&text[at..]).0 {
+                let ups = path.iter().take_while(|name| *name == "super").count();
+                let base = &module[..module.len().saturating_sub(ups)];
+                named.push(base.iter().chain(&path[ups..]).cloned().collect());
+            }
+        }
+    }
+    named
+}
+
+/// The folders that a source names and may not, as `FROM names TO`.
+fn wrong_ways(module: &[String], text: &str) -> Vec<String> {
+    let from = folder_of(module);
+    let allowed =
+        FOLDERS.iter().find(|(folder, _)| *folder == from).map_or(&[] as &[_], |(_, allowed)| *allowed);
+    let is_within = |to: &str, folder: &str| to == folder || to.starts_with(&format!("{folder}/"));
+    let is_right = |to: &str| {
+        to.is_empty()
+            || (!from.is_empty() && is_within(to, from))
+            || allowed.iter().any(|folder| is_within(to, folder))
+    };
+    let named = modules_named(module, text);
+    let to: BTreeSet<_> = named.iter().map(|path| folder_of(path)).filter(|to| !is_right(to)).collect();
+    to.iter().map(|to| format!("{from:?} names {to:?}")).collect()
+}
+
+fn module(path: &str) -> Vec<String> {
+    let path = path.trim_end_matches(".rs").trim_end_matches("mod").trim_end_matches('/');
+    path.split('/').map(str::to_owned).collect()
+}
+
+#[test]
+fn folders_of_the_command_know_only_those_below_them() {
+    let src = root().join("cli/src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        // The crate's root puts all of them together.
+        if path != "lib.rs" && path != "main.rs" {
+            let text = std::fs::read_to_string(&file).unwrap();
+            wrong.extend(
+                wrong_ways(&module(&path), &text).iter().map(|what| format!("cli/src/{path}: {what}")),
+            );
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn the_wrong_way_is_seen_however_it_is_written() {
+    for (path, text) in [
+        ("terminal.rs", "use crate::commands::mount;"),
+        ("task/mod.rs", "use crate::{terminal, git as repository};"),
+        ("task/yaml.rs", "fn f() { super::super::git::clone() }"),
+        (
+            "git/fetch.rs",
+            "use crate::{\n    terminal::{self, line},\n    sync::ignore::{Rules, matcher},\n};",
+        ),
+        ("sync/ignore/mod.rs", "use super::rsync;"),
+        ("sync/ignore/rules.rs", "use crate::cluster::Node;"),
+        ("node/mod.rs", "#[cfg(test)]\nmod tests {\n    use super::super::commands::mount;\n}"),
+    ] {
+        assert_eq!(wrong_ways(&module(path), text).len(), 1, "{path}: {text}");
+    }
+    for (path, text) in [
+        ("commands/launch.rs", "use super::mount;\nuse crate::{node, sync::ignore, task::Task, terminal};"),
+        ("sync/rsync.rs", "use super::ignore::Rules;\nuse crate::cluster::Node;\nuse crate::progress;"),
+        ("sync/ignore/mod.rs", "use rules::Rules;\n#[cfg(test)]\nmod tests {\n    use super::*;\n}"),
+        (
+            "task/mod.rs",
+            "// As crate::git has it.\nuse pail_control::opening;\nuse super::terminal;\nuse yaml::commands;",
+        ),
+        ("commands.rs", "use crate::git;"),
+    ] {
+        assert_eq!(wrong_ways(&module(path), text), Vec::<String>::new(), "{path}: {text}");
+    }
+}
+
 #[test]
 fn every_source_says_what_it_owns() {
     let mut files = Vec::new();
-    for folder in ["store", "cache", "mountd", "cli", "devserver", "tests"] {
+    for folder in ["store", "cache", "control", "mountd", "cli", "devserver", "tests"] {
         sources(&root().join(folder), &mut files);
     }
     for path in files {

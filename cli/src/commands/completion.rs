@@ -2,7 +2,7 @@
 
 use crate::terminal;
 use clap::CommandFactory;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::io::Write;
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
 //! `pail dev-server`.
 
 use crate::{block_on, terminal};
+use pail_control::Failure;
+use pail_control::quantity::ByteSize;
 use pail_devserver::{Server, ServerConfig, Settings, StartError};
-use pail_mountd::control::Failure;
-use pail_mountd::quantity::ByteSize;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -2,11 +2,11 @@
 
 use super::mount::absolute;
 use crate::{block_on, daemon, terminal};
-use pail_mountd::command_line::word;
-use pail_mountd::control::types::{DiscardReport, DiscardRequest, StillOpen};
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::command_line::word;
+use pail_control::quantity::ByteSize;
+use pail_control::types::{DiscardReport, DiscardRequest, StillOpen};
+use pail_control::{Failure, FailureKind};
 use pail_mountd::daemon::left_behind;
-use pail_mountd::quantity::ByteSize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

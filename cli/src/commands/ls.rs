@@ -2,9 +2,9 @@
 
 use crate::{block_on, progress, terminal};
 use jiff::Timestamp;
-use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
-use pail_mountd::daemon::opening::{self, Address, OpenBucket};
-use pail_mountd::quantity::ByteSize;
+use pail_control::opening::{self, Address, OpenBucket};
+use pail_control::quantity::ByteSize;
+use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_store::{ListRequest, ObjectMeta};
 use serde::Serialize;
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ mod status;
 mod umount;
 
 use clap::Subcommand;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::process::ExitCode;
 
 /// A command and its arguments.

@@ -1,13 +1,13 @@
 //! `pail mount`.
 
 use crate::{accounts, block_on, daemon, terminal};
-use pail_mountd::command_line;
-use pail_mountd::control::types::{MountOutcome, MountRequest, MountSpec};
-use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
-use pail_mountd::daemon::opening;
+use pail_control::command_line;
+use pail_control::opening;
+use pail_control::quantity::{ByteSize, Period, Permissions};
+use pail_control::settings::{Limits, process_environment};
+use pail_control::types::{MountOutcome, MountRequest, MountSpec};
+use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_mountd::daemon::process::{self, ForegroundMount, Mode};
-use pail_mountd::quantity::{ByteSize, Period, Permissions};
-use pail_mountd::settings::{Limits, process_environment};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -3,8 +3,8 @@
 use super::umount;
 use crate::progress::{self, Draining};
 use crate::{block_on, daemon, terminal};
-use pail_mountd::control::types::DrainReport;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::types::DrainReport;
+use pail_control::{Failure, FailureKind};
 use serde::Serialize;
 use std::process::ExitCode;
 

@@ -2,12 +2,12 @@
 
 use crate::{block_on, daemon, terminal};
 use jiff::Timestamp;
-use pail_mountd::command_line;
-use pail_mountd::control::types::{Beneath, Health, LeftBehind, MountSpec, MountState, MountStatus};
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::command_line;
+use pail_control::quantity::ByteSize;
+use pail_control::types::Unpublished;
+use pail_control::types::{Beneath, Health, LeftBehind, MountSpec, MountState, MountStatus};
+use pail_control::{Failure, FailureKind};
 use pail_mountd::daemon::{dead, left_behind, mount_list, mountinfo};
-use pail_mountd::fs::Unpublished;
-use pail_mountd::quantity::ByteSize;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;

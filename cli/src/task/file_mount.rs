@@ -6,8 +6,8 @@
 use super::mistakes::Mistakes;
 use super::reader::Reader;
 use super::yaml::{Key, Node, Place, Value};
-use pail_mountd::control::Failure;
-use pail_mountd::daemon::opening;
+use pail_control::Failure;
+use pail_control::opening;
 use std::path::{Path, PathBuf};
 
 /// The keys of an entry. Those that are only for other modes or stores are known, so that they are not called misspelt.

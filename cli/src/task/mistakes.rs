@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Mistakes`].
 
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 
 /// Mistakes, in the order in which they were found.
 #[derive(Debug, Default)]

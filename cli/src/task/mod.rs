@@ -13,7 +13,7 @@ pub use file_mount::FileMount;
 pub use substitute::is_name;
 
 use mistakes::Mistakes;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use reader::{Reader, near_miss, scalar};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

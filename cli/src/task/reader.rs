@@ -4,7 +4,7 @@
 
 use super::substitute::{substitute, variables_in};
 use super::yaml::{Document, Key, Node, Place, Value};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::collections::BTreeMap;
 
 /// How like two names must be (0 to 1) for one to be offered in place of the other.

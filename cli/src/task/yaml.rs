@@ -3,7 +3,7 @@
 //! Owns: [`Document`], [`Node`] and [`Value`]; the only module that names `serde-saphyr`, so that the choice can be changed here.
 //! Numbers and booleans keep the text they were written with: an environment variable `LR: 1e-4` is `1e-4`.
 
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::fmt;

@@ -1,10 +1,10 @@
 //! The daemon's program: arguments in, exit code out. Everything else is in the library.
 
 use clap::Parser;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::quantity::{ByteSize, Period};
+use pail_control::settings::Limits;
+use pail_control::{Failure, FailureKind};
 use pail_mountd::daemon::process::{self, Mode};
-use pail_mountd::quantity::{ByteSize, Period};
-use pail_mountd::settings::Limits;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

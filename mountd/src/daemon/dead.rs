@@ -5,9 +5,9 @@
 
 use super::mount_list::MountList;
 use super::{mount_point, process};
-use crate::control::types::DrainReport;
-use crate::control::{Failure, FailureKind};
-use crate::settings::Directories;
+use pail_control::settings::Directories;
+use pail_control::types::DrainReport;
+use pail_control::{Failure, FailureKind};
 use std::path::{Path, PathBuf};
 
 pub use super::mount_point::{is_dead, resolve};

@@ -13,14 +13,13 @@ use super::mount_list::SavedMount;
 use super::mountinfo::{self, MountInfo};
 use super::mounting::blocking;
 use super::{Daemon, dead, mount_point, open_files};
-use crate::command_line::{self, word};
-use crate::control::types::{
-    DrainProgress, DrainReport, FlushRequest, LeftBehind, Remaining, UnmountRequest,
-};
-use crate::control::{Failure, FailureKind};
 use crate::disk_work::{DiskCall, on_disk};
-use crate::fs::Unpublished;
 use futures::future::{join, join_all};
+use pail_control::command_line::{self, word};
+use pail_control::types::{
+    DrainProgress, DrainReport, FlushRequest, LeftBehind, Remaining, UnmountRequest, Unpublished,
+};
+use pail_control::{Failure, FailureKind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`check`], which finds out before anything is done, and [`explain`], the advice for what only mounting shows.
 
-use crate::control::Failure;
+use pail_control::Failure;
 use std::io;
 use std::path::{Path, PathBuf};
 

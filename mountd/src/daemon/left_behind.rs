@@ -5,13 +5,14 @@
 
 use super::mount::Mount;
 use super::mounting::blocking;
-use super::{Daemon, opening, process};
-use crate::command_line::word;
-use crate::control::types::{DiscardReport, LeftBehind, StillOpen};
-use crate::control::{Failure, FailureKind};
-use crate::fs::{BucketFs, Discarded, Unpublished};
-use crate::settings::Directories;
+use super::{Daemon, process};
+use crate::fs::{BucketFs, Discarded};
 use pail_cache::{Orphan, UploadNote};
+use pail_control::command_line::word;
+use pail_control::opening;
+use pail_control::settings::Directories;
+use pail_control::types::{DiscardReport, LeftBehind, StillOpen, Unpublished};
+use pail_control::{Failure, FailureKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -26,7 +27,7 @@ impl Daemon {
     pub async fn left_behind(&self) -> Result<Vec<LeftBehind>, Failure> {
         let cache = self.cache.clone();
         let orphans = blocking(move || Ok(cache.orphans())).await?;
-        let mut left: Vec<_> = orphans.into_iter().map(LeftBehind::from).collect();
+        let mut left: Vec<_> = orphans.into_iter().map(row_of_orphan).collect();
         let detached = {
             let mut detached = self.detached.lock();
             detached.retain(|one| one.fs.strong_count() > 0);
@@ -117,7 +118,7 @@ impl Daemon {
 /// What is left behind, for commands that find no daemon. Nobody must use the state directory meanwhile: what is in use looks the same.
 /// Errors: the state directory cannot be read.
 pub fn read(directories: &Directories) -> Result<Vec<LeftBehind>, Failure> {
-    Ok(in_order(orphans(directories)?.into_iter().map(LeftBehind::from).collect()))
+    Ok(in_order(orphans(directories)?.into_iter().map(row_of_orphan).collect()))
 }
 
 fn in_order(mut left: Vec<LeftBehind>) -> Vec<LeftBehind> {
@@ -173,7 +174,7 @@ fn discard_each(
             Ok(Some(orphan)) => {
                 tracing::info!(file = %file.display(), key = %orphan.intent.key, bytes = orphan.len, "discarded unpublished bytes");
                 let notes = open_uploads(&orphan);
-                let discarded = LeftBehind::from(orphan);
+                let discarded = row_of_orphan(orphan);
                 report.uploads.extend(notes.into_iter().map(|note| StillOpen {
                     object: discarded.object.clone(),
                     endpoint_url: discarded.endpoint_url.clone(),
@@ -193,23 +194,21 @@ fn discard_each(
     report
 }
 
-impl From<Orphan> for LeftBehind {
-    fn from(orphan: Orphan) -> Self {
-        // As the store identifies itself: `ENDPOINT BUCKET`, or `s3://BUCKET`.
-        let (endpoint_url, bucket) = match orphan.intent.store.split_once(' ') {
-            Some((url, bucket)) => (Some(url.to_owned()), bucket),
-            None => (None, orphan.intent.store.trim_start_matches("s3://")),
-        };
-        Self {
-            object: format!("s3://{bucket}/{}", orphan.intent.key),
-            endpoint_url,
-            whole: orphan.is_whole(),
-            mount_point: orphan.intent.mount.into(),
-            key: orphan.intent.key,
-            size_bytes: orphan.len,
-            local_path: orphan.data_path,
-            in_use: false,
-        }
+fn row_of_orphan(orphan: Orphan) -> LeftBehind {
+    // As the store identifies itself: `ENDPOINT BUCKET`, or `s3://BUCKET`.
+    let (endpoint_url, bucket) = match orphan.intent.store.split_once(' ') {
+        Some((url, bucket)) => (Some(url.to_owned()), bucket),
+        None => (None, orphan.intent.store.trim_start_matches("s3://")),
+    };
+    LeftBehind {
+        object: format!("s3://{bucket}/{}", orphan.intent.key),
+        endpoint_url,
+        whole: orphan.is_whole(),
+        mount_point: orphan.intent.mount.into(),
+        key: orphan.intent.key,
+        size_bytes: orphan.len,
+        local_path: orphan.data_path,
+        in_use: false,
     }
 }
 

@@ -4,7 +4,7 @@
 //! measuring costs nothing between two scrapes. Names follow the OpenMetrics conventions.
 
 use super::Daemon;
-use crate::control::types::{MountState, MountStatus};
+use pail_control::types::{MountState, MountStatus};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Daemon`], which holds all mounts of one user on one node, so that budgets, replicas and connections are shared.
 //! `mounting` makes mounts, `draining` ends them, `restoring` brings them back after a restart, `left_behind` tells of what
-//! they did not publish, `left_uploads` aborts what a killed one did not complete, `process` is the life of the process around it; `mount` is one mount, `mount_point` its directory,
+//! they did not publish, `left_uploads` aborts what a killed one did not complete, `process` is the life of the process around it, `server` the control API; `mount` is one mount, `mount_point` its directory,
 //! `mount_list` what outlives the daemon.
 //!
 //! Locks: `Daemon::mounts` guards the table alone and is never held across an await or a system call; a mount's own state
@@ -15,24 +15,24 @@ mod host;
 pub mod left_behind;
 mod left_uploads;
 mod log_file;
-pub(crate) mod metrics;
+mod metrics;
 mod mount;
 pub mod mount_list;
 mod mount_point;
 pub mod mountinfo;
 mod mounting;
 mod open_files;
-pub mod opening;
 pub mod process;
 mod restoring;
+mod server;
 
-use crate::control::types::{DrainReport, Health, MountStatus};
-use crate::control::{Failure, FailureKind};
-use crate::settings::Settings;
 use left_behind::Detached;
 use mount::Mount;
 use mount_list::MountList;
 use pail_cache::{Cache, CacheConfig, CacheError, CacheStats};
+use pail_control::settings::Settings;
+use pail_control::types::{DrainReport, Health, MountStatus};
+use pail_control::{Failure, FailureKind};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -13,10 +13,10 @@
 //! mount at a time; others wait for the next change.
 
 use super::mount_list::SavedMount;
-use crate::control::types::{Beneath, MountSpec, MountState, MountStatus};
-use crate::control::{CallerEnvironment, Failure};
 use crate::fs::BucketFs;
 use crate::fuse::FuseMount;
+use pail_control::types::{Beneath, MountSpec, MountState, MountStatus};
+use pail_control::{CallerEnvironment, Failure};
 use pail_store::Store;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -3,8 +3,8 @@
 //! Owns: `mounts.json`. Invariants: the file is replaced as a whole, after its content is on disk, so that a crash leaves
 //! the old list or the new one; and it holds no secret.
 
-use crate::control::types::MountSpec;
-use crate::control::{CallerEnvironment, Failure};
+use pail_control::types::MountSpec;
+use pail_control::{CallerEnvironment, Failure};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -109,7 +109,7 @@ pub fn read_only(file: &Path) -> Vec<SavedMount> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::quantity::{Period, Permissions};
+    use pail_control::quantity::{Period, Permissions};
 
     pub fn mount(place: &str, source: &str) -> SavedMount {
         SavedMount {

@@ -7,8 +7,8 @@
 //! Invariant: a directory is removed only if this daemon made it and it is empty.
 
 use super::mountinfo;
-use crate::control::Failure;
-use crate::control::types::Beneath;
+use pail_control::Failure;
+use pail_control::types::Beneath;
 use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::ErrorKind;

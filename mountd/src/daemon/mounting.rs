@@ -6,13 +6,14 @@
 use super::mount::{Live, Mount, State};
 use super::mount_list::SavedMount;
 use super::mount_point::{self, MountPoint};
-use super::{Daemon, host, opening};
-use crate::command_line::word;
-use crate::control::Failure;
-use crate::control::types::{MountOutcome, MountRequest, MountSpec};
+use super::{Daemon, host};
 use crate::disk_work::{DiskCall, on_disk};
 use crate::fs::{BucketFs, FsOptions};
 use crate::fuse::{FuseMount, FuseOptions};
+use pail_control::Failure;
+use pail_control::command_line::word;
+use pail_control::opening;
+use pail_control::types::{MountOutcome, MountRequest, MountSpec};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -6,13 +6,13 @@
 
 use super::log_file::LogFile;
 use super::mounting::blocking;
-use super::{Daemon, allocator, mount_list};
-use crate::control::start::StartReport;
-use crate::control::types::{DrainReport, MountOutcome, MountRequest};
-use crate::control::{Failure, server};
-use crate::quantity::Period;
-use crate::settings::{Directories, KeptLimits, Limits, Settings, process_environment};
+use super::{Daemon, allocator, mount_list, server};
 use pail_cache::Cache;
+use pail_control::Failure;
+use pail_control::quantity::Period;
+use pail_control::settings::{Directories, KeptLimits, Limits, Settings, process_environment};
+use pail_control::start::StartReport;
+use pail_control::types::{DrainReport, MountOutcome, MountRequest};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};

@@ -6,8 +6,8 @@
 use super::Daemon;
 use super::mount::{Mount, State};
 use super::mount_list::SavedMount;
-use crate::command_line;
-use crate::control::{Failure, FailureKind};
+use pail_control::command_line;
+use pail_control::{Failure, FailureKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,8 +85,8 @@ fn advise(mount: &Mount, failure: Failure) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::CallerEnvironment;
     use crate::daemon::mount_list::tests::mount;
+    use pail_control::CallerEnvironment;
 
     #[test]
     fn what_was_not_kept_is_told_where_it_may_be_what_is_missing() {

@@ -1,6 +1,6 @@
 //! The ways out of a write conflict, and giving up what could not be published.
 //!
-//! Owns: [`WaysOut`], the commands that are told to people, and `discard_unpublished`.
+//! Owns: the commands of [`WaysOut`], which are told to people, and `discard_unpublished`.
 //!
 //! Invariant: nothing here changes or deletes an object, nor does a command that keeps theirs.
 
@@ -8,25 +8,14 @@ use super::dirty::DirtyFile;
 use super::inode::Inode;
 use super::name::NAME_LEN_BYTES_MAX;
 use super::namespace::Known;
-use super::{BucketFs, Stale, Unpublished};
-use crate::command_line::word;
-use serde::{Deserialize, Serialize};
+use super::{BucketFs, Stale};
+use pail_control::command_line::word;
+use pail_control::types::{Unpublished, WaysOut};
 use std::path::Path;
 use std::time::Duration;
 
 /// How long the kernel may take to tell of a close.
 const RELEASE_TIME_MAX: Duration = Duration::from_millis(500);
-
-/// Commands for a shell that end a write conflict, each in its own way. Who made the other version is "theirs".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WaysOut {
-    /// Leaves the bucket as it is, and gives up what was written here.
-    pub keep_theirs: String,
-    /// Puts what was written here in the place of theirs; `None` where not all of its bytes are to be had.
-    pub keep_ours: Option<String>,
-    /// Puts what was written here beside theirs; `None` where not all of its bytes are to be had.
-    pub keep_both: Option<String>,
-}
 
 /// What became of a file that was to be given up.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use super::BucketFs;
 use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode};
 use super::io::OBJECT_SIZE_BYTES_MAX;
-use crate::quantity::ByteSize;
+use pail_control::quantity::ByteSize;
 
 impl BucketFs {
     /// Whether a file may become `len` bytes long by a call that does not write what lies between. Errors: EFBIG.

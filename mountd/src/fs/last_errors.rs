@@ -1,6 +1,6 @@
 //! The last errors that programs were given, for `pail status`.
 //!
-//! Owns: [`LastError`], the list of them, and their line in the log.
+//! Owns: the list of [`LastError`], and their line in the log.
 //!
 //! # Why a later success only marks an error, and only of the same name
 //! That others can be read says nothing of an object that cannot, such as an archived one. Nor does a call that the cache answered say
@@ -9,8 +9,8 @@
 use super::BucketFs;
 use super::error::FsError;
 use jiff::Timestamp;
+use pail_control::types::LastError;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,21 +19,6 @@ use std::time::{Duration, Instant};
 const LAST_ERRORS_MAX: usize = 20;
 /// How long an error is told of: what is older says little of the bucket as it is now.
 const TOLD_FOR: Duration = Duration::from_secs(3600);
-
-/// An error that a program was given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastError {
-    /// When.
-    pub time: Timestamp,
-    /// What the program asked for.
-    pub operation: String,
-    /// Path within the mount; empty for the mount itself.
-    pub path: String,
-    /// Why it failed, in one line.
-    pub cause: String,
-    /// Another call of this operation on this name succeeded since, and not from the cache.
-    pub succeeded_since: bool,
-}
 
 /// The last errors of a mount, newest last, each with when it was by a clock that nobody sets.
 #[derive(Debug, Default)]

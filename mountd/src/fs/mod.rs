@@ -48,16 +48,15 @@ mod whole;
 
 pub use attr::{Attr, Creator, Entry};
 pub use change::SetAttr;
-pub use conflict::{Discarded, WaysOut};
+pub use conflict::Discarded;
 pub use error::{FsError, FsResult, Posix};
 pub use inode::{Kind, ROOT};
-pub use last_errors::LastError;
 pub use open::{OpenFlags, Opened};
-pub use options::{FsOptions, HOLE_BYTES_MAX_DEFAULT};
+pub use options::FsOptions;
 pub use readdir::DirEntry;
 pub use rename::RenameMode;
 pub use stale::{Stale, StaleReceiver};
-pub use status::{FlushReport, FsStatus, Unpublished};
+pub use status::FlushReport;
 
 use handle::HandleTable;
 use inode::{Inode, InodeTable};

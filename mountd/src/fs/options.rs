@@ -1,5 +1,6 @@
 //! What a mount can be told.
 
+use pail_control::settings::HOLE_BYTES_MAX_DEFAULT;
 use std::time::Duration;
 
 /// How a bucket is shown as a file system.
@@ -28,9 +29,6 @@ pub struct FsOptions {
     /// The mount point as a string, for logs and for the intents of dirty replicas.
     pub mount_name: String,
 }
-
-/// What [`FsOptions::hole_bytes_max`] is unless it is set, in bytes.
-pub const HOLE_BYTES_MAX_DEFAULT: u64 = 64 << 30;
 
 impl Default for FsOptions {
     fn default() -> Self {

@@ -1,12 +1,11 @@
 //! What a mount says of itself: the rows of `pail status` and `pail flush`.
 //!
-//! Owns: the status types, the counters behind them, `status` and `flush`.
+//! Owns: the counters behind the status, `status` and `flush`.
 
 use super::BucketFs;
-use super::conflict::WaysOut;
 use super::inode::{Content, FileState, Inode};
-use super::last_errors::LastError;
 use futures::StreamExt;
+use pail_control::types::{FsStatus, Unpublished};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,26 +16,6 @@ use std::time::Instant;
 /// Files that one flush publishes at the same time.
 const FLUSHES_IN_FLIGHT: usize = 16;
 
-/// A file whose bytes are not in the bucket yet.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Unpublished {
-    /// Path within the mount.
-    pub path: String,
-    /// Its length in bytes.
-    pub size_bytes: u64,
-    /// Whether a program has it open for writing.
-    pub open: bool,
-    /// Why the last attempt to publish it failed, if one did.
-    pub error: Option<String>,
-    /// Where its bytes are on this node's disk.
-    pub local_path: String,
-    /// Whether all of its bytes are there. Otherwise those that were not written are only in the object's earlier version.
-    pub whole: bool,
-    /// How to end the write conflict that keeps it from being published, where one does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub conflict: Option<WaysOut>,
-}
-
 /// What a flush did.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct FlushReport {
@@ -44,27 +23,6 @@ pub struct FlushReport {
     pub published: u64,
     /// What is still not in the bucket.
     pub remaining: Vec<Unpublished>,
-}
-
-/// The state of one mount.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct FsStatus {
-    /// Files with bytes that are not in the bucket yet.
-    pub unpublished: Vec<Unpublished>,
-    /// Files being published now.
-    pub publishing: u64,
-    /// Bytes sent so far by publishes that are under way, and their total.
-    pub publishing_bytes: (u64, u64),
-    /// Keys that no path can show, seen in listings.
-    pub hidden_keys: u64,
-    /// Open file handles.
-    pub open_files: u64,
-    /// Inodes the kernel knows.
-    pub inodes: u64,
-    /// File-system operations by name, and how often each was called.
-    pub operations: BTreeMap<String, u64>,
-    /// The last errors that programs were given, newest last.
-    pub last_errors: Vec<LastError>,
 }
 
 /// What is counted while the mount lives.

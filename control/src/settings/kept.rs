@@ -5,7 +5,7 @@
 //! the defaults follows from them again. Invariants: the file is replaced as a whole; it holds no secret.
 
 use super::Limits;
-use crate::control::Failure;
+use crate::Failure;
 use crate::quantity::Period;
 use serde::{Deserialize, Serialize};
 use std::io::Write;

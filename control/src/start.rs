@@ -7,9 +7,9 @@
 //! A daemon that cannot start (a cache directory in use, a mistake in `config.toml`) must say so to the person at the
 //! terminal, not to a log. It writes one line, a [`StartReport`], and lets go of the pipe.
 
-use super::types::Health;
-use super::{Client, Failure, FailureKind};
 use crate::settings::{Directories, Limits};
+use crate::types::Health;
+use crate::{Client, Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;

@@ -3,9 +3,7 @@
 //! Owns: the routes, the check of who calls, and the translation of failures to HTTP. What a call does is in
 //! [`Daemon`]. A drain answers with a line of JSON for each [`DrainEvent`]; a caller that hangs up ends the waiting, and nothing else.
 
-use super::types::*;
-use super::{Failure, FailureKind};
-use crate::daemon::Daemon;
+use super::Daemon;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::connect_info::{ConnectInfo, Connected};
@@ -16,6 +14,8 @@ use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use futures::{FutureExt, StreamExt};
 use http::StatusCode;
+use pail_control::types::*;
+use pail_control::{Failure, FailureKind};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,20 +55,30 @@ async fn only_this_user(ConnectInfo(peer): ConnectInfo<PeerUser>, request: Reque
     let own = rustix::process::geteuid().as_raw();
     match peer.0 {
         Some(uid) if uid == own || uid == 0 => next.run(request).await,
-        _ => Failure::new(FailureKind::Credentials, "this daemon belongs to another user").into_response(),
+        _ => Refusal::from(Failure::new(FailureKind::Credentials, "this daemon belongs to another user"))
+            .into_response(),
     }
 }
 
-impl IntoResponse for Failure {
+/// A failure as HTTP has it.
+struct Refusal(Failure);
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
+}
+
+impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = match self.kind {
+        let status = match self.0.kind {
             FailureKind::Usage => StatusCode::BAD_REQUEST,
             FailureKind::NotFound => StatusCode::NOT_FOUND,
             FailureKind::Credentials => StatusCode::FORBIDDEN,
             FailureKind::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, Json(self)).into_response()
+        (status, Json(self.0)).into_response()
     }
 }
 
@@ -80,14 +90,14 @@ async fn mounts(State(daemon): State<Arc<Daemon>>) -> Json<Vec<MountStatus>> {
     Json(daemon.mount_statuses())
 }
 
-async fn mount(State(daemon): State<Arc<Daemon>>, Json(request): Json<MountRequest>) -> Response {
+async fn mount(
+    State(daemon): State<Arc<Daemon>>,
+    Json(request): Json<MountRequest>,
+) -> Result<Json<MountOutcome>, Refusal> {
     // On a task of its own: a mount is never left half made because its caller was interrupted.
     let done = tokio::spawn(async move { daemon.mount(request).await }).await;
-    match done {
-        Ok(Ok(outcome)) => Json(outcome).into_response(),
-        Ok(Err(failure)) => failure.into_response(),
-        Err(err) => Failure::other("mounting broke off").because(err.to_string()).into_response(),
-    }
+    let outcome = done.map_err(|err| Failure::other("mounting broke off").because(err.to_string()))??;
+    Ok(Json(outcome))
 }
 
 async fn unmount(State(daemon): State<Arc<Daemon>>, Json(request): Json<UnmountRequest>) -> Response {
@@ -100,20 +110,18 @@ async fn flush(State(daemon): State<Arc<Daemon>>, Json(request): Json<FlushReque
     stream_drain(daemon, async move { work.flush(&request).await })
 }
 
-async fn left_behind(State(daemon): State<Arc<Daemon>>) -> Response {
-    match daemon.left_behind().await {
-        Ok(left) => Json(left).into_response(),
-        Err(failure) => failure.into_response(),
-    }
+async fn left_behind(State(daemon): State<Arc<Daemon>>) -> Result<Json<Vec<LeftBehind>>, Refusal> {
+    Ok(Json(daemon.left_behind().await?))
 }
 
-async fn discard(State(daemon): State<Arc<Daemon>>, Json(request): Json<DiscardRequest>) -> Response {
+async fn discard(
+    State(daemon): State<Arc<Daemon>>,
+    Json(request): Json<DiscardRequest>,
+) -> Result<Json<DiscardReport>, Refusal> {
     // On a task of its own: what has begun is not cut off because its caller was interrupted.
-    match tokio::spawn(async move { daemon.discard(request.files).await }).await {
-        Ok(Ok(report)) => Json(report).into_response(),
-        Ok(Err(failure)) => failure.into_response(),
-        Err(err) => Failure::other("removing broke off").because(err.to_string()).into_response(),
-    }
+    let done = tokio::spawn(async move { daemon.discard(request.files).await }).await;
+    let report = done.map_err(|err| Failure::other("removing broke off").because(err.to_string()))??;
+    Ok(Json(report))
 }
 
 async fn shutdown(State(daemon): State<Arc<Daemon>>) -> Response {
@@ -123,14 +131,11 @@ async fn shutdown(State(daemon): State<Arc<Daemon>>) -> Response {
     stream_drain(daemon, async move { Ok(ended.await) })
 }
 
-async fn metrics(State(daemon): State<Arc<Daemon>>) -> Response {
-    match crate::daemon::metrics::render(&daemon) {
-        Ok(text) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(http::header::CONTENT_TYPE, kind)], text).into_response()
-        }
-        Err(err) => Failure::other("the metrics cannot be written").because(err.to_string()).into_response(),
-    }
+async fn metrics(State(daemon): State<Arc<Daemon>>) -> Result<Response, Refusal> {
+    let text = super::metrics::render(&daemon)
+        .map_err(|err| Failure::other("the metrics cannot be written").because(err.to_string()))?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(http::header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 /// Runs `work` and tells how far the daemon's mounts are, line by line, until it ends or the caller hangs up.

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`word`], by which any path or URI is one word of a shell, and the commands that reach a mount's bucket as the mount does.
 
-use crate::control::types::MountSpec;
+use crate::types::MountSpec;
 use std::fmt::Write;
 
 /// `pail ls -r` of all that a mount can show.

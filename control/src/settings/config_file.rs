@@ -4,7 +4,7 @@
 //! budget that is silently ignored is found out at the worst time.
 
 use super::MEMORY_BYTES_MIN;
-use crate::control::Failure;
+use crate::Failure;
 use crate::quantity::{ByteSize, Period};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

@@ -12,8 +12,7 @@ mod kept;
 pub use directories::{Directories, Lookup};
 pub use kept::KeptLimits;
 
-use crate::control::Failure;
-use crate::fs::HOLE_BYTES_MAX_DEFAULT;
+use crate::Failure;
 use crate::quantity::ByteSize;
 use config_file::ConfigFile;
 use serde::{Deserialize, Serialize};
@@ -27,6 +26,8 @@ const MEMORY_BYTES_DEFAULT_MAX: u64 = 1 << 30;
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
 /// The most disk taken by default, however much is free.
 const CACHE_BYTES_DEFAULT_MAX: u64 = 20 << 30;
+/// How much of a file may be zeros that nobody wrote unless it is set, in bytes.
+pub const HOLE_BYTES_MAX_DEFAULT: u64 = 64 << 30;
 /// A spot instance is given two minutes; this leaves ten seconds to unmount and write the report.
 const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(110);
 

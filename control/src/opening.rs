@@ -1,15 +1,15 @@
 //! From a mount's wishes to a bucket that answers.
 //!
-//! Owns: [`open_bucket`], the only place in the daemon that builds stores, and the advice that goes with each way in which
+//! Owns: [`open_bucket`], the only place that builds stores, for the daemon and for the command, and the advice that goes with each way in which
 //! a bucket can fail to answer.
 //!
 //! # Why a bucket is opened twice
 //! A mount that cannot work must fail while the user waits at the terminal, so it is checked with a short deadline. The store
 //! of a mount that works retries far longer: an outage of half a minute is no reason to fail a training job's write.
 
-use crate::control::types::MountSpec;
-use crate::control::{CallerEnvironment, Failure, FailureKind};
 use crate::quantity::ByteSize;
+use crate::types::MountSpec;
+use crate::{CallerEnvironment, Failure, FailureKind};
 use bytes::Bytes;
 use pail_store::{
     BucketUri, CallerVariables, Error, ErrorKind, InvalidUri, ListPage, ListRequest, ObjectMeta, Payload,

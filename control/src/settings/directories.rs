@@ -5,7 +5,7 @@
 //! object bytes belongs to this user and is closed to others; one that is not is refused, never repaired, because
 //! somebody else may have planted it.
 
-use crate::control::Failure;
+use crate::Failure;
 use rustix::fs::Access;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;

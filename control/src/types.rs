@@ -2,12 +2,13 @@
 //!
 //! Owns: requests, answers and events of the control API, version 1. Fields may be added; none changes its meaning.
 
-use crate::control::{CallerEnvironment, Failure};
-use crate::fs::{FsStatus, Unpublished};
 use crate::quantity::{Period, Permissions};
 use crate::settings::{Directories, Limits};
+use crate::{CallerEnvironment, Failure};
+use jiff::Timestamp;
 use pail_store::CounterSnapshot;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -118,6 +119,37 @@ pub struct FlushRequest {
     pub path: Option<PathBuf>,
     /// How long to wait, in milliseconds.
     pub timeout_ms: u64,
+}
+
+/// Commands for a shell that end a write conflict, each in its own way. Who made the other version is "theirs".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaysOut {
+    /// Leaves the bucket as it is, and gives up what was written here.
+    pub keep_theirs: String,
+    /// Puts what was written here in the place of theirs; `None` where not all of its bytes are to be had.
+    pub keep_ours: Option<String>,
+    /// Puts what was written here beside theirs; `None` where not all of its bytes are to be had.
+    pub keep_both: Option<String>,
+}
+
+/// A file whose bytes are not in the bucket yet.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Unpublished {
+    /// Path within the mount.
+    pub path: String,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// Whether a program has it open for writing.
+    pub open: bool,
+    /// Why the last attempt to publish it failed, if one did.
+    pub error: Option<String>,
+    /// Where its bytes are on this node's disk.
+    pub local_path: String,
+    /// Whether all of its bytes are there. Otherwise those that were not written are only in the object's earlier version.
+    pub whole: bool,
+    /// How to end the write conflict that keeps it from being published, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<WaysOut>,
 }
 
 /// A file that is not in the bucket yet, and the mount it is in.
@@ -232,6 +264,42 @@ pub enum MountState {
     Failed,
     /// Being drained and unmounted.
     Unmounting,
+}
+
+/// An error that a program was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// When.
+    pub time: Timestamp,
+    /// What the program asked for.
+    pub operation: String,
+    /// Path within the mount; empty for the mount itself.
+    pub path: String,
+    /// Why it failed, in one line.
+    pub cause: String,
+    /// Another call of this operation on this name succeeded since, and not from the cache.
+    pub succeeded_since: bool,
+}
+
+/// The state of one mount.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FsStatus {
+    /// Files with bytes that are not in the bucket yet.
+    pub unpublished: Vec<Unpublished>,
+    /// Files being published now.
+    pub publishing: u64,
+    /// Bytes sent so far by publishes that are under way, and their total.
+    pub publishing_bytes: (u64, u64),
+    /// Keys that no path can show, seen in listings.
+    pub hidden_keys: u64,
+    /// Open file handles.
+    pub open_files: u64,
+    /// Inodes the kernel knows.
+    pub inodes: u64,
+    /// File-system operations by name, and how often each was called.
+    pub operations: BTreeMap<String, u64>,
+    /// The last errors that programs were given, newest last.
+    pub last_errors: Vec<LastError>,
 }
 
 /// A row of `GET /v1/mounts`.

@@ -3,8 +3,8 @@
 //! Owns: [`Client`], one connection a call. Calls have no deadline of their own but for [`Client::health`]: a mount is
 //! bounded by the daemon's deadlines, a drain by the caller's.
 
-use super::types::*;
-use super::{Failure, FailureKind};
+use crate::types::*;
+use crate::{Failure, FailureKind};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
