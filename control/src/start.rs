@@ -7,13 +7,13 @@
 //! A daemon that cannot start (a cache directory in use, a mistake in `config.toml`) must say so to the person at the
 //! terminal, not to a log. It writes one line, a [`StartReport`], and lets go of the pipe.
 
+use crate::program;
 use crate::settings::{Directories, Limits};
 use crate::types::Health;
 use crate::{Client, Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -23,8 +23,6 @@ use tokio::time::{Instant, sleep};
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks at the socket.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The daemon's program.
-const PROGRAM: &str = "pail-mountd";
 
 /// What a daemon that was started on demand says first, as one line of JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,7 +82,7 @@ async fn spawn(
         OpenOptions::new().create(true).append(true).mode(0o600).open(directories.log_file()).map_err(
             |err| Failure::from_io(format!("cannot write {}", directories.log_file().display()), &err),
         )?;
-    let mut command = tokio::process::Command::new(program());
+    let mut command = tokio::process::Command::new(program::path());
     command.arg("--on-demand").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
     // The daemon resolves its directories from its environment; said again so that a later change of it in a
     // restarting daemon cannot split socket and journal.
@@ -98,10 +96,7 @@ async fn spawn(
     if let Some(size) = limits.memory {
         command.arg("--memory").arg(size.0.to_string());
     }
-    let mut child = command.spawn().map_err(|err| {
-        Failure::from_io(format!("cannot start {}", program().display()), &err)
-            .with_hint(format!("{PROGRAM} belongs beside the pail program or into PATH"))
-    })?;
+    let mut child = command.spawn().map_err(|err| program::not_started(&err))?;
     let Some(output) = child.stdout.take() else {
         return Err(Failure::other("the daemon was started without an output"));
     };
@@ -115,10 +110,4 @@ async fn spawn(
             .with_hint(format!("its log is {}", directories.log_file().display()))),
         Err(_) => Ok(StartReport::AlreadyRunning),
     }
-}
-
-/// Beside the running program, else whatever PATH finds.
-fn program() -> PathBuf {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(PROGRAM)));
-    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(PROGRAM))
 }

@@ -229,6 +229,13 @@ pub struct DrainReport {
     pub failures: Vec<Failure>,
 }
 
+impl DrainReport {
+    /// All is in the bucket, and nothing failed.
+    pub fn is_clean(&self) -> bool {
+        self.remaining.is_empty() && self.failures.is_empty()
+    }
+}
+
 /// How far a flush or an unmount is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainProgress {

@@ -38,12 +38,39 @@ fn crates_know_only_those_below_them() {
         ("pail-devserver", vec![]),
         ("pail-control", vec!["pail-store"]),
         ("pail-mountd", vec!["pail-cache", "pail-control", "pail-store"]),
-        ("pail", vec!["pail-control", "pail-devserver", "pail-mountd", "pail-store"]),
+        ("pail", vec!["pail-control", "pail-devserver", "pail-store"]),
     ]);
     let found = dependencies();
     for (name, allowed) in allowed {
         let known: Vec<&str> = found[name].iter().map(String::as_str).collect();
         assert_eq!(known, allowed, "{name}");
+    }
+}
+
+#[test]
+fn the_command_is_built_without_fuse_and_the_cache() {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--package",
+            "pail",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--offline",
+        ])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains("pail-control"), "{tree}");
+    for unwanted in ["fuser", "pail-cache", "pail-mountd"] {
+        assert!(!names.contains(unwanted), "{unwanted} is in the tree of the command");
     }
 }
 

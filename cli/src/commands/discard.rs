@@ -3,10 +3,10 @@
 use super::mount::absolute;
 use crate::{block_on, daemon, terminal};
 use pail_control::command_line::word;
+use pail_control::once;
 use pail_control::quantity::ByteSize;
 use pail_control::types::{DiscardReport, DiscardRequest, StillOpen};
 use pail_control::{Failure, FailureKind};
-use pail_mountd::daemon::left_behind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,9 +67,7 @@ fn print_open(upload: &StillOpen) {
 async fn discard(request: DiscardRequest) -> Result<DiscardReport, Failure> {
     match daemon::running().await {
         Ok((client, _)) => client.discard(&request).await,
-        Err(failure) if failure.kind == FailureKind::NotRunning => {
-            left_behind::discard(&daemon::directories()?, &request.files)
-        }
+        Err(failure) if failure.kind == FailureKind::NotRunning => once::discard(&request),
         Err(failure) => Err(failure),
     }
 }

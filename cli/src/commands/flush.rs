@@ -5,10 +5,10 @@ use super::{status, umount};
 use crate::progress::Draining;
 use crate::{block_on, daemon, terminal};
 use pail_control::command_line;
+use pail_control::place;
 use pail_control::quantity::Period;
 use pail_control::types::{DrainReport, FlushRequest, MountSpec};
 use pail_control::{Failure, FailureKind};
-use pail_mountd::daemon::dead;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 fn without_daemon(path: Option<&Path>, failure: Failure) -> Result<DrainReport, Failure> {
     let (mut mounts, mut left_behind) = status::without_daemon()?;
     if let Some(path) = path {
-        let resolved = dead::resolve(path)?;
+        let resolved = place::resolve(path)?;
         mounts.retain(|mount| resolved.starts_with(&mount.mount_point));
         left_behind.retain(|file| resolved.starts_with(&file.mount_point));
     }

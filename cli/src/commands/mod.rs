@@ -9,6 +9,7 @@ mod flush;
 mod launch;
 mod ls;
 mod mount;
+mod report;
 mod shutdown;
 mod status;
 mod umount;
@@ -30,6 +31,8 @@ pub enum Command {
     Launch(launch::Arguments),
     DevServer(dev_server::Arguments),
     Completion(completion::Arguments),
+    #[command(name = report::NAME, hide = true)]
+    Report(report::Arguments),
 }
 
 impl Command {
@@ -46,6 +49,7 @@ impl Command {
             Self::Launch(arguments) => launch::run(arguments),
             Self::DevServer(arguments) => dev_server::run(arguments),
             Self::Completion(arguments) => completion::run(arguments),
+            Self::Report(arguments) => report::run(arguments),
         }
     }
 }

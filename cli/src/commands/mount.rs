@@ -2,12 +2,12 @@
 
 use crate::{accounts, block_on, daemon, terminal};
 use pail_control::command_line;
+use pail_control::foreground::{self, ForegroundRequest};
 use pail_control::opening;
 use pail_control::quantity::{ByteSize, Period, Permissions};
 use pail_control::settings::{Limits, process_environment};
 use pail_control::types::{MountOutcome, MountRequest, MountSpec};
-use pail_control::{CallerEnvironment, Failure, FailureKind};
-use pail_mountd::daemon::process::{self, ForegroundMount, Mode};
+use pail_control::{CallerEnvironment, Failure};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -114,7 +114,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         limits: limits.or_environment(&process_environment)?,
     };
     if arguments.foreground {
-        return run_in_foreground(request, arguments.json);
+        return Err(become_daemon(request, arguments.json));
     }
     let outcome = block_on(async {
         let outcome = daemon::mount(&request).await?;
@@ -125,21 +125,17 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_in_foreground(request: MountRequest, json: bool) -> Result<ExitCode, Failure> {
-    let limits = request.limits.clone();
-    let on_mounted = Box::new(move |outcome: &MountOutcome| {
-        // Who reads it may be gone; the mount stays.
-        if let Err(failure) = report(outcome, json) {
-            terminal::print_failure(&failure);
-        }
-    });
-    let left =
-        process::run(Mode::ForMount(Box::new(ForegroundMount { request, on_mounted })), &limits, None)?;
-    if left.remaining.is_empty() && left.failures.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+/// Goes on as the daemon, which has [`super::report`] tell of it. Returns only where that fails.
+fn become_daemon(mount: MountRequest, json: bool) -> Failure {
+    let own = std::env::current_exe().map_err(|err| Failure::from_io("cannot find this program", &err));
+    let mut reporter = match own {
+        Ok(own) => vec![own.into_os_string(), super::report::NAME.into()],
+        Err(failure) => return failure,
+    };
+    if json {
+        reporter.push("--json".into());
     }
-    super::umount::print_left(&left);
-    Ok(ExitCode::from(FailureKind::Partial.exit_code()))
+    foreground::become_daemon(&ForegroundRequest { mount, reporter })
 }
 
 /// What is to be mounted, with every default filled in. Errors: a directory that has no absolute path; an endpoint that cannot be.
@@ -187,7 +183,8 @@ pub fn task_request(
     Ok(MountRequest { spec, create_bucket, environment, limits })
 }
 
-fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
+/// Tells what was done.
+pub fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
     if json {
         terminal::json(outcome)?;
         return terminal::flush();

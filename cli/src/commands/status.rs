@@ -7,7 +7,7 @@ use pail_control::quantity::ByteSize;
 use pail_control::types::Unpublished;
 use pail_control::types::{Beneath, Health, LeftBehind, MountSpec, MountState, MountStatus};
 use pail_control::{Failure, FailureKind};
-use pail_mountd::daemon::{dead, left_behind, mount_list, mountinfo};
+use pail_control::{mountinfo, once, place, saved_mount};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -72,11 +72,11 @@ async fn ask() -> Result<Status, Failure> {
 pub fn without_daemon() -> Result<(Vec<MountSpec>, Vec<LeftBehind>), Failure> {
     let directories = daemon::directories()?;
     let mounts: Vec<_> =
-        mount_list::read_only(&directories.mounts_file()).into_iter().map(|mount| mount.spec).collect();
+        saved_mount::read(&directories.mounts_file()).into_iter().map(|mount| mount.spec).collect();
     // What another daemon is writing there looks as if it were left.
     let left_behind = match mounts.iter().any(|spec| place_of(spec) == Place::OfAnotherDaemon) {
         true => Vec::new(),
-        false => left_behind::read(&directories)?,
+        false => once::left_behind()?,
     };
     Ok((mounts, left_behind))
 }
@@ -280,7 +280,7 @@ fn place_of(spec: &MountSpec) -> Place {
     // Where the table cannot be read nothing is known to be mounted.
     let mounted = mountinfo::read().unwrap_or_default();
     match mountinfo::at(&mounted, &spec.mount_point) {
-        Some(there) if there.is_pail() && dead::is_dead(&spec.mount_point) => Place::Dead,
+        Some(there) if there.is_pail() && place::is_dead(&spec.mount_point) => Place::Dead,
         Some(there) if there.is_pail() => Place::OfAnotherDaemon,
         _ => Place::NotMounted,
     }

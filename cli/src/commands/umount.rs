@@ -6,10 +6,10 @@ use crate::progress::Draining;
 use crate::{block_on, daemon, terminal};
 use futures::future::join_all;
 use pail_control::command_line::word;
+use pail_control::once;
 use pail_control::quantity::{ByteSize, Period};
 use pail_control::types::{DrainReport, UnmountRequest};
 use pail_control::{Failure, FailureKind};
-use pail_mountd::daemon::{dead, left_behind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -102,11 +102,7 @@ async fn unmount(request: &UnmountRequest) -> Result<DrainReport, Failure> {
     match answer {
         // What an earlier daemon left needs no daemon to be cleared.
         Err(failure) if failure.kind == FailureKind::NotRunning => {
-            let directories = daemon::directories()?;
-            let mut report = dead::clear(&directories, request.mount_point.as_deref())?;
-            report.left_behind = left_behind::read(&directories)?;
-            report.left_behind.retain(|file| report.unmounted.contains(&file.mount_point));
-            Ok(report)
+            once::clear_dead(request.mount_point.as_deref())
         }
         answer => answer,
     }

@@ -3,8 +3,10 @@
 use clap::Parser;
 use pail_control::quantity::{ByteSize, Period};
 use pail_control::settings::Limits;
+use pail_control::types::DrainReport;
 use pail_control::{Failure, FailureKind};
 use pail_mountd::daemon::process::{self, Mode};
+use pail_mountd::daemon::{foreground, once};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,6 +24,14 @@ struct Arguments {
     /// Detach, log to a file and end without mounts (what `pail mount` does)
     #[arg(long, hide = true, conflicts_with = "foreground")]
     on_demand: bool,
+
+    /// Hold the one mount that standard input describes (what `pail mount --foreground` does)
+    #[arg(long, hide = true, exclusive = true)]
+    for_mount: bool,
+
+    /// Do what standard input asks for, and end (what commands use that find no daemon)
+    #[arg(long, hide = true, exclusive = true)]
+    once: bool,
 
     /// Directory of cached objects [default: $XDG_CACHE_HOME/pail]
     #[arg(long, value_name = "DIR")]
@@ -42,17 +52,26 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.once {
+        return once::run().map_or_else(|failure| fail(&failure), |()| ExitCode::SUCCESS);
+    }
+    match run(arguments) {
+        Ok(report) if report.is_clean() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(FailureKind::Partial.exit_code()),
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn run(arguments: Arguments) -> Result<DrainReport, Failure> {
+    if arguments.for_mount {
+        return foreground::run();
+    }
     let limits =
         Limits { cache_dir: arguments.cache_dir, cache_size: arguments.cache_size, memory: arguments.memory };
     let drain_timeout = arguments.drain_timeout.map(|period| period.0);
-    let ended = match arguments.on_demand {
+    match arguments.on_demand {
         true => process::run_on_demand(&limits, drain_timeout),
         false => process::run(Mode::Foreground, &limits, drain_timeout),
-    };
-    match ended {
-        Ok(report) if report.remaining.is_empty() && report.failures.is_empty() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(FailureKind::Partial.exit_code()),
-        Err(failure) => fail(&failure),
     }
 }
 

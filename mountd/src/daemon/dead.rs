@@ -1,4 +1,4 @@
-//! What a daemon that is gone has left mounted.
+//! Mounts of a daemon that is gone.
 //!
 //! Owns: [`clear`], for commands that find no daemon: to give up a dead mount needs neither credentials nor a daemon. It takes the
 //! daemon's lock meanwhile, so that no daemon restores what is being cleared.
@@ -7,14 +7,12 @@ use super::mount_list::MountList;
 use super::{mount_point, process};
 use pail_control::settings::Directories;
 use pail_control::types::DrainReport;
-use pail_control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind, place};
 use std::path::{Path, PathBuf};
 
-pub use super::mount_point::{is_dead, resolve};
-
-/// Clears the dead mount at `place`, or all that the list knows, and takes them off the list. Errors: a daemon has started
-/// meanwhile; nothing is mounted at `place`. Blocks.
-pub fn clear(directories: &Directories, place: Option<&Path>) -> Result<DrainReport, Failure> {
+/// Clears the dead mount at `asked`, or all that the list knows, and takes them off the list. Errors: a daemon has started
+/// meanwhile; nothing is mounted at `asked`. Blocks.
+pub fn clear(directories: &Directories, asked: Option<&Path>) -> Result<DrainReport, Failure> {
     directories.prepare(rustix::process::geteuid().as_raw())?;
     let Some(_lock) = process::take_lock(directories)? else {
         return Err(Failure::new(FailureKind::Stopping, "a daemon has just started, or is about to end")
@@ -22,8 +20,8 @@ pub fn clear(directories: &Directories, place: Option<&Path>) -> Result<DrainRep
     };
     let list = MountList::open(directories.mounts_file())?;
     let mut report = DrainReport::default();
-    let places: Vec<PathBuf> = match place {
-        Some(place) => vec![mount_point::resolve(place)?],
+    let places: Vec<PathBuf> = match asked {
+        Some(place) => vec![place::resolve(place)?],
         None => list.all().into_iter().map(|saved| saved.spec.mount_point).collect(),
     };
     for place in places {
@@ -35,7 +33,7 @@ pub fn clear(directories: &Directories, place: Option<&Path>) -> Result<DrainRep
             report.unmounted.push(place);
         }
     }
-    match place {
+    match asked {
         Some(place) if report.unmounted.is_empty() => {
             Err(Failure::new(FailureKind::NotFound, format!("nothing is mounted at {}", place.display()))
                 .with_hint("`pail status` lists the mounts"))

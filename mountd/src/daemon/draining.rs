@@ -9,13 +9,14 @@
 //! - A drain that is cancelled leaves its mount as it was.
 
 use super::mount::{Live, Mount, State};
-use super::mount_list::SavedMount;
-use super::mountinfo::{self, MountInfo};
 use super::mounting::blocking;
 use super::{Daemon, dead, mount_point, open_files};
 use crate::disk_work::{DiskCall, on_disk};
 use futures::future::{join, join_all};
 use pail_control::command_line::{self, word};
+use pail_control::mountinfo::{self, MountInfo};
+use pail_control::place;
+use pail_control::saved_mount::SavedMount;
 use pail_control::types::{
     DrainProgress, DrainReport, FlushRequest, LeftBehind, Remaining, UnmountRequest, Unpublished,
 };
@@ -262,7 +263,7 @@ impl Daemon {
             return Ok(Some(mount.clone()));
         }
         let asked = place.to_owned();
-        let resolved = blocking(move || mount_point::resolve(&asked)).await?;
+        let resolved = blocking(move || place::resolve(&asked)).await?;
         Ok(self.mounts.lock().get(&resolved).cloned())
     }
 
@@ -281,7 +282,7 @@ impl Daemon {
             return Ok(found);
         }
         let asked = path.to_owned();
-        let resolved = blocking(move || mount_point::resolve(&asked)).await?;
+        let resolved = blocking(move || place::resolve(&asked)).await?;
         within(&resolved).ok_or_else(|| {
             Failure::new(FailureKind::NotFound, format!("{} is in no mount", path.display()))
                 .with_hint("`pail status` lists the mounts")
@@ -292,7 +293,7 @@ impl Daemon {
     async fn unmount_dead(&self, place: PathBuf) -> Result<DrainReport, Failure> {
         let asked = place.clone();
         let place = blocking(move || {
-            let place = mount_point::resolve(&asked)?;
+            let place = place::resolve(&asked)?;
             if !dead::clear_at(&place)? {
                 return Err(Failure::new(
                     FailureKind::NotFound,

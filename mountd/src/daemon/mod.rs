@@ -3,24 +3,25 @@
 //! Owns: [`Daemon`], which holds all mounts of one user on one node, so that budgets, replicas and connections are shared.
 //! `mounting` makes mounts, `draining` ends them, `restoring` brings them back after a restart, `left_behind` tells of what
 //! they did not publish, `left_uploads` aborts what a killed one did not complete, `process` is the life of the process around it, `server` the control API; `mount` is one mount, `mount_point` its directory,
-//! `mount_list` what outlives the daemon.
+//! `mount_list` what outlives the daemon; `foreground` is the daemon of one mount, and `once`, `dead` what is done without any.
 //!
 //! Locks: `Daemon::mounts` guards the table alone and is never held across an await or a system call; a mount's own state
 //! is changed under it or without it, never the other way round.
 
 mod allocator;
-pub mod dead;
+mod dead;
 mod draining;
+pub mod foreground;
 mod host;
-pub mod left_behind;
+mod left_behind;
 mod left_uploads;
 mod log_file;
 mod metrics;
 mod mount;
-pub mod mount_list;
+mod mount_list;
 mod mount_point;
-pub mod mountinfo;
 mod mounting;
+pub mod once;
 mod open_files;
 pub mod process;
 mod restoring;

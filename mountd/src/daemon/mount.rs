@@ -12,9 +12,9 @@
 //! Invariant: only who moved a mount into `Starting` or `Unmounting` may move it out, so two requests never work on one
 //! mount at a time; others wait for the next change.
 
-use super::mount_list::SavedMount;
 use crate::fs::BucketFs;
 use crate::fuse::FuseMount;
+use pail_control::saved_mount::SavedMount;
 use pail_control::types::{Beneath, MountSpec, MountState, MountStatus};
 use pail_control::{CallerEnvironment, Failure};
 use pail_store::Store;

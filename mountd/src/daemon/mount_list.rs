@@ -3,28 +3,11 @@
 //! Owns: `mounts.json`. Invariants: the file is replaced as a whole, after its content is on disk, so that a crash leaves
 //! the old list or the new one; and it holds no secret.
 
-use pail_control::types::MountSpec;
-use pail_control::{CallerEnvironment, Failure};
+use pail_control::Failure;
+use pail_control::saved_mount::SavedMount;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// A mount as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedMount {
-    /// What was asked for.
-    pub spec: MountSpec,
-    /// The caller's variables that are not secret.
-    pub environment: CallerEnvironment,
-    /// The caller gave keys by value, which are not kept.
-    pub keys_were_given: bool,
-    /// The caller gave a proxy's user or password, which are not kept.
-    #[serde(default)]
-    pub proxy_user_was_given: bool,
-    /// Directories that were made for it, outermost first.
-    pub created_directories: Vec<PathBuf>,
-}
 
 /// The list, in memory and on disk alike.
 #[derive(Debug)]
@@ -101,15 +84,12 @@ impl MountList {
     }
 }
 
-/// Reads the list without changing anything, for commands that find no daemon.
-pub fn read_only(file: &Path) -> Vec<SavedMount> {
-    std::fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use pail_control::CallerEnvironment;
     use pail_control::quantity::{Period, Permissions};
+    use pail_control::types::MountSpec;
 
     pub fn mount(place: &str, source: &str) -> SavedMount {
         SavedMount {

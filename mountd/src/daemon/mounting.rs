@@ -4,7 +4,6 @@
 //! created, and the list as it was: an entry that waits to be restored goes on waiting.
 
 use super::mount::{Live, Mount, State};
-use super::mount_list::SavedMount;
 use super::mount_point::{self, MountPoint};
 use super::{Daemon, host};
 use crate::disk_work::{DiskCall, on_disk};
@@ -12,8 +11,9 @@ use crate::fs::{BucketFs, FsOptions};
 use crate::fuse::{FuseMount, FuseOptions};
 use pail_control::Failure;
 use pail_control::command_line::word;
-use pail_control::opening;
+use pail_control::saved_mount::SavedMount;
 use pail_control::types::{MountOutcome, MountRequest, MountSpec};
+use pail_control::{opening, place};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,7 +58,7 @@ impl Daemon {
         self.refuse_other_limits(&request)?;
         opening::parse_source(&request.spec.source)?;
         let asked = request.spec.mount_point.clone();
-        request.spec.mount_point = blocking(move || mount_point::resolve(&asked)).await?;
+        request.spec.mount_point = blocking(move || place::resolve(&asked)).await?;
         let mount = match self.reserve(&request).await? {
             Place::Reserved(mount) => mount,
             Place::AlreadyMounted(mount) => return Ok(outcome(&mount, Made::default(), true)),
@@ -203,7 +203,7 @@ impl Daemon {
                 };
                 // Without root the dead mount may be off by now, and programs write into the directory.
                 let place = mount.spec.mount_point.clone();
-                let dead = blocking(move || Ok(mount_point::is_dead(&place))).await.unwrap_or(false);
+                let dead = blocking(move || Ok(place::is_dead(&place))).await.unwrap_or(false);
                 mount.dead.store(dead, Ordering::Relaxed);
                 mount_point::remove_created(&created);
                 Err(failure)

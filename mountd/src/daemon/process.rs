@@ -6,13 +6,13 @@
 
 use super::log_file::LogFile;
 use super::mounting::blocking;
-use super::{Daemon, allocator, mount_list, server};
+use super::{Daemon, allocator, server};
 use pail_cache::Cache;
-use pail_control::Failure;
 use pail_control::quantity::Period;
 use pail_control::settings::{Directories, KeptLimits, Limits, Settings, process_environment};
 use pail_control::start::StartReport;
 use pail_control::types::{DrainReport, MountOutcome, MountRequest};
+use pail_control::{Failure, saved_mount};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -99,7 +99,7 @@ fn keep_limits(
         limits: limits.clone().or_environment(&process_environment)?,
         drain_timeout: drain_timeout.map(Period),
     };
-    let restores = !mount_list::read_only(&directories.mounts_file()).is_empty();
+    let restores = !saved_mount::read(&directories.mounts_file()).is_empty();
     let in_force = match mode {
         Mode::OnDemand if restores => asked.clone().or(KeptLimits::read(&file)),
         _ => asked.clone(),

@@ -5,8 +5,8 @@
 
 use super::Daemon;
 use super::mount::{Mount, State};
-use super::mount_list::SavedMount;
 use pail_control::command_line;
+use pail_control::saved_mount::SavedMount;
 use pail_control::{Failure, FailureKind};
 use std::path::Path;
 use std::sync::Arc;
