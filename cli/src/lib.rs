@@ -1,13 +1,16 @@
 //! The `pail` command.
 //!
 //! Owns: `commands`, one file for each (its arguments' doc comments are its help); `task`, the task YAML; `daemon`, finding or
-//! starting the daemon; `accounts`, users and groups by name; `progress` and `terminal`, what a person sees while waiting and
+//! starting the daemon; `accounts`, users and groups by name; `cluster`, nodes over SSH; `progress` and `terminal`, what a person sees while waiting and
 //! afterwards; `shell`, the commands of a task.
 //!
 //! Invariants: data goes to standard output, progress and notes to standard error; every failure is a
 //! [`Failure`], whose kind is the exit code.
 
 mod accounts;
+// Some of it is for callers to come.
+#[allow(dead_code)]
+mod cluster;
 mod commands;
 mod daemon;
 mod progress;

@@ -2,6 +2,7 @@
 //!
 //! Owns: [`Command`], the list of them. A command is an arguments struct, whose doc comments are its help, and one function.
 
+mod cluster;
 mod completion;
 mod dev_server;
 mod discard;
@@ -30,6 +31,7 @@ pub enum Command {
     Ls(ls::Arguments),
     Launch(launch::Arguments),
     DevServer(dev_server::Arguments),
+    Cluster(cluster::Arguments),
     Completion(completion::Arguments),
     #[command(name = report::NAME, hide = true)]
     Report(report::Arguments),
@@ -48,6 +50,7 @@ impl Command {
             Self::Ls(arguments) => ls::run(arguments),
             Self::Launch(arguments) => launch::run(arguments),
             Self::DevServer(arguments) => dev_server::run(arguments),
+            Self::Cluster(arguments) => cluster::run(arguments),
             Self::Completion(arguments) => completion::run(arguments),
             Self::Report(arguments) => report::run(arguments),
         }

@@ -9,7 +9,7 @@ mod directories;
 mod host_memory;
 mod kept;
 
-pub use directories::{Directories, Lookup};
+pub use directories::{Directories, Lookup, prepare_private};
 pub use kept::KeptLimits;
 
 use crate::Failure;
