@@ -17,9 +17,11 @@ mod packages;
 mod ssh_config;
 
 pub use binaries::digest;
+#[allow(unused_imports)] // For callers to come.
 pub use bootstrap::{Agent, Needs, bootstrap, check_programs, missing_programs};
 pub use facts::{Facts, survey};
 pub use managed::{HostLine, Managed};
+#[allow(unused_imports)] // For callers to come.
 pub use node::{Node, Output};
 pub use packages::can_install;
 

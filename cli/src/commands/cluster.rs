@@ -1,8 +1,8 @@
 //! `pail cluster`.
 
 use crate::cluster::{
-    Cluster, Facts, HostLine, Managed, NODES_MAX, Needs, Node, can_install, check_programs, digest,
-    missing_programs, survey,
+    Cluster, Facts, HostLine, Managed, NODES_MAX, Needs, Node, bootstrap, can_install, check_programs,
+    digest, missing_programs, survey,
 };
 use crate::{block_on, progress, terminal};
 use futures::{StreamExt, stream};
@@ -34,6 +34,7 @@ enum Command {
     Ls(LsArguments),
     Rm(RmArguments),
     Check(CheckArguments),
+    Prepare(PrepareArguments),
     /// Print the SHA-256 of files; for nodes that have no program for it
     #[command(hide = true)]
     Digest {
@@ -99,12 +100,24 @@ struct CheckArguments {
     json: bool,
 }
 
+/// Send pail to the nodes and install what a launch needs, ahead of one
+#[derive(Debug, clap::Args)]
+struct PrepareArguments {
+    /// The cluster's name
+    name: String,
+
+    /// git too, for tasks whose workdir is a repository
+    #[arg(long)]
+    git: bool,
+}
+
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Add(arguments) => add(&arguments),
         Command::Ls(arguments) => block_on(ls(&arguments)),
         Command::Rm(arguments) => block_on(rm(&arguments)),
         Command::Check(arguments) => block_on(check(&arguments)),
+        Command::Prepare(arguments) => block_on(prepare(&arguments)),
         Command::Digest { files } => {
             for file in files {
                 terminal::line(&format!("{}  {}", digest(&file)?, file.display()))?;
@@ -269,6 +282,38 @@ async fn rm(arguments: &RmArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn prepare(arguments: &PrepareArguments) -> Result<ExitCode, Failure> {
+    let cluster = Cluster::find(&arguments.name)?;
+    let needs = Needs { rsync: true, fuse: true, git: arguments.git };
+    let preparing = stream::iter(&cluster.nodes).map(|node| async move {
+        let report = |text: &str| terminal::note(&format!("{}: {text}", node.host));
+        (node, bootstrap(node, needs, &report).await)
+    });
+    let done: Vec<_> = preparing.buffered(PARALLEL_MAX).collect().await;
+    let mut kinds = Vec::new();
+    for (node, result) in &done {
+        match result {
+            Ok(agent) => terminal::line(&format!("{}: {}", node.host, agent.pail))?,
+            Err(failure) => {
+                terminal::print_failure(failure);
+                kinds.push(failure.kind);
+            }
+        }
+    }
+    Ok(exit_code(kinds, done.len()))
+}
+
+/// That of the nodes' failures: of one kind where all have failed so, else of a part.
+fn exit_code(mut kinds: Vec<FailureKind>, nodes: usize) -> ExitCode {
+    let are_all = kinds.len() == nodes;
+    kinds.dedup();
+    match kinds.as_slice() {
+        [] => ExitCode::SUCCESS,
+        [kind] if are_all => ExitCode::from(kind.exit_code()),
+        _ => ExitCode::from(FailureKind::Partial.exit_code()),
+    }
+}
+
 /// A node of `check`.
 #[derive(Debug, Serialize)]
 struct Checked {
@@ -291,14 +336,9 @@ async fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         true => terminal::json(&nodes)?,
         false => print_checked(&nodes)?,
     }
-    let mut kinds: Vec<FailureKind> =
-        nodes.iter().flat_map(|node| &node.problems).map(|failure| failure.kind).collect();
-    kinds.dedup();
-    Ok(match kinds.as_slice() {
-        [] => ExitCode::SUCCESS,
-        [kind] => ExitCode::from(kind.exit_code()),
-        _ => ExitCode::from(FailureKind::Partial.exit_code()),
-    })
+    // A node's first problem is its kind: the others often follow from it.
+    let kinds = nodes.iter().filter_map(|node| node.problems.first()).map(|failure| failure.kind).collect();
+    Ok(exit_code(kinds, nodes.len()))
 }
 
 async fn check_node(node: &Node) -> Checked {
