@@ -1,0 +1,156 @@
+//! The directory that a run writes to.
+//!
+//! Owns: [`Root`], the target's descriptor, and the directories below it. Every one is opened from that descriptor by `openat2` with
+//! `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS` (openat2(2), Linux 5.6): the kernel refuses whatever would lead out of the target, also what is
+//! put there between a check and a use. A symbolic link within the target is never followed, wherever it points. Files are then made in
+//! their directory's descriptor by a single name.
+//!
+//! Descriptors of up to [`OPEN_DIRECTORIES_MAX`] directories are kept, for keys come in order and share theirs. All calls may wait for the disk.
+
+use crate::file_name::{RelativePath, split};
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How many directories are kept open.
+const OPEN_DIRECTORIES_MAX: usize = 256;
+/// How often the kernel is asked again that could not tell whether a path stays beneath (a rename elsewhere raced with it).
+const RACES_MAX: usize = 32;
+
+/// Nanoseconds in a second.
+const NANOS: i64 = 1_000_000_000;
+
+/// A directory, and what is below it.
+#[derive(Debug)]
+pub(crate) struct Root {
+    path: PathBuf,
+    fd: Arc<OwnedFd>,
+    /// Guards the descriptors by relative path; a leaf, held for a lookup.
+    open: Mutex<HashMap<Box<[u8]>, Arc<OwnedFd>>>,
+}
+
+/// What is known of a file that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LocalState {
+    pub size: u64,
+    /// Nanoseconds since 1970; as far as they reach (the year 2262).
+    pub mtime_ns: i64,
+}
+
+impl LocalState {
+    pub fn of(stat: &Stat) -> Self {
+        let mtime_ns = stat.st_mtime.saturating_mul(NANOS).saturating_add(stat.st_mtime_nsec as i64);
+        Self { size: u64::try_from(stat.st_size).unwrap_or(0), mtime_ns }
+    }
+}
+
+impl Root {
+    /// Opens a directory, made with its parents where it is missing. The path itself is the user's, so links in it are followed.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let fd = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { path: path.to_owned(), fd: Arc::new(fd), open: Mutex::default() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A directory below it, made where it is missing; the root for an empty path.
+    pub fn make(&self, relative: &[u8]) -> io::Result<Arc<OwnedFd>> {
+        match self.find(relative) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            found => return found,
+        }
+        let (parent, name) = split(relative);
+        let parent = self.make(parent)?;
+        match rustix::fs::mkdirat(&*parent, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.find(relative)
+    }
+
+    /// The same of one that must be there.
+    pub fn find(&self, relative: &[u8]) -> io::Result<Arc<OwnedFd>> {
+        if relative.is_empty() {
+            return Ok(self.fd.clone());
+        }
+        if let Some(fd) = self.open.lock().get(relative) {
+            return Ok(fd.clone());
+        }
+        let fd = Arc::new(self.open_beneath(relative)?);
+        let mut open = self.open.lock();
+        if open.len() >= OPEN_DIRECTORIES_MAX {
+            open.clear();
+        }
+        open.insert(relative.into(), fd.clone());
+        Ok(fd)
+    }
+
+    fn open_beneath(&self, relative: &[u8]) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let mut races = 0;
+        loop {
+            match rustix::fs::openat2(&*self.fd, relative, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) if races < RACES_MAX => races += 1,
+                opened => return Ok(opened?),
+            }
+        }
+    }
+
+    /// The state of the regular file at `path`; `None` where there is none, or something else, or a link is on the way.
+    pub fn state_of(&self, path: &RelativePath) -> Option<LocalState> {
+        let (directory, name) = path.split();
+        let directory = self.find(directory).ok()?;
+        let stat = rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| LocalState::of(&stat))
+    }
+
+    /// Bytes that may still be written to its disk.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&*self.fd)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn directories_are_made_once_and_links_lead_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("in/side"), dir.path().join("outside"));
+        std::fs::create_dir(&outside).unwrap();
+        let root = Root::create(&inside).unwrap();
+        root.make(b"a/b/c").unwrap();
+        assert!(inside.join("a/b/c").is_dir());
+        root.make(b"a/b/c").unwrap();
+
+        symlink(&outside, inside.join("link")).unwrap();
+        symlink("a", inside.join("relative")).unwrap();
+        for path in ["link", "link/x", "relative/b", "..", "a/../../outside"] {
+            assert!(root.find(path.as_bytes()).is_err(), "{path}");
+        }
+        assert!(root.make(b"link/x").is_err());
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+        std::fs::write(inside.join("a/file"), "123").unwrap();
+        symlink("file", inside.join("a/alias")).unwrap();
+        let state = |path: &str| match crate::file_name::named(path) {
+            Ok(crate::file_name::Named::File(path)) => root.state_of(&path),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(state("a/file").map(|state| state.size), Some(3));
+        assert_eq!(state("a/alias"), None);
+        assert_eq!(state("relative/file"), None);
+        assert_eq!(state("a/b"), None);
+    }
+}

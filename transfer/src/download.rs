@@ -1,0 +1,262 @@
+//! From a bucket to local files.
+//!
+//! Owns: [`download`], which puts walk, plan and engine together: the listing runs ahead, its pages are planned in order, and what is to be
+//! fetched is spawned as soon as it is known, so that the first bytes come before the last key.
+//!
+//! Bounds: [`Options::connections`] requests and as many objects again that wait for one; [`Options::memory_bytes`] of buffers; the pages of `listing`.
+
+use crate::buffers::Buffers;
+use crate::directory::Root;
+use crate::fetch::{Fetched, Fetcher};
+use crate::file_name::RelativePath;
+use crate::listing::{Found, Pages, look};
+use crate::manifest::{Entry, Manifest};
+use crate::plan::{COLLIDES, Planner, Step, step_of_file};
+use crate::report::Report;
+use crate::tally::Tally;
+use crate::trouble::Trouble;
+use crate::work::{Work, lost};
+use crate::{Error, Options, Progress, Source, attributes, disk};
+use pail_store::{ListPage, ObjectMeta, Store};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Copies `source` of `store` to `target`: an object to the file of that path, a prefix to the directory, whose content it joins. Missing directories are
+/// made; nothing is deleted. What is there as it was left is not sent again. Dropped, it removes its temporary files.
+///
+/// Errors: nothing is there; the store cannot be reached or refuses everything; the disk is full. What concerns single objects is in the report.
+pub async fn download(
+    store: Arc<dyn Store>,
+    source: &Source,
+    target: &Path,
+    options: &Options,
+    progress: &Arc<Progress>,
+) -> Result<Report, Error> {
+    let work = Work::default();
+    let copying = copy(store, source, target, options, progress, &work);
+    let done = tokio::select! {
+        done = copying => done,
+        () = options.stop.cancelled() => Err(Error::Stopped),
+    };
+    work.ended().await;
+    done
+}
+
+async fn copy(
+    store: Arc<dyn Store>,
+    source: &Source,
+    target: &Path,
+    options: &Options,
+    progress: &Arc<Progress>,
+    work: &Work,
+) -> Result<Report, Error> {
+    let found = look(&store, source).await?;
+    let (options, progress, work) = (options.clone(), progress.clone(), work.clone());
+    let opening = Opening { store, source: source.clone(), options, progress, work };
+    match found {
+        Found::Object(object) => download_object(opening, object, target).await,
+        Found::Prefix { prefix, first, beside } => {
+            let mut report = download_prefix(opening, prefix, first, target).await?;
+            if let Some(object) = beside {
+                report.skipped.add(object.key.as_str(), COLLIDES);
+            }
+            Ok(report)
+        }
+    }
+}
+
+/// What a run is made of.
+struct Opening {
+    store: Arc<dyn Store>,
+    source: Source,
+    options: Options,
+    progress: Arc<Progress>,
+    work: Work,
+}
+
+/// A download under way.
+struct Run {
+    fetcher: Arc<Fetcher>,
+    manifest: Arc<Manifest>,
+    tasks: JoinSet<(ObjectMeta, Result<Fetched, Trouble>)>,
+    objects_max: usize,
+    tally: Tally,
+}
+
+impl Opening {
+    /// Opens the directory to write to, and what is known of the last run.
+    async fn open(self, directory: &Path, name: Option<&Path>) -> Result<Run, Error> {
+        let (dir, name) = (directory.to_owned(), name.map(Path::to_owned));
+        let what = format!("download {} {}", self.store.identity(), self.source.identity());
+        let state_dir = self.options.state_dir.clone();
+        let open = move || {
+            let root = Root::create(&dir).map_err(|error| match disk::is_full(&error) {
+                true => disk::full(dir.ancestors().find(|dir| dir.exists()).unwrap_or(&dir), "it is full"),
+                false => Error::Local { doing: "create", path: dir.clone(), source: error },
+            })?;
+            let place = std::fs::canonicalize(&dir).unwrap_or(dir);
+            let place = name.map_or(place.clone(), |name| place.join(name));
+            let manifest = Manifest::load(state_dir.as_deref(), format!("{what} {place:?}"));
+            Ok((Arc::new(root), Arc::new(manifest), attributes::umask()))
+        };
+        let opened = self.work.blocking(open).await.map_err(Trouble::into_error)?;
+        let (root, manifest, umask) = opened?;
+        let connections = self.options.connections.max(1);
+        let fetcher = Fetcher {
+            store: self.store,
+            root,
+            buffers: Buffers::new(self.options.memory_bytes),
+            connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            part_size_bytes: self.options.part_size_bytes(),
+            umask,
+            progress: self.progress,
+            work: self.work,
+        };
+        Ok(Run {
+            fetcher: Arc::new(fetcher),
+            manifest,
+            tasks: JoinSet::new(),
+            objects_max: connections.saturating_mul(2),
+            tally: Tally::default(),
+        })
+    }
+}
+
+async fn download_object(opening: Opening, object: ObjectMeta, target: &Path) -> Result<Report, Error> {
+    let unusable =
+        || Error::Unusable { path: target.to_owned(), why: "it cannot be a file's name".to_owned() };
+    let path = RelativePath::last_of(target).ok_or_else(unusable)?;
+    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut run = opening.open(directory, target.file_name().map(Path::new)).await?;
+    let (root, manifest) = (run.fetcher.root.clone(), run.manifest.clone());
+    let planned = run.fetcher.work.blocking(move || step_of_file(&root, &manifest, object, path)).await;
+    let step = planned.map_err(Trouble::into_error)?;
+    run.fetcher.progress.walk_ended();
+    run.check_space(std::slice::from_ref(&step))?;
+    let taken = run.take(vec![step]).await;
+    run.end(taken).await
+}
+
+async fn download_prefix(
+    opening: Opening,
+    prefix: String,
+    first: ListPage,
+    target: &Path,
+) -> Result<Report, Error> {
+    let mut run = opening.open(target, None).await?;
+    let walked = run.walk(prefix, first).await;
+    run.end(walked).await
+}
+
+impl Run {
+    /// Takes the listing to its end.
+    async fn walk(&mut self, prefix: String, first: ListPage) -> Result<(), Error> {
+        let store = self.fetcher.store.clone();
+        let mut planner = Planner::new(prefix.clone(), self.fetcher.root.clone(), self.manifest.clone());
+        let is_all = first.next.is_none();
+        let doing = format!("list {}/{prefix}", store.uri());
+        let mut pages = Pages::after(store, prefix, first);
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|source| Error::Store { doing: doing.clone(), source })?;
+            let is_last = page.next.is_none();
+            let plan = move || {
+                let mut steps = planner.take(page.objects);
+                if is_last {
+                    steps.extend(planner.end());
+                }
+                (planner, steps)
+            };
+            let planned = self.fetcher.work.blocking(plan).await.map_err(Trouble::into_error)?;
+            let steps;
+            (planner, steps) = planned;
+            if is_all {
+                self.check_space(&steps)?;
+            }
+            self.take(steps).await?;
+        }
+        self.fetcher.progress.walk_ended();
+        Ok(())
+    }
+
+    /// Refuses what the disk has no room for, before anything of it is sent. Files that it replaces are not counted as room.
+    fn check_space(&self, steps: &[Step]) -> Result<(), Error> {
+        let sizes = steps.iter().map(|step| if let Step::Fetch(object, _) = step { object.size } else { 0 });
+        let needed: u64 = sizes.sum();
+        let root = &self.fetcher.root;
+        match root.free_bytes() {
+            Ok(free) if free < needed => {
+                Err(disk::full(root.path(), format!("{needed} bytes are to be copied, and {free} are free")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what is quick, and spawns what is to be fetched as there is room for it.
+    async fn take(&mut self, steps: Vec<Step>) -> Result<(), Error> {
+        for step in steps {
+            match step {
+                Step::Skip { key, why } => self.tally.report.skipped.add(key, why),
+                Step::Unchanged(object, local) => {
+                    self.tally.report.unchanged += 1;
+                    let version = object.version.clone();
+                    self.manifest.record(object.key.as_str(), Entry { version, local });
+                }
+                Step::MakeDirectory(path) => self.make_directory(path).await?,
+                Step::Fetch(object, path) => {
+                    while self.tasks.len() >= self.objects_max {
+                        self.finish_one().await?;
+                    }
+                    self.fetcher.progress.find(object.size);
+                    let fetcher = self.fetcher.clone();
+                    self.tasks.spawn(self.fetcher.work.tracked(async move {
+                        let fetched = fetcher.fetch(object.clone(), &path).await;
+                        (object, fetched)
+                    }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_directory(&mut self, path: RelativePath) -> Result<(), Error> {
+        let (root, name) = (self.fetcher.root.clone(), String::from_utf8_lossy(path.as_bytes()).into_owned());
+        let made = self.fetcher.work.blocking(move || root.make(path.as_bytes()).map(drop)).await;
+        let made =
+            made.and_then(|made| made.map_err(|error| Trouble::of_target(self.fetcher.root.path(), &error)));
+        made.or_else(|trouble| self.tally.add(&format!("{name}/"), trouble))
+    }
+
+    /// Waits for one of the objects under way.
+    async fn finish_one(&mut self) -> Result<(), Error> {
+        let Some(done) = self.tasks.join_next().await else { return Ok(()) };
+        let (object, fetched) = done.map_err(|error| lost(&error))?;
+        self.fetcher.progress.finish_one();
+        match fetched {
+            Ok(Fetched { version, local }) => {
+                self.tally.report.copied += 1;
+                self.tally.report.copied_bytes += local.size;
+                self.manifest.record(object.key.as_str(), Entry { version, local });
+                Ok(())
+            }
+            Err(trouble) => self.tally.add(object.key.as_str(), trouble),
+        }
+    }
+
+    /// Waits for the rest, or gives it up where the walk failed.
+    async fn end(mut self, walked: Result<(), Error>) -> Result<Report, Error> {
+        let mut ended = walked;
+        while ended.is_ok() && !self.tasks.is_empty() {
+            ended = self.finish_one().await;
+        }
+        self.tasks.shutdown().await;
+        if ended.is_ok() {
+            self.manifest.forget_unseen();
+        }
+        let manifest = self.manifest;
+        let saved = self.fetcher.work.blocking(move || manifest.save()).await.map_err(Trouble::into_error);
+        let ended = ended.and(saved);
+        ended.and_then(|()| self.tally.into_report())
+    }
+}

@@ -1,0 +1,50 @@
+//! Copies between a bucket and local files.
+//!
+//! Owns: [`download`] and [`upload`], over any [`Store`](pail_store::Store). A run has three steps that overlap: the walk (a
+//! listing page by page, or a local tree), the plan (what of it is to be sent, what is as it was, what cannot be), and the engine (many
+//! requests at once under one bound of connections and one of memory).
+//!
+//! Invariants:
+//! - A file appears under its name whole, and of one version of its object, or not at all; and so does an object.
+//! - Nothing outside the target is written, made or removed, whatever the keys are and whatever symbolic links are in the target.
+//! - What cannot be copied is named in the [`Report`]; the rest is copied.
+//! - No clock is compared with another.
+//! - This crate knows nothing of mounts, caches and daemons.
+//!
+//! # Names of things
+//! A *source* is where a run copies from, a *target* where to. A *problem* is one object or file that was not copied, with the reason.
+
+mod attributes;
+mod buffers;
+mod collisions;
+mod directory;
+mod disk;
+mod download;
+mod error;
+mod fetch;
+mod file_name;
+mod listing;
+mod local_file;
+mod local_walk;
+mod manifest;
+mod options;
+mod part_sizes;
+mod plan;
+mod progress;
+mod report;
+mod send;
+mod source;
+mod tally;
+mod temporary;
+mod trouble;
+mod upload;
+mod work;
+
+pub use download::download;
+pub use error::Error;
+pub use file_name::{BadName, base_name};
+pub use options::Options;
+pub use progress::{Progress, ProgressSnapshot};
+pub use report::{PROBLEMS_NAMED_MAX, Problem, Problems, Report};
+pub use source::{Source, UploadSource};
+pub use upload::upload;

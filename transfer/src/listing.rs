@@ -1,0 +1,113 @@
+//! The walk of a bucket.
+//!
+//! Owns: the answer to what a source is (an object, a prefix, nothing), and [`Pages`], the listing of a prefix, which runs ahead of those who
+//! take its pages by [`PAGES_AHEAD_MAX`].
+
+use crate::{Error, Source};
+use pail_store::{ErrorKind, ListPage, ListRequest, ObjectMeta, RawKey, Result, Store};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Pages that wait to be planned.
+const PAGES_AHEAD_MAX: usize = 4;
+
+/// What a source is.
+pub(crate) enum Found {
+    Object(ObjectMeta),
+    /// Something is below it. With it the object that has the prefix's name without its `/`, where there is one too.
+    Prefix {
+        prefix: String,
+        first: ListPage,
+        beside: Option<ObjectMeta>,
+    },
+}
+
+/// Looks what a source is. Errors: nothing is there; the store's.
+pub(crate) async fn look(store: &Arc<dyn Store>, source: &Source) -> Result<Found, Error> {
+    let uri = |path: &str| format!("{}/{path}", store.uri());
+    let failed = |path: &str| {
+        let doing = format!("look at {}", uri(path));
+        move |source| Error::Store { doing, source }
+    };
+    match source {
+        Source::Object(key) => match head(store, key).await.map_err(failed(key.as_str()))? {
+            Some(object) => Ok(Found::Object(object)),
+            None => {
+                let below = first_page(store, &format!("{}/", key.as_str()), Some(1)).await;
+                let is_prefix = below.is_ok_and(|page| !page.objects.is_empty());
+                let uri = uri(key.as_str());
+                Err(if is_prefix { Error::IsPrefix { uri } } else { Error::NothingThere { uri } })
+            }
+        },
+        Source::Prefix(prefix) => {
+            let first = first_page(store, prefix, None).await.map_err(failed(prefix))?;
+            match first.objects.is_empty() {
+                true => Err(Error::NothingThere { uri: uri(prefix) }),
+                false => Ok(Found::Prefix { prefix: prefix.clone(), first, beside: None }),
+            }
+        }
+        Source::Either(name) => {
+            let prefix = format!("{name}/");
+            let key = RawKey::new(name.as_str()).ok();
+            let object = async {
+                match &key {
+                    Some(key) => head(store, key).await,
+                    None => Ok(None),
+                }
+            };
+            let (first, object) = tokio::join!(first_page(store, &prefix, None), object);
+            let first = first.map_err(failed(&prefix))?;
+            if !first.objects.is_empty() {
+                // Whoever may list and not look at this one object still gets what is below it.
+                return Ok(Found::Prefix { prefix, first, beside: object.unwrap_or(None) });
+            }
+            let found = object.map_err(failed(name))?;
+            found.map(Found::Object).ok_or_else(|| Error::NothingThere { uri: uri(name) })
+        }
+    }
+}
+
+async fn head(store: &Arc<dyn Store>, key: &RawKey) -> Result<Option<ObjectMeta>> {
+    match store.head(key).await {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn first_page(store: &Arc<dyn Store>, prefix: &str, max_keys: Option<u32>) -> Result<ListPage> {
+    store.list(ListRequest { prefix: prefix.to_owned(), max_keys, ..ListRequest::default() }).await
+}
+
+/// The pages of a listing as they come. Dropped, it ends.
+pub(crate) struct Pages {
+    pages: mpsc::Receiver<Result<ListPage>>,
+    _lister: JoinSet<()>,
+}
+
+impl Pages {
+    /// Goes on behind `first`.
+    pub fn after(store: Arc<dyn Store>, prefix: String, first: ListPage) -> Self {
+        let (sender, pages) = mpsc::channel(PAGES_AHEAD_MAX);
+        let mut lister = JoinSet::new();
+        lister.spawn(async move {
+            let mut page = Ok(first);
+            loop {
+                let next = page.as_ref().ok().and_then(|page| page.next.clone());
+                if sender.send(page).await.is_err() || next.is_none() {
+                    return;
+                }
+                page = store
+                    .list(ListRequest { prefix: prefix.clone(), token: next, ..ListRequest::default() })
+                    .await;
+            }
+        });
+        Self { pages, _lister: lister }
+    }
+
+    /// The next page; `None` at the end, and after an error.
+    pub async fn next(&mut self) -> Option<Result<ListPage>> {
+        self.pages.recv().await
+    }
+}

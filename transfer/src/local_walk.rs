@@ -1,0 +1,194 @@
+//! The walk of local sources.
+//!
+//! Owns: [`walk`], which finds all files that an upload is to send, and what cannot be sent.
+//!
+//! # Symbolic links
+//! Links are followed, to files and to directories: a bucket has none, and a dataset that is put together of links is meant with what they
+//! lead to. A directory that is one of its own parents, by device and inode, ends there and is named. Empty directories have no object.
+
+use crate::report::Problems;
+use crate::{Error, UploadSource};
+use pail_store::{KEY_LEN_BYTES_MAX, RawKey};
+use std::fs::{FileType, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// How many files a run takes; each is about 300 bytes of memory.
+const FILES_MAX: usize = 5_000_000;
+
+/// A file that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LocalFile {
+    pub path: PathBuf,
+    pub key: RawKey,
+    pub size: u64,
+    /// As in [`LocalState`](crate::directory::LocalState).
+    pub mtime_ns: i64,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    pub files: Vec<LocalFile>,
+    pub skipped: Problems,
+    pub failed: Problems,
+}
+
+/// Finds the files of all sources. Errors: a source that is not there or cannot be read; more files than [`FILES_MAX`].
+pub(crate) fn walk(sources: &[UploadSource]) -> Result<Walked, Error> {
+    let mut walk = Walk { found: Walked::default(), parents: Vec::new() };
+    for UploadSource { path, key } in sources {
+        let local = |source| Error::Local { doing: "read", path: path.clone(), source };
+        let metadata = std::fs::metadata(path).map_err(local)?;
+        if metadata.is_dir() {
+            std::fs::read_dir(path).map_err(local)?;
+        }
+        walk.visit(path.clone(), key.clone(), &metadata)?;
+    }
+    Ok(walk.found)
+}
+
+struct Walk {
+    found: Walked,
+    /// Device and inode of the directories that it is in.
+    parents: Vec<(u64, u64)>,
+}
+
+impl Walk {
+    /// `key` is a file's key, or what the keys of a directory's content begin with.
+    fn visit(&mut self, path: PathBuf, key: String, metadata: &Metadata) -> Result<(), Error> {
+        if key.len() > KEY_LEN_BYTES_MAX {
+            self.skip(&path, &format!("its key would have more than {KEY_LEN_BYTES_MAX} bytes"));
+        } else if metadata.is_dir() {
+            self.enter(&path, &key, metadata)?;
+        } else if metadata.is_file() {
+            match RawKey::new(key) {
+                Ok(key) => {
+                    let mtime_ns =
+                        metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+                    self.found.files.push(LocalFile { path, key, size: metadata.len(), mtime_ns });
+                }
+                Err(error) => self.skip(&path, &error.to_string()),
+            }
+        } else {
+            self.skip(&path, kind_of(metadata.file_type()));
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, dir: &Path, prefix: &str, metadata: &Metadata) -> Result<(), Error> {
+        let identity = (metadata.dev(), metadata.ino());
+        if self.parents.contains(&identity) {
+            self.skip(dir, "a symbolic link leads back to a directory that it is in");
+            return Ok(());
+        }
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.fail(dir, &error);
+                return Ok(());
+            }
+        };
+        self.parents.push(identity);
+        for entry in entries {
+            match entry {
+                Ok(entry) => self.visit_entry(&entry.path(), prefix)?,
+                Err(error) => self.fail(dir, &error),
+            }
+            if self.found.files.len() > FILES_MAX {
+                return Err(Error::TooMany { path: dir.to_owned(), max: FILES_MAX });
+            }
+        }
+        self.parents.pop();
+        Ok(())
+    }
+
+    fn visit_entry(&mut self, path: &Path, prefix: &str) -> Result<(), Error> {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            self.skip(path, "its name is not UTF-8, which a key must be");
+            return Ok(());
+        };
+        match std::fs::metadata(path) {
+            Ok(metadata) => {
+                let slash = if metadata.is_dir() { "/" } else { "" };
+                self.visit(path.to_owned(), format!("{prefix}{name}{slash}"), &metadata)
+            }
+            Err(error) => {
+                match (error.kind(), error.raw_os_error()) {
+                    // Removed since the directory was read, unless it is a link.
+                    (io::ErrorKind::NotFound, _) if std::fs::symlink_metadata(path).is_err() => {}
+                    (io::ErrorKind::NotFound, _) => self.skip(path, "a symbolic link to nothing"),
+                    (_, Some(code)) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+                        self.skip(path, "a symbolic link that leads to itself");
+                    }
+                    _ => self.fail(path, &error),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn skip(&mut self, path: &Path, why: &str) {
+        self.found.skipped.add(path.to_string_lossy(), why);
+    }
+
+    fn fail(&mut self, path: &Path, error: &io::Error) {
+        self.found.failed.add(path.to_string_lossy(), error.to_string());
+    }
+}
+
+fn kind_of(kind: FileType) -> &'static str {
+    match () {
+        () if kind.is_fifo() => "it is a pipe",
+        () if kind.is_socket() => "it is a socket",
+        () => "it is no regular file",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_followed_and_what_cannot_be_an_object_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("src/sub/empty")).unwrap();
+        std::fs::create_dir(at("elsewhere")).unwrap();
+        std::fs::write(at("src/a"), "1").unwrap();
+        std::fs::write(at("src/sub/b\n"), "22").unwrap();
+        std::fs::write(at("elsewhere/c"), "333").unwrap();
+        symlink("../elsewhere", at("src/link")).unwrap();
+        symlink("sub/b\n", at("src/alias")).unwrap();
+        symlink("..", at("src/sub/up")).unwrap();
+        symlink("nothing", at("src/dangling")).unwrap();
+        symlink("self", at("src/self")).unwrap();
+        std::os::unix::net::UnixListener::bind(at("src/socket")).unwrap();
+        std::fs::write(at("src").join(OsStr::from_bytes(b"latin\xe9")), "4").unwrap();
+
+        let found = walk(&[UploadSource { path: at("src"), key: "p/".into() }]).unwrap();
+        let mut keys: Vec<_> = found.files.iter().map(|file| (file.key.as_str(), file.size)).collect();
+        keys.sort();
+        assert_eq!(keys, [("p/a", 1), ("p/alias", 2), ("p/link/c", 3), ("p/sub/b\n", 2)]);
+        let mut skipped: Vec<_> = found
+            .skipped
+            .named
+            .iter()
+            .map(|it| (it.name.rsplit('/').next().unwrap(), it.why.split(' ').next_back().unwrap()))
+            .collect();
+        skipped.sort();
+        let expected = [
+            ("dangling", "nothing"),
+            ("latin\u{fffd}", "be"),
+            ("self", "itself"),
+            ("socket", "socket"),
+            ("up", "in"),
+        ];
+        assert_eq!(skipped, expected);
+        assert_eq!(found.failed.count, 0);
+    }
+}

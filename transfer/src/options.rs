@@ -1,0 +1,48 @@
+//! How a run may go about it.
+//!
+//! Owns: [`Options`], the bounds of one run: connections, memory, sizes of parts; and where its manifest is kept.
+
+use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
+
+/// The least size of a part that every store takes, but for the last: 5 MiB.
+pub(crate) const PART_BYTES_MIN: u64 = 5 << 20;
+
+/// The bounds of one run. [`Options::default`] suits a node with a fast link.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Requests for objects' bytes at the same time; at least 1.
+    pub connections: usize,
+    /// Objects larger than this are sent and fetched in parts of this size, in bytes, at the same time. Raised to 5 MiB, which stores ask
+    /// for, and beyond where an upload would have more than 10,000 parts.
+    pub part_bytes: u64,
+    /// Bytes of objects in memory at the same time, in all. Raised to one part.
+    pub memory_bytes: u64,
+    /// The directory in which manifests are kept; `None` keeps none, and then a file is compared by size and time. Made where it
+    /// is missing, closed to others.
+    pub state_dir: Option<PathBuf>,
+    /// Which manifest it is, where source and target do not tell: for an upload of a list of files, which may be another list the next time.
+    pub scope: Option<String>,
+    /// Cancelled, it ends the run: temporary files are removed and uploads aborted, and then it returns [`Error::Stopped`](crate::Error::Stopped).
+    pub stop: CancellationToken,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            part_bytes: 8 << 20,
+            memory_bytes: 128 << 20,
+            state_dir: None,
+            scope: None,
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+impl Options {
+    /// The size of a part that is used.
+    pub(crate) fn part_size_bytes(&self) -> u64 {
+        self.part_bytes.max(PART_BYTES_MIN)
+    }
+}

@@ -1,0 +1,58 @@
+//! What a run came to.
+//!
+//! Owns: [`Report`], which can be sent on as JSON, and [`Problems`], which names a bounded number and counts all.
+
+use serde::{Deserialize, Serialize};
+
+/// How many problems of a kind are named; more are counted.
+pub const PROBLEMS_NAMED_MAX: usize = 1000;
+
+/// What a run came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Objects or files that were copied.
+    pub copied: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// Those that were there as they are.
+    pub unchanged: u64,
+    /// Keys that cannot be files, and files that cannot be objects.
+    pub skipped: Problems,
+    /// What could not be copied now: it changed twice meanwhile, may not be read, or something is in its place.
+    pub failed: Problems,
+}
+
+impl Report {
+    /// Whether everything was copied.
+    pub fn is_complete(&self) -> bool {
+        self.skipped.count == 0 && self.failed.count == 0
+    }
+}
+
+/// Objects or files that were not copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problems {
+    /// How many there are.
+    pub count: u64,
+    /// The first [`PROBLEMS_NAMED_MAX`] of them.
+    pub named: Vec<Problem>,
+}
+
+impl Problems {
+    /// Adds one.
+    pub(crate) fn add(&mut self, name: impl Into<String>, why: impl Into<String>) {
+        self.count += 1;
+        if self.named.len() < PROBLEMS_NAMED_MAX {
+            self.named.push(Problem { name: name.into(), why: why.into() });
+        }
+    }
+}
+
+/// One object or file that was not copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The object's key, or the file's path.
+    pub name: String,
+    /// Why not.
+    pub why: String,
+}

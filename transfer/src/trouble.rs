@@ -1,0 +1,80 @@
+//! What went wrong with one object or file.
+//!
+//! Owns: [`Trouble`], and which errors concern one object alone and which end the run.
+
+use crate::{Error, disk};
+use pail_store::ErrorKind;
+use std::io;
+use std::path::Path;
+
+/// What went wrong with one object or file.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It is another version than the one that was asked for, or the file changed while it was read.
+    Changed,
+    /// The store refuses this caller; where it refuses everything, that is the run's error.
+    Denied(pail_store::Error),
+    /// It concerns this one alone.
+    Alone(String),
+    /// It ends the run.
+    Fatal(Error),
+}
+
+impl Trouble {
+    /// Of a request for one object.
+    pub fn of_store(doing: &str, error: pail_store::Error) -> Self {
+        match error.kind {
+            ErrorKind::Precondition | ErrorKind::RangeNotSatisfiable => Self::Changed,
+            ErrorKind::Denied => Self::Denied(error),
+            ErrorKind::Unreachable
+            | ErrorKind::Exhausted
+            | ErrorKind::Credentials
+            | ErrorKind::Configuration
+            | ErrorKind::NoSuchBucket => Self::Fatal(Error::Store { doing: doing.to_owned(), source: error }),
+            ErrorKind::NotFound => Self::Alone("it was deleted meanwhile".to_owned()),
+            _ => Self::Alone(error.to_string()),
+        }
+    }
+
+    /// Of one file that is written below `directory`. What would befall the next file too ends the run.
+    pub fn of_target(directory: &Path, error: &io::Error) -> Self {
+        use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        if disk::is_full(error) {
+            return Self::Fatal(disk::full(directory, "it is full"));
+        }
+        let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+        match error.kind() {
+            _ if is_link => Self::Alone("a symbolic link is in its path, and is not followed".to_owned()),
+            IsADirectory => Self::Alone("a directory is in its place".to_owned()),
+            NotADirectory => Self::Alone("a file is in the place of its directory".to_owned()),
+            ReadOnlyFilesystem => Self::fatal(directory, error),
+            PermissionDenied => Self::Alone(error.to_string()),
+            _ if is_of_the_process(error) => Self::fatal(directory, error),
+            _ => Self::Alone(error.to_string()),
+        }
+    }
+
+    fn fatal(directory: &Path, error: &io::Error) -> Self {
+        let source = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        Self::Fatal(Error::Local { doing: "write to", path: directory.to_owned(), source })
+    }
+}
+
+/// Too many open files, a broken disk, no memory.
+fn is_of_the_process(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let fatal = [Errno::MFILE, Errno::NFILE, Errno::IO, Errno::NOMEM, Errno::NOSYS, Errno::NODEV];
+    error.raw_os_error().is_some_and(|code| fatal.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+impl Trouble {
+    /// The error of what is no matter of one object.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Fatal(error) => error,
+            Self::Denied(source) => Error::Store { doing: "copy".to_owned(), source },
+            Self::Alone(why) => Error::Worker(why),
+            Self::Changed => Error::Worker("it changed".to_owned()),
+        }
+    }
+}

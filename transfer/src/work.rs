@@ -1,0 +1,43 @@
+//! The tasks of a run, and the work of theirs that may wait for a disk.
+//!
+//! Owns: [`Work`], which knows when the last of them is gone. A task that is aborted ends a little later, and what it does on a thread later still;
+//! a run is over when nothing of it is left, so that its temporary files are gone when it returns.
+
+use crate::Error;
+use crate::trouble::Trouble;
+use std::future::Future;
+use tokio::task::JoinError;
+use tokio_util::task::TaskTracker;
+
+/// Counts what runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Work(TaskTracker);
+
+impl Work {
+    /// A future that counts until it is dropped.
+    pub fn tracked<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        self.0.track_future(future)
+    }
+
+    /// Runs what may wait for a disk on a thread that may.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let token = self.0.token();
+        // The token goes last, also where nobody waits for the result any more.
+        let done = tokio::task::spawn_blocking(move || (work(), token)).await;
+        done.map(|(result, _)| result).map_err(|error| Trouble::Fatal(lost(&error)))
+    }
+
+    /// Waits until nothing runs any more.
+    pub async fn ended(&self) {
+        self.0.close();
+        self.0.wait().await;
+    }
+}
+
+/// The error of a task that did not come to its end.
+pub(crate) fn lost(error: &JoinError) -> Error {
+    Error::Worker(error.to_string())
+}
