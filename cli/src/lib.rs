@@ -15,6 +15,7 @@ mod commands;
 mod daemon;
 mod progress;
 mod shell;
+mod sync;
 mod task;
 mod terminal;
 
