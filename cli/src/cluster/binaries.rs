@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Binaries`], which files are sent and under which name their directory is known there; [`digest`], by which both ends compare.
 
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::{Path, PathBuf};

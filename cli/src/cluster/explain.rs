@@ -3,7 +3,7 @@
 //! Owns: [`explain`], which makes a [`Failure`] of an exit code and what was written to standard error. ssh tells its own failures apart
 //! only by text (its exit code is 255 for all), which OpenSSH has in English alone; the texts here are those of 7.4 to 10.
 
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use std::process::ExitStatus;
 
 /// ssh's exit code for failures of its own.

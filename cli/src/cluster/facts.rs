@@ -3,7 +3,7 @@
 //! Owns: [`Facts`], and the script that finds them in one round trip, for any sh(1) with little more than POSIX's own programs.
 
 use super::node::Node;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;

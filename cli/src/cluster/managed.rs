@@ -8,7 +8,7 @@
 
 use super::ssh_config::{ConfigFile, Names, included, parse_line, read_text, worker_number};
 use super::{check_name, worker_name};
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;

@@ -26,7 +26,7 @@ pub use node::{Node, Output};
 pub use packages::can_install;
 
 use node::Route;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use ssh_config::{ConfigFile, Names};
 
 /// How many nodes a cluster may have. Each takes a connection, a process or two and a line of the terminal.

@@ -5,7 +5,7 @@
 
 use super::facts::{Facts, SYSTEM_PATH};
 use super::node::Node;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 
 /// A package manager: its program, what it runs, and its names for packages.
 struct Manager {

@@ -7,7 +7,7 @@
 //! # Why the home is not `$HOME`
 //! ssh takes the home of the user database, and plain `ssh dev` must find what Pail finds.
 
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -11,7 +11,7 @@
 
 #![allow(dead_code, reason = "the transports and the command that use it follow")]
 
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
