@@ -17,6 +17,7 @@ mod progress;
 mod shell;
 mod sync;
 mod task;
+mod task_arguments;
 mod terminal;
 
 use clap::Parser;

@@ -2,14 +2,14 @@
 
 use super::{mount, umount};
 use crate::progress::Draining;
-use crate::task::{FileMount, Overrides, Task, is_name, workdir};
+use crate::task::{Bucket, Caller, Content, Task, workdir};
+use crate::task_arguments::TaskArguments;
 use crate::{block_on, daemon, shell, terminal};
 use jiff::Timestamp;
 use pail_control::quantity::Period;
 use pail_control::types::{DrainReport, FlushRequest};
 use pail_control::{Failure, FailureKind};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,17 +23,8 @@ pub struct Arguments {
     /// The task's file
     task: PathBuf,
 
-    /// Set a variable of the task: NAME=VALUE, or NAME to take it from this environment; may be given several times
-    #[arg(long = "env", value_name = "NAME=VALUE")]
-    envs: Vec<String>,
-
-    /// Take variables of the task from a file of NAME=VALUE lines
-    #[arg(long, value_name = "FILE")]
-    env_file: Option<PathBuf>,
-
-    /// Set a secret of the task, which is shown nowhere but where `file_mounts` names a place by it: NAME to take it from this environment, or NAME=VALUE, which others can see in the list of processes
-    #[arg(long = "secret", value_name = "NAME=VALUE")]
-    secrets: Vec<String>,
+    #[command(flatten)]
+    of_task: TaskArguments,
 
     /// Do not run setup
     #[arg(long)]
@@ -45,18 +36,48 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let home = std::env::home_dir()
-        .filter(|home| home.is_absolute())
-        .ok_or_else(|| Failure::usage("HOME is not set").with_hint("set it to your home directory"))?;
-    let task = Task::read(&arguments.task, &overrides(&arguments)?, &home)?;
+    let caller = Caller::of_this_process()?;
+    let task = Task::read(&arguments.task, &arguments.of_task.overrides()?, &caller)?;
     task.notes.iter().for_each(|note| terminal::note(note));
-    block_on(launch(&arguments, &task, &home))
+    let mounts = only_mounts(&task, &caller.home)?;
+    block_on(launch(&arguments, &task, &mounts, &caller.home))
 }
 
-async fn launch(arguments: &Arguments, task: &Task, home: &Path) -> Result<ExitCode, Failure> {
+/// A bucket to be mounted, and where.
+struct Mount<'t> {
+    bucket: &'t Bucket,
+    place: PathBuf,
+    read_only: bool,
+}
+
+/// The mounts of a task that has nothing else but commands. Errors: a part of the task that is not done yet.
+fn only_mounts<'t>(task: &'t Task, home: &Path) -> Result<Vec<Mount<'t>>, Failure> {
+    let unsupported = |what: &str| Failure::usage(format!("{what} is not supported yet"));
+    if task.num_nodes.is_some_and(|count| count > 1) {
+        return Err(Failure::usage("`num_nodes`: only one node, this machine, is supported yet"));
+    }
+    if task.workdir.is_some() {
+        return Err(unsupported("`workdir`: syncing it"));
+    }
+    let mount = |mount: &'t crate::task::FileMount| match &mount.content {
+        Content::Mount { bucket, read_only } if bucket.upload.is_empty() => {
+            Ok(Mount { bucket, place: mount.place(home), read_only: *read_only })
+        }
+        Content::Mount { .. } => Err(unsupported("uploading local files")),
+        Content::Local(_) | Content::Copy(_) => Err(unsupported("copying files and objects")),
+    };
+    task.file_mounts.iter().map(mount).collect()
+}
+
+async fn launch(
+    arguments: &Arguments,
+    task: &Task,
+    mounts: &[Mount<'_>],
+    home: &Path,
+) -> Result<ExitCode, Failure> {
     let mut places = Vec::new();
-    for file_mount in &task.mounts {
-        places.push(mount_one(file_mount).await?);
+    for mount in mounts {
+        places.push(mount_one(mount).await?);
     }
     let dir = workdir(home);
     std::fs::create_dir_all(&dir)
@@ -85,14 +106,14 @@ async fn launch(arguments: &Arguments, task: &Task, home: &Path) -> Result<ExitC
 }
 
 /// Mounts, and makes the place with sudo where this user may not and sudo asks no password.
-async fn mount_one(file_mount: &FileMount) -> Result<PathBuf, Failure> {
-    ensure_place(&file_mount.destination).await?;
+async fn mount_one(mount: &Mount<'_>) -> Result<PathBuf, Failure> {
+    ensure_place(&mount.place).await?;
     let request = mount::task_request(
-        &file_mount.source,
-        &file_mount.destination,
-        file_mount.endpoint_url.clone(),
-        file_mount.read_only,
-        file_mount.create_bucket,
+        &mount.bucket.uri,
+        &mount.place,
+        mount.bucket.endpoint_url.clone(),
+        mount.read_only,
+        mount.bucket.create,
     )?;
     let outcome = daemon::mount(&request).await?;
     let place = outcome.spec.mount_point.clone();
@@ -143,7 +164,7 @@ fn no_place(place: &Path, parent: &Path, why: &str) -> Failure {
 
 /// The task's own variables, and those that SkyPilot's tasks rely on.
 fn environment(task: &Task) -> BTreeMap<String, String> {
-    let mut environment = task.environment.clone();
+    let mut environment = task.environment();
     let name = task.name.as_deref().unwrap_or("task");
     let id = format!("pail-{}-{name}-{}", Timestamp::now().strftime("%Y-%m-%d-%H-%M-%S"), std::process::id());
     for (variable, value) in [
@@ -179,86 +200,4 @@ async fn flush_all(places: &[PathBuf], timeout: Duration) -> DrainReport {
         }
     }
     all
-}
-
-fn overrides(arguments: &Arguments) -> Result<Overrides, Failure> {
-    let mut overrides = Overrides::default();
-    if let Some(path) = &arguments.env_file {
-        let text = std::fs::read_to_string(path).map_err(|err| Failure::unreadable(path, &err))?;
-        for (index, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let line = line.strip_prefix("export ").unwrap_or(line);
-            let (name, value) =
-                assignment(line, &format!("--env-file {} line {}", path.display(), index + 1))?;
-            overrides.envs.insert(name, unquoted(&value).to_owned());
-        }
-    }
-    for told in &arguments.envs {
-        overrides.envs.extend([assignment(told, "--env")?]);
-    }
-    for told in &arguments.secrets {
-        overrides.secrets.extend([assignment(told, "--secret")?]);
-    }
-    Ok(overrides)
-}
-
-/// `NAME=VALUE`, or the value that this process's environment has for `NAME`. `place` is where it was given. Errors never show the
-/// value, and nothing of what was given but for `--env`.
-fn assignment(told: &str, place: &str) -> Result<(String, String), Failure> {
-    let (name, value) = match told.split_once('=') {
-        Some((name, value)) => (name.trim(), Some(Ok(value.to_owned()))),
-        None => (told.trim(), std::env::var_os(told.trim()).map(OsString::into_string)),
-    };
-    let names = "names are of letters, digits and underscores, and do not begin with a digit";
-    match value {
-        Some(Ok(value)) if is_name(name) => Ok((name.to_owned(), value)),
-        // With its NAME forgotten, any of it may be the secret.
-        _ if place != "--env" => Err(Failure::usage(format!(
-            "{place}: expected NAME=VALUE, or the NAME of a variable that is set and whose value is UTF-8"
-        ))
-        .with_hint(names)),
-        _ if !is_name(name) => {
-            // Without an equals sign it may be the value.
-            let shown = if told.contains('=') { format!("{name:?}") } else { "what is given".to_owned() };
-            Err(Failure::usage(format!("{place}: {shown} cannot be a variable's name")).with_hint(names))
-        }
-        Some(_) => Err(Failure::usage(format!("{place} {name}: its value is not UTF-8"))),
-        None => Err(Failure::usage(format!("{place} {name}: it is not set in this environment"))
-            .with_hint(format!("set it, or write {place} {name}=VALUE"))),
-    }
-}
-
-/// Without the one pair of quotes that may be around it.
-fn unquoted(value: &str) -> &str {
-    let value = value.trim();
-    let between = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-    between('"').or_else(|| between('\'')).unwrap_or(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn assignments_keep_what_is_after_the_first_equals_sign() {
-        assert_eq!(assignment("A=b=c", "--env").unwrap(), ("A".into(), "b=c".into()));
-        assert_eq!(assignment("A=", "--env").unwrap(), ("A".into(), String::new()));
-        let unset = assignment("PAIL_TEST_IS_NOT_SET_ANYWHERE", "--env").unwrap_err();
-        assert_eq!(unset.message, "--env PAIL_TEST_IS_NOT_SET_ANYWHERE: it is not set in this environment");
-        assert_eq!(assignment("PATH", "--env").unwrap().1, std::env::var("PATH").unwrap());
-        for wrong in ["", "=x", "1A=x", "A B=x"] {
-            assert!(assignment(wrong, "--env").unwrap_err().message.contains("cannot be a variable's name"));
-        }
-        for place in ["--secret", "--env-file f line 2"] {
-            for (secret, part) in [("hunter2", "hunter"), ("ab+c==", "ab+c"), ("a b", "a b")] {
-                let failure = assignment(secret, place).unwrap_err();
-                assert!(!format!("{failure:?}").contains(part), "{failure:?}");
-                assert!(failure.message.starts_with(place), "{failure:?}");
-            }
-        }
-        assert_eq!(unquoted(" \"a b\" "), "a b");
-        assert_eq!(unquoted("'a"), "'a");
-    }
 }

@@ -3,6 +3,7 @@
 //! Owns: [`Command`], the list of them. A command is an arguments struct, whose doc comments are its help, and one function.
 
 mod cluster;
+mod check;
 mod completion;
 mod dev_server;
 mod discard;
@@ -30,6 +31,7 @@ pub enum Command {
     Shutdown(shutdown::Arguments),
     Ls(ls::Arguments),
     Launch(launch::Arguments),
+    Check(check::Arguments),
     DevServer(dev_server::Arguments),
     Cluster(cluster::Arguments),
     Completion(completion::Arguments),
@@ -49,6 +51,7 @@ impl Command {
             Self::Shutdown(arguments) => shutdown::run(arguments),
             Self::Ls(arguments) => ls::run(arguments),
             Self::Launch(arguments) => launch::run(arguments),
+            Self::Check(arguments) => check::run(arguments),
             Self::DevServer(arguments) => dev_server::run(arguments),
             Self::Cluster(arguments) => cluster::run(arguments),
             Self::Completion(arguments) => completion::run(arguments),

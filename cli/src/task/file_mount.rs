@@ -1,268 +1,302 @@
 //! An entry of `file_mounts`.
 //!
-//! Owns: [`FileMount`], its keys, and what its `name` and `source` mean together. Of the modes it is MOUNT that is done here; the
-//! others are refused with their place, never taken for something else.
+//! Owns: [`FileMount`] and [`Content`], and what an entry's `name`, `source` and `mode` mean together.
 
-use super::mistakes::Mistakes;
-use super::reader::Reader;
-use super::yaml::{Key, Node, Place, Value};
-use pail_control::Failure;
-use pail_control::opening;
+use super::bucket::{self, Bucket, Upload, is_uri};
+use super::destination::Destination;
+use super::fields::{FILE_MOUNT, MODES, PRESETS, STORES};
+use super::local::Caller;
+use super::mistakes::{Mistake, Mistakes};
+use super::reader::{Object, Reader, Word, refuse_zero};
+use super::yaml::{Key, Node, Value};
+use pail_mountd::daemon::opening;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The keys of an entry. Those that are only for other modes or stores are known, so that they are not called misspelt.
-const KEYS: &[&str] = &["name", "source", "store", "persistent", "mode", "type", "config", "endpoint"];
-const MODES: &[&str] = &["MOUNT", "COPY", "MOUNT_CACHED"];
-const STORES: &[&str] = &["s3", "gcs", "r2", "ibm", "azure", "oci", "nebius"];
-const CONFIGS: &[&str] = &["mount", "mount_cached"];
-const MOUNT_CONFIG: &[&str] = &["read_only"];
-const CACHED_CONFIG: &[&str] = &[
-    "transfers",
-    "buffer_size",
-    "vfs_cache_max_size",
-    "vfs_cache_max_age",
-    "vfs_read_ahead",
-    "vfs_read_chunk_size",
-    "vfs_read_chunk_streams",
-    "vfs_write_back",
-    "read_only",
-];
-/// Presets of SkyPilot's for reads and uploads.
-const TYPES: &[&str] = &["MODEL_CHECKPOINT_RO", "MODEL_CHECKPOINT_RW", "DATASET_RO", "DATASET_RW"];
-
-/// A bucket to be mounted for a task.
+/// Something that a node has at a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileMount {
-    /// Where: absolute, or relative to the task's working directory; `~` is expanded.
-    pub destination: PathBuf,
-    /// `s3://bucket[/prefix]`.
-    pub source: String,
-    /// Create the bucket where it is missing.
-    pub create_bucket: bool,
-    /// The S3 endpoint, where the entry names one.
-    pub endpoint_url: Option<String>,
-    /// Refuse every change.
-    pub read_only: bool,
-}
-
-/// The values of an entry as they are written, with their places.
-#[derive(Default)]
-struct Entry {
-    name: Option<(String, Place)>,
-    source: Option<(String, Place)>,
-    endpoint: Option<(String, Place)>,
-    read_only: bool,
+    /// Where, as the node sees it: `~/x`, absolute, or relative to `~/sky_workdir`. Variables are replaced; `~` is the node's own home.
+    pub destination: String,
+    /// What is there.
+    pub content: Content,
 }
 
 impl FileMount {
-    /// Reads an entry; `None` where it has mistakes.
+    /// The place on a node with that home; absolute.
+    pub fn place(&self, home: &Path) -> PathBuf {
+        Destination::on_node(&self.destination, home)
+    }
+}
+
+/// What is at a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A copy of a file or a directory of this machine: absolute, and there.
+    Local(PathBuf),
+    /// A copy of what is in a bucket, made by the node.
+    Copy(Bucket),
+    /// The bucket itself.
+    Mount {
+        /// Which.
+        bucket: Bucket,
+        /// Refuse every change.
+        read_only: bool,
+    },
+}
+
+impl Content {
+    /// The bucket, where it is one.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        match self {
+            Self::Local(_) => None,
+            Self::Copy(bucket) | Self::Mount { bucket, .. } => Some(bucket),
+        }
+    }
+}
+
+/// How the content of a bucket comes to its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Mount,
+    Copy,
+}
+
+/// What reading an entry needs.
+pub struct Entry<'a> {
+    /// Values.
+    pub reader: Reader<'a>,
+    /// Paths of this machine.
+    pub caller: &'a Caller,
+}
+
+impl Entry<'_> {
+    /// Reads what is at a destination; `None` where it has mistakes. `notes` gets what a person should know of it.
     pub fn read(
-        reader: &Reader<'_>,
-        destination: &Key,
-        node: &Node,
-        home: &Path,
-        mistakes: &mut Mistakes,
-    ) -> Option<Self> {
-        let before = mistakes.count();
-        let mut entry = Entry::default();
-        for (key, value) in mistakes.keep(keys_of(reader, node)).unwrap_or_default() {
-            let taken = entry.take(reader, key, value, mistakes);
-            mistakes.keep(taken);
-        }
-        let destination = mistakes.keep(resolve_destination(reader, destination, home))?;
-        // What its keys mean together is asked only of right ones.
-        if mistakes.count() > before {
-            return None;
-        }
-        mistakes.keep(entry.resolve(reader, node.place, destination))
-    }
-}
-
-fn keys_of<'n>(reader: &Reader<'_>, node: &'n Node) -> Result<&'n [(Key, Node)], Failure> {
-    match &node.value {
-        Value::Map(entries) => Ok(entries),
-        Value::Text(_) => Err(reader
-            .mistake(node.place, "copying files and objects is not supported yet")
-            .with_hint("write an object with `source:` and `mode: MOUNT` to mount a bucket")),
-        other => Err(reader.mistake(node.place, &format!("expected an object, found {}", other.kind()))),
-    }
-}
-
-impl Entry {
-    fn take(
-        &mut self,
-        reader: &Reader<'_>,
+        &self,
         key: &Key,
         node: &Node,
         mistakes: &mut Mistakes,
-    ) -> Result<(), Failure> {
-        let word = || reader.text(node).map(|word| (word, node.place));
-        match key.name.as_str() {
-            _ if matches!(node.value, Value::Null) && KEYS.contains(&key.name.as_str()) => {}
-            "name" => self.name = Some(word()?),
-            "source" => match &node.value {
-                Value::List(_) => {
-                    return Err(reader.mistake(node.place, "uploading local files is not supported yet"));
+        notes: &mut Vec<super::Note>,
+    ) -> Option<Content> {
+        match &node.value {
+            Value::Map(_) => {
+                let before = mistakes.count();
+                let object = self.reader.object(node, FILE_MOUNT, mistakes);
+                let parts = self.parts(&object, mistakes);
+                if self.reader.bool_of(&object, "persistent") == Some(false) {
+                    let what = "`persistent: false`: the bucket stays all the same, for Pail deletes none";
+                    notes.push(super::Note { place: key.place, what: what.to_owned() });
                 }
-                _ => self.source = Some(word()?),
-            },
-            "endpoint" => {
-                let (url, at) = word()?;
-                if let Err(failure) = opening::check_endpoint_url(&url) {
-                    return Err(reader.mistake(at, &failure.causes.join(": ")));
+                // What its keys mean together is asked only of right ones.
+                if mistakes.count() > before {
+                    return None;
                 }
-                self.endpoint = Some((url, at));
+                let resolved = self.resolve(&object, parts, mistakes);
+                mistakes.keep(resolved)
             }
-            "mode" => check_mode(reader, node)?,
-            "store" => check_store(reader, node)?,
-            "persistent" => match node.value {
-                Value::Bool(true) => {}
-                Value::Bool(false) => {
-                    return Err(reader.mistake(node.place, "`persistent: false` is not supported yet"));
-                }
-                _ => return Err(reader.mistake(node.place, "expected true or false")),
-            },
-            // There is nothing to choose between yet, but that some are not written.
-            "type" => {
-                let preset = reader.text(node)?;
-                if !TYPES.contains(&preset.as_str()) {
-                    return Err(reader.unknown_value(node.place, "type", &preset, TYPES));
-                }
-                self.read_only |= preset.ends_with("_RO");
-            }
-            "config" => self.read_only |= read_config(reader, node, mistakes)?,
-            _ => return Err(reader.unknown_key(key, KEYS)),
+            _ => mistakes.keep(self.copy(key, node)),
         }
-        Ok(())
+    }
+
+    /// A text in place of an object: a copy.
+    fn copy(&self, key: &Key, node: &Node) -> Result<Content, Mistake> {
+        let Some(source) = self.reader.word(node) else {
+            let what = match node.value {
+                Value::Null => format!("{:?} has no source", key.name),
+                _ => format!("expected a path, a URI or an object, found {}", node.value.kind()),
+            };
+            return Err(Mistake::new(node.place, what).with_hint(match node.value {
+                Value::List(_) => "write an entry for each destination, with one source; several sources are for `source:` beside a bucket's `name:`",
+                _ => "write `DESTINATION: SOURCE`, or the keys of an object below it",
+            }));
+        };
+        refuse_zero(&source.value, node.place)?;
+        if source.value.ends_with('/') && !source.value.ends_with("://") {
+            let mistake = Mistake::new(node.place, "a source does not end in /");
+            return Err(match source.shown.trim_end_matches('/') {
+                "" => mistake,
+                trimmed => {
+                    mistake.with_hint(format!("write {trimmed}: of a directory the content is copied"))
+                }
+            });
+        }
+        if !is_uri(&source.value) {
+            return Ok(Content::Local(self.caller.find(&source)?));
+        }
+        bucket::check_uri(&source)?;
+        Ok(Content::Copy(bucket_at(&source, None)))
+    }
+
+    /// The keys that can be wrong by themselves.
+    fn parts(&self, object: &Object<'_>, mistakes: &mut Mistakes) -> Parts {
+        let word = |name: &str| self.reader.word_of(object, name);
+        let mut parts = Parts { name: word("name"), endpoint: word("endpoint"), ..Parts::default() };
+        if let Some(endpoint) = &parts.endpoint
+            && let Err(failure) = opening::check_endpoint_url(&endpoint.value)
+        {
+            // Its words repeat the value, which may be a secret's.
+            let why = match endpoint.shown == endpoint.value {
+                true => failure.causes.join(": "),
+                false => "the endpoint cannot be used".to_owned(),
+            };
+            mistakes
+                .add(Mistake::new(endpoint.place, why).with_hint("write http://HOST:PORT or https://HOST"));
+        }
+        if self.reader.choice_of(object, "mode", MODES) == Some("MOUNT_CACHED") {
+            let place = object.get("mode").map_or(object.place, |node| node.place);
+            mistakes.add(Mistake::new(place, "mode MOUNT_CACHED is to come, and is not supported yet").with_hint(
+                "write mode: MOUNT, which caches what is read, and has a file in the bucket when its close returns",
+            ));
+        }
+        if let Some(store) = self.reader.choice_of(object, "store", STORES).filter(|store| *store != "s3") {
+            let place = object.get("store").map_or(object.place, |node| node.place);
+            // A wrong name is worth telling whatever the store.
+            if let Some(name) = &parts.name {
+                mistakes.keep(bucket::check_name(store, name));
+            }
+            mistakes.add(Mistake::new(place, format!("store {store} is not supported yet")).with_hint(
+                "s3 is; where that store has an S3 interface, write `store: s3` and its URL as `endpoint:`",
+            ));
+        } else if let Some(name) = &parts.name {
+            mistakes.keep(bucket::check_name("s3", name));
+        }
+        match object.get("source") {
+            Some(Node { value: Value::List(items), place }) => {
+                parts.sources = items.iter().filter_map(|item| self.reader.word(item)).collect();
+                parts.is_list = true;
+                if items.is_empty() {
+                    mistakes.add(Mistake::new(*place, "the list of sources is empty"));
+                }
+                for word in parts.sources.iter().filter(|word| is_uri(&word.value)) {
+                    mistakes.add(
+                        Mistake::new(word.place, "a list of sources is of local paths, and this is a URI")
+                            .with_hint("write an entry of its own for the bucket"),
+                    );
+                }
+            }
+            Some(node) => parts.sources.extend(self.reader.word(node)),
+            None => {}
+        }
+        parts
     }
 
     /// What name and source mean together.
-    fn resolve(self, reader: &Reader<'_>, place: Place, destination: PathBuf) -> Result<FileMount, Failure> {
-        let (source, create_bucket, at) = match (self.name, self.source) {
-            (None, None) => return Err(reader.mistake(place, "a mount needs a `name` or a `source`")),
-            (Some((name, at)), None) => {
-                if name.contains("://") || name.contains('/') {
-                    return Err(reader
-                        .mistake(at, "`name` is a bucket's name without scheme or path")
-                        .with_hint("give a URI as `source`"));
-                }
-                (format!("s3://{name}"), true, at)
-            }
-            (Some((_, at)), Some((source, _))) if source.contains("://") => {
-                return Err(reader.mistake(at, "`name` and a bucket as `source` exclude each other"));
-            }
-            (_, Some((source, at))) if source.contains("://") => (source, false, at),
-            (None, Some((_, at))) => {
-                return Err(
-                    reader.mistake(at, "a local `source` needs the `name` of the bucket to upload it to")
-                );
-            }
-            (Some(_), Some((_, at))) => {
-                return Err(reader.mistake(at, "uploading local files is not supported yet"));
-            }
+    fn resolve(
+        &self,
+        object: &Object<'_>,
+        parts: Parts,
+        mistakes: &mut Mistakes,
+    ) -> Result<Content, Mistake> {
+        let mode = match self.reader.choice_of(object, "mode", MODES) {
+            Some("COPY") => Mode::Copy,
+            _ => Mode::Mount,
         };
-        if !source.starts_with("s3://") {
-            return Err(reader
-                .mistake(at, &format!("{source:?} is of a store that is not supported yet"))
-                .with_hint(opening::scheme_hint(&source)));
-        }
-        if let Err(failure) = opening::parse_source(&source) {
-            let why = failure.causes.first().cloned().unwrap_or(failure.message);
-            let mistake = reader.mistake(at, &format!("{source:?} is not a bucket: {why}"));
-            return Err(match reader.left_as_they_are(&source).first() {
-                Some(name) => mistake.with_hint(format!(
-                    "{name} is neither in `envs` nor in `secrets`: write it there, or give it by --env {name}=VALUE"
-                )),
-                None => mistake.with_hint("write s3://bucket or s3://bucket/prefix"),
-            });
-        }
-        Ok(FileMount {
-            destination,
-            source: source.trim_end_matches('/').to_owned(),
-            create_bucket,
-            endpoint_url: self.endpoint.map(|(url, _)| url),
-            read_only: self.read_only,
+        let endpoint_url = parts.endpoint.as_ref().map(|word| word.value.clone());
+        let uri = parts.sources.first().filter(|source| is_uri(&source.value));
+        let bucket = match (&parts.name, uri) {
+            (None, None) if parts.sources.is_empty() => {
+                return Err(Mistake::new(
+                    object.place,
+                    "a bucket is missing: neither `name` nor `source` is here",
+                )
+                .with_hint("write name: BUCKET, or source: s3://BUCKET/PREFIX"));
+            }
+            (None, None) => {
+                let place = parts.sources.first().map_or(object.place, |source| source.place);
+                return Err(Mistake::new(
+                    place,
+                    "a local `source` needs the `name` of the bucket to upload it to",
+                )
+                .with_hint(
+                    "add name: BUCKET; to copy it to the node without a bucket write `DESTINATION: SOURCE`",
+                ));
+            }
+            (Some(name), Some(_)) => {
+                return Err(Mistake::new(name.place, "`name` and a bucket as `source` exclude each other")
+                    .with_hint("leave out `name`: the URI has it"));
+            }
+            (None, Some(uri)) => {
+                bucket::check_uri(uri)?;
+                bucket_at(uri, endpoint_url)
+            }
+            (Some(name), None) => Bucket {
+                uri: format!("s3://{}", name.value),
+                // A copy of what is not there is a mistake, unless it is uploaded first.
+                create: mode == Mode::Mount || !parts.sources.is_empty(),
+                endpoint_url,
+                upload: self.uploads(&parts, mistakes),
+            },
+        };
+        Ok(match mode {
+            Mode::Copy => Content::Copy(bucket),
+            Mode::Mount => Content::Mount { bucket, read_only: self.is_read_only(object) },
         })
     }
-}
 
-fn check_mode(reader: &Reader<'_>, node: &Node) -> Result<(), Failure> {
-    let mode = reader.text(node)?;
-    match mode.to_ascii_uppercase().as_str() {
-        "MOUNT" => Ok(()),
-        known if MODES.contains(&known) => Err(reader
-            .mistake(node.place, &format!("mode {known} is not supported yet"))
-            .with_hint("use mode: MOUNT")),
-        _ => Err(reader.unknown_value(node.place, "mode", &mode.to_ascii_uppercase(), MODES)),
-    }
-}
-
-fn check_store(reader: &Reader<'_>, node: &Node) -> Result<(), Failure> {
-    let store = reader.text(node)?.to_ascii_lowercase();
-    match store.as_str() {
-        "s3" => Ok(()),
-        known if STORES.contains(&known) => {
-            Err(reader.mistake(node.place, &format!("store {known} is not supported yet")).with_hint(
-                "s3 is; where that store has an S3 interface, write `store: s3` and its URL as `endpoint:`",
-            ))
-        }
-        _ => Err(reader.unknown_value(node.place, "store", &store, STORES)),
-    }
-}
-
-/// Whether the mount is read-only.
-fn read_config(reader: &Reader<'_>, node: &Node, mistakes: &mut Mistakes) -> Result<bool, Failure> {
-    let mut read_only = false;
-    for (key, value) in reader.map(node)? {
-        match key.name.as_str() {
-            "mount" => {
-                for (key, value) in mistakes.keep(reader.map(value)).unwrap_or_default() {
-                    match (key.name.as_str(), &value.value) {
-                        ("read_only", Value::Bool(told)) => read_only = *told,
-                        ("read_only", _) => {
-                            mistakes.add(reader.mistake(value.place, "expected true or false"));
-                        }
-                        _ => mistakes.add(reader.unknown_key(key, MOUNT_CONFIG)),
-                    }
+    /// The local sources. Each has a name of its own.
+    fn uploads(&self, parts: &Parts, mistakes: &mut Mistakes) -> Vec<Upload> {
+        let mut uploads = Vec::new();
+        let mut names: BTreeMap<OsString, &Word> = BTreeMap::new();
+        for word in &parts.sources {
+            let Some(source) = mistakes.keep(self.caller.find(word)) else { continue };
+            if !parts.is_list {
+                if !source.is_dir() {
+                    let what = format!("{:?} is a file, and a single `source` is a directory", word.shown);
+                    mistakes
+                        .add(Mistake::new(word.place, what).with_hint("write it as a list: source: [FILE]"));
                 }
+                uploads.push(Upload { source, name: None });
+                continue;
             }
-            // For the other mode. Only what must not be written says something about this one, too.
-            "mount_cached" => {
-                for (key, value) in mistakes.keep(reader.map(value)).unwrap_or_default() {
-                    match (key.name.as_str(), &value.value) {
-                        ("read_only", Value::Bool(told)) => read_only |= *told,
-                        ("read_only", _) => {
-                            mistakes.add(reader.mistake(value.place, "expected true or false"));
-                        }
-                        (known, _) if CACHED_CONFIG.contains(&known) => {}
-                        _ => mistakes.add(reader.unknown_key(key, CACHED_CONFIG)),
-                    }
-                }
+            let Some(name) = base_name(&source) else {
+                let what =
+                    format!("{:?} has no base name, which would be its name in the bucket", word.shown);
+                mistakes.add(Mistake::new(word.place, what));
+                continue;
+            };
+            if let Some(other) = names.insert(name.clone(), word) {
+                let what = format!("{:?} has the base name of {:?}", word.shown, other.shown);
+                mistakes.add(Mistake::new(word.place, what).with_hint(
+                    "in the bucket they would be one: rename one, or upload it by an entry of its own",
+                ));
             }
-            _ => mistakes.add(reader.unknown_key(key, CONFIGS)),
+            uploads.push(Upload { source, name: Some(name) });
         }
+        uploads
     }
-    Ok(read_only)
+
+    /// Whether it is said anywhere that nothing is to be written.
+    fn is_read_only(&self, object: &Object<'_>) -> bool {
+        let config = object.object("config");
+        let told = |mode: &str| {
+            let settings = config.and_then(|config| config.object(mode));
+            settings.and_then(|settings| self.reader.bool_of(settings, "read_only")) == Some(true)
+        };
+        let preset = self.reader.choice_of(object, "type", PRESETS);
+        told("mount") || told("mount_cached") || preset.is_some_and(|preset| preset.ends_with("_RO"))
+    }
 }
 
-/// `~/x` and absolute paths as they are; a relative one lies in the task's working directory.
-fn resolve_destination(reader: &Reader<'_>, key: &Key, home: &Path) -> Result<PathBuf, Failure> {
-    let written = reader.substitute(&key.name);
-    if written.contains("://") {
-        return Err(reader.mistake(key.place, "a destination is a path, not a URI"));
+/// The keys of an entry that are words.
+#[derive(Default)]
+struct Parts {
+    name: Option<Word>,
+    endpoint: Option<Word>,
+    sources: Vec<Word>,
+    is_list: bool,
+}
+
+/// The last name of a path; of `.` and `..` their real one.
+fn base_name(path: &Path) -> Option<OsString> {
+    match path.file_name() {
+        Some(name) if !path.ends_with("..") => Some(name.to_owned()),
+        _ => Some(std::fs::canonicalize(path).ok()?.file_name()?.to_owned()),
     }
-    if written.len() > 1 && written.ends_with('/') {
-        return Err(reader.mistake(key.place, "a destination does not end in /"));
-    }
-    let path = match written.strip_prefix("~/") {
-        Some(below) => home.join(below),
-        None if written == "~" => home.to_owned(),
-        None => super::workdir(home).join(&written),
-    };
-    if path == super::workdir(home) || path == home || path == Path::new("/") {
-        return Err(
-            reader.mistake(key.place, &format!("{} cannot be a mount point of a task", path.display()))
-        );
-    }
-    Ok(path)
+}
+
+fn bucket_at(uri: &Word, endpoint_url: Option<String>) -> Bucket {
+    let uri = uri.value.trim_end_matches('/').to_owned();
+    Bucket { uri, create: false, endpoint_url, upload: Vec::new() }
 }

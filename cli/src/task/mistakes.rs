@@ -1,21 +1,69 @@
 //! The mistakes of a document, which are told together: who wrote it mends them in one go.
 //!
-//! Owns: [`Mistakes`].
+//! Owns: [`Mistake`] and [`Mistakes`].
 
-use pail_control::Failure;
+use super::yaml::{Document, Place};
+use pail_mountd::control::{Failure, FailureKind};
+
+/// How many mistakes are shown; the others are counted.
+const MISTAKES_SHOWN_MAX: usize = 20;
+
+/// Something wrong at a place of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where.
+    pub place: Place,
+    /// What is wrong. Without the values of secrets.
+    pub what: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    kind: FailureKind,
+}
+
+impl Mistake {
+    /// What is wrong at a place.
+    pub fn new(place: Place, what: impl Into<String>) -> Self {
+        Self { place, what: what.into(), hint: None, kind: FailureKind::Usage }
+    }
+
+    /// A file that the document names and that is not there.
+    pub fn not_found(place: Place, what: impl Into<String>) -> Self {
+        Self { kind: FailureKind::NotFound, ..Self::new(place, what) }
+    }
+
+    /// The same of an option of the command line.
+    #[must_use]
+    pub fn of(self, option: &str) -> Self {
+        Self { what: format!("{option}: {}", self.what), ..self }
+    }
+
+    /// Gives advice.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Gives advice where there is some.
+    #[must_use]
+    pub fn with_hint_if(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+}
 
 /// Mistakes, in the order in which they were found.
 #[derive(Debug, Default)]
-pub struct Mistakes(Vec<Failure>);
+pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     /// What went well; a mistake is kept.
-    pub fn keep<T>(&mut self, done: Result<T, Failure>) -> Option<T> {
+    pub fn keep<T>(&mut self, done: Result<T, Mistake>) -> Option<T> {
         done.map_err(|mistake| self.add(mistake)).ok()
     }
 
     /// Keeps a mistake.
-    pub fn add(&mut self, mistake: Failure) {
+    pub fn add(&mut self, mistake: Mistake) {
         self.0.push(mistake);
     }
 
@@ -24,24 +72,30 @@ impl Mistakes {
         self.0.len()
     }
 
-    /// Errors: a single mistake as it is, several as one line each.
-    pub fn check(mut self) -> Result<(), Failure> {
-        match self.0.len() {
-            0 => Ok(()),
-            1 => Err(self.0.remove(0)),
-            count => {
-                let lines: String = self.0.iter().map(|mistake| format!("\n{}", line(mistake))).collect();
-                Err(Failure::usage(format!("{count} mistakes:{lines}")))
+    /// Errors: all mistakes in the order of the document, each with its place and line. The kind is theirs where they agree, else usage.
+    pub fn check(mut self, document: &Document) -> Result<(), Failure> {
+        // One value may be read by several, and an anchor's by every alias.
+        self.0.sort_by_key(|mistake| (mistake.place.line, mistake.place.column));
+        self.0.dedup();
+        let Some(first) = self.0.first() else { return Ok(()) };
+        let kind = match self.0.iter().all(|mistake| mistake.kind == first.kind) {
+            true => first.kind,
+            false => FailureKind::Usage,
+        };
+        if let [only] = &self.0[..] {
+            let failure = Failure::new(kind, document.shown(only.place, &only.what));
+            return Err(Failure { hint: only.hint.clone(), ..failure });
+        }
+        let mut message = format!("{} mistakes in {}", self.0.len(), document.name());
+        for mistake in self.0.iter().take(MISTAKES_SHOWN_MAX) {
+            message.push_str(&format!("\n\n{}", document.shown(mistake.place, &mistake.what)));
+            if let Some(hint) = &mistake.hint {
+                message.push_str(&format!("\n  hint: {hint}"));
             }
         }
-    }
-}
-
-/// What is wrong and where, without the document's own line.
-fn line(mistake: &Failure) -> String {
-    let told = mistake.message.lines().next().unwrap_or_default();
-    match &mistake.hint {
-        Some(hint) => format!("{told} ({hint})"),
-        None => told.to_owned(),
+        if let more @ 1.. = self.0.len().saturating_sub(MISTAKES_SHOWN_MAX) {
+            message.push_str(&format!("\n\nand {more} more"));
+        }
+        Err(Failure::new(kind, message))
     }
 }

@@ -2,12 +2,30 @@
 //!
 //! Owns: [`Document`], [`Node`] and [`Value`]; the only module that names `serde-saphyr`, so that the choice can be changed here.
 //! Numbers and booleans keep the text they were written with: an environment variable `LR: 1e-4` is `1e-4`.
+//!
+//! Invariants: reading ends, whatever the bytes are: the file's size, its depth and what its aliases stand for have bounds. A mistake
+//! that has a place has one within the file.
 
-use pail_control::Failure;
+use super::mistakes::{Mistake, Mistakes};
+use super::plain_words::in_plain_words;
+use pail_mountd::control::Failure;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Budget, DuplicateKeyPolicy, Options, Spanned};
+use std::collections::HashMap;
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// The largest file that is read. A task of thousands of lines has some hundred kilobytes.
+const FILE_SIZE_BYTES_MAX: usize = 1 << 20;
+/// How deep values may lie in one another.
+const DEPTH_MAX: usize = 48;
+/// How many values a file may have.
+const NODES_MAX: usize = 100_000;
+/// How many of a file's events may come from aliases, so that a few lines do not stand for gigabytes.
+const ALIAS_EVENTS_MAX: usize = 100_000;
+/// How much of a line is shown, in characters.
+const LINE_SHOWN_CHARS_MAX: usize = 140;
 
 /// A place in a document; lines and columns count from one, zero is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +34,11 @@ pub struct Place {
     pub line: u64,
     /// The column, in characters.
     pub column: u64,
+}
+
+impl Place {
+    /// The document as a whole.
+    pub const NONE: Self = Self { line: 0, column: 0 };
 }
 
 /// A value and where it is.
@@ -32,8 +55,8 @@ pub struct Node {
 pub enum Value {
     /// Nothing, `null`, `~`.
     Null,
-    /// A boolean.
-    Bool(bool),
+    /// A boolean, and how it is written.
+    Bool(bool, String),
     /// A number, as it is written.
     Number(String),
     /// Text.
@@ -65,77 +88,183 @@ pub struct Document {
 impl Document {
     /// Reads and parses a file. Errors: one that cannot be read; a mistake, with its place and line.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|err| Failure::unreadable(path, &err))?;
-        Self::parse(path, text)
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(FILE_SIZE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        std::fs::File::open(path)
+            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+            .map_err(|err| Failure::unreadable(path, &err))?;
+        Self::parse(path, bytes)
     }
 
-    /// Parses `text`, which `path` is the name of.
-    pub fn parse(path: &Path, text: String) -> Result<Self, Failure> {
-        match serde_saphyr::from_str::<Spanned<Raw>>(&text) {
-            Ok(raw) => {
-                let root = node(raw, &text);
-                Ok(Self { path: path.to_owned(), text, root })
-            }
-            Err(err) => {
-                let place = err.location().map_or(Place { line: 0, column: 0 }, place_of);
-                let what = err.without_snippet().to_string();
-                let empty = Node { value: Value::Null, place };
-                let document = Self { path: path.to_owned(), text, root: empty };
-                Err(document.mistake(place, in_plain_words(&what)))
+    /// Parses `bytes`, which `path` is the name of. Errors: a mistake, with its place and line.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Failure> {
+        if bytes.len() > FILE_SIZE_BYTES_MAX {
+            let mib = FILE_SIZE_BYTES_MAX >> 20;
+            return Err(Failure::usage(format!("{} is larger than {mib} MiB", path.display()))
+                .with_hint("a task is a file of YAML: is this the right one?"));
+        }
+        let mut document = Self {
+            path: path.to_owned(),
+            text: String::new(),
+            root: Node { value: Value::Null, place: Place::NONE },
+        };
+        match document.load(bytes) {
+            Ok(()) => Ok(document),
+            Err(mistake) => {
+                let mut mistakes = Mistakes::default();
+                mistakes.add(mistake);
+                mistakes.check(&document)?;
+                Ok(document)
             }
         }
+    }
+
+    fn load(&mut self, bytes: Vec<u8>) -> Result<(), Mistake> {
+        self.text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(err) => {
+                let (bytes, valid) = (err.as_bytes(), err.utf8_error().valid_up_to());
+                self.text = String::from_utf8_lossy(bytes).into_owned();
+                let before = String::from_utf8_lossy(&bytes[..valid]).into_owned();
+                return Err(not_utf8(bytes, valid, place_after(&before)));
+            }
+        };
+        if let Some(rest) = self.text.strip_prefix('\u{feff}') {
+            self.text = rest.to_owned();
+        }
+        match serde_saphyr::from_str_with_options::<Spanned<Raw>>(&self.text, options()) {
+            Ok(raw) => {
+                self.root = node(raw, &self.text);
+                Ok(())
+            }
+            Err(err) => {
+                let place = err.location().map_or(Place::NONE, place_of);
+                let (what, hint) = in_plain_words(&err.without_snippet().to_string(), &self.text, place);
+                Err(Mistake::new(place, what).with_hint_if(hint))
+            }
+        }
+    }
+
+    /// The keys that are there twice, in any map.
+    pub fn duplicates(&self, mistakes: &mut Mistakes) {
+        let mut nodes = vec![&self.root];
+        while let Some(node) = nodes.pop() {
+            match &node.value {
+                Value::List(items) => nodes.extend(items),
+                Value::Map(entries) => {
+                    let mut seen: HashMap<&str, Place> = HashMap::new();
+                    for (key, value) in entries {
+                        if let Some(first) = seen.insert(&key.name, key.place) {
+                            let what = format!("{:?} is here for a second time", key.name);
+                            let hint = format!("the first is in line {}: keep one of them", first.line);
+                            mistakes.add(Mistake::new(key.place, what).with_hint(hint));
+                        }
+                        nodes.push(value);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The file's name, as it was given.
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
     }
 
     /// A place as it is told: file, line and column.
     pub fn at(&self, place: Place) -> String {
-        match place.line {
-            0 => self.path.display().to_string(),
-            line => format!("{}:{line}:{}", self.path.display(), place.column),
+        match self.within(place) {
+            Place { line: 0, .. } => self.name(),
+            Place { line, column } => format!("{}:{line}:{column}", self.name()),
         }
     }
 
-    /// A mistake at a place: file, line and column, then the line itself with a mark below.
-    pub fn mistake(&self, place: Place, what: &str) -> Failure {
+    /// What is wrong at a place: file, line and column, then the line itself with a mark below.
+    pub fn shown(&self, place: Place, what: &str) -> String {
+        let place = self.within(place);
         let at = self.at(place);
-        let index = usize::try_from(place.line.saturating_sub(1)).unwrap_or(usize::MAX);
-        let shown = match (place.line, self.text.lines().nth(index)) {
-            (0, _) | (_, None) => String::new(),
-            (line, Some(text)) => {
-                let before = usize::try_from(place.column.saturating_sub(1)).unwrap_or(0);
-                // Tabs are kept, so that the mark stands below what it means.
-                let pad: String =
-                    text.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-                let gutter = format!("{line} | ");
-                format!("\n  {gutter}{text}\n  {}{pad}^", " ".repeat(gutter.len()))
-            }
+        if place.line == 0 {
+            return format!("{at}: {what}");
+        }
+        let line: Vec<char> = self.line(place.line).chars().collect();
+        let column = usize::try_from(place.column.saturating_sub(1)).unwrap_or(0);
+        // A long line is shown around its place.
+        let from = match line.len() > LINE_SHOWN_CHARS_MAX {
+            true => column.saturating_sub(LINE_SHOWN_CHARS_MAX / 2).min(line.len() - LINE_SHOWN_CHARS_MAX),
+            false => 0,
         };
-        Failure::usage(format!("{at}: {what}{shown}"))
+        let to = line.len().min(from + LINE_SHOWN_CHARS_MAX);
+        let (left, right) = (if from > 0 { "…" } else { "" }, if to < line.len() { "…" } else { "" });
+        // Tabs are kept, so that the mark stands below what it means; nothing else that moves a terminal's cursor is.
+        let plain = |c: &char| if c.is_control() && *c != '\t' { '\u{fffd}' } else { *c };
+        let shown: String = line[from..to].iter().map(plain).collect();
+        let blank = |c: &char| if *c == '\t' { '\t' } else { ' ' };
+        let pad: String = left.chars().map(|_| ' ').chain(line[from..column].iter().map(blank)).collect();
+        let gutter = format!("{} | ", place.line);
+        let margin = " ".repeat(gutter.len());
+        format!("{at}: {what}\n  {gutter}{left}{shown}{right}\n  {margin}{pad}^")
+    }
+
+    /// The place, or the nearest one before it that is within the file.
+    fn within(&self, place: Place) -> Place {
+        if place.line == 0 {
+            return place;
+        }
+        let last = place_after(&self.text);
+        // The end of a text that ends its last line is the end of that line.
+        let lines = if last.column == 1 { last.line.saturating_sub(1).max(1) } else { last.line };
+        let line = place.line.min(lines);
+        let end = u64::try_from(self.line(line).chars().count()).unwrap_or(u64::MAX).saturating_add(1);
+        let column = if place.line > lines { end } else { place.column.clamp(1, end) };
+        Place { line, column }
+    }
+
+    /// A line by its number, without its end.
+    fn line(&self, number: u64) -> &str {
+        let index = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+        lines(&self.text).nth(index).unwrap_or_default()
     }
 }
 
-/// What the library says for programmers, by a part of it, and what it means to who wrote the file.
-const PLAIN_WORDS: &[(&str, &str)] = &[
-    (
-        "cannot deserialize null into string",
-        "a key is missing here (a lone ~ means nothing in YAML: put it into quotes)",
-    ),
-    ("expected string scalar", "a key must be text"),
-    ("multiple YAML documents", "a second document begins here, and a task is one"),
-    ("recursive references", "an alias within what it stands for"),
-    ("non-finite float", "not a number that can be used: put it into quotes"),
-    ("invalid u64", "not a whole number"),
-    ("YAML merge value", "`<<` takes a map, or a list of maps"),
-    ("simple key expected", "expected `key: value`"),
-    ("found a tab", "a tab, where YAML wants spaces"),
-];
+/// The lines of a text as YAML has them: they end in `\n`, `\r\n` or `\r`.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive('\n').flat_map(|line| {
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        line.strip_suffix('\r').unwrap_or(line).split('\r')
+    })
+}
 
-/// The library's words without the place in their end, which is told already, and without what is for programmers alone.
-fn in_plain_words(what: &str) -> &str {
-    let plain = PLAIN_WORDS.iter().find(|(part, _)| what.contains(part));
-    let what = plain.map_or(what, |(_, plain)| plain);
-    let what = what.split(" at line ").next().unwrap_or(what);
-    // As in "duplicate mapping key: a, set DuplicateKeyPolicy in Options if acceptable".
-    what.split(", set ").next().unwrap_or(what)
+/// The place where a text ends.
+fn place_after(text: &str) -> Place {
+    let ended = text.ends_with(['\n', '\r']);
+    let (count, last) = lines(text).fold((0_u64, ""), |(count, _), line| (count + 1, line));
+    match ended || count == 0 {
+        true => Place { line: count + 1, column: 1 },
+        false => Place { line: count, column: u64::try_from(last.chars().count()).unwrap_or(0) + 1 },
+    }
+}
+
+fn not_utf8(bytes: &[u8], valid: usize, place: Place) -> Mistake {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Mistake::new(place, "the file is in UTF-16").with_hint("save it as UTF-8");
+    }
+    Mistake::new(place, format!("the byte 0x{:02x} is not UTF-8", bytes.get(valid).copied().unwrap_or(0)))
+        .with_hint("save the file as UTF-8, or is it the right one?")
+}
+
+fn options() -> Options {
+    let mut budget = Budget::default();
+    budget.max_depth = DEPTH_MAX;
+    budget.flow_nesting_limit = DEPTH_MAX;
+    budget.max_nodes = NODES_MAX;
+    let mut options = Options::default();
+    options.budget = Some(budget);
+    options.alias_limits.max_total_replayed_events = ALIAS_EVENTS_MAX;
+    // They are looked for afterwards, so that all are told.
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+    options.with_snippet = false;
+    options
 }
 
 /// A value as the library hands it over.
@@ -235,7 +364,7 @@ fn node(raw: Spanned<Raw>, text: &str) -> Node {
     };
     let value = match raw.value {
         Raw::Null => Value::Null,
-        Raw::Bool(value) => Value::Bool(value),
+        Raw::Bool(value) => Value::Bool(value, written().unwrap_or_else(|| value.to_string())),
         Raw::Number(value) => Value::Number(written().unwrap_or(value)),
         Raw::Text(value) => Value::Text(value),
         Raw::List(items) => Value::List(items.into_iter().map(|item| node(item, text)).collect()),
@@ -256,7 +385,7 @@ impl Value {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
-            Self::Bool(_) => "a boolean",
+            Self::Bool(..) => "true or false",
             Self::Number(_) => "a number",
             Self::Text(_) => "text",
             Self::List(_) => "a list",
@@ -270,7 +399,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Document, Failure> {
-        Document::parse(Path::new("task.yaml"), text.to_owned())
+        Document::parse(Path::new("task.yaml"), text.into())
     }
 
     #[test]
@@ -290,14 +419,18 @@ mod tests {
         assert!(failure.message.starts_with("task.yaml:"), "{failure}");
         assert_eq!(failure.kind.exit_code(), 2);
         let document = parse("a:\n  bcd: 1\n").unwrap();
-        let shown = document.mistake(Place { line: 2, column: 3 }, "wrong").message;
+        let shown = document.shown(Place { line: 2, column: 3 }, "wrong");
         assert_eq!(shown, "task.yaml:2:3: wrong\n  2 |   bcd: 1\n        ^");
     }
 
     #[test]
-    fn a_key_given_twice_is_a_mistake() {
-        let failure = parse("a: 1\na: 2\n").unwrap_err();
-        assert!(failure.message.starts_with("task.yaml:2:1: duplicate mapping key: a\n"), "{failure}");
+    fn keys_given_twice_are_mistakes_wherever_they_are() {
+        let document = parse("a: 1\na: {b: 1, b: 2}\n").unwrap();
+        let mut mistakes = Mistakes::default();
+        document.duplicates(&mut mistakes);
+        let failure = mistakes.check(&document).unwrap_err();
+        assert!(failure.message.contains("task.yaml:2:1: \"a\" is here for a second time\n"), "{failure}");
+        assert!(failure.message.contains("task.yaml:2:11: \"b\" is here for a second time\n"), "{failure}");
     }
 
     #[test]

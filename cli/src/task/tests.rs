@@ -1,0 +1,265 @@
+//! What a task's text means, and what its mistakes are told as.
+
+use super::*;
+
+/// Somebody whose files are this crate's.
+fn caller() -> Caller {
+    Caller { home: PathBuf::from("/home/u"), current_dir: PathBuf::from(env!("CARGO_MANIFEST_DIR")) }
+}
+
+fn read(text: &str) -> Result<Task, Failure> {
+    let document = Document::parse(Path::new("t.yaml"), text.into())?;
+    Task::from_document(&document, &Overrides::default(), &caller())
+}
+
+/// A mount as it was read.
+#[derive(Debug)]
+struct Mounted {
+    destination: String,
+    bucket: Bucket,
+    read_only: bool,
+}
+
+fn mounts(task: &Task) -> Vec<Mounted> {
+    let mount = |mount: &FileMount| match &mount.content {
+        Content::Mount { bucket, read_only } => {
+            Mounted { destination: mount.destination.clone(), bucket: bucket.clone(), read_only: *read_only }
+        }
+        other => panic!("{other:?}"),
+    };
+    task.file_mounts.iter().map(mount).collect()
+}
+
+fn mount(entry: &str) -> Result<Mounted, Failure> {
+    let lines: String = entry.lines().map(|line| format!("    {line}\n")).collect();
+    read(&format!("file_mounts:\n  /outputs:\n{lines}")).map(|task| mounts(&task).remove(0))
+}
+
+#[test]
+fn a_task_as_people_have_it() {
+    let task = read(
+        "name: train\nresources:\n  accelerators: A100\nnum_nodes: 1\nenvs:\n  BUCKET: my-bucket\n  LR: 1e-4\n\
+         file_mounts:\n  /outputs:\n    source: s3://$BUCKET/runs\n    mode: mount\n  data/in:\n    name: ${BUCKET}\n    \
+         config: {mount: {read_only: true}}\n  ~/x:\n    source: s3://b-3/\n    endpoint: http://127.0.0.1:9000\n\
+         setup: pip install x\nrun: |\n  echo $BUCKET\n",
+    )
+    .unwrap();
+    assert_eq!(task.name.as_deref(), Some("train"));
+    assert_eq!(task.envs["LR"], "1e-4");
+    assert_eq!(task.run.as_deref(), Some("echo $BUCKET\n"));
+    assert_eq!(task.notes, ["note: not acted on in this run: resources"]);
+    let expected = [
+        ("/outputs", "s3://my-bucket/runs", false, None, false),
+        ("data/in", "s3://my-bucket", true, None, true),
+        ("~/x", "s3://b-3", false, Some("http://127.0.0.1:9000"), false),
+    ];
+    let mounts = mounts(&task);
+    let found: Vec<_> = mounts
+        .iter()
+        .map(|mount| {
+            let (bucket, destination) = (&mount.bucket, mount.destination.as_str());
+            (destination, bucket.uri.as_str(), bucket.create, bucket.endpoint_url.as_deref(), mount.read_only)
+        })
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn name_and_source_together_mean_what_the_table_says() {
+    assert!(mount("name: my-bucket").unwrap().bucket.create);
+    assert!(!mount("source: s3://my-bucket").unwrap().bucket.create);
+    for (entry, told) in [
+        ("mode: MOUNT", "neither `name` nor `source`"),
+        ("source: ./local", "needs the `name`"),
+        ("name: my-bucket\nsource: ./local", "is not there"),
+        ("name: my-bucket\nsource: s3://other", "exclude each other"),
+        ("name: s3://my-bucket", "without scheme"),
+        ("name: My_Bucket", "cannot be a bucket's name"),
+        ("source: gs://bucket", "not supported yet"),
+        ("name: my-bucket\nmode: MOUNT_CACHED", "MOUNT_CACHED is to come"),
+        ("name: my-bucket\nstore: gcs", "gcs is not supported yet"),
+        ("name: my-bucket\npersistent: no thanks", "true or false"),
+    ] {
+        let failure = mount(entry).unwrap_err();
+        assert!(failure.message.contains(told), "{entry}: {failure}");
+        assert!([2, 3].contains(&failure.kind.exit_code()), "{failure}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_shown_with_the_one_that_was_meant() {
+    let failure = mount("name: my-bucket\npersistant: true").unwrap_err();
+    assert!(failure.message.starts_with("t.yaml:4:5: unknown key \"persistant\""), "{failure}");
+    assert!(failure.message.contains("4 |     persistant: true"), "{failure}");
+    assert_eq!(failure.hint.as_deref(), Some("did you mean \"persistent\"?"));
+    let failure = mount("name: my-bucket\nmode: MOUNTED").unwrap_err();
+    assert!(failure.message.contains("t.yaml:4:11"), "{failure}");
+    let failure = mount("name: my-bucket\nconfig:\n  mount:\n    readonly: true").unwrap_err();
+    assert_eq!(failure.hint.as_deref(), Some("did you mean \"read_only\"?"));
+}
+
+#[test]
+fn a_misspelt_part_is_a_mistake_and_another_tool_s_is_none() {
+    for (misspelt, meant) in [
+        ("file_mount", "file_mounts"),
+        ("file-mounts", "file_mounts"),
+        ("FileMounts", "file_mounts"),
+        ("flie_mounts", "file_mounts"),
+        ("env", "envs"),
+        ("secret", "secrets"),
+        ("Run", "run"),
+        ("work_dir", "workdir"),
+        ("num_node", "num_nodes"),
+    ] {
+        for value in [" {}", ""] {
+            let failure = read(&format!("name: t\n{misspelt}:{value}\n")).unwrap_err();
+            let told = format!("t.yaml:2:1: unknown key {misspelt:?}\n  2 | {misspelt}:{value}\n");
+            assert!(failure.message.starts_with(&told), "{failure}");
+            assert_eq!(failure.hint, Some(format!("did you mean {meant:?}?")));
+            assert_eq!(failure.kind.exit_code(), 2);
+        }
+    }
+    for other in IGNORED.iter().chain(&["priority", "x-notes", "_metadata", "hooks", "node", "ports"]) {
+        let task = read(&format!("{other}: {{a: 1}}\nrun: x\n")).unwrap();
+        assert_eq!(task.notes, [format!("note: not acted on in this run: {other}")]);
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = "nmae: a\nenvs:\n  1A: x\n  S:\nfile_mounts:\n  /x:\n    mode: MOUNT_CACHED\n    store: gcs\n    \
+                persistant: true\n    config: {mount: {readonly: true}, mounts: {}}\n  /y:\n    mode: MOUNT\nnum_nodes: 0\n";
+    let told = read(text).unwrap_err();
+    let places: Vec<&str> = told
+        .message
+        .lines()
+        .filter(|line| line.starts_with("t.yaml"))
+        .map(|line| &line[..line.find(": ").unwrap()])
+        .collect();
+    let expected = ["1:1", "3:3", "4:3", "7:11", "8:12", "9:5", "10:22", "10:39", "12:5", "13:12"];
+    assert_eq!(places, expected.map(|place| format!("t.yaml:{place}")), "{told}");
+    assert!(told.message.starts_with(
+        "10 mistakes in t.yaml\n\nt.yaml:1:1: unknown key \"nmae\"\n  1 | nmae: a\n      ^\n  hint: did"
+    ));
+    assert_eq!((told.kind.exit_code(), told.hint), (2, None));
+}
+
+#[test]
+fn every_mistake_shows_its_line() {
+    for (text, place) in [
+        ("just text\n", "1:1"),
+        ("- a\n- b\n", "1:1"),
+        ("name: [a]\n", "1:7"),
+        ("run:\n  - a\n", "2:3"),
+        ("envs: {1A: x}\n", "1:8"),
+        ("envs:\n  A: [1]\n", "2:6"),
+        ("secrets: {S: }\n", "1:11"),
+        ("file_mounts: x\n", "1:14"),
+        ("file_mounts:\n  /x: [a]\n", "2:7"),
+        ("file_mounts:\n  /x: {name: my-bucket, endpoint: localhost:9000}\n", "2:35"),
+        ("file_mounts:\n  /x: {name: my-bucket}\n  /x/: {name: my-bucket}\n", "3:3"),
+        ("name: a\nname: b\n", "2:1"),
+        ("num_nodes: two\n", "1:12"),
+        ("name: \"a\n", "1:"),
+        ("name: *nowhere\n", "1:7"),
+        ("name: a\n\trun: b\n", "1:7"),
+        ("run: a\n---\nrun: b\n", ""),
+    ] {
+        let failure = read(text).unwrap_err();
+        assert!(failure.message.starts_with(&format!("t.yaml:{place}")), "{text:?}: {failure}");
+        assert!(failure.message.contains(" | "), "{text:?}: {failure}");
+    }
+}
+
+#[test]
+fn destinations_that_cannot_be() {
+    for (destination, told) in
+        [("s3://b/x", "not a URI"), ("/outputs/", "does not end in /"), ("\"~\"", "cannot be a mount point")]
+    {
+        let failure = read(&format!("file_mounts:\n  {destination}:\n    name: my-bucket\n")).unwrap_err();
+        assert!(failure.message.contains(told), "{failure}");
+    }
+}
+
+#[test]
+fn what_is_not_to_be_written_is_read_only_however_it_is_said() {
+    for told in [
+        "config: {mount: {read_only: true}}",
+        "config: {mount_cached: {read_only: true, buffer_size: 16}}",
+        "type: DATASET_RO",
+        "type: MODEL_CHECKPOINT_RO\nconfig: {mount: {read_only: false}}",
+    ] {
+        assert!(mount(&format!("source: s3://bucket\n{told}")).unwrap().read_only, "{told}");
+    }
+    assert!(!mount("source: s3://bucket\ntype: DATASET_RW").unwrap().read_only);
+    for mistake in ["type: DATASET", "config: {mount_cached: 5}", "config: {mount_cached: {read_onyl: true}}"]
+    {
+        mount(&format!("source: s3://bucket\n{mistake}")).unwrap_err();
+    }
+}
+
+#[test]
+fn a_variable_that_is_nowhere_is_told() {
+    let text = "envs: {A: a}\nfile_mounts:\n  /out/$RUN:\n    source: s3://bucket/$A/${STEP}\nrun: x\n";
+    let told = |name: &str| {
+        format!(
+            "note: t.yaml:3:3: {name} is neither in `envs` nor in `secrets`, and ${name} stays as it is written"
+        )
+    };
+    assert_eq!(read(text).unwrap().notes, [told("RUN"), told("STEP")]);
+    for source in ["source: s3://${BUCKET}/x", "name: $BUCKET"] {
+        let failure = mount(source).unwrap_err();
+        assert!(failure.message.starts_with("t.yaml:3:"), "{failure}");
+        assert!(failure.hint.unwrap().starts_with("BUCKET is neither in `envs` nor in `secrets`"));
+    }
+}
+
+#[test]
+fn mount_points_within_one_another_are_a_mistake_before_anything_is_mounted() {
+    for (first, second) in [("/out", "/out/logs"), ("/out/a/b", "/out"), ("~/sky_workdir/x", "x/y")] {
+        let text = format!("file_mounts:\n  {first}: {{name: one}}\n  {second}: {{name: two}}\n");
+        let failure = read(&text).unwrap_err();
+        assert!(failure.message.starts_with("t.yaml:3:3: "), "{failure}");
+        assert!(failure.message.contains("lie one within the other"), "{failure}");
+        assert!(failure.hint.is_some());
+    }
+    read("file_mounts:\n  /out: {name: one}\n  /outputs: {name: two}\n").unwrap();
+}
+
+#[test]
+fn a_task_with_nothing_to_do_says_so() {
+    let nothing =
+        "note: t.yaml: there is nothing to do: it has none of `workdir`, `file_mounts`, `setup` and `run`";
+    for text in ["", "# run: x\n", "{}\n", "name: a\nrun:\n"] {
+        assert_eq!(read(text).unwrap().notes, [nothing], "{text:?}");
+    }
+    assert!(read("setup: x\n").unwrap().notes.is_empty());
+}
+
+#[test]
+fn other_stores_are_told_what_is_supported() {
+    for (source, hint) in [
+        ("gs://bucket/x", "gs:// is not supported, only s3:// is"),
+        ("r2://bucket", "r2:// is not supported"),
+        ("https://host/bucket", "the server as the endpoint"),
+    ] {
+        let failure = mount(&format!("source: {source}")).unwrap_err();
+        assert!(failure.message.contains("not supported yet"), "{failure}");
+        assert!(failure.hint.as_ref().unwrap().contains(hint), "{failure}");
+    }
+    let failure = mount("name: my-bucket\nstore: r2").unwrap_err();
+    assert!(failure.hint.unwrap().contains("`endpoint:`"));
+}
+
+#[test]
+fn values_from_the_command_line_go_first() {
+    let text = "envs: {A: 1, B: 2}\nsecrets: {S: null}\nrun: x\n";
+    let document = Document::parse(Path::new("t.yaml"), text.into()).unwrap();
+    let mut overrides = Overrides::default();
+    let failure = Task::from_document(&document, &overrides, &caller()).unwrap_err();
+    assert!(failure.hint.unwrap().contains("--secret S,"));
+    overrides.envs.insert("B".into(), "3".into());
+    overrides.secrets.insert("S".into(), "s".into());
+    let task = Task::from_document(&document, &overrides, &caller()).unwrap();
+    assert_eq!(task.environment().values().collect::<Vec<_>>(), ["1", "3", "s"]);
+}

@@ -1,0 +1,103 @@
+//! The variables of a task: its `envs` and `secrets`, after what the command line says.
+//!
+//! Owns: [`Variables`], and reading them. Invariant: the value of a secret is in no message.
+
+use super::fields::Kind;
+use super::mistakes::{Mistake, Mistakes};
+use super::reader::{Reader, expected, refuse_zero, scalar};
+use super::substitute::{is_name, substitute};
+use super::yaml::{Key, Node, Value};
+use super::{Note, Overrides};
+use std::collections::BTreeMap;
+
+/// Variables by name.
+#[derive(Default)]
+pub struct Variables {
+    /// Those that may be shown.
+    pub envs: BTreeMap<String, String>,
+    /// Those that may not.
+    pub secrets: BTreeMap<String, String>,
+    /// Both; a secret goes first.
+    all: BTreeMap<String, String>,
+}
+
+impl Variables {
+    /// Reads both parts.
+    pub fn read(
+        entries: &[(Key, Node)],
+        overrides: &Overrides,
+        mistakes: &mut Mistakes,
+        notes: &mut Vec<Note>,
+    ) -> Self {
+        let envs = read_part(entries, "envs", &overrides.envs, mistakes);
+        let secrets = read_part(entries, "secrets", &overrides.secrets, mistakes);
+        let mut all = envs.clone();
+        all.extend(secrets.clone());
+        for name in envs.keys().filter(|name| secrets.contains_key(*name)) {
+            let place = entries.iter().find(|(key, _)| key.name == "secrets").map(|(key, _)| key.place);
+            let what = format!("{name} is in `envs` and in `secrets`: the secret is taken");
+            notes.push(Note { place: place.unwrap_or(super::yaml::Place::NONE), what });
+        }
+        let envs = envs.into_iter().filter(|(name, _)| !secrets.contains_key(name)).collect();
+        Self { envs, secrets, all }
+    }
+
+    /// `text` with the variables replaced.
+    pub fn replace(&self, text: &str) -> String {
+        substitute(text, &self.all)
+    }
+
+    /// The same with secrets left as they are written.
+    pub fn replace_for_show(&self, text: &str) -> String {
+        substitute(text, &self.envs)
+    }
+}
+
+/// The variables of `envs` or `secrets`.
+fn read_part(
+    entries: &[(Key, Node)],
+    part: &str,
+    overrides: &BTreeMap<String, String>,
+    mistakes: &mut Mistakes,
+) -> BTreeMap<String, String> {
+    let nothing = Variables::default();
+    let reader = Reader::new(&nothing);
+    let mut values = BTreeMap::new();
+    for (_, node) in entries.iter().filter(|(key, _)| key.name == part) {
+        if mistakes.keep(reader.check_value(part, Kind::Variables, node)).is_none() {
+            continue;
+        }
+        for (key, node) in mistakes.keep(reader.map(node)).unwrap_or_default() {
+            if let Some(value) = mistakes.keep(variable((key, node), part, overrides)) {
+                values.insert(key.name.clone(), value);
+            }
+        }
+    }
+    values.extend(overrides.clone());
+    values
+}
+
+/// A variable's value. Errors: a name that no shell takes; a value that is neither in the file nor on the command line.
+fn variable(
+    (key, node): (&Key, &Node),
+    part: &str,
+    overrides: &BTreeMap<String, String>,
+) -> Result<String, Mistake> {
+    let name = &key.name;
+    if !is_name(name) {
+        return Err(Mistake::new(key.place, format!("{name:?} cannot be a variable's name"))
+            .with_hint("names are of letters, digits and underscores, and do not begin with a digit"));
+    }
+    match (overrides.get(name).map(String::as_str).or_else(|| scalar(node)), &node.value) {
+        (Some(value), _) => refuse_zero(value, node.place).map(|()| value.to_owned()),
+        (None, Value::Null) => Err(Mistake::new(key.place, format!("{name} has no value")).with_hint(
+            if part == "envs" {
+                format!("give it by --env {name}=VALUE, or by --env {name} from your environment; {name}: \"\" is an empty one")
+            } else {
+                // On the command line itself others can see it.
+                format!("give it by --secret {name}, which takes it from your environment")
+            },
+        )),
+        (None, _) => Err(expected("a value", node)),
+    }
+}
