@@ -13,6 +13,7 @@ mod accounts;
 mod cluster;
 mod commands;
 mod daemon;
+pub mod node;
 mod progress;
 mod shell;
 mod sync;

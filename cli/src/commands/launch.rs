@@ -1,6 +1,7 @@
 //! `pail launch`.
 
 use super::{mount, umount};
+use crate::node::place::{PlaceKind, is_writable, make_place};
 use crate::progress::Draining;
 use crate::task::{Bucket, Caller, Content, Task, workdir};
 use crate::task_arguments::TaskArguments;
@@ -106,8 +107,16 @@ async fn launch(
 }
 
 /// Mounts, and makes the place with sudo where this user may not and sudo asks no password.
-async fn mount_one(mount: &Mount<'_>) -> Result<PathBuf, Failure> {
-    ensure_place(&mount.place).await?;
+async fn mount_one(file_mount: &FileMount) -> Result<PathBuf, Failure> {
+    let place = file_mount.destination.clone();
+    // A dead mount is neither there nor missing. What this user may make is the daemon's to make, which removes it again.
+    let is_missing =
+        matches!(std::fs::symlink_metadata(&place), Err(err) if err.kind() == std::io::ErrorKind::NotFound);
+    let parent = place.ancestors().skip(1).find(|dir| dir.exists());
+    if is_missing && parent.is_some_and(|parent| !is_writable(parent)) {
+        let made = tokio::task::spawn_blocking(move || make_place(&place, PlaceKind::Directory)).await;
+        made.map_err(|err| Failure::other("making the place was cut short").because(err.to_string()))??;
+    }
     let request = mount::task_request(
         &mount.bucket.uri,
         &mount.place,
@@ -129,37 +138,6 @@ async fn mount_one(mount: &Mount<'_>) -> Result<PathBuf, Failure> {
         false => terminal::note(&format!("mounted {source} at {}", place.display())),
     }
     Ok(place)
-}
-
-async fn ensure_place(place: &Path) -> Result<(), Failure> {
-    // Told by the kernel's own word, for a dead mount is neither there nor missing.
-    let missing =
-        matches!(std::fs::symlink_metadata(place), Err(err) if err.kind() == std::io::ErrorKind::NotFound);
-    let Some(parent) = place.ancestors().skip(1).find(|dir| dir.exists()) else { return Ok(()) };
-    let writable = rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).is_ok();
-    if !missing || writable {
-        return Ok(());
-    }
-    let user = rustix::process::getuid().as_raw().to_string();
-    let script = "mkdir -p -- \"$1\" && chown \"$2\" -- \"$1\"";
-    let made = tokio::process::Command::new("sudo")
-        .args(["-n", "sh", "-c", script, "sh"])
-        .arg(place)
-        .arg(&user)
-        .stdin(std::process::Stdio::null())
-        .output()
-        .await;
-    match made {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(no_place(place, parent, String::from_utf8_lossy(&output.stderr).trim())),
-        Err(err) => Err(no_place(place, parent, &format!("sudo: {err}"))),
-    }
-}
-
-fn no_place(place: &Path, parent: &Path, why: &str) -> Failure {
-    Failure::other(format!("cannot create {}: you may not write to {}", place.display(), parent.display()))
-        .because(why.to_owned())
-        .with_hint("create it once as root and make it yours, or mount below your home directory")
 }
 
 /// The task's own variables, and those that SkyPilot's tasks rely on.

@@ -12,6 +12,7 @@ mod launch;
 mod ls;
 mod mount;
 mod report;
+mod node;
 mod shutdown;
 mod status;
 mod umount;
@@ -37,6 +38,8 @@ pub enum Command {
     Completion(completion::Arguments),
     #[command(name = report::NAME, hide = true)]
     Report(report::Arguments),
+    #[command(hide = true)]
+    Node(node::Arguments),
 }
 
 impl Command {
@@ -56,6 +59,7 @@ impl Command {
             Self::Cluster(arguments) => cluster::run(arguments),
             Self::Completion(arguments) => completion::run(arguments),
             Self::Report(arguments) => report::run(arguments),
+            Self::Node(arguments) => node::run(arguments),
         }
     }
 }

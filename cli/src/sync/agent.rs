@@ -1,0 +1,524 @@
+//! The node's side of a sync: before the transfer, and after it.
+//!
+//! Owns: [`begin`], which makes the places, removes what the last sync sent and this one lacks, and tells what is there already;
+//! [`serve`], which becomes the node's rsync; [`commit`]; and what they are asked and answer. On this machine they are called directly.
+//!
+//! # The order of a sync
+//! `begin` records old and new names, removes, and records the new names with what could not be removed. Then rsync runs, and `commit`
+//! ends it. A kill in between loses no knowledge of what was sent; the next `begin` takes up from what is there.
+//!
+//! # Two syncs of one place
+//! Each has a session, a random name. Who changes the place holds its lock: `begin` while it works, rsync while it runs. A rsync of the
+//! same session is one whose link was lost, and is ended so that what it got of a large file is kept for the next; another's is waited for.
+//! A rsync whose session is not the last to have begun is refused, and its client begins again.
+
+use super::beneath::{Beneath, Removal};
+use super::manifest::{Manifest, Record};
+use super::names::{Kind, Name, Names, group_digests};
+use super::rsync::PARTIAL_DIR;
+use crate::node::place::{self, PlaceKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use pail_mountd::control::Failure;
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long another sync of the same place is waited for: longer than rsync waits for a client that is gone.
+const OTHERS_WAIT: Duration = Duration::from_secs(90);
+/// How long a rsync that was told to end has for it.
+const END_WAIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
+/// Names that are told of those that could not be removed.
+const NAMED_MAX: usize = 20;
+/// The exit code of [`serve`] where another sync of the place began after this one.
+pub const SUPERSEDED: u8 = 75;
+
+/// What is to be synced to a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BeginRequest {
+    /// Which sync this is.
+    pub session: String,
+    /// Its destinations, in order.
+    pub items: Vec<BeginItem>,
+}
+
+/// One destination.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BeginItem {
+    /// As the task has it.
+    pub destination: String,
+    /// What comes there.
+    pub content: Content,
+}
+
+/// What comes to a destination.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// One file.
+    File {
+        /// Its name at the source, which it keeps where the destination is a directory.
+        name: String,
+    },
+    /// What is in a directory.
+    Directory {
+        /// Of its names: `Names::digest`.
+        digest: String,
+        /// `Names::encoded`, in base 64; left out until the node asks for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        names: Option<String>,
+    },
+}
+
+/// For each destination that was asked about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BeginAnswer {
+    /// In the request's order.
+    pub items: Vec<BegunItem>,
+}
+
+/// What a node has at a destination.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BegunItem {
+    /// It was not given the names, and has others: nothing was done yet.
+    NeedsNames,
+    /// It is ready for the transfer.
+    Ready(Box<Ready>),
+}
+
+/// A destination that is ready for the transfer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ready {
+    /// The directory, or the file, that is sent to: an absolute path.
+    pub path: String,
+    /// Of the record that [`serve`] takes.
+    pub key: String,
+    /// Of what is there under the names: `group_digests`, in base 64.
+    pub digests: String,
+    /// How many names were removed.
+    pub removed: u64,
+    /// Why others could not be.
+    pub not_removed: Vec<String>,
+    /// Only root may write there: the transfer needs sudo.
+    pub by_sudo: bool,
+    /// What the user should know.
+    pub note: Option<String>,
+}
+
+/// Ends a sync.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CommitRequest {
+    /// Which one it is.
+    pub session: String,
+    /// `Ready::key` of the destinations to which something was sent.
+    pub keys: Vec<String>,
+}
+
+/// What a removal came to.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Removed {
+    removed: u64,
+    /// What is still ours: `Names::encoded`, in base 64.
+    kept: String,
+    failed: Vec<String>,
+}
+
+/// Makes places ready for a transfer. Blocks. Errors: a place cannot be made or read, another sync of it does not end, a full disk.
+pub fn begin(request: BeginRequest, home: &Path) -> Result<BeginAnswer, Failure> {
+    let items =
+        request.items.iter().map(|item| begin_item(item, &request.session, home).map(|(item, _)| item));
+    Ok(BeginAnswer { items: items.collect::<Result<_, _>>()? })
+}
+
+/// Ends a sync: forgets who served it. Blocks.
+pub fn commit(request: CommitRequest, home: &Path) -> Result<(), Failure> {
+    for key in &request.keys {
+        let record = Record::by_key(key, home);
+        // Another sync has it: it is that one's to end.
+        let Some(_lock) = record.try_lock()? else { continue };
+        if record.session().as_deref() == Some(&request.session) {
+            record.clear_serving();
+        }
+    }
+    Ok(())
+}
+
+/// [`begin`] for one destination; also its lock.
+pub(super) fn begin_item(item: &BeginItem, session: &str, home: &Path) -> Result<(BegunItem, File), Failure> {
+    let path = place::resolve(&item.destination, home)?;
+    let record = Record::of(&path, home)?;
+    let lock = lock(&record, session, &path)?;
+    let old = record.manifest()?;
+    let begun = match &item.content {
+        Content::File { name } => Some(begin_file(&record, old, &path, name)?),
+        Content::Directory { digest, names } => {
+            begin_directory(&record, old, &path, digest, names.as_deref())?
+        }
+    };
+    if begun.is_some() {
+        record.set_session(session)?;
+    }
+    Ok((begun.map_or(BegunItem::NeedsNames, |ready| BegunItem::Ready(Box::new(ready))), lock))
+}
+
+fn begin_directory(
+    record: &Record,
+    old: Manifest,
+    path: &Path,
+    digest: &str,
+    names: Option<&str>,
+) -> Result<Option<Ready>, Failure> {
+    let is_known = !old.is_file && old.digest == digest && path.is_dir();
+    let new = match (is_known, names) {
+        (true, _) => None,
+        (false, None) => return Ok(None),
+        (false, Some(names)) => Some(decoded(names)?),
+    };
+    if old.is_file && path.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+        std::fs::remove_file(path)
+            .map_err(|err| Failure::from_io(format!("cannot remove the file {}", path.display()), &err))?;
+    }
+    let is_made = old.is_made || !path.exists();
+    place::make_place(path, PlaceKind::Directory)?;
+    let by_sudo = needs_sudo(path)?;
+    let (sent, removed) = match new {
+        None => (old.sent, Removed::default()),
+        Some(new) => {
+            let old = if old.is_file { Manifest::default() } else { old };
+            let removed = replace_names(record, path, &old, &new, digest, is_made, by_sudo)?;
+            (new, removed)
+        }
+    };
+    ready(record, path, path, &sent, removed, by_sudo).map(Some)
+}
+
+fn begin_file(record: &Record, old: Manifest, path: &Path, name: &str) -> Result<Ready, Failure> {
+    let mut removed = Removed::default();
+    if !old.is_file && path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        removed = replace_names(record, path, &old, &Names::default(), "", old.is_made, needs_sudo(path)?)?;
+        if old.is_made {
+            // Where something is left in it, the file comes into it.
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+    let target = if path.is_dir() { path.join(name) } else { path.to_owned() };
+    if target.is_dir() {
+        let why = "a directory is there under the name of the file";
+        return Err(Failure::other(format!("cannot write {}", target.display()))
+            .because(why)
+            .with_hint("remove it, or name another place"));
+    }
+    place::make_place(&target, PlaceKind::ParentOf)?;
+    let (Some(parent), Some(file)) = (target.parent(), target.file_name()) else {
+        return Err(Failure::usage(format!("{} is no place for a file", target.display())));
+    };
+    let names = Names::of_file(file);
+    let manifest = Manifest { is_file: true, sent: names.clone(), ..Manifest::default() };
+    if target == path && old != manifest {
+        record.write(&manifest)?;
+    }
+    let mut ready = ready(record, parent, &target, &names, removed, needs_sudo(parent)?)?;
+    if target != path {
+        ready.note = Some(format!("{} is a directory: the file is {}", path.display(), target.display()));
+    }
+    Ok(ready)
+}
+
+fn ready(
+    record: &Record,
+    root: &Path,
+    target: &Path,
+    names: &Names,
+    removed: Removed,
+    by_sudo: bool,
+) -> Result<Ready, Failure> {
+    let stamps = Beneath::open(root).and_then(|mut root| names.stamps(&mut root));
+    let stamps =
+        stamps.map_err(|err| Failure::from_io(format!("cannot look into {}", root.display()), &err))?;
+    let path = target.to_str().ok_or_else(|| {
+        Failure::usage(format!("{} is not UTF-8", target.display())).with_hint("name another place")
+    })?;
+    Ok(Ready {
+        path: path.to_owned(),
+        key: record.key(),
+        digests: BASE64.encode(group_digests(&stamps)),
+        removed: removed.removed,
+        not_removed: removed.failed,
+        by_sudo,
+        note: None,
+    })
+}
+
+fn decoded(names: &str) -> Result<Names, Failure> {
+    let bytes = BASE64
+        .decode(names)
+        .map_err(|err| Failure::usage("a list of files came in no known form").because(err.to_string()))?;
+    Names::decoded(&bytes)
+}
+
+/// Whether only root may write to `dir`. Errors: so it is, and sudo asks for a password.
+fn needs_sudo(dir: &Path) -> Result<bool, Failure> {
+    if place::is_writable(dir) {
+        return Ok(false);
+    }
+    if place::may_use_sudo() {
+        return Ok(true);
+    }
+    Err(Failure::other(format!("cannot write to {}", dir.display()))
+        .because("you may not write there, and sudo asks for a password")
+        .with_hint("make it yours once as root, or name a place below your home directory"))
+}
+
+/// Removes what `old` has of ours and `new` has not, and records what is ours then.
+fn replace_names(
+    record: &Record,
+    path: &Path,
+    old: &Manifest,
+    new: &Names,
+    digest: &str,
+    is_made: bool,
+    by_sudo: bool,
+) -> Result<Removed, Failure> {
+    let others: HashSet<&Name> = old.others.all().iter().collect();
+    let ours = || old.sent.all().iter().chain(old.kept.all()).filter(|name| !others.contains(name));
+    let wanted: HashSet<&Name> = new.all().iter().collect();
+    let obsolete: Vec<Name> = ours().filter(|name| !wanted.contains(name)).cloned().collect();
+    let ours: HashSet<&Name> = ours().collect();
+    let failed = |err: &std::io::Error| Failure::from_io(format!("cannot look into {}", path.display()), err);
+    let mut root = Beneath::open(path).map_err(|err| failed(&err))?;
+    let mut found = Vec::new();
+    for name in new.all().iter().filter(|name| name.kind == Kind::Directory && !ours.contains(name)) {
+        let stamp = root.stamp(&name.path).map_err(|err| failed(&err))?;
+        if stamp.is_some_and(|stamp| stamp.kind == Some(Kind::Directory)) {
+            found.push(name.clone());
+        }
+    }
+    let mut manifest = Manifest {
+        digest: String::new(),
+        is_file: false,
+        is_made,
+        sent: new.clone(),
+        kept: Names::sorted(obsolete),
+        others: Names::sorted(found),
+    };
+    let removed = if manifest.kept.all().is_empty() {
+        Removed::default()
+    } else {
+        record.write(&manifest)?;
+        match by_sudo {
+            true => remove_by_sudo(path, &manifest.kept)?,
+            false => remove(path, &manifest.kept).map_err(|err| failed(&err))?,
+        }
+    };
+    manifest.kept = decoded(&removed.kept)?;
+    manifest.digest = digest.to_owned();
+    record.write(&manifest)?;
+    Ok(removed)
+}
+
+/// Removes files and symlinks, then directories from below, if they are empty.
+fn remove(path: &Path, names: &Names) -> std::io::Result<Removed> {
+    let mut root = Beneath::open(path)?;
+    let mut report = Removed::default();
+    let mut kept = Vec::new();
+    let (directories, files): (Vec<_>, Vec<_>) =
+        names.all().iter().partition(|name| name.kind == Kind::Directory);
+    for name in files.into_iter().chain(directories.into_iter().rev()) {
+        match root.remove(&name.path, name.kind) {
+            Ok(Removal::Removed) => report.removed += 1,
+            Ok(Removal::Missing) => {}
+            Ok(Removal::Kept) if name.kind == Kind::Directory => kept.push(name.clone()),
+            // A job made something else of it.
+            Ok(Removal::Kept) => {}
+            Err(err) => {
+                kept.push(name.clone());
+                if report.failed.len() < NAMED_MAX {
+                    report.failed.push(format!("{}: {err}", path.join(&name.path).display()));
+                }
+            }
+        }
+        if name.kind == Kind::File {
+            remove_partial(&mut root, &name.path);
+        }
+    }
+    report.kept = BASE64.encode(Names::sorted(kept).encoded());
+    Ok(report)
+}
+
+/// Removes what an interrupted transfer of a file left.
+fn remove_partial(root: &mut Beneath, path: &OsStr) {
+    let bytes = path.as_bytes();
+    let at = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+    let mut partial = OsStr::from_bytes(&bytes[..at]).to_owned();
+    partial.push(PARTIAL_DIR);
+    let dir = partial.clone();
+    partial.push("/");
+    partial.push(OsStr::from_bytes(&bytes[at..]));
+    // What stays is no more than space on the disk.
+    if matches!(root.remove(&partial, Kind::File), Ok(Removal::Removed)) {
+        let _ = root.remove(&dir, Kind::Directory);
+    }
+}
+
+/// Asked of [`remove_asked`].
+#[derive(Serialize, Deserialize)]
+struct RemoveRequest {
+    path: PathBuf,
+    names: String,
+}
+
+/// [`remove`] by root, in a process of its own.
+fn remove_by_sudo(path: &Path, names: &Names) -> Result<Removed, Failure> {
+    let cannot = || Failure::other(format!("cannot remove files in {} by sudo", path.display()));
+    let failed = |err: std::io::Error| cannot().because(err.to_string());
+    let request = RemoveRequest { path: path.to_owned(), names: BASE64.encode(names.encoded()) };
+    let request = serde_json::to_vec(&request).map_err(|err| cannot().because(err.to_string()))?;
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut child = Command::new("sudo")
+        .arg("-n")
+        .arg(program)
+        .args(["node", "sync-remove"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        std::io::Write::write_all(&mut stdin, &request).map_err(failed)?;
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    serde_json::from_slice(&output.stdout).map_err(|err| cannot().because(err.to_string()))
+}
+
+fn remove_asked(request: &RemoveRequest) -> Result<Removed, Failure> {
+    let names = decoded(&request.names)?;
+    remove(&request.path, &names)
+        .map_err(|err| Failure::from_io(format!("cannot look into {}", request.path.display()), &err))
+}
+
+/// Takes the lock of a place; ends an earlier rsync of the same session for it. Blocks.
+fn lock(record: &Record, session: &str, path: &Path) -> Result<File, Failure> {
+    let started = Instant::now();
+    let mut told: Option<Instant> = None;
+    loop {
+        if let Some(lock) = record.try_lock()? {
+            record.clear_serving();
+            return Ok(lock);
+        }
+        match record.serving().filter(|(_, serving)| serving == session) {
+            Some((process, _)) if told.is_none() => {
+                end_rsync(process, Signal::TERM);
+                told = Some(Instant::now());
+            }
+            Some((process, _)) if told.is_some_and(|told| told.elapsed() > END_WAIT) => {
+                end_rsync(process, Signal::KILL);
+            }
+            _ => {}
+        }
+        if started.elapsed() > OTHERS_WAIT {
+            return Err(Failure::other(format!("another sync to {} is under way", path.display()))
+                .with_hint("wait until it is done"));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn end_rsync(process: u32, signal: Signal) {
+    let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    if let (Some(process), "rsync") = (process, name.trim_end()) {
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(process, signal);
+    }
+}
+
+/// Becomes the node's rsync, with the arguments that the client's gave; holds the place's lock until that ends. Returns only with a
+/// failure, which is said on standard error, or by sudo with rsync's exit code.
+pub fn serve(key: &str, session: &str, by_sudo: bool, arguments: &[OsString], home: &Path) -> u8 {
+    match try_serve(key, session, by_sudo, arguments, home) {
+        Ok(code) => code,
+        Err(failure) => {
+            // Read by the client's rsync, which passes it on.
+            eprintln!("pail: {failure}");
+            if failure.message == RSYNC_MISSING { 127 } else { 1 }
+        }
+    }
+}
+
+/// What `serve` says where there is no rsync.
+pub const RSYNC_MISSING: &str = "rsync is not installed";
+
+fn try_serve(
+    key: &str,
+    session: &str,
+    by_sudo: bool,
+    arguments: &[OsString],
+    home: &Path,
+) -> Result<u8, Failure> {
+    let record = Record::by_key(key, home);
+    let started = Instant::now();
+    let lock = loop {
+        match record.try_lock()? {
+            Some(lock) => break lock,
+            None if started.elapsed() > END_WAIT => {
+                eprintln!("pail: another sync holds the place");
+                return Ok(SUPERSEDED);
+            }
+            None => std::thread::sleep(POLL),
+        }
+    };
+    if record.session().as_deref() != Some(session) {
+        eprintln!("pail: another sync to the same place began");
+        return Ok(SUPERSEDED);
+    }
+    record.set_serving(session)?;
+    // rsync keeps it open, so that the lock is held until rsync and what it forked are gone.
+    rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())
+        .map_err(|errno| Failure::from_io("cannot keep the lock", &errno.into()))?;
+    let failed = |err: &std::io::Error| match err.kind() {
+        ErrorKind::NotFound => Failure::other(RSYNC_MISSING),
+        _ => Failure::from_io("cannot start rsync", err),
+    };
+    if by_sudo {
+        // sudo closes what it is not told of: this process holds the lock.
+        let ended = Command::new("sudo").args(["-n", "rsync"]).args(arguments).status();
+        let ended = ended.map_err(|err| failed(&err))?;
+        return Ok(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+    }
+    Err(failed(&Command::new("rsync").args(arguments).exec()))
+}
+
+/// The steps that a client asks for by `pail node STEP`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// [`begin`].
+    Begin,
+    /// [`commit`].
+    Commit,
+    /// A removal by root, which [`begin`] asks for.
+    Remove,
+}
+
+/// Runs a step: a request in JSON to an answer in JSON, one line. Blocks.
+pub fn run_step(step: Step, request: &[u8], home: &Path) -> Result<String, Failure> {
+    let answer = match step {
+        Step::Begin => serde_json::to_string(&begin(parsed(request)?, home)?),
+        Step::Commit => serde_json::to_string(&commit(parsed(request)?, home)?),
+        Step::Remove => serde_json::to_string(&remove_asked(&parsed(request)?)?),
+    };
+    answer.map_err(|err| Failure::other("cannot write the answer as JSON").because(err.to_string()))
+}
+
+fn parsed<'a, T: Deserialize<'a>>(request: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(request)
+        .map_err(|err| Failure::usage("the request is not one of this version").because(err.to_string()))
+}

@@ -1,0 +1,291 @@
+//! A sync to nodes.
+//!
+//! Owns: [`to_nodes`], all nodes at a time within a bound; one node's attempts; [`SyncOutcome`], what it came to, with equal failures of
+//! many nodes told once.
+//!
+//! An attempt asks the node what is there, sends what differs, and looks again here: a file that changed meanwhile is sent once more, then
+//! named. A lost link leads to another attempt, which takes up from what the last one got across; see [`Trouble`] for what does not.
+
+use super::agent::{BeginAnswer, BeginRequest, BegunItem, CommitRequest, Ready};
+use super::peer::Peer;
+use super::rsync::{Transfer, fed};
+use super::trouble::{Trouble, VANISHED, named, of_rsync};
+use super::{NotDone, Planned, Stats, SyncOptions, SyncPlan, SyncProgress};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::StreamExt;
+use pail_mountd::control::{Failure, FailureKind};
+use std::collections::BTreeMap;
+
+/// Attempts at one node, however much each of them gets across.
+const ATTEMPTS_MAX: usize = 50;
+/// What one attempt gets across at least, for the pauses to begin anew.
+const PROGRESS_BYTES_MIN: u64 = 1 << 20;
+/// Names that are told of those that could not be sent.
+const NAMED_MAX: usize = 10;
+
+/// What a sync came to, node by node.
+#[derive(Debug)]
+pub struct SyncOutcome {
+    /// Host and result, in the order in which they were given.
+    pub nodes: Vec<(String, Result<Stats, Failure>)>,
+}
+
+/// Sends a plan to nodes. What fails on one does not hold up the others.
+pub async fn to_nodes(
+    plan: &SyncPlan,
+    nodes: &[Peer],
+    options: &SyncOptions,
+    progress: &SyncProgress,
+) -> SyncOutcome {
+    let session = session();
+    let work = nodes.iter().enumerate().map(|(index, peer)| {
+        let sync = NodeSync { plan, peer, session: &session, options, progress, index };
+        async move {
+            let result = sync.run().await;
+            progress.end(index);
+            (peer.host.clone(), result)
+        }
+    });
+    SyncOutcome { nodes: futures::stream::iter(work).buffered(options.parallel_max.get()).collect().await }
+}
+
+/// A name that no other sync has.
+pub(super) fn session() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random() ^ u64::from(std::process::id()))
+}
+
+impl SyncOutcome {
+    /// The failure that this is as a whole, if any: 5 where some nodes, or some files, are done; each cause is said once with its nodes.
+    pub fn failure(&self) -> Option<Failure> {
+        let mut failed: Vec<(&Failure, Vec<&str>)> = Vec::new();
+        let mut not_done: BTreeMap<&NotDone, Vec<&str>> = BTreeMap::new();
+        for (host, result) in &self.nodes {
+            match result {
+                Err(failure) => match failed.iter_mut().find(|(known, _)| *known == failure) {
+                    Some((_, hosts)) => hosts.push(host),
+                    None => failed.push((failure, vec![host])),
+                },
+                Ok(stats) => {
+                    stats.not_done.iter().for_each(|name| not_done.entry(name).or_default().push(host))
+                }
+            }
+        }
+        let nodes_failed: usize = failed.iter().map(|(_, hosts)| hosts.len()).sum();
+        if nodes_failed == 0 && not_done.is_empty() {
+            return None;
+        }
+        let all = self.nodes.len();
+        if let ([(failure, hosts)], true) = (failed.as_slice(), nodes_failed == all) {
+            let message = format!("{}: {}", on(hosts), failure.message);
+            return Some(Failure { message, ..(*failure).clone() });
+        }
+        let message = match nodes_failed {
+            0 => format!("{} could not be synced", counted(not_done.len(), "file")),
+            failed => format!("the sync failed on {failed} of {}", counted(all, "node")),
+        };
+        let mut whole = Failure::new(FailureKind::Partial, message);
+        let same_kind = failed.iter().all(|(failure, _)| failure.kind == failed[0].0.kind);
+        if nodes_failed == all && same_kind {
+            whole.kind = failed[0].0.kind;
+        }
+        for (failure, hosts) in &failed {
+            whole.causes.push(format!("{}: {failure}", on(hosts)));
+        }
+        for (name, hosts) in not_done.iter().take(NAMED_MAX) {
+            let path = crate::terminal::escaped(&name.path);
+            let cause = format!("{path}: {}", name.why);
+            whole.causes.push(if hosts.len() == all { cause } else { format!("{}: {cause}", on(hosts)) });
+        }
+        if let more @ 1.. = not_done.len().saturating_sub(NAMED_MAX) {
+            whole.causes.push(format!("and {more} more"));
+        }
+        Some(whole)
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// Some nodes by name, many by number.
+fn on(hosts: &[&str]) -> String {
+    match hosts {
+        [one] => format!("on {one}"),
+        few if few.len() <= 4 => format!("on {} nodes ({})", few.len(), few.join(", ")),
+        many => format!("on {} nodes ({}, …)", many.len(), many[..3].join(", ")),
+    }
+}
+
+struct NodeSync<'a> {
+    plan: &'a SyncPlan,
+    peer: &'a Peer,
+    session: &'a str,
+    options: &'a SyncOptions,
+    progress: &'a SyncProgress,
+    index: usize,
+}
+
+impl NodeSync<'_> {
+    async fn run(&self) -> Result<Stats, Failure> {
+        let mut stats = Stats::default();
+        let mut pauses = self.options.retry_pauses.iter();
+        for _ in 0..ATTEMPTS_MAX {
+            let before = stats.bytes;
+            let trouble = match self.attempt(&mut stats).await {
+                Ok(()) => return Ok(stats),
+                Err(trouble) => trouble,
+            };
+            if !trouble.is_passing {
+                return Err(trouble.failure);
+            }
+            if stats.bytes >= before + PROGRESS_BYTES_MIN {
+                pauses = self.options.retry_pauses.iter();
+            }
+            let Some(pause) = pauses.next() else { return Err(trouble.failure) };
+            let (host, pause_s) = (&self.peer.host, pause.as_secs_f32());
+            self.progress.note(&format!("{host}: {}; again in {pause_s} s", trouble.failure.message));
+            tokio::time::sleep(*pause).await;
+        }
+        Err(Failure::new(FailureKind::Unreachable, "the connection to the node was lost again and again"))
+    }
+
+    async fn attempt(&self, stats: &mut Stats) -> Result<(), Trouble> {
+        // What this attempt cannot do, the last one's word does not tell.
+        stats.not_done.clear();
+        stats.notes.clear();
+        let places = self.begin().await?;
+        let mut keys = Vec::new();
+        let mut done_bytes = 0;
+        for (item, place) in self.plan.items.iter().zip(&places) {
+            stats.deleted += place.removed;
+            stats.notes.extend(place.note.clone());
+            let could_not = |why: &String| NotDone {
+                path: item.destination.clone(),
+                why: format!("cannot remove {why}"),
+            };
+            stats.not_done.extend(place.not_removed.iter().map(could_not));
+            let there = BASE64.decode(&place.digests).unwrap_or_default();
+            let names = item.differing(&there);
+            if !names.is_empty() {
+                keys.push(place.key.clone());
+                self.send(item, place, names, done_bytes, stats).await?;
+            }
+            done_bytes += item.stamps.iter().flatten().map(|stamp| stamp.size).sum::<u64>();
+            self.progress.step(self.index, done_bytes);
+        }
+        if !keys.is_empty() {
+            let request = CommitRequest { session: self.session.to_owned(), keys };
+            self.step("sync-commit", &request).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&self, step: &str, request: &impl serde::Serialize) -> Result<Vec<u8>, Trouble> {
+        let request = serde_json::to_vec(request).map_err(|err| {
+            Trouble::lasting(Failure::other("cannot write a request as JSON").because(err.to_string()))
+        })?;
+        self.peer.step(step, request).await
+    }
+
+    /// Makes the places ready; names are sent for those alone that have others.
+    async fn begin(&self) -> Result<Vec<Ready>, Trouble> {
+        let mut ready: Vec<Option<Ready>> = vec![None; self.plan.items.len()];
+        for with_names in [false, true] {
+            let open: Vec<usize> = (0..ready.len()).filter(|index| ready[*index].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let items = open.iter().map(|index| self.plan.items[*index].asked(with_names)).collect();
+            let answer =
+                self.step("sync-begin", &BeginRequest { session: self.session.to_owned(), items }).await?;
+            let answer: BeginAnswer = serde_json::from_slice(&answer).map_err(|err| {
+                let said = String::from_utf8_lossy(&answer).chars().take(200).collect::<String>();
+                let failure = Failure::other("the node's answer cannot be understood");
+                Trouble::lasting(failure.because(err.to_string()).because(said))
+            })?;
+            for (index, item) in open.into_iter().zip(answer.items) {
+                if let BegunItem::Ready(item) = item {
+                    ready[index] = Some(*item);
+                }
+            }
+        }
+        let missing = || Trouble::lasting(Failure::other("the node did not answer for all destinations"));
+        ready.into_iter().map(|item| item.ok_or_else(missing)).collect()
+    }
+
+    /// Sends names of an item, and what changed meanwhile once more.
+    async fn send(
+        &self,
+        item: &Planned,
+        place: &Ready,
+        names: Vec<usize>,
+        done_bytes: u64,
+        stats: &mut Stats,
+    ) -> Result<(), Trouble> {
+        let looked = |err: std::io::Error| Trouble::lasting(Failure::unreadable(&item.source, &err));
+        let mut before: Vec<_> = names.iter().map(|index| item.stamps[*index]).collect();
+        let mut names = names;
+        let mut not_done: BTreeMap<String, String> = BTreeMap::new();
+        for is_last in [false, true] {
+            stats.listed += names.len() as u64;
+            let report = self.transfer(item, place, &names, done_bytes).await?;
+            stats.files += report.files;
+            let is_whole = report.files > 0 || report.literal_bytes > 0;
+            stats.bytes += if is_whole { report.literal_bytes } else { report.progress_bytes };
+            if let Some(trouble) = of_rsync(&report, &item.destination) {
+                return Err(trouble);
+            }
+            if matches!(report.code, Some(23 | 24)) {
+                let told = named(&report.stderr);
+                if told.is_empty() {
+                    not_done.insert(item.destination.clone(), report.stderr.trim().to_owned());
+                }
+                not_done.extend(told.into_iter().map(|name| (name.path, name.why)));
+            }
+            let after = item.stamps_now(&names).map_err(looked)?;
+            let mut changed = Vec::new();
+            for ((index, before), after) in names.iter().zip(&before).zip(&after) {
+                let path = item.path_of(&item.names.all()[*index]).to_string_lossy().into_owned();
+                match after {
+                    None => drop(not_done.entry(path).or_insert_with(|| VANISHED.to_owned())),
+                    Some(now) if Some(*now) == *before => {}
+                    Some(_) if is_last => drop(not_done.insert(path, "changes while it is sent".to_owned())),
+                    Some(_) => {
+                        not_done.remove(&path);
+                        changed.push((*index, *after));
+                    }
+                }
+            }
+            if changed.is_empty() {
+                break;
+            }
+            (names, before) = changed.into_iter().unzip();
+        }
+        stats.not_done.extend(not_done.into_iter().map(|(path, why)| NotDone { path, why }));
+        Ok(())
+    }
+
+    async fn transfer(
+        &self,
+        item: &Planned,
+        place: &Ready,
+        names: &[usize],
+        done_bytes: u64,
+    ) -> Result<super::rsync::Report, Trouble> {
+        let mut list = Vec::new();
+        names.iter().for_each(|index| fed(&item.names.all()[*index].path, &mut list));
+        let transfer = Transfer {
+            peer: self.peer,
+            session: self.session,
+            source: &item.source,
+            names: (!item.is_file).then_some(list),
+            place,
+            options: self.options,
+        };
+        let told = transfer.run(|bytes| self.progress.step(self.index, done_bytes + bytes)).await;
+        told.map_err(Trouble::lasting)
+    }
+}
