@@ -9,7 +9,7 @@
 //! sync of 100,000 unchanged files is one request with an answer of 12 KiB, and one of a single changed file lists 64 to rsync.
 
 use super::beneath::Beneath;
-use super::ignore::{FileList, Kind as Listed};
+use super::ignore::{EntryKind as Listed, FileList};
 use pail_mountd::control::{Failure, FailureKind};
 use rustix::fs::{FileType, Stat};
 use sha2::{Digest as _, Sha256};
