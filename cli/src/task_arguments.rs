@@ -4,7 +4,7 @@
 //! `--git-url` and `--git-ref` before `workdir`, `--num-nodes` before `num_nodes`. Invariant: no error shows the value of a secret.
 
 use crate::task::{Overrides, WorkdirOverride, is_name};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsString;
 use std::path::PathBuf;
 

@@ -3,7 +3,7 @@
 use crate::task::{Bucket, Caller, Content, FileMount, Task, Upload, WORKDIR, Workdir, schema};
 use crate::task_arguments::TaskArguments;
 use crate::terminal;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `pail node`: what a client runs on a node. Hidden; a request in JSON on standard input, an answer on standard output.
 
 use crate::sync::agent::{self, Step};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 //! Owns: [`resolve`], [`make_place`] and [`may_use_sudo`]. Invariant: a directory that was there before keeps its owner and its permissions;
 //! the user gets only those that are made here.
 
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;

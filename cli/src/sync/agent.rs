@@ -19,7 +19,7 @@ use super::rsync::PARTIAL_DIR;
 use crate::node::place::{self, PlaceKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;

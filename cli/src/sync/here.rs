@@ -10,7 +10,7 @@ use super::nodes::session;
 use super::{NotDone, Planned, Stats, SyncPlan, SyncProgress};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};

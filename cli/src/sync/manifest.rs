@@ -6,7 +6,7 @@
 //! Invariant: a name that a sync may have sent, and that was not removed since, is in `KEY.list`, whenever either side is killed.
 
 use super::names::Names;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

@@ -29,7 +29,7 @@ use base64::Engine as _;
 use beneath::Beneath;
 use ignore::FileList;
 use names::{Kind, Name, Names, Stamp, differing, group_digests};
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

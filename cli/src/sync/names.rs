@@ -10,7 +10,7 @@
 
 use super::beneath::Beneath;
 use super::ignore::{EntryKind as Listed, FileList};
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use rustix::fs::{FileType, Stat};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;

@@ -14,7 +14,7 @@ use super::{NotDone, Planned, Stats, SyncOptions, SyncPlan, SyncProgress};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::StreamExt;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use std::collections::BTreeMap;
 
 /// Attempts at one node, however much each of them gets across.

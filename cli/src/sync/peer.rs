@@ -3,7 +3,7 @@
 //! Owns: [`Peer`]: the ssh command for it, as rsync needs it too, and where our program is there; and the running of a step there.
 
 use super::trouble::{Trouble, of_ssh};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsString;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;

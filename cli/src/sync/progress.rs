@@ -3,7 +3,7 @@
 //! Owns: [`SyncProgress`]: on a terminal a bar for each node and one for all, elsewhere a line every ten seconds. On standard error.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pail_mountd::quantity::ByteSize;
+use pail_control::quantity::ByteSize;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -9,7 +9,7 @@
 
 use super::peer::{Peer, quoted};
 use super::{SyncOptions, agent::Ready};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;

@@ -7,7 +7,7 @@
 use super::NotDone;
 use super::agent::{RSYNC_MISSING, SUPERSEDED};
 use super::rsync::Report;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use std::os::unix::ffi::OsStringExt;
 
 /// A failure, and whether another attempt may help.

@@ -8,7 +8,7 @@ use super::mistakes::Mistake;
 use super::names::nearest;
 use super::reader::Word;
 use super::substitute::variables_in;
-use pail_mountd::daemon::opening;
+use pail_control::opening;
 use std::ffi::OsString;
 use std::path::PathBuf;
 

@@ -9,7 +9,7 @@ use super::local::Caller;
 use super::mistakes::{Mistake, Mistakes};
 use super::reader::{Object, Reader, Word, refuse_zero};
 use super::yaml::{Key, Node, Value};
-use pail_mountd::daemon::opening;
+use pail_control::opening;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use super::mistakes::Mistake;
 use super::names::nearest;
 use super::reader::Word;
 use super::substitute::variables_in;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use rustix::fs::{Access, access};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};

@@ -3,7 +3,7 @@
 //! Owns: [`Mistake`] and [`Mistakes`].
 
 use super::yaml::{Document, Place};
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 
 /// How many mistakes are shown; the others are counted.
 const MISTAKES_SHOWN_MAX: usize = 20;

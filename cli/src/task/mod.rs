@@ -42,7 +42,7 @@ use file_mount::Entry;
 use mistakes::{Mistake, Mistakes};
 use names::near_miss;
 use overlaps::Destinations;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use reader::{Reader, expected, scalar};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -8,7 +8,7 @@
 
 use super::mistakes::{Mistake, Mistakes};
 use super::plain_words::in_plain_words;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Budget, DuplicateKeyPolicy, Options, Spanned};
 use std::collections::HashMap;
