@@ -7,6 +7,7 @@ mod check;
 mod completion;
 mod dev_server;
 mod discard;
+mod explain_ignore;
 mod flush;
 mod launch;
 mod ls;
@@ -31,6 +32,7 @@ pub enum Command {
     Discard(discard::Arguments),
     Shutdown(shutdown::Arguments),
     Ls(ls::Arguments),
+    ExplainIgnore(explain_ignore::Arguments),
     Launch(launch::Arguments),
     Check(check::Arguments),
     DevServer(dev_server::Arguments),
@@ -53,6 +55,7 @@ impl Command {
             Self::Discard(arguments) => discard::run(arguments),
             Self::Shutdown(arguments) => shutdown::run(arguments),
             Self::Ls(arguments) => ls::run(arguments),
+            Self::ExplainIgnore(arguments) => explain_ignore::run(arguments),
             Self::Launch(arguments) => launch::run(arguments),
             Self::Check(arguments) => check::run(arguments),
             Self::DevServer(arguments) => dev_server::run(arguments),

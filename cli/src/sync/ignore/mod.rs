@@ -9,11 +9,24 @@
 //! list is sorted by bytes and holds no name twice; `.git` is in it only where it was asked for; [`explain`] takes its verdict from
 //! [`list`], so that both always agree.
 
-#![allow(dead_code, reason = "the transports and the command that use it follow")]
+mod explain;
+mod git;
+mod gitignore;
+mod pattern;
+mod rules;
+mod scope;
+mod walk;
 
-use pail_control::Failure;
+pub use explain::explain;
+
+use pail_mountd::control::Failure;
+use scope::Scope;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// Warnings of one list; what is beyond is counted.
+const WARNINGS_MAX: usize = 50;
 
 /// What the caller decides about a list.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,8 +83,8 @@ pub enum Reason {
     Rule(Rule),
     /// Nothing matched, so it is sent.
     NothingMatched,
-    /// Git tracks it, so it is sent; the rule would have left it out.
-    Tracked(Option<Rule>),
+    /// Git tracks it, or something in it, so it is sent; the rule would have left it out.
+    Tracked(Rule),
     /// It is `.git` or below it.
     GitDirectory,
     /// Everything in the directory is left out.
@@ -102,16 +115,52 @@ pub struct Rule {
 /// Lists what of the directory `source` is sent. Errors: it is not there or no directory; a directory in it or a file of rules cannot
 /// be read; git fails.
 pub fn list(source: &Path, options: &ListOptions) -> Result<FileList, Failure> {
-    let _ = (source, options);
-    Err(Failure::other("not yet"))
+    list_with(source, options, true)
 }
 
-/// Explains what [`list`] does with each of `paths`, which are relative to `source`. Errors: as of [`list`].
-pub fn explain(
+/// [`list`], where `with_git` may keep it from asking the git program.
+fn list_with(source: &Path, options: &ListOptions, with_git: bool) -> Result<FileList, Failure> {
+    let mut warnings = Vec::new();
+    let scope = scope_of(source, with_git, &mut warnings)?;
+    let options = walk::Options { include_git: options.include_git, with_git };
+    list_by(source, scope, options, warnings)
+}
+
+/// Lists by a scope.
+fn list_by(
     source: &Path,
-    paths: &[PathBuf],
-    options: &ListOptions,
-) -> Result<Vec<Explanation>, Failure> {
-    let _ = (source, paths, options);
-    Err(Failure::other("not yet"))
+    scope: Scope,
+    options: walk::Options,
+    mut warnings: Vec<String>,
+) -> Result<FileList, Failure> {
+    let walk::Found { mut entries, warnings: mut later, .. } = walk::walk(source, scope, options)?;
+    entries.sort_unstable_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
+    later.sort_unstable();
+    later.dedup();
+    warnings.append(&mut later);
+    let git_file = source.join(".git");
+    if options.include_git && git_file.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+        let file = git_file.display();
+        warnings.push(format!(
+            "{file} names a repository outside the source, so git will not work where it is sent"
+        ));
+    }
+    if warnings.len() > WARNINGS_MAX {
+        let more = warnings.len() - WARNINGS_MAX;
+        warnings.truncate(WARNINGS_MAX);
+        warnings.push(format!("and {more} more warnings of this kind"));
+    }
+    Ok(FileList { entries, warnings })
+}
+
+/// Who decides at the top of a source.
+fn scope_of(source: &Path, with_git: bool, warnings: &mut Vec<String>) -> Result<Scope, Failure> {
+    let meta = source.metadata().map_err(|err| Failure::unreadable(source, &err))?;
+    if !meta.is_dir() {
+        return Err(Failure::usage(format!("{} is not a directory", source.display())));
+    }
+    match source.join(rules::FILE_NAME).metadata().is_ok_and(|meta| meta.is_file()) {
+        true => Ok(Scope::Everything),
+        false => Scope::of_source(source, with_git, warnings),
+    }
 }
