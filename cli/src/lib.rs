@@ -2,6 +2,8 @@
 //!
 //! Owns: `commands`, one file for each (its arguments' doc comments are its help); `task`, the task YAML; `daemon`, finding or
 //! starting the daemon; `accounts`, users and groups by name; `cluster`, nodes over SSH; `progress` and `terminal`, what a person sees while waiting and
+//! Owns: `commands`, one file for each (its arguments' doc comments are its help); `task`, the task YAML; `git`, a task's code from a git repository; `daemon`, finding or
+//! starting the daemon; `accounts`, users and groups by name; `progress` and `terminal`, what a person sees while waiting and
 //! afterwards; `shell`, the commands of a task.
 //!
 //! Invariants: data goes to standard output, progress and notes to standard error; every failure is a
@@ -14,6 +16,7 @@ mod cluster;
 mod commands;
 mod daemon;
 pub mod node;
+mod git;
 mod progress;
 mod shell;
 mod sync;
@@ -57,6 +60,9 @@ struct Arguments {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if let Some(code) = git::askpass::answer_if_asked() {
+        return code;
+    }
     let arguments = Arguments::parse();
     match arguments.command.run() {
         Ok(code) => code,

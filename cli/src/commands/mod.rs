@@ -9,6 +9,7 @@ mod dev_server;
 mod discard;
 mod explain_ignore;
 mod flush;
+mod git_workdir;
 mod launch;
 mod ls;
 mod mount;
@@ -42,6 +43,8 @@ pub enum Command {
     Report(report::Arguments),
     #[command(hide = true)]
     Node(node::Arguments),
+    #[command(hide = true)]
+    GitWorkdir(git_workdir::Arguments),
 }
 
 impl Command {
@@ -63,6 +66,7 @@ impl Command {
             Self::Completion(arguments) => completion::run(arguments),
             Self::Report(arguments) => report::run(arguments),
             Self::Node(arguments) => node::run(arguments),
+            Self::GitWorkdir(arguments) => git_workdir::run(arguments),
         }
     }
 }
