@@ -1,22 +1,20 @@
 //! The `pail` command.
 //!
-//! Owns: `commands`, one file for each (its arguments' doc comments are its help); `task`, the task YAML; `daemon`, finding or
-//! starting the daemon; `accounts`, users and groups by name; `cluster`, nodes over SSH; `progress` and `terminal`, what a person sees while waiting and
-//! Owns: `commands`, one file for each (its arguments' doc comments are its help); `task`, the task YAML; `git`, a task's code from a git repository; `daemon`, finding or
-//! starting the daemon; `accounts`, users and groups by name; `progress` and `terminal`, what a person sees while waiting and
-//! afterwards; `shell`, the commands of a task.
+//! Owns: `commands`, one file for each (its arguments' doc comments are its help); `launch`, a task from its file to its exit code, over
+//! `task`, the task YAML, and `task_arguments`, what the command line says of one; `cluster`, nodes over SSH; `sync`, code and files to where they run; `git`, code
+//! from a repository; `node`, what is done where a task runs; `copying` and `copy_progress`, copies from and to buckets; `daemon`,
+//! finding or starting the daemon; `shell`, the commands of a task on this machine; `accounts`, users and groups by name; `notices`, `progress` and `terminal`, what
+//! a person sees afterwards and while waiting.
 //!
 //! Invariants: data goes to standard output, progress and notes to standard error; every failure is a
 //! [`Failure`], whose kind is the exit code.
 
 mod accounts;
-// Some of it is for callers to come.
-#[allow(dead_code)]
 mod cluster;
 mod commands;
 mod daemon;
-pub mod node;
 mod git;
+mod node;
 mod progress;
 mod shell;
 mod sync;

@@ -5,7 +5,7 @@
 
 use crate::git::{self, Access, CheckoutOptions, Credentials, Resolved, Secret};
 use crate::{block_on, terminal};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use serde::Deserialize;
 use std::io::Read;
 use std::path::PathBuf;

@@ -16,7 +16,7 @@ use super::transport::{FETCH_TIME_MAX, Transport};
 use super::trouble;
 use super::url::GitUrl;
 use super::workdir::Workdir;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

@@ -10,7 +10,7 @@ use super::repair;
 use super::transport::{FETCH_TIME_MAX, Transport};
 use super::trouble;
 use super::url::GitUrl;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@
 
 use super::agent::Agent;
 use super::url::{GitUrl, Scheme};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

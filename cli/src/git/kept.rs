@@ -7,7 +7,7 @@
 //! checkout that keeps something makes a directory of its own.
 
 use crate::terminal;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;

@@ -17,7 +17,7 @@
 use super::kept::Kept;
 use super::workdir::Workdir;
 use crate::terminal;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{Metadata, Permissions};

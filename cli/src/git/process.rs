@@ -7,7 +7,7 @@
 use super::transport::Transport;
 use super::trouble;
 use super::url::redacted;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;

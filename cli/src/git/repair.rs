@@ -6,7 +6,7 @@
 //! Git removes its locks when it ends, also by a signal, but not when it is killed or the machine stops. Whether a git still lives is asked
 //! of /proc: git changes to the top of the work tree, so its current directory is ours.
 
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::path::{Path, PathBuf};

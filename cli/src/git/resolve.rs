@@ -9,7 +9,7 @@ use super::refs::{self, Refs};
 use super::ssh::{self, SshHost};
 use super::transport::{LOOKUP_TIME_MAX, Transport};
 use super::url::{GitUrl, Scheme};
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 
 /// One commit of one repository.

@@ -6,7 +6,7 @@
 
 use super::process::Call;
 use super::url::GitUrl;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

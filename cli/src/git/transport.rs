@@ -6,7 +6,7 @@ use super::askpass::Askpass;
 use super::credentials::Access;
 use super::ssh::{self, SshHost};
 use super::url::{GitUrl, Scheme};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::time::Duration;
 use tokio::process::Command;
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`failure`], which finds the kind and the advice in what they print, in the C locale and without passwords.
 
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 
 /// Lines of an error that are shown.
 const LINES_MAX: usize = 6;

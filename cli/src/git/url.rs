@@ -4,7 +4,7 @@
 //! `file:///path` for repositories that every node sees at the same place. Invariants: none holds a password, and no part of one can be
 //! taken for an option by a program that it is given to.
 
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 
 /// How a repository is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::process::{Call, Ended};
 use super::resolve::Resolved;
 use super::transport::{FETCH_TIME_MAX, Transport};
 use super::trouble;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use std::path::{Path, PathBuf};
 
 /// Where the refs of fetched commits are.
