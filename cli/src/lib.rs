@@ -12,9 +12,13 @@
 mod accounts;
 mod cluster;
 mod commands;
+mod copy_progress;
+mod copying;
 mod daemon;
 mod git;
+mod launch;
 mod node;
+mod notices;
 mod progress;
 mod shell;
 mod sync;

@@ -52,7 +52,8 @@ pub async fn run(command: &str, dir: &Path, environment: &BTreeMap<String, Strin
     }
 }
 
-fn exit_code(status: ExitStatus) -> u8 {
+/// As shells have it: 128 and the signal's number where one ended the command.
+pub fn exit_code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt;
     let code = status.code().or_else(|| status.signal().map(|number| 128 + number)).unwrap_or(1);
     u8::try_from(code).unwrap_or(u8::MAX)

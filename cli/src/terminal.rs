@@ -9,15 +9,23 @@ use std::io::{IsTerminal, Write};
 
 /// Prints a failure on standard error.
 pub fn print_failure(failure: &Failure) {
-    let mut lines = format!("error: {}\n", failure.message);
-    for cause in &failure.causes {
-        lines.push_str(&format!("caused by: {cause}\n"));
-    }
-    if let Some(hint) = &failure.hint {
-        lines.push_str(&format!("hint: {hint}\n"));
-    }
+    let mut lines = failure_lines(failure).join("\n");
+    lines.push('\n');
     // Nowhere to print an error about standard error.
     let _ = std::io::stderr().write_all(lines.as_bytes());
+}
+
+/// A failure as it is printed.
+pub fn failure_lines(failure: &Failure) -> Vec<String> {
+    let mut lines = vec![format!("error: {}", failure.message)];
+    lines.extend(failure.causes.iter().map(|cause| format!("caused by: {cause}")));
+    lines.extend(failure.hint.iter().map(|hint| format!("hint: {hint}")));
+    lines
+}
+
+/// Prints lines for people on standard error.
+pub fn notes(lines: &[String]) {
+    lines.iter().for_each(|line| note(line));
 }
 
 /// Prints a line for people on standard error.

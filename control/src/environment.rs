@@ -105,6 +105,12 @@ impl CallerEnvironment {
         Self(all.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
+    /// These, with all that `other` has in their place.
+    pub fn overlaid_by(&self, other: &Self) -> Self {
+        let all = self.0.iter().chain(&other.0);
+        Self(all.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     /// What may be written to a file: no keys, and proxies without their users' passwords.
     pub fn without_secrets(&self) -> Self {
         let public = self.0.iter().filter(|(name, _)| !SECRET.contains(&name.as_str()));

@@ -186,6 +186,20 @@ async fn open_and_check(
     Ok(OpenBucket { store, prefix, created, first_page, listed_at })
 }
 
+/// What a caller's environment comes to for a machine that has not the caller's files: keys, region and endpoint. Errors: the credentials
+/// that there are cannot be loaded.
+pub async fn lend(environment: &CallerEnvironment) -> Result<CallerEnvironment, Failure> {
+    // No bucket is named: which one is meant makes no difference to who asks.
+    let options = S3Options {
+        environment: Some(CallerVariables(environment.variables().clone())),
+        ..S3Options::new("any")
+    };
+    let lent = pail_store::lend(&options).await.map_err(|cause| {
+        Failure::new(FailureKind::Credentials, "the credentials for the nodes cannot be had").because(cause)
+    })?;
+    Ok(CallerEnvironment::from_lookup(|name| lent.0.get(name).cloned()))
+}
+
 /// Reads `s3://bucket[/prefix]`. Errors: another scheme, a name that no bucket can have.
 pub fn parse_source(source: &str) -> Result<BucketUri, Failure> {
     source.parse::<BucketUri>().map_err(|err| {

@@ -23,7 +23,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use key::{InvalidKey, KEY_LEN_BYTES_MAX, RawKey};
 pub use memory::MemoryStore;
 pub use s3::{
-    CallerVariables, CounterSnapshot, Enforcement, PartOfCall, S3Options, S3Store, check_endpoint_url,
+    CallerVariables, CounterSnapshot, Enforcement, PartOfCall, S3Options, S3Store, check_endpoint_url, lend,
     one_call,
 };
 pub use store::Store;

@@ -47,4 +47,5 @@ pub use options::Options;
 pub use progress::{Progress, ProgressSnapshot};
 pub use report::{PROBLEMS_NAMED_MAX, Problem, Problems, Report};
 pub use source::{Source, UploadSource};
+pub use tokio_util::sync::CancellationToken;
 pub use upload::upload;

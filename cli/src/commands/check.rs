@@ -1,5 +1,6 @@
 //! `pail check`.
 
+use crate::cluster::Cluster;
 use crate::task::{Bucket, Caller, Content, FileMount, Task, Upload, WORKDIR, Workdir, schema};
 use crate::task_arguments::TaskArguments;
 use crate::terminal;
@@ -42,12 +43,30 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         true => terminal::json(&plan(&task))?,
         false => {
             terminal::line(&format!("{} is right", path.display()))?;
-            for line in terminal::table(&rows(&task, &caller)) {
-                terminal::line(&format!("  {}", task.redacted(&terminal::escaped(&line))))?;
-            }
+            print_rows(&task, &caller)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a launch would do: the nodes, and the task's parts.
+pub fn print_plan(task: &Task, caller: &Caller, cluster: Option<&Cluster>) -> Result<ExitCode, Failure> {
+    match cluster {
+        Some(cluster) => {
+            let hosts: Vec<&str> = cluster.nodes.iter().map(|node| node.host.as_str()).collect();
+            terminal::line(&format!("on {}:", hosts.join(", ")))?;
+        }
+        None => terminal::line("on this machine:")?,
+    }
+    print_rows(task, caller)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_rows(task: &Task, caller: &Caller) -> Result<(), Failure> {
+    for line in terminal::table(&rows(task, caller)) {
+        terminal::line(&format!("  {}", task.redacted(&terminal::escaped(&line))))?;
+    }
+    Ok(())
 }
 
 /// What the task would do, a line each.

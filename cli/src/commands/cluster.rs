@@ -6,8 +6,8 @@ use crate::cluster::{
 };
 use crate::{block_on, progress, terminal};
 use futures::{StreamExt, stream};
-use pail_control::{Failure, FailureKind};
 use pail_control::quantity::ByteSize;
+use pail_control::{Failure, FailureKind};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;

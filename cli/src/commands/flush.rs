@@ -3,7 +3,7 @@
 use super::mount::absolute;
 use super::{status, umount};
 use crate::progress::Draining;
-use crate::{block_on, daemon, terminal};
+use crate::{block_on, daemon, notices, terminal};
 use pail_control::command_line;
 use pail_control::place;
 use pail_control::quantity::Period;
@@ -52,7 +52,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     } else if report.remaining.is_empty() && report.failures.is_empty() && report.left_behind.is_empty() {
         terminal::line("everything is in the bucket")?;
     } else {
-        umount::print_left(&report);
+        terminal::notes(&notices::left(&report));
     }
     Ok(umount::exit_code(&report))
 }

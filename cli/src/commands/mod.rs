@@ -2,19 +2,25 @@
 //!
 //! Owns: [`Command`], the list of them. A command is an arguments struct, whose doc comments are its help, and one function.
 
-mod cluster;
+mod cancel;
 mod check;
+mod cluster;
 mod completion;
+mod cp;
 mod dev_server;
 mod discard;
+mod down;
+mod exec;
 mod explain_ignore;
 mod flush;
 mod git_workdir;
 mod launch;
+mod logs;
 mod ls;
 mod mount;
-mod report;
 mod node;
+mod queue;
+mod report;
 mod shutdown;
 mod status;
 mod umount;
@@ -34,8 +40,14 @@ pub enum Command {
     Shutdown(shutdown::Arguments),
     Ls(ls::Arguments),
     ExplainIgnore(explain_ignore::Arguments),
+    Cp(cp::Arguments),
     Launch(launch::Arguments),
+    Exec(exec::Arguments),
     Check(check::Arguments),
+    Queue(queue::Arguments),
+    Logs(logs::Arguments),
+    Cancel(cancel::Arguments),
+    Down(down::Arguments),
     DevServer(dev_server::Arguments),
     Cluster(cluster::Arguments),
     Completion(completion::Arguments),
@@ -59,8 +71,14 @@ impl Command {
             Self::Shutdown(arguments) => shutdown::run(arguments),
             Self::Ls(arguments) => ls::run(arguments),
             Self::ExplainIgnore(arguments) => explain_ignore::run(arguments),
+            Self::Cp(arguments) => cp::run(arguments),
             Self::Launch(arguments) => launch::run(arguments),
+            Self::Exec(arguments) => exec::run(arguments),
             Self::Check(arguments) => check::run(arguments),
+            Self::Queue(arguments) => queue::run(arguments),
+            Self::Logs(arguments) => logs::run(arguments),
+            Self::Cancel(arguments) => cancel::run(arguments),
+            Self::Down(arguments) => down::run(arguments),
             Self::DevServer(arguments) => dev_server::run(arguments),
             Self::Cluster(arguments) => cluster::run(arguments),
             Self::Completion(arguments) => completion::run(arguments),

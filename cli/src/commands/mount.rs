@@ -1,7 +1,6 @@
 //! `pail mount`.
 
-use crate::{accounts, block_on, daemon, terminal};
-use pail_control::command_line;
+use crate::{accounts, block_on, daemon, notices, terminal};
 use pail_control::foreground::{self, ForegroundRequest};
 use pail_control::opening;
 use pail_control::quantity::{ByteSize, Period, Permissions};
@@ -118,7 +117,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     }
     let outcome = block_on(async {
         let outcome = daemon::mount(&request).await?;
-        note_left_behind(&outcome).await;
+        terminal::notes(&notices::left_behind_of(&outcome).await);
         Ok(outcome)
     })?;
     report(&outcome, arguments.json)?;
@@ -168,21 +167,6 @@ fn spec(
     })
 }
 
-/// The request of a task's mount: the defaults of this command, but for what the task says.
-pub fn task_request(
-    uri: &str,
-    dir: &Path,
-    endpoint_url: Option<String>,
-    read_only: bool,
-    create_bucket: bool,
-) -> Result<MountRequest, Failure> {
-    let environment = CallerEnvironment::of_this_process();
-    let options = Options { endpoint_url, read_only, ..Options::default() };
-    let spec = spec(uri, dir, &options, &environment)?;
-    let limits = Limits::default().or_environment(&process_environment)?;
-    Ok(MountRequest { spec, create_bucket, environment, limits })
-}
-
 /// Tells what was done.
 pub fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
     if json {
@@ -195,7 +179,7 @@ pub fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
         terminal::note(&format!("note: took the place of a dead mount at {place}"));
     }
     if let Some(beneath) = &outcome.beneath {
-        super::status::print_beneath(&outcome.spec, beneath);
+        terminal::notes(&notices::beneath(&outcome.spec, beneath));
     }
     if outcome.created_bucket {
         terminal::note(&format!("note: created the bucket of {source}"));
@@ -203,43 +187,13 @@ pub fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
     if outcome.created_directory {
         terminal::note(&format!("note: created {place}"));
     }
-    note_empty_prefix(outcome);
-    warn_of_refused_writes(outcome);
+    terminal::notes(&notices::empty_prefix(outcome));
+    terminal::notes(&notices::refused_writes(outcome));
     match outcome.already_mounted {
         true => terminal::line(&format!("{source} is mounted at {place} already"))?,
         false => terminal::line(&format!("mounted {source} at {place}"))?,
     }
     terminal::flush()
-}
-
-/// What an earlier mount at the same place could not publish is told while somebody is looking.
-pub async fn note_left_behind(outcome: &MountOutcome) {
-    let left = async { daemon::running().await?.0.left_behind().await };
-    // Where that cannot be had now, `pail status` tells it.
-    let mut left = left.await.unwrap_or_default();
-    left.retain(|file| file.mount_point == outcome.spec.mount_point);
-    super::status::print_left_behind(&left);
-}
-
-/// A slip in a prefix shows as an empty directory.
-pub fn note_empty_prefix(outcome: &MountOutcome) {
-    if outcome.empty_prefix {
-        let source = &outcome.spec.source;
-        let bucket = source.split('/').take(3).collect::<Vec<_>>().join("/");
-        let all = command_line::ls(&MountSpec { source: bucket, ..outcome.spec.clone() });
-        terminal::note(&format!("note: nothing is below {source}/ yet; `{all}` shows what the bucket holds"));
-    }
-}
-
-/// Who means to write learns it now, and not at the end of the first long job.
-pub fn warn_of_refused_writes(outcome: &MountOutcome) {
-    if outcome.writes_refused {
-        let source = &outcome.spec.source;
-        terminal::note(&format!(
-            "warning: these credentials may not write to {source}: what programs write there fails with EACCES"
-        ));
-        terminal::note("hint: mount it with --read-only, or with credentials that may write");
-    }
 }
 
 /// As an absolute path, without asking the file system, which may be a dead mount. Errors: it has none; it is not UTF-8, which neither

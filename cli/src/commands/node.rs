@@ -1,5 +1,7 @@
 //! `pail node`: what a client runs on a node. Hidden; a request in JSON on standard input, an answer on standard output.
 
+use crate::block_on;
+use crate::node::serve;
 use crate::sync::agent::{self, Step};
 use pail_control::Failure;
 use std::ffi::OsString;
@@ -16,6 +18,10 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum NodeStep {
+    /// One request, and its answer
+    Call,
+    /// Stay with a stage of a job until it is over
+    Supervise,
     /// Make places ready for a sync
     SyncBegin,
     /// End a sync
@@ -35,10 +41,10 @@ enum NodeStep {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let home = std::env::home_dir()
-        .filter(|home| home.is_absolute())
-        .ok_or_else(|| Failure::usage("HOME is not set").with_hint("set it to your home directory"))?;
+    let home = serve::home()?;
     match arguments.step {
+        NodeStep::Call => block_on(serve::call()).map(|()| ExitCode::SUCCESS),
+        NodeStep::Supervise => block_on(serve::supervise()).map(|()| ExitCode::SUCCESS),
         NodeStep::SyncBegin => step(Step::Begin, home),
         NodeStep::SyncCommit => step(Step::Commit, home),
         NodeStep::SyncRemove => step(Step::Remove, home),

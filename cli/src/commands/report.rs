@@ -2,7 +2,8 @@
 //!
 //! Owns: the telling of each [`ForegroundEvent`], as `pail mount` and `pail umount` tell it. The daemon runs it; it is in no help.
 
-use super::{mount, umount};
+use super::mount;
+use crate::{notices, terminal};
 use pail_control::Failure;
 use pail_control::foreground::ForegroundEvent;
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         .map_err(|err| Failure::usage("standard input holds no event").because(err.to_string()))?;
     match event {
         ForegroundEvent::Mounted(outcome) => mount::report(&outcome, arguments.json)?,
-        ForegroundEvent::Left(report) => umount::print_left(&report),
+        ForegroundEvent::Left(report) => terminal::notes(&notices::left(&report)),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use super::umount;
 use crate::progress::{self, Draining};
-use crate::{block_on, daemon, terminal};
+use crate::{block_on, daemon, notices, terminal};
 use pail_control::types::DrainReport;
 use pail_control::{Failure, FailureKind};
 use serde::Serialize;
@@ -68,7 +68,7 @@ fn print(stopped: &Stopped) -> Result<(), Failure> {
         Some(pid) => terminal::line(&format!("stopped the daemon, process {pid}"))?,
         None => terminal::note("no daemon is running"),
     }
-    umount::print_left(&stopped.report);
+    terminal::notes(&notices::left(&stopped.report));
     if !stopped.report.unmounted.is_empty() {
         terminal::note("the next daemon mounts these again; `pail umount` gives them up");
     }

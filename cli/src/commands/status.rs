@@ -1,11 +1,10 @@
 //! `pail status`.
 
-use crate::{block_on, daemon, terminal};
+use crate::{block_on, daemon, notices, terminal};
 use jiff::Timestamp;
 use pail_control::command_line;
 use pail_control::quantity::ByteSize;
-use pail_control::types::Unpublished;
-use pail_control::types::{Beneath, Health, LeftBehind, MountSpec, MountState, MountStatus};
+use pail_control::types::{Health, LeftBehind, MountSpec, MountState, MountStatus};
 use pail_control::{Failure, FailureKind};
 use pail_control::{mountinfo, once, place, saved_mount};
 use serde::Serialize;
@@ -101,7 +100,7 @@ fn print(status: &Status, verbose: bool) -> Result<(), Failure> {
         ));
         terminal::note("hint: `pail umount DIR` gives one up, `pail umount --all` all of them");
     }
-    print_left_behind(&status.left_behind);
+    terminal::notes(&notices::left_behind(&status.left_behind));
     Ok(())
 }
 
@@ -184,68 +183,6 @@ fn print_mounts(mounts: &[MountStatus]) -> Result<(), Failure> {
     terminal::table(&rows).iter().try_for_each(|row| terminal::line(row))
 }
 
-/// Where the bytes of a file that is not in the bucket are, and which.
-pub fn where_kept(file: &Unpublished) -> String {
-    let which = if file.whole { "its bytes are" } else { "only what was written of it is" };
-    format!("{which} in {}", file.local_path)
-}
-
-/// Tells on standard error how the write conflict of a file can be ended, where it has one.
-pub fn print_ways_out(file: &Unpublished) {
-    let Some(ways) = &file.conflict else { return };
-    terminal::note(&format!("hint: keep theirs: {}", ways.keep_theirs));
-    match (&ways.keep_ours, &ways.keep_both) {
-        (Some(ours), Some(both)) => {
-            terminal::note(&format!("hint: keep ours:   {ours}"));
-            terminal::note(&format!("hint: keep both:   {both}"));
-        }
-        _ => {
-            terminal::note("hint: do not copy the local file over the object: take what is needed out of it")
-        }
-    }
-    if !file.whole && ways.keep_both.is_some() {
-        terminal::note(
-            "hint: the rest of it is of its earlier version: where that is not cached any more, only theirs can be kept, and the other two do nothing",
-        );
-    }
-}
-
-/// Names the files of mounts that are gone on standard error.
-pub fn print_left_behind(left: &[LeftBehind]) {
-    if left.is_empty() {
-        return;
-    }
-    let files = if left.len() == 1 { "1 file" } else { &format!("{} files", left.len()) };
-    terminal::note(&format!("{files} of mounts that are gone, not in the bucket:"));
-    for file in left.iter().take(NAMED_MAX) {
-        let is = match (file.in_use, file.whole) {
-            (true, _) => "still open; its bytes are in",
-            (false, true) => "left behind; its bytes are in",
-            (false, false) => "left behind; only what was written of it is here, the rest reads as zeros, in",
-        };
-        terminal::note(&format!(
-            "  {} ({}): {is} {}",
-            terminal::escaped(&file.object),
-            ByteSize(file.size_bytes).human(),
-            file.local_path.display()
-        ));
-    }
-    if left.len() > NAMED_MAX {
-        terminal::note(&format!("  and {} more: `pail status --json` lists them", left.len() - NAMED_MAX));
-    }
-    if left.iter().any(|file| file.whole) {
-        terminal::note(
-            "hint: a file of which all bytes are here is kept by copying it to its place in a mount, where it replaces what others wrote since: look at that first, or copy it beside",
-        );
-    }
-    if left.iter().any(|file| !file.whole && !file.in_use) {
-        terminal::note(
-            "hint: do not copy one of which only a part is here over its object: take what is needed out of it",
-        );
-    }
-    terminal::note("hint: `pail discard FILE` gives a file up");
-}
-
 fn print_daemonless(specs: &[MountSpec]) -> Result<(), Failure> {
     if specs.is_empty() {
         return Ok(());
@@ -302,7 +239,7 @@ fn print_details(mount: &MountStatus) {
         ));
     }
     if let Some(beneath) = &mount.beneath {
-        print_beneath(&mount.spec, beneath);
+        terminal::notes(&notices::beneath(&mount.spec, beneath));
     }
     if let Some(cause) = &mount.store.retrying_cause {
         let requests = match mount.store.retrying {
@@ -316,9 +253,9 @@ fn print_details(mount: &MountStatus) {
             "{place}/{}: {} ({})",
             file.path,
             file.error.as_deref().unwrap_or_default(),
-            where_kept(file)
+            notices::where_kept(file)
         ));
-        print_ways_out(file);
+        terminal::notes(&notices::ways_out(file));
     }
     for error in mount.fs.last_errors.iter().rev().take(NAMED_MAX) {
         let since = match error.succeeded_since {
@@ -336,24 +273,6 @@ fn print_details(mount: &MountStatus) {
     if mount.fs.hidden_keys > 0 {
         print_hidden(mount);
     }
-}
-
-/// Tells what a mount hides, on standard error.
-pub fn print_beneath(spec: &MountSpec, beneath: &Beneath) {
-    let place = spec.mount_point.display();
-    let names: Vec<_> = beneath.names.iter().map(|name| terminal::escaped(name).to_string()).collect();
-    let more = match beneath.count - names.len() as u64 {
-        0 => String::new(),
-        count => format!(" and {count} more"),
-    };
-    terminal::note(&format!(
-        "{place}: hides what was written to its directory while it was not mounted: {}{more}",
-        names.join(", ")
-    ));
-    terminal::note(&format!(
-        "hint: it is on this machine's disk, and not in the bucket: `pail umount {}` shows it; move it away and mount again",
-        command_line::word(&place.to_string())
-    ));
 }
 
 fn print_hidden(mount: &MountStatus) {

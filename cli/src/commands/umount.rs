@@ -1,21 +1,16 @@
 //! `pail umount`.
 
 use super::mount::absolute;
-use super::status;
 use crate::progress::Draining;
-use crate::{block_on, daemon, terminal};
+use crate::{block_on, daemon, notices, terminal};
 use futures::future::join_all;
-use pail_control::command_line::word;
 use pail_control::once;
-use pail_control::quantity::{ByteSize, Period};
+use pail_control::quantity::Period;
 use pail_control::types::{DrainReport, UnmountRequest};
 use pail_control::{Failure, FailureKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// How many files are named one by one.
-const NAMED_MAX: usize = 10;
 
 /// Publish what is not in the bucket yet, then unmount
 ///
@@ -69,7 +64,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         if report.unmounted.is_empty() && report.remaining.is_empty() && report.failures.is_empty() {
             terminal::note("nothing is mounted");
         }
-        print_left(&report);
+        terminal::notes(&notices::left(&report));
     }
     Ok(exit_code(&report))
 }
@@ -116,49 +111,4 @@ pub fn exit_code(report: &DrainReport) -> ExitCode {
         None => return ExitCode::SUCCESS,
     };
     ExitCode::from(kind.exit_code())
-}
-
-/// Tells on standard error what was left, and where it is.
-pub fn print_left(report: &DrainReport) {
-    for failure in &report.failures {
-        terminal::print_failure(failure);
-    }
-    if !report.remaining.is_empty() {
-        print_remaining(report);
-    }
-    status::print_left_behind(&report.left_behind);
-}
-
-fn print_remaining(report: &DrainReport) {
-    let count = report.remaining.len();
-    terminal::note(&format!(
-        "error: {count} {} not in the bucket:",
-        if count == 1 { "file is" } else { "files are" }
-    ));
-    for left in report.remaining.iter().take(NAMED_MAX) {
-        let path = left.mount_point.join(&left.file.path);
-        let size = ByteSize(left.file.size_bytes).human();
-        let why = match (&left.file.error, left.file.open) {
-            (Some(error), _) => error.clone(),
-            (None, true) => "still open".to_owned(),
-            (None, false) => "not sent yet".to_owned(),
-        };
-        terminal::note(&format!("  {} ({size}): {why}; {}", path.display(), status::where_kept(&left.file)));
-        status::print_ways_out(&left.file);
-    }
-    if count > NAMED_MAX {
-        terminal::note(&format!("  and {} more: `pail status --json` lists them", count - NAMED_MAX));
-    }
-    let mut staying: Vec<_> = report.remaining.iter().map(|left| &left.mount_point).collect();
-    staying.retain(|place| !report.unmounted.contains(place));
-    staying.dedup();
-    let staying: Vec<_> = staying.into_iter().map(|place| word(&place.display().to_string())).collect();
-    terminal::note(&match staying.is_empty() {
-        false => format!(
-            "hint: mend the cause and try again, with a longer timeout where it only takes time; `pail umount --force {}` unmounts in any case, and the bytes stay on this disk",
-            staying.join(" ")
-        ),
-        true => "hint: the bytes stay on this disk: `pail status` names them until `pail discard FILE` gives them up"
-            .to_owned(),
-    });
 }

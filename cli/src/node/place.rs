@@ -10,6 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// The directory that setup and run run in, and that relative destinations are below, in the home.
+pub const WORKDIR: &str = "sky_workdir";
+
 /// What is to be there afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlaceKind {
@@ -31,12 +34,24 @@ pub fn resolve(destination: &str, home: &Path) -> Result<PathBuf, Failure> {
                     .with_hint("write the whole path"));
             }
         },
-        None => home.join("sky_workdir").join(destination),
+        None => home.join(WORKDIR).join(destination),
     };
     if path.components().any(|part| part == Component::ParentDir) {
         return Err(Failure::usage(format!("{destination} has .. in it")).with_hint("write the path without"));
     }
     Ok(path.components().collect())
+}
+
+/// Makes a mount point that this user may not make, and leaves one that the user may make to the daemon, which removes it again. Blocks.
+/// Errors: as of [`make_place`].
+pub fn make_mount_point(path: &Path) -> Result<(), Failure> {
+    // A dead mount is neither there nor missing.
+    let is_missing = matches!(std::fs::symlink_metadata(path), Err(err) if err.kind() == ErrorKind::NotFound);
+    let parent = path.ancestors().skip(1).find(|dir| dir.exists());
+    match is_missing && parent.is_some_and(|parent| !is_writable(parent)) {
+        true => make_place(path, PlaceKind::Directory),
+        false => Ok(()),
+    }
 }
 
 /// Makes the directories that are missing; by sudo where this user may not and sudo asks no password. Blocks. Errors: neither may,

@@ -134,6 +134,11 @@ pub struct NotDone {
 }
 
 impl SyncPlan {
+    /// Whether there is nothing to bring anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Looks at all sources. Errors: a source is not there, is of the wrong kind, or cannot be looked into.
     pub fn new(items: Vec<SyncItem>) -> Result<Self, Failure> {
         let items = items.into_iter().map(Planned::new).collect::<Result<Vec<_>, _>>()?;

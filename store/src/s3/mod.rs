@@ -33,6 +33,7 @@ mod xml;
 pub use counters::CounterSnapshot;
 pub use deadline::{PartOfCall, one_call};
 pub use endpoint::check_endpoint_url;
+pub use open::lend;
 pub use options::{CallerVariables, S3Options};
 pub use probe::Enforcement;
 

@@ -8,7 +8,7 @@ use super::authorities::Authorities;
 use super::credential_client;
 use super::credentials::CredentialCache;
 use super::endpoint::Endpoint;
-use super::options::S3Options;
+use super::options::{CallerVariables, S3Options};
 use super::pipeline::Pipeline;
 use super::probe::Enforcement;
 use super::proxy::Proxies;
@@ -18,6 +18,7 @@ use crate::{Error, ErrorKind, Result};
 use aws_config::profile::ProfileSet;
 use aws_config::provider_config::ProviderConfig;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
@@ -47,17 +48,8 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         .map_err(|e| refuse(ErrorKind::Configuration, e))?;
     let client = transport::connect(&options, endpoint.is_tls(), proxies.clone(), authorities.as_ref())
         .map_err(|e| refuse(ErrorKind::Configuration, e))?;
-    let credentials = match options.anonymous {
-        true => CredentialCache::anonymous(),
-        false => {
-            let profile = options.profile.as_deref();
-            let config =
-                ProviderConfig::default().with_region(Some(aws_config::Region::new(endpoint.region.clone())));
-            let config = credential_client::with_client(config, &proxies, authorities.as_ref())
-                .map_err(|e| refuse(ErrorKind::Configuration, e))?;
-            CredentialCache::chain(profile, surroundings, &config, endpoint.is_aws())
-        }
-    };
+    let credentials = credentials_of(&options, &endpoint, &proxies, authorities.as_ref())
+        .map_err(|e| refuse(ErrorKind::Configuration, e))?;
     let identity = match endpoint.is_aws() {
         true => format!("s3://{bucket}"),
         false => format!("{} {bucket}", endpoint.url()),
@@ -71,6 +63,46 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         asked_in_vain: Mutex::default(),
         pipeline: Arc::new(Pipeline::new(options, endpoint, credentials, client)),
     }))
+}
+
+fn credentials_of(
+    options: &S3Options,
+    endpoint: &Endpoint,
+    proxies: &Proxies,
+    authorities: Option<&Authorities>,
+) -> std::result::Result<CredentialCache, String> {
+    if options.anonymous {
+        return Ok(CredentialCache::anonymous());
+    }
+    let region = aws_config::Region::new(endpoint.region.clone());
+    let config = ProviderConfig::default().with_region(Some(region));
+    let config = credential_client::with_client(config, proxies, authorities)?;
+    let surroundings = Surroundings(options.environment.as_ref());
+    Ok(CredentialCache::chain(options.profile.as_deref(), surroundings, &config, endpoint.is_aws()))
+}
+
+/// What `options` come to for another machine that has neither this one's files nor its instance role: keys, region and endpoint as
+/// `AWS_*` variables, which the store of that machine takes from its caller's environment. Keys that expire are lent as they are now.
+/// A region is among them only where one was named. Errors: a sentence without any secret.
+pub async fn lend(options: &S3Options) -> std::result::Result<CallerVariables, String> {
+    let surroundings = Surroundings(options.environment.as_ref());
+    let profile = Profile::load(options.profile.as_deref(), surroundings).await?;
+    let endpoint = endpoint_of(options, surroundings, &profile)?;
+    let proxies = Proxies::of(surroundings)?;
+    let authorities = authorities_of(surroundings, &profile, true).unwrap_or_default();
+    let credentials = credentials_of(options, &endpoint, &proxies, authorities.as_ref())?.get().await?;
+    let mut lent = BTreeMap::new();
+    let mut put = |name: &str, value: Option<String>| {
+        lent.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    if let Some(keys) = credentials {
+        put("AWS_ACCESS_KEY_ID", Some(keys.access_key_id().to_owned()));
+        put("AWS_SECRET_ACCESS_KEY", Some(keys.secret_access_key().to_owned()));
+        put("AWS_SESSION_TOKEN", keys.session_token().map(str::to_owned));
+    }
+    put("AWS_REGION", region_of(options, surroundings, &profile));
+    put("AWS_ENDPOINT_URL_S3", endpoint_url_of(options, surroundings, &profile));
+    Ok(CallerVariables(lent))
 }
 
 /// The certificates to trust in place of the system's, if any are named. Errors: they cannot be had, and the endpoint needs them.
@@ -99,20 +131,8 @@ fn endpoint_of(
     surroundings: Surroundings<'_>,
     profile: &Profile,
 ) -> Result<Endpoint, String> {
-    let region = options
-        .region
-        .clone()
-        .or_else(|| surroundings.get("AWS_REGION"))
-        .or_else(|| surroundings.get("AWS_DEFAULT_REGION"))
-        .or_else(|| profile.get("region"))
-        .unwrap_or_else(|| REGION_DEFAULT.to_owned());
-    let custom = options
-        .endpoint_url
-        .clone()
-        .or_else(|| surroundings.get("AWS_ENDPOINT_URL_S3"))
-        .or_else(|| surroundings.get("AWS_ENDPOINT_URL"))
-        .or_else(|| profile.get("endpoint_url"));
-    match custom {
+    let region = region_of(options, surroundings, profile).unwrap_or_else(|| REGION_DEFAULT.to_owned());
+    match endpoint_url_of(options, surroundings, profile) {
         Some(url) => Endpoint::custom(&url, &options.bucket, &region, options.virtual_host.unwrap_or(false)),
         // The certificate's wildcard covers one label, so a dotted name must stay in the path.
         None => {
@@ -120,6 +140,22 @@ fn endpoint_of(
             Ok(Endpoint::aws(&options.bucket, &region, virtual_host))
         }
     }
+}
+
+fn region_of(options: &S3Options, surroundings: Surroundings<'_>, profile: &Profile) -> Option<String> {
+    let named = options.region.clone();
+    named
+        .or_else(|| surroundings.get("AWS_REGION"))
+        .or_else(|| surroundings.get("AWS_DEFAULT_REGION"))
+        .or_else(|| profile.get("region"))
+}
+
+fn endpoint_url_of(options: &S3Options, surroundings: Surroundings<'_>, profile: &Profile) -> Option<String> {
+    let named = options.endpoint_url.clone();
+    named
+        .or_else(|| surroundings.get("AWS_ENDPOINT_URL_S3"))
+        .or_else(|| surroundings.get("AWS_ENDPOINT_URL"))
+        .or_else(|| profile.get("endpoint_url"))
 }
 
 /// The profile of the AWS configuration files that applies.

@@ -1,0 +1,188 @@
+//! `pail cp`.
+
+use crate::copy_progress::CopyProgress;
+use crate::copying::{self, Copying};
+use crate::{block_on, progress, terminal};
+use pail_control::opening::{self, Address};
+use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_transfer::{CancellationToken, Report, Source, UploadSource};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The rules by which names are made, below `pail cp --help`.
+const EXAMPLES: &str = "\
+Examples:
+  pail cp s3://bucket/run/model.bin .            the object, to ./model.bin
+  pail cp s3://bucket/run/model.bin other.bin    the object, to that file
+  pail cp -r s3://bucket/run data                what is below run/, to data/…
+  pail cp model.bin s3://bucket/run/             to run/model.bin
+  pail cp model.bin s3://bucket/run              to the object run
+  pail cp -r data s3://bucket/run                what is in data, to run/…
+
+A file goes to the name that is given, or under its own into a directory: one that exists, or a name that ends
+in /. With -r it is the content that is copied, without the directory's own name, whether the target is there or
+not and whether names end in / or not; repeated, it copies to the same place. s3://bucket/foo never means
+foobar.
+
+What was copied before and is the same on both sides is not sent again. Nothing is deleted. Keys that cannot be
+files (a//b, ../x, a beside a/b) and files that cannot be objects are named; the rest is copied, and the exit
+code is 5. Symbolic links in a directory that is sent are followed; those in a directory that is written are not.
+Times and permissions are kept in the objects' metadata (mtime, mode).";
+
+/// Copy files from a bucket, or to one
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// s3://bucket/key, or a local file; with -r s3://bucket/prefix, or a directory
+    source: OsString,
+
+    /// Where to: the other kind of the two
+    target: OsString,
+
+    /// Copy all that is below a prefix, or in a directory
+    #[arg(short, long)]
+    recursive: bool,
+
+    /// Print what was done, and what was not, as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// The S3 endpoint [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, AWS]
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+
+    /// The region [default: AWS_REGION, the profile's, us-east-1]
+    #[arg(long)]
+    region: Option<String>,
+
+    /// A profile of the AWS configuration files [default: AWS_PROFILE]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let report = block_on(copy(&arguments))?;
+    if arguments.json {
+        terminal::json(&report)?;
+    } else {
+        terminal::note(&copying::summary(&report));
+    }
+    match copying::incomplete(&report) {
+        Some(failure) => Err(failure),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
+    let environment = CallerEnvironment::of_this_process();
+    let shown = CopyProgress::new();
+    let report = |snapshot| shown.show(snapshot);
+    let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()? };
+    match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
+        (Some(uri), None) => download(arguments, &copying, uri).await,
+        (None, Some(uri)) => upload(arguments, &copying, uri).await,
+        (Some(_), Some(_)) => Err(Failure::usage("copies from one bucket to another are not supported yet")
+            .with_hint("copy to a local directory, and from there")),
+        (None, None) => Err(Failure::usage("neither the source nor the target is in a bucket")
+            .with_hint("write s3://bucket/key for one of them; cp copies local files")),
+    }
+}
+
+/// The first Ctrl-C or SIGTERM ends the copy in good order.
+fn stop_on_signals() -> Result<CancellationToken, Failure> {
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signals = signal(kind).map_err(|err| Failure::from_io("cannot wait for signals", &err))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(stop)
+}
+
+/// Whether an argument is a URI. Errors: one that is not UTF-8.
+fn uri_of(argument: &OsStr) -> Result<Option<&str>, Failure> {
+    let scheme_end = argument.as_bytes().windows(3).position(|window| window == b"://");
+    let is_scheme = |end: usize| argument.as_bytes()[..end].iter().all(u8::is_ascii_alphanumeric);
+    match scheme_end.is_some_and(|end| end > 0 && is_scheme(end)) {
+        false => Ok(None),
+        true => argument.to_str().map(Some).ok_or_else(|| Failure::usage("a URI must be UTF-8")),
+    }
+}
+
+fn address<'a>(arguments: &'a Arguments, uri: &'a str) -> Address<'a> {
+    Address {
+        source: uri,
+        endpoint_url: arguments.endpoint_url.as_deref(),
+        region: arguments.region.as_deref(),
+        profile: arguments.profile.as_deref(),
+    }
+}
+
+async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Result<Report, Failure> {
+    let path = opening::parse_source(uri)?.prefix;
+    let is_directory_s = path.is_empty() || path.ends_with('/');
+    if is_directory_s && !arguments.recursive {
+        return Err(Failure::usage(format!("{uri} is a prefix, not an object"))
+            .with_hint("copy all that is below it with -r"));
+    }
+    let opening = opening::open_bucket(address(arguments, uri), copying.environment, false, true);
+    let bucket = progress::while_waiting(&format!("opening {uri}"), opening).await?;
+    let target = Path::new(&arguments.target);
+    let has_content = !bucket.first_page.objects.is_empty() || !bucket.first_page.prefixes.is_empty();
+    if arguments.recursive && (has_content || is_directory_s) {
+        if target.exists() && !target.is_dir() {
+            return Err(Failure::usage(format!("{} is no directory", target.display())));
+        }
+        let copied = copying.download(&bucket, &Source::of_uri_path(&path), target).await;
+        return copied.map_err(|failure| nothing_below(failure, uri));
+    }
+    let key = copying::key_of(&path)?;
+    let target = file_target(target, key.as_str())?;
+    copying.download(&bucket, &Source::Object(key), &target).await
+}
+
+fn nothing_below(failure: Failure, uri: &str) -> Failure {
+    match failure.kind {
+        FailureKind::NotFound => Failure { message: format!("nothing is below {uri}"), ..failure },
+        _ => failure,
+    }
+}
+
+/// The file that an object becomes. Errors: its key's last component cannot be a file's name.
+fn file_target(target: &Path, key: &str) -> Result<PathBuf, Failure> {
+    if !target.as_os_str().as_bytes().ends_with(b"/") && !target.is_dir() {
+        return Ok(target.to_owned());
+    }
+    let name = pail_transfer::base_name(key).map_err(|err| {
+        Failure::usage(format!("{} cannot be a file's name", terminal::escaped(key)))
+            .because(err.to_string())
+            .with_hint("give the file's name as the target")
+    })?;
+    Ok(target.join(name))
+}
+
+async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Result<Report, Failure> {
+    let path = opening::parse_source(uri)?.prefix;
+    let source = Path::new(&arguments.source);
+    let metadata = std::fs::metadata(source).map_err(|err| Failure::unreadable(source, &err))?;
+    let is_directory_s = path.is_empty() || path.ends_with('/');
+    let sources = if metadata.is_dir() {
+        if !arguments.recursive {
+            return Err(Failure::usage(format!("{} is a directory", source.display()))
+                .with_hint("copy what is in it with -r"));
+        }
+        let prefix = if is_directory_s { path } else { format!("{path}/") };
+        copying::content_of(source, &prefix)?
+    } else if is_directory_s {
+        copying::content_of(source, &path)?
+    } else {
+        vec![UploadSource { path: source.to_owned(), key: path }]
+    };
+    copying.upload_sources(address(arguments, uri), false, &sources).await
+}

@@ -1,0 +1,151 @@
+//! Copies between buckets and local files, as `pail cp` and tasks ask for them.
+//!
+//! Owns: [`Copying`], which opens the bucket with a caller's environment, runs the copy and reports how far it is; where its manifests are; and the
+//! [`Failure`]s that errors and incomplete reports of `pail_transfer` become.
+
+use crate::terminal;
+use pail_control::opening::{self, Address, OpenBucket};
+use pail_control::quantity::ByteSize;
+use pail_control::settings::{Directories, process_environment};
+use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_store::RawKey;
+use pail_transfer::{
+    CancellationToken, Error, Options, Problems, Progress, ProgressSnapshot, Report, Source, UploadSource,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two reports of how far a copy is.
+const REPORT_INTERVAL: Duration = Duration::from_millis(200);
+/// How many objects or files a failure names.
+const NAMED_MAX: usize = 20;
+
+/// How copies are made for one caller.
+pub struct Copying<'a> {
+    /// Whose credentials and endpoints hold.
+    pub environment: &'a CallerEnvironment,
+    /// Called now and then with how far it is.
+    pub report: &'a (dyn Fn(ProgressSnapshot) + Sync),
+    /// Cancelled, it ends the copy in good order.
+    pub stop: CancellationToken,
+}
+
+impl Copying<'_> {
+    /// Copies what a task means by a URI to `target`: everything below it to a directory, or the object of that name to a file. Runs again without
+    /// sending what is there. Errors: nothing is there; as of [`opening::open_bucket`] and [`pail_transfer::download`]. A report that
+    /// [`incomplete`] has something to say about is no error here.
+    pub async fn copy_uri_to(&self, address: Address<'_>, target: &Path) -> Result<Report, Failure> {
+        let path = opening::parse_source(address.source)?.prefix;
+        let bucket = opening::open_bucket(address, self.environment, false, true).await?;
+        self.download(&bucket, &Source::of_uri_path(&path), target).await
+    }
+
+    /// Copies `source` of an open bucket.
+    pub async fn download(
+        &self,
+        bucket: &OpenBucket,
+        source: &Source,
+        target: &Path,
+    ) -> Result<Report, Failure> {
+        let (options, progress) = (self.options(), Arc::new(Progress::default()));
+        let copying = pail_transfer::download(bucket.store.clone(), source, target, &options, &progress);
+        self.while_reporting(&progress, copying).await.map_err(failure_of)
+    }
+
+    /// Sends local files to the bucket at `address`, which is created where that is wished and it is not there. The keys are those of
+    /// `sources`, whatever prefix the address has. Errors: as of [`opening::open_bucket`] and [`pail_transfer::upload`].
+    pub async fn upload_sources(
+        &self,
+        address: Address<'_>,
+        create: bool,
+        sources: &[UploadSource],
+    ) -> Result<Report, Failure> {
+        let bucket = opening::open_bucket(address, self.environment, create, true).await?;
+        let (options, progress) = (self.options(), Arc::new(Progress::default()));
+        let copying = pail_transfer::upload(bucket.store.clone(), sources, &options, &progress);
+        self.while_reporting(&progress, copying).await.map_err(failure_of)
+    }
+
+    fn options(&self) -> Options {
+        Options { state_dir: manifests(), stop: self.stop.clone(), ..Options::default() }
+    }
+
+    async fn while_reporting<T>(&self, progress: &Progress, copying: impl Future<Output = T>) -> T {
+        tokio::pin!(copying);
+        loop {
+            match tokio::time::timeout(REPORT_INTERVAL, &mut copying).await {
+                Ok(done) => return done,
+                Err(_) => (self.report)(progress.snapshot()),
+            }
+        }
+    }
+}
+
+/// The keys of one local path in a task: a directory's content, or a file by its name, right below `prefix`.
+pub fn content_of(path: &Path, prefix: &str) -> Result<Vec<UploadSource>, Failure> {
+    UploadSource::content_of(path, prefix).map_err(failure_of)
+}
+
+/// The one key of a path of a bucket. Errors: none can be so long.
+pub fn key_of(path: &str) -> Result<RawKey, Failure> {
+    RawKey::new(path).map_err(|err| Failure::usage("this cannot be an object's key").because(err.to_string()))
+}
+
+/// Where manifests are kept; none are, where no state directory is known.
+fn manifests() -> Option<PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
+    let directories = Directories::from_environment(&process_environment, uid).ok()?;
+    Some(directories.state.join("transfers"))
+}
+
+/// A run's error as a person needs it.
+pub fn failure_of(error: Error) -> Failure {
+    let message = error.to_string();
+    match error {
+        Error::NothingThere { .. } => Failure::new(FailureKind::NotFound, message),
+        Error::IsPrefix { .. } => Failure::usage(message).with_hint("copy all that is below it with -r"),
+        Error::Store { source, .. } => Failure::from_store(message, &source),
+        Error::Local { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Failure::new(FailureKind::NotFound, message).because(source.to_string())
+        }
+        Error::Local { source, .. } => Failure::from_io(message, &source),
+        Error::NoSpace { .. } => {
+            Failure::new(FailureKind::NoSpace, message).with_hint("free some space on that disk")
+        }
+        Error::SameName { .. } | Error::Unusable { .. } => Failure::usage(message),
+        Error::Stopped => Failure::new(FailureKind::Interrupted, message)
+            .with_hint("the same command goes on with what is missing"),
+        Error::TooMany { .. } | Error::Worker(_) => Failure::other(message),
+    }
+}
+
+/// The failure of a copy that is not complete, which names what is missing. `None` where everything was copied.
+pub fn incomplete(report: &Report) -> Option<Failure> {
+    let missing = report.failed.count + report.skipped.count;
+    if missing == 0 {
+        return None;
+    }
+    let all = missing + report.copied + report.unchanged;
+    let message = format!("{missing} of {all} {} not copied", if missing == 1 { "was" } else { "were" });
+    let mut failure = Failure::new(FailureKind::Partial, message);
+    let named = [&report.failed, &report.skipped].into_iter().flat_map(|problems: &Problems| &problems.named);
+    for problem in named.take(NAMED_MAX) {
+        failure = failure.because(format!("{}: {}", terminal::escaped(&problem.name), problem.why));
+    }
+    let more = missing.saturating_sub(NAMED_MAX as u64);
+    if more > 0 {
+        failure = failure.because(format!("{more} more; --json names up to 1,000"));
+    }
+    Some(failure)
+}
+
+/// What a copy did, in a line.
+pub fn summary(report: &Report) -> String {
+    let bytes = ByteSize(report.copied_bytes).human();
+    let objects = |count: u64| format!("{count} {}", if count == 1 { "file" } else { "files" });
+    match report.unchanged {
+        0 => format!("copied {} ({bytes})", objects(report.copied)),
+        unchanged => format!("copied {} ({bytes}); {} unchanged", objects(report.copied), objects(unchanged)),
+    }
+}

@@ -1,0 +1,122 @@
+//! A task on this machine.
+//!
+//! Owns: [`launch`]: the same steps as on a node, in this process. Setup and run have the terminal; a run that is detached is a job.
+
+use super::inputs::Inputs;
+use super::{HERE, Launch};
+use crate::node::environment::{Standing, identity_of_launch, variables};
+use crate::node::job::{Stage, StageRequest};
+use crate::node::preparing::{CheckOutRequest, Prepared, check_out, prepare};
+use crate::node::{flushing, serve};
+use crate::progress::Draining;
+use crate::{notices, shell, sync, terminal};
+use pail_control::{CallerEnvironment, Failure, FailureKind};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+/// Runs the task. Errors: what keeps its run from beginning.
+pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
+    let home = serve::home()?;
+    let environment = CallerEnvironment::of_this_process();
+    let inputs = Inputs::gather(launch, &environment).await?;
+    let stats = {
+        let progress = sync::SyncProgress::new([HERE.to_owned()], inputs.files.bytes);
+        sync::to_here(&inputs.files, &home, &progress).await?
+    };
+    let mut not_done =
+        stats.not_done.iter().map(|one| format!("{}: {}", one.path, one.why)).collect::<Vec<_>>();
+    if let Some(code) = &inputs.code {
+        let request = CheckOutRequest {
+            resolved: code.resolved.clone(),
+            token: None,
+            submodules: launch.submodules,
+            lfs: launch.lfs,
+        };
+        check_out(&request, &code.credentials.access(), &home).await?;
+    }
+    let prepared = prepare(&inputs.buckets, &home, &environment).await?;
+    not_done.extend(prepared.skipped.iter().cloned());
+    if !not_done.is_empty() {
+        return Err(not_all(&not_done));
+    }
+    let id = identity_of_launch(launch.task.name.as_deref());
+    let standing = Standing { rank: 0, addresses: &["127.0.0.1".to_owned()], task_id: &id };
+    let environment = variables(&launch.task.environment(), &standing);
+    if let Some(setup) = launch.task.setup.as_deref().filter(|_| launch.with_setup) {
+        let code = shell::run(setup, &prepared.dir, &environment).await?;
+        if code != 0 {
+            terminal::note(&format!("error: setup ended with exit code {code}"));
+            flush(launch, &prepared).await;
+            return Ok(ExitCode::from(code));
+        }
+    }
+    match &launch.task.run {
+        Some(run) if launch.detach => detach(launch, run, &id, &prepared, environment),
+        Some(run) => {
+            let code = shell::run(run, &prepared.dir, &environment).await?;
+            if code != 0 {
+                terminal::note(&format!("error: run ended with exit code {code}"));
+            }
+            Ok(last_code(code, flush(launch, &prepared).await))
+        }
+        None => Ok(last_code(0, flush(launch, &prepared).await)),
+    }
+}
+
+/// What was left out on the way is told before anything runs with a part of its files.
+pub fn not_all(not_done: &[String]) -> Failure {
+    const NAMED_MAX: usize = 20;
+    let count = not_done.len();
+    let mut failure = Failure::new(FailureKind::Partial, format!("{count} files could not be copied"));
+    for line in not_done.iter().take(NAMED_MAX) {
+        failure = failure.because(terminal::escaped(line));
+    }
+    if count > NAMED_MAX {
+        failure = failure.because(format!("and {} more", count - NAMED_MAX));
+    }
+    failure.with_hint("the others are there; setup and run were not begun")
+}
+
+/// Whatever became of the task: what it wrote belongs into the bucket. Whether all of it is there.
+async fn flush(launch: &Launch, prepared: &Prepared) -> bool {
+    let mut progress = Draining::new();
+    let report =
+        flushing::flush_all(&prepared.mounts, launch.flush_timeout, &mut |step| progress.step(step)).await;
+    let left = notices::left(&report);
+    terminal::notes(&left);
+    left.is_empty()
+}
+
+fn last_code(code: u8, flushed: bool) -> ExitCode {
+    match (code, flushed) {
+        (0, false) => ExitCode::from(FailureKind::Partial.exit_code()),
+        (code, _) => ExitCode::from(code),
+    }
+}
+
+fn detach(
+    launch: &Launch,
+    command: &str,
+    id: &str,
+    prepared: &Prepared,
+    environment: BTreeMap<String, String>,
+) -> Result<ExitCode, Failure> {
+    let number = serve::jobs(HERE)?.take_number()?;
+    serve::start(StageRequest {
+        cluster: HERE.to_owned(),
+        number,
+        id: id.to_owned(),
+        name: launch.task.name.clone(),
+        rank: 0,
+        nodes: 1,
+        stage: Stage::Run,
+        command: command.to_owned(),
+        dir: prepared.dir.clone(),
+        environment,
+        mounts: prepared.mounts.clone(),
+        flush_timeout_ms: launch.flush_timeout_ms(),
+    })?;
+    terminal::line(&format!("job {number}"))?;
+    terminal::note(&format!("`pail logs {number}` follows it, `pail cancel {number}` ends it"));
+    Ok(ExitCode::SUCCESS)
+}

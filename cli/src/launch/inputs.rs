@@ -1,0 +1,131 @@
+//! What a launch takes from the client.
+//!
+//! Owns: [`Inputs`]: the list of files that are sent, the commit that the git ref means now, and the request by which each node mounts and
+//! copies. All of it is resolved once, so that every node gets the same.
+
+use super::Launch;
+use crate::copy_progress::CopyProgress;
+use crate::copying::{self, Copying};
+use crate::git::{self, Credentials, Resolved};
+use crate::node::mounts::BucketMount;
+use crate::node::place::WORKDIR;
+use crate::node::preparing::{BucketCopy, PrepareRequest};
+use crate::sync::ignore::{self, ListOptions};
+use crate::sync::{Source, SyncItem, SyncPlan};
+use crate::task::{Bucket, Content, Workdir};
+use crate::terminal;
+use pail_control::opening::Address;
+use pail_control::{CallerEnvironment, Failure};
+use pail_transfer::CancellationToken;
+use std::path::Path;
+
+/// What goes to the nodes.
+pub struct Inputs {
+    /// Files, for rsync or a copy.
+    pub files: SyncPlan,
+    /// Code from git.
+    pub code: Option<GitCode>,
+    /// Buckets.
+    pub buckets: PrepareRequest,
+}
+
+/// A commit, and what opens its repository.
+pub struct GitCode {
+    /// The commit.
+    pub resolved: Resolved,
+    /// The token or key.
+    pub credentials: Credentials,
+}
+
+impl Inputs {
+    /// Lists, resolves, and uploads local sources to their buckets. Errors: a source that is not there or cannot be read; a ref that the
+    /// repository does not have; a bucket that refuses.
+    pub async fn gather(launch: &Launch, environment: &CallerEnvironment) -> Result<Self, Failure> {
+        let (mut items, mut code) = (Vec::new(), None);
+        match &launch.task.workdir {
+            None => {}
+            Some(Workdir::Local(path)) => {
+                items.push(directory(path, &format!("~/{WORKDIR}"), launch.include_git).await?);
+            }
+            Some(Workdir::Git { url, git_ref }) => {
+                let variable = |name: &str| std::env::var(name).ok();
+                let credentials = Credentials::find(url, &variable).await?;
+                let access = credentials.access();
+                let resolved = git::resolve(url, git_ref.as_deref(), &access, &variable).await?;
+                code = Some(GitCode { resolved, credentials });
+            }
+        }
+        let mut buckets = PrepareRequest { existing: !launch.with_file_mounts, ..PrepareRequest::default() };
+        for file_mount in launch.task.file_mounts.iter().filter(|_| launch.with_file_mounts) {
+            let destination = file_mount.destination.clone();
+            match &file_mount.content {
+                Content::Local(path) if path.is_dir() => {
+                    items.push(directory(path, &destination, launch.include_git).await?);
+                }
+                Content::Local(path) => {
+                    items.push(SyncItem { source: Source::File { path: path.clone() }, destination });
+                }
+                Content::Copy(bucket) => {
+                    upload(bucket, environment).await?;
+                    let (uri, endpoint_url) = (bucket.uri.clone(), bucket.endpoint_url.clone());
+                    buckets.copies.push(BucketCopy { destination, uri, endpoint_url });
+                }
+                Content::Mount { bucket, read_only } => {
+                    upload(bucket, environment).await?;
+                    buckets.mounts.push(BucketMount {
+                        destination,
+                        uri: bucket.uri.clone(),
+                        create: bucket.create,
+                        endpoint_url: bucket.endpoint_url.clone(),
+                        read_only: *read_only,
+                    });
+                }
+            }
+        }
+        let files = blocking(move || SyncPlan::new(items)).await?;
+        Ok(Self { files, code, buckets })
+    }
+}
+
+/// Brings the bucket's local sources into it.
+async fn upload(bucket: &Bucket, environment: &CallerEnvironment) -> Result<(), Failure> {
+    if bucket.upload.is_empty() {
+        return Ok(());
+    }
+    let mut sources = Vec::new();
+    for upload in &bucket.upload {
+        let prefix = upload.name.as_ref().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        sources.extend(copying::content_of(&upload.source, &prefix)?);
+    }
+    let progress = CopyProgress::new();
+    let copying =
+        Copying { environment, report: &|snapshot| progress.show(snapshot), stop: CancellationToken::new() };
+    let address = Address {
+        source: &bucket.uri,
+        endpoint_url: bucket.endpoint_url.as_deref(),
+        region: None,
+        profile: None,
+    };
+    let report = copying.upload_sources(address, bucket.create, &sources).await?;
+    terminal::note(&format!("{}: {}", bucket.uri, copying::summary(&report)));
+    copying::incomplete(&report).map_or(Ok(()), Err)
+}
+
+async fn directory(path: &Path, destination: &str, include_git: bool) -> Result<SyncItem, Failure> {
+    let source = path.to_owned();
+    let list = blocking(move || ignore::list(&source, &ListOptions { include_git })).await?;
+    for warning in &list.warnings {
+        terminal::note(&format!("warning: {warning}"));
+    }
+    Ok(SyncItem {
+        source: Source::Directory { path: path.to_owned(), list },
+        destination: destination.to_owned(),
+    })
+}
+
+/// Work on the local disk, away from the threads that talk to nodes.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|err| Failure::other(err.to_string()))?
+}

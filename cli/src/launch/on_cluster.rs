@@ -1,0 +1,201 @@
+//! A task on the nodes of a cluster.
+//!
+//! Owns: [`launch`]: code, files and buckets go to every node of the cluster, and so does setup; run goes to as many of them as the task
+//! says (`num_nodes`), the head first, and to all where it says nothing.
+
+use super::following::{StageEnd, run_stage};
+use super::here::not_all;
+use super::inputs::{GitCode, Inputs};
+use super::nodes::{all_of, connect, each};
+use super::session::Session;
+use super::{Launch, nodes};
+use crate::cluster::{Cluster, Needs};
+use crate::git::Credentials;
+use crate::node::environment::{Standing, identity_of_launch, variables};
+use crate::node::job::{Stage, StageRequest};
+use crate::node::preparing::{CheckOutRequest, Prepared};
+use crate::node::request::Request;
+use crate::sync::{SyncOptions, SyncProgress};
+use crate::{sync, terminal};
+use futures::stream::{self, StreamExt};
+use pail_control::{CallerEnvironment, Failure, FailureKind, opening};
+use std::process::ExitCode;
+
+/// Runs the task. Errors: what keeps its run from beginning, and on which nodes.
+pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Failure> {
+    let count = run_count(launch, cluster)?;
+    let environment = CallerEnvironment::of_this_process();
+    let (sessions, inputs) =
+        tokio::try_join!(connect(cluster, needs(launch)), Inputs::gather(launch, &environment))?;
+    let mut inputs = inputs;
+    send_files(&inputs, &sessions).await?;
+    if let Some(code) = &inputs.code {
+        check_out_everywhere(launch, code, &sessions).await?;
+    }
+    if !(inputs.buckets.mounts.is_empty() && inputs.buckets.copies.is_empty()) {
+        inputs.buckets.lent = opening::lend(&environment).await?;
+    }
+    let prepared: Vec<Prepared> =
+        each(&sessions, |_| Request::Prepare(Box::new(inputs.buckets.clone()))).await?;
+    let skipped: Vec<String> = prepared.iter().flat_map(|one| one.skipped.iter().cloned()).collect();
+    if !skipped.is_empty() {
+        return Err(not_all(&skipped));
+    }
+    let job = Job::new(launch, cluster, &sessions, &prepared).await?;
+    if let Some(setup) = launch.task.setup.as_deref().filter(|_| launch.with_setup) {
+        let end = job.stage(Stage::Setup, setup, sessions.len()).await?;
+        if end.exit_code != 0 {
+            return Ok(told(&end));
+        }
+    }
+    match &launch.task.run {
+        None => Ok(ExitCode::SUCCESS),
+        Some(run) if launch.detach => job.detach(run, count).await,
+        Some(run) => Ok(told(&job.stage(Stage::Run, run, count).await?)),
+    }
+}
+
+/// How many nodes the run is for.
+fn run_count(launch: &Launch, cluster: &Cluster) -> Result<usize, Failure> {
+    let there = cluster.nodes.len();
+    match launch.task.num_nodes.map(|count| count as usize) {
+        None => Ok(there),
+        Some(count) if count <= there => Ok(count),
+        Some(count) => {
+            let name = &cluster.name;
+            Err(Failure::usage(format!("the task is for {count} nodes, and {name} has {there}")).with_hint(format!(
+                "add Host {name}-worker{there} and so on to the SSH configuration, or give --num-nodes {there}"
+            )))
+        }
+    }
+}
+
+fn needs(launch: &Launch) -> Needs {
+    use crate::task::{Content, Workdir};
+    let is_git = matches!(launch.task.workdir, Some(Workdir::Git { .. }));
+    let contents = || {
+        let all = launch.task.file_mounts.iter().filter(|_| launch.with_file_mounts);
+        all.map(|mount| &mount.content)
+    };
+    let sends_files = matches!(launch.task.workdir, Some(Workdir::Local(_)));
+    Needs {
+        rsync: sends_files || contents().any(|content| matches!(content, Content::Local(_))),
+        git: is_git,
+        fuse: contents().any(|content| matches!(content, Content::Mount { .. })),
+    }
+}
+
+async fn send_files(inputs: &Inputs, sessions: &[Session]) -> Result<(), Failure> {
+    if inputs.files.is_empty() {
+        return Ok(());
+    }
+    let peers: Vec<_> = sessions.iter().map(Session::peer).collect();
+    let progress = SyncProgress::new(peers.iter().map(|peer| peer.host.clone()), inputs.files.bytes);
+    let outcome = sync::to_nodes(&inputs.files, &peers, &SyncOptions::default(), &progress).await;
+    let stats = all_of(sessions, outcome.nodes.into_iter().map(|(_, result)| result).collect())?;
+    let of_node = stats.iter().zip(sessions).flat_map(|(stats, session)| {
+        stats.not_done.iter().map(move |one| format!("{}: {}: {}", session.node.host, one.path, one.why))
+    });
+    let not_done: Vec<String> = of_node.collect();
+    match not_done.is_empty() {
+        true => Ok(()),
+        false => Err(not_all(&not_done)),
+    }
+}
+
+async fn check_out_everywhere(launch: &Launch, code: &GitCode, sessions: &[Session]) -> Result<(), Failure> {
+    let token = match &code.credentials {
+        Credentials::Token(token) => Some(token.clone()),
+        _ => None,
+    };
+    let socket = code.credentials.agent_socket();
+    let calls = stream::iter(sessions).map(|session| {
+        let request = CheckOutRequest {
+            resolved: code.resolved.clone(),
+            token: token.clone(),
+            submodules: launch.submodules,
+            lfs: launch.lfs,
+        };
+        let request = Request::CheckOut { request: Box::new(request), by_agent: socket.is_some() };
+        async move { session.call_with_agent::<()>(&request, socket).await }
+    });
+    all_of(sessions, calls.buffered(nodes::NODES_AT_A_TIME_MAX).collect().await).map(|_| ())
+}
+
+/// A job that is numbered, and its nodes.
+struct Job<'a> {
+    launch: &'a Launch,
+    cluster: &'a Cluster,
+    sessions: &'a [Session],
+    prepared: &'a [Prepared],
+    id: String,
+    number: u32,
+    addresses: Vec<String>,
+}
+
+impl<'a> Job<'a> {
+    async fn new(
+        launch: &'a Launch,
+        cluster: &'a Cluster,
+        sessions: &'a [Session],
+        prepared: &'a [Prepared],
+    ) -> Result<Self, Failure> {
+        let cluster_name = cluster.name.clone();
+        let number = sessions[0].call(&Request::TakeNumber { cluster: cluster_name }).await?;
+        let addresses = sessions.iter().map(Session::address).collect();
+        let id = identity_of_launch(launch.task.name.as_deref());
+        Ok(Self { launch, cluster, sessions, prepared, id, number, addresses })
+    }
+
+    /// The stage's request for each of the first `count` nodes.
+    fn requests(&self, stage: Stage, command: &str, count: usize) -> Vec<StageRequest> {
+        let own = self.launch.task.environment();
+        let request = |(rank, prepared): (u32, &Prepared)| StageRequest {
+            cluster: self.cluster.name.clone(),
+            number: self.number,
+            id: self.id.clone(),
+            name: self.launch.task.name.clone(),
+            rank,
+            nodes: u32::try_from(count).unwrap_or(u32::MAX),
+            stage,
+            command: command.to_owned(),
+            dir: prepared.dir.clone(),
+            environment: variables(
+                &own,
+                &Standing { rank, addresses: &self.addresses[..count], task_id: &self.id },
+            ),
+            mounts: prepared.mounts.clone(),
+            flush_timeout_ms: self.launch.flush_timeout_ms(),
+        };
+        (0..).zip(&self.prepared[..count]).map(request).collect()
+    }
+
+    async fn stage(&self, stage: Stage, command: &str, count: usize) -> Result<StageEnd, Failure> {
+        let requests = self.requests(stage, command, count);
+        run_stage(&self.sessions[..count], &requests).await
+    }
+
+    async fn detach(&self, command: &str, count: usize) -> Result<ExitCode, Failure> {
+        let requests = self.requests(Stage::Run, command, count);
+        super::following::start_all(&self.sessions[..count], &requests).await?;
+        let (name, number) = (&self.cluster.name, self.number);
+        terminal::line(&format!("job {number}"))?;
+        terminal::note(&format!(
+            "`pail logs {name} {number}` follows it, `pail cancel {name} {number}` ends it"
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Tells what failed and what is not in the buckets; the exit code.
+fn told(end: &StageEnd) -> ExitCode {
+    end.failures.iter().for_each(terminal::print_failure);
+    for (host, left) in &end.left {
+        terminal::note(&format!("{host}:"));
+        terminal::notes(left);
+    }
+    match (end.exit_code, end.left.is_empty()) {
+        (0, false) => ExitCode::from(FailureKind::Partial.exit_code()),
+        (code, _) => ExitCode::from(code),
+    }
+}

@@ -1,0 +1,52 @@
+//! Jobs: what runs detached from any client.
+//!
+//! Owns: `record`, what is known of a job; `supervisor`, the process that stays with it; `follow`, reading along.
+//!
+//! A stage is Running, then Flushing, then Ended; whichever it is, it is lost where its supervisor is gone.
+
+mod follow;
+mod record;
+mod supervisor;
+
+pub use follow::{FollowRequest, follow};
+pub use record::{End, JobRecord, Jobs, Stage, State};
+pub use supervisor::{StageRequest, start, supervise};
+
+use rustix::process::{Pid, Signal};
+use std::time::Duration;
+
+/// Between two looks at a job that was told to end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Sends the signal to the process group of a job's command. Whether there was one to send it to.
+pub fn send_signal(job: &JobRecord, signal: Signal) -> bool {
+    // By way of the supervisor, which knows then that the job was told to end; it cannot pass on what it cannot catch.
+    let State::Running { supervisor, command } = &job.state else { return false };
+    let caught = matches!(signal, Signal::INT | Signal::TERM) && supervisor.is_running();
+    let sent = match caught {
+        true => Pid::from_raw(supervisor.pid).map(|pid| rustix::process::kill_process(pid, signal)),
+        false if command.is_running() => {
+            Pid::from_raw(command.pid).map(|pid| rustix::process::kill_process_group(pid, signal))
+        }
+        false => None,
+    };
+    matches!(sent, Some(Ok(())))
+}
+
+/// Tells the job to end, kills it where it has not ended within `grace`, and waits for its flush. The job as it is then.
+pub async fn end(jobs: &Jobs, number: u32, grace: Duration) -> Option<JobRecord> {
+    let mut deadline = Some(std::time::Instant::now() + grace);
+    let job = jobs.get(number)?;
+    send_signal(&job, Signal::TERM);
+    loop {
+        let job = jobs.get(number)?;
+        if !job.is_active() {
+            return Some(job);
+        }
+        if deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline) {
+            deadline = None;
+            send_signal(&job, Signal::KILL);
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}

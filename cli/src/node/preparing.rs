@@ -1,0 +1,129 @@
+//! What a task needs on a node before setup and run.
+//!
+//! Owns: [`prepare`]: the working directory, mounts, and copies out of buckets, all of which is idempotent.
+
+use super::mounts::{self, BucketMount};
+use super::place::{self, PlaceKind};
+use crate::copy_progress::CopyProgress;
+use crate::copying::{self, Copying};
+use crate::git::{self, Access, CheckoutOptions, Resolved, Secret};
+use crate::{daemon, terminal};
+use pail_control::opening::Address;
+use pail_control::types::MountState;
+use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_transfer::CancellationToken;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What is to be there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PrepareRequest {
+    /// Buckets to mount.
+    pub mounts: Vec<BucketMount>,
+    /// Objects and prefixes to copy.
+    pub copies: Vec<BucketCopy>,
+    /// Mounts that are there already are the job's too: those of an earlier launch, for an `exec`.
+    pub existing: bool,
+    /// The client's credentials, as variables; those of the node itself go before them.
+    pub lent: CallerEnvironment,
+}
+
+/// A commit to be checked out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckOutRequest {
+    /// Which, and where from.
+    pub resolved: Resolved,
+    /// What opens the repository, where it is a token.
+    pub token: Option<Secret>,
+    /// With its submodules.
+    pub submodules: bool,
+    /// With its LFS objects.
+    pub lfs: bool,
+}
+
+/// A prefix, or an object, that is copied to the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketCopy {
+    /// Where, as the task says it.
+    pub destination: String,
+    /// `s3://bucket[/prefix]`.
+    pub uri: String,
+    /// The S3 endpoint, where the task names one.
+    pub endpoint_url: Option<String>,
+}
+
+/// What is there now.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Prepared {
+    /// The directory that setup and run run in.
+    pub dir: PathBuf,
+    /// Mount points that the task may write to.
+    pub mounts: Vec<PathBuf>,
+    /// What could not be copied, a line each.
+    pub skipped: Vec<String>,
+}
+
+/// Makes the working directory, mounts, and copies. Errors: the first of what failed.
+pub async fn prepare(
+    request: &PrepareRequest,
+    home: &Path,
+    environment: &CallerEnvironment,
+) -> Result<Prepared, Failure> {
+    let dir = home.join(place::WORKDIR);
+    std::fs::create_dir_all(&dir)
+        .map_err(|err| Failure::from_io(format!("cannot create {}", dir.display()), &err))?;
+    let mut prepared = Prepared { dir, ..Prepared::default() };
+    for mount in &request.mounts {
+        let destination = place::resolve(&mount.destination, home)?;
+        let mounted = mounts::mount(mount, &destination, environment).await?;
+        prepared.mounts.push(mounted);
+    }
+    if request.existing {
+        prepared.mounts = writable_mounts().await?;
+    }
+    for copy in &request.copies {
+        let destination = place::resolve(&copy.destination, home)?;
+        prepared.skipped.extend(copy_out(copy, &destination, environment).await?);
+    }
+    Ok(prepared)
+}
+
+/// Makes the working directory a checkout of the commit. What a person should know is told on standard error.
+pub async fn check_out(request: &CheckOutRequest, access: &Access, home: &Path) -> Result<(), Failure> {
+    let options = CheckoutOptions { submodules: request.submodules, lfs: request.lfs };
+    let dir = home.join(place::WORKDIR);
+    git::check_out(&dir, &request.resolved, access, &options, &mut |note| terminal::note(&note)).await?;
+    Ok(())
+}
+
+/// The mount points of this user's daemon that may be written to.
+async fn writable_mounts() -> Result<Vec<PathBuf>, Failure> {
+    let mounts = match daemon::running().await {
+        Ok((client, _)) => client.mounts().await?,
+        Err(failure) if failure.kind == FailureKind::NotRunning => return Ok(Vec::new()),
+        Err(failure) => return Err(failure),
+    };
+    let writable =
+        mounts.into_iter().filter(|mount| !mount.spec.read_only && mount.state == MountState::Mounted);
+    Ok(writable.map(|mount| mount.spec.mount_point).collect())
+}
+
+async fn copy_out(
+    copy: &BucketCopy,
+    destination: &Path,
+    environment: &CallerEnvironment,
+) -> Result<Vec<String>, Failure> {
+    place::make_place(destination, PlaceKind::ParentOf)?;
+    let progress = CopyProgress::new();
+    let copying =
+        Copying { environment, report: &|snapshot| progress.show(snapshot), stop: CancellationToken::new() };
+    let address = Address {
+        source: &copy.uri,
+        endpoint_url: copy.endpoint_url.as_deref(),
+        region: None,
+        profile: None,
+    };
+    let report = copying.copy_uri_to(address, destination).await?;
+    terminal::note(&format!("{}: {} to {}", copy.uri, copying::summary(&report), destination.display()));
+    Ok(copying::incomplete(&report).map(|failure| failure.causes).unwrap_or_default())
+}

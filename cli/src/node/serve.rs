@@ -1,0 +1,199 @@
+//! The node's side of a call.
+//!
+//! Owns: [`call`] (`pail node call`): one request on standard input, its answer on standard output; and [`supervise`] (`pail node
+//! supervise`), which that starts for a job.
+
+use super::environment;
+use super::job::{self, JobRecord, Jobs, StageRequest};
+use super::preparing::{CheckOutRequest, PrepareRequest, check_out, prepare};
+use super::protocol::Frames;
+use super::request::{Down, JobRow, JobSignal, Request};
+use crate::git::Access;
+use crate::{daemon, notices};
+use pail_control::settings::{Directories, process_environment};
+use pail_control::types::UnmountRequest;
+use pail_control::{CallerEnvironment, Failure, FailureKind};
+use rustix::process::Signal;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a job may take to end before it is killed: less than what a machine that goes down gives.
+const END_GRACE: Duration = Duration::from_secs(30);
+/// The longest request that is read.
+const REQUEST_BYTES_MAX: u64 = 256 << 20;
+
+/// Reads a request from standard input, does it, and answers on standard output. The exit code is 0 whenever the answer was given.
+pub async fn call() -> Result<(), Failure> {
+    let gone = |err: std::io::Error| Failure::from_io("nobody reads the answer", &err);
+    let mut frames = Frames::begin(std::io::stdout()).map_err(gone)?;
+    let request = match read_request() {
+        Ok(request) => request,
+        Err(failure) => return frames.answer::<()>(Err(failure)).map_err(gone),
+    };
+    match request {
+        Request::Prepare(request) => frames.answer(prepare_here(*request).await),
+        Request::CheckOut { request, by_agent } => frames.answer(check_out_here(*request, by_agent).await),
+        Request::TakeNumber { cluster } => frames.answer(jobs(&cluster).and_then(|jobs| jobs.take_number())),
+        Request::Start(request) => frames.answer(start(*request)),
+        Request::Follow(request) => {
+            let followed = match jobs(&request.cluster) {
+                Ok(jobs) => job::follow(&jobs, &request, &mut |bytes| frames.output(bytes)).await,
+                Err(failure) => Err(failure),
+            };
+            frames.answer(followed)
+        }
+        Request::Signal { cluster, number, signal } => {
+            frames.answer(jobs(&cluster).map(|jobs| send(&jobs, number, signal)))
+        }
+        Request::End { cluster, number } => {
+            let ended = match jobs(&cluster) {
+                Ok(jobs) => Ok(end(&jobs, number).await),
+                Err(failure) => Err(failure),
+            };
+            frames.answer(ended)
+        }
+        Request::Jobs { cluster } => frames.answer(jobs(&cluster).map(|jobs| rows(&jobs))),
+        Request::Down { cluster, timeout_ms } => frames.answer(down(&cluster, timeout_ms).await),
+    }
+    .map_err(gone)
+}
+
+/// Stays with a stage of a job until it is over.
+pub async fn supervise() -> Result<(), Failure> {
+    let request: StageRequest = read_request()?;
+    let jobs = jobs(&request.cluster)?;
+    job::supervise(&jobs, request).await
+}
+
+/// The jobs of a cluster on this machine.
+pub fn jobs(cluster: &str) -> Result<Jobs, Failure> {
+    let uid = rustix::process::geteuid().as_raw();
+    Ok(Jobs::of(&Directories::from_environment(&process_environment, uid)?.state, cluster))
+}
+
+/// This user's home. Errors: it is not set.
+pub fn home() -> Result<PathBuf, Failure> {
+    std::env::home_dir()
+        .filter(|home| home.is_absolute())
+        .ok_or_else(|| Failure::usage("HOME is not set").with_hint("set it to your home directory"))
+}
+
+/// Makes the job's folder where another node gave the number, and starts its stage.
+pub fn start(mut request: StageRequest) -> Result<(), Failure> {
+    let jobs = jobs(&request.cluster)?;
+    // A client whose link dropped asks again.
+    let known = jobs.get(request.number).filter(|job| job.id == request.id);
+    if known.is_some_and(|job| job.stage == request.stage) {
+        return Ok(());
+    }
+    jobs.use_number(request.number)?;
+    let gpus = environment::gpu_count().to_string();
+    request.environment.insert("SKYPILOT_NUM_GPUS_PER_NODE".to_owned(), gpus);
+    job::start(&request)
+}
+
+/// Ends a job, and waits for its flush. The job as it is then; `None` where there is none of that number.
+pub async fn end(jobs: &Jobs, number: u32) -> Option<JobRecord> {
+    job::end(jobs, number, END_GRACE).await
+}
+
+/// All jobs, with what is to be said of each.
+pub fn rows(jobs: &Jobs) -> Vec<JobRow> {
+    jobs.all().into_iter().map(|job| JobRow { status: job.status().to_owned(), job }).collect()
+}
+
+/// Ends the cluster's jobs, drains and unmounts everything of this user on this machine, and ends the daemon.
+pub async fn down(cluster: &str, timeout_ms: u64) -> Result<Down, Failure> {
+    let jobs = jobs(cluster)?;
+    let mut down = Down::default();
+    for running in jobs.all().iter().filter(|job| job.is_active()) {
+        end(&jobs, running.number).await;
+        down.ended.push(running.number);
+    }
+    let client = match daemon::running().await {
+        Ok((client, _)) => client,
+        Err(failure) if failure.kind == FailureKind::NotRunning => return Ok(down),
+        Err(failure) => return Err(failure),
+    };
+    let request = UnmountRequest { mount_point: None, timeout_ms, force: false };
+    let report = client.unmount(&request, &mut |_| {}).await?;
+    down.left = notices::left(&report);
+    down.unmounted = report.unmounted;
+    if down.left.is_empty() {
+        let process = daemon::Process::of(&client).await?;
+        client.shutdown(&mut |_| {}).await?;
+        process.ended().await?;
+    }
+    Ok(down)
+}
+
+async fn prepare_here(request: PrepareRequest) -> Result<super::preparing::Prepared, Failure> {
+    let environment = own_or_lent(&request.lent);
+    prepare(&request, &home()?, &environment).await
+}
+
+async fn check_out_here(request: CheckOutRequest, by_agent: bool) -> Result<(), Failure> {
+    let access = match (request.token.clone(), std::env::var_os("SSH_AUTH_SOCK")) {
+        (Some(token), _) => Access::Token(token),
+        (None, Some(socket)) if by_agent => Access::Agent(socket.into()),
+        (None, None) if by_agent => {
+            return Err(Failure::new(FailureKind::Credentials, "this node's sshd does not forward agents")
+                .with_hint(
+                    "the key for the repository does not reach it; set AllowAgentForwarding yes there",
+                ));
+        }
+        (None, _) => Access::None,
+    };
+    check_out(&request, &access, &home()?).await
+}
+
+/// This node's own way to credentials, where it has one, else what the client has lent. The endpoint and the region are the client's in
+/// any case: the task's buckets are looked for where the client looks for them.
+fn own_or_lent(lent: &CallerEnvironment) -> CallerEnvironment {
+    let own = CallerEnvironment::of_this_process();
+    match has_own_keys(&own) {
+        true => own.overlaid_by(&lent.without_secrets()),
+        false => own.overlaid_by(lent),
+    }
+}
+
+fn has_own_keys(own: &CallerEnvironment) -> bool {
+    let by_variable =
+        ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+    let named = own.get("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from);
+    let usual = || Some(std::env::home_dir()?.join(".aws/credentials"));
+    by_variable.iter().any(|name| own.get(name).is_some())
+        || named.or_else(usual).is_some_and(|file| file.is_file())
+}
+
+fn send(jobs: &Jobs, number: u32, signal: JobSignal) -> bool {
+    let signal = match signal {
+        JobSignal::Interrupt => Signal::INT,
+        JobSignal::Terminate => Signal::TERM,
+    };
+    jobs.get(number).is_some_and(|job| job::send_signal(&job, signal))
+}
+
+fn read_request<T: DeserializeOwned>() -> Result<T, Failure> {
+    let mut json = Vec::new();
+    let read = std::io::stdin().lock().take(REQUEST_BYTES_MAX).read_to_end(&mut json);
+    read.map_err(|err| Failure::from_io("cannot read the request", &err))?;
+    // The library's own words may quote what is secret.
+    serde_json::from_slice(&json).map_err(|err| {
+        Failure::usage(format!(
+            "the request is not understood (line {}, column {})",
+            err.line(),
+            err.column()
+        ))
+        .with_hint("`pail node` is for pail itself")
+    })
+}
+
+/// A request as it is sent.
+pub fn encode(request: &impl Serialize) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(request)
+        .map_err(|err| Failure::other("cannot write the request").because(err.to_string()))
+}
