@@ -5,7 +5,7 @@
 mod sandbox;
 
 use pail_devserver::{Fault, FaultAction};
-use sandbox::{BUCKET, Sandbox, finish, skipped, wait_until};
+use sandbox::{BUCKET, Sandbox, finish, run, skipped, wait_until};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -96,6 +96,68 @@ fn a_mistake_in_the_configuration_keeps_nobody_from_a_running_daemon() {
     let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")]);
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.err.contains("config.toml") && ran.err.contains("memroy"), "{ran:?}");
+}
+
+#[test]
+fn a_mount_in_the_foreground_is_one_process_which_tells_what_it_leaves() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("config/pail")).unwrap();
+    fs::write(sandbox.path("config/pail/config.toml"), "drain_timeout = \"500ms\"\n").unwrap();
+    let mut command =
+        sandbox.command(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt"), "--foreground", "--json"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("it is mounted", || !sandbox.kernel_mounts().is_empty());
+    let pid = child.id() as i32;
+    assert_eq!(sandbox.daemon_pid(), Some(pid));
+    let input = fs::read_link(format!("/proc/{pid}/fd/0")).unwrap();
+    assert_eq!(input, Path::new("/dev/null"), "what it was handed over, with its keys, is not kept");
+    let mut open = fs::File::create(sandbox.path("mnt/stuck")).unwrap();
+    open.write_all(b"precious").unwrap();
+    sandbox.server.inject(Fault {
+        key_contains: Some("stuck".into()),
+        times: u32::MAX,
+        ..Fault::once(None, FaultAction::InternalError)
+    });
+    // SAFETY: a signal to a child that was not waited for.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+    let ran = finish(child);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.err.contains("error: 1 file is not in the bucket:\n"), "{ran:?}");
+    assert!(ran.err.contains("stuck") && ran.err.contains("state/pail"), "{ran:?}");
+    let outcome: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(outcome["spec"]["mount_point"], sandbox.at("mnt"), "{ran:?}");
+    drop(open);
+}
+
+#[test]
+fn a_mount_that_fails_in_the_foreground_fails_as_any_other() {
+    let sandbox = Sandbox::new();
+    let arguments = ["mount", "s3://no-such-bucket", &sandbox.at("mnt")];
+    let ran = sandbox.pail(&[&arguments[..], &["--foreground"]].concat());
+    // Afterwards: it leaves a daemon for a while.
+    let other = sandbox.pail(&arguments);
+    assert_eq!((ran.code, other.code), (3, 3), "{ran:?} {other:?}");
+    assert!(ran.err.ends_with(&other.err), "{ran:?} {other:?}");
+}
+
+#[test]
+fn a_command_without_the_daemon_s_program_says_where_it_belongs() {
+    let sandbox = Sandbox::new();
+    let alone = sandbox.path("pail");
+    fs::copy(env!("CARGO_BIN_EXE_pail"), &alone).unwrap();
+    let mount = ["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")];
+    for arguments in
+        [&mount[..], &[&mount[..], &["--foreground"]].concat(), &["umount", "--all"], &["status"]]
+    {
+        let told = sandbox.command(arguments);
+        let mut command = Command::new(&alone);
+        command.args(arguments).env_clear();
+        command.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ran = run(command.env("PATH", sandbox.path("")));
+        assert_ne!(ran.code, 0, "{arguments:?}: {ran:?}");
+        assert!(ran.err.starts_with("error: cannot start pail-mountd\n"), "{arguments:?}: {ran:?}");
+        assert!(ran.err.contains("belongs beside the pail program"), "{arguments:?}: {ran:?}");
+    }
 }
 
 /// A daemon in a PID namespace of its own, which goes with the test.
