@@ -160,6 +160,23 @@ fn a_command_without_the_daemon_s_program_says_where_it_belongs() {
     }
 }
 
+#[test]
+fn several_dead_mounts_are_given_up_by_one_command() {
+    let sandbox = Sandbox::new();
+    let places = ["one", "two", "three"].map(|name| sandbox.at(name));
+    for place in &places {
+        let ran = sandbox.pail(&["mount", &format!("s3://{BUCKET}"), place]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    sandbox.end_daemon(libc::SIGKILL);
+    assert_eq!(sandbox.kernel_mounts().len(), 3);
+    let ran = sandbox.pail(&["umount", &places[0], &places[1], &places[2]]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.out.lines().filter(|line| line.starts_with("unmounted ")).count(), 3, "{ran:?}");
+    assert_eq!(sandbox.kernel_mounts(), Vec::<String>::new());
+    assert!(places.iter().all(|place| !Path::new(place).exists()), "directories made for them are gone");
+}
+
 /// A daemon in a PID namespace of its own, which goes with the test.
 struct Contained(Child);
 
