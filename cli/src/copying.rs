@@ -4,10 +4,10 @@
 //! [`Failure`]s that errors and incomplete reports of `pail_transfer` become.
 
 use crate::terminal;
-use pail_control::opening::{self, Address, OpenBucket};
-use pail_control::quantity::ByteSize;
-use pail_control::settings::{Directories, process_environment};
-use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
+use pail_mountd::daemon::opening::{self, Address, OpenBucket};
+use pail_mountd::quantity::ByteSize;
+use pail_mountd::settings::{Directories, process_environment};
 use pail_store::RawKey;
 use pail_transfer::{
     CancellationToken, Error, Options, Problems, Progress, ProgressSnapshot, Report, Source, UploadSource,
@@ -35,6 +35,7 @@ impl Copying<'_> {
     /// Copies what a task means by a URI to `target`: everything below it to a directory, or the object of that name to a file. Runs again without
     /// sending what is there. Errors: nothing is there; as of [`opening::open_bucket`] and [`pail_transfer::download`]. A report that
     /// [`incomplete`] has something to say about is no error here.
+    #[allow(dead_code, reason = "for tasks, which come to use it")]
     pub async fn copy_uri_to(&self, address: Address<'_>, target: &Path) -> Result<Report, Failure> {
         let path = opening::parse_source(address.source)?.prefix;
         let bucket = opening::open_bucket(address, self.environment, false, true).await?;
@@ -85,6 +86,12 @@ impl Copying<'_> {
 /// The keys of one local path in a task: a directory's content, or a file by its name, right below `prefix`.
 pub fn content_of(path: &Path, prefix: &str) -> Result<Vec<UploadSource>, Failure> {
     UploadSource::content_of(path, prefix).map_err(failure_of)
+}
+
+/// The keys of a list of local paths: each by its own name, below `prefix`.
+#[allow(dead_code, reason = "for tasks, which come to use it")]
+pub fn each_of(paths: &[PathBuf], prefix: &str) -> Result<Vec<UploadSource>, Failure> {
+    UploadSource::each_of(paths, prefix).map_err(failure_of)
 }
 
 /// The one key of a path of a bucket. Errors: none can be so long.
