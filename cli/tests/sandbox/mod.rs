@@ -266,7 +266,7 @@ fn is_running(pid: i32) -> bool {
 
 /// The daemon is a program of another package, which cargo does not build for the tests of this one. Built as one of the workspace: by
 /// itself its libraries would have fewer features, and be compiled once more. Where it is up to date that takes a moment.
-fn build_daemon() {
+pub fn build_daemon() {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
