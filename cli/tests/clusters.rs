@@ -255,7 +255,7 @@ fn a_connection_that_is_dead_is_made_anew_and_a_node_that_is_away_is_said_to_be(
     let sockets = nodes.client_shell("for p in /run/pail/ssh/*.conf; do :; done; ls /run/pail/ssh");
     let id = sockets.out.lines().find_map(|name| name.strip_suffix(".conf")).unwrap().to_owned();
     let ends = format!(
-        "for p in /proc/[0-9]*; do case $(tr '\\0' ' ' <$p/cmdline 2>/dev/null) in *'/run/pail/ssh/{id}.'*mux*) kill -9 ${{p#/proc/}};; esac; done"
+        "for p in /proc/[0-9]*; do [ $p != /proc/$$ ] || continue; case $(tr '\\0' ' ' <$p/cmdline 2>/dev/null) in *'/run/pail/ssh/{id}.'*mux*) kill -9 ${{p#/proc/}};; esac; done"
     );
     assert_ok(&nodes.client_shell(&ends));
     assert_ok(&nodes.client(&["cluster", "check", "dev"]));
@@ -300,7 +300,7 @@ fn programs_are_sent_once_and_run_there() {
     older("0.0.3-c", 1);
     nodes.must_on(
         "dev",
-        &format!("setpriv --reuid {ORDINARY} /home/{ORDINARY}/.pail/0.0.1-a/pail 1000 >/dev/null 2>&1 &"),
+        &format!("setpriv --reuid {ORDINARY} --regid {ORDINARY} --clear-groups /home/{ORDINARY}/.pail/0.0.1-a/pail 1000 >/dev/null 2>&1 &"),
     );
     let third = prepare(&nodes);
     assert_ok(&third);

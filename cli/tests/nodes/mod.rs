@@ -75,7 +75,8 @@ impl Nodes {
         let pid = std::fs::read_to_string(self.top().join("client.pid")).unwrap();
         let mut command = Command::new("nsenter");
         command
-            .args(["-t", pid.trim(), "-n", "-m", "-u", "--wd=/root", "--", program])
+            // Its own --wd is a directory of this side.
+            .args(["-t", pid.trim(), "-n", "-m", "-u", "--", "sh", "-c", "cd && exec \"$@\"", "sh", program])
             .args(arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -203,7 +204,7 @@ impl Nodes {
         self.must_on(
             node,
             "trap '' TERM; kill -9 $(ps -eo pid= | grep -vwE \"1|$$\") 2>/dev/null; \
-             /usr/sbin/sshd -f /run/pail-node/sshd_config -E /run/pail-node/sshd.log",
+             until /usr/sbin/sshd -f /run/pail-node/sshd_config -E /run/pail-node/sshd.log; do sleep 0.02; done",
         );
     }
 
