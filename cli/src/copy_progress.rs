@@ -5,7 +5,7 @@
 
 use crate::terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pail_mountd::quantity::ByteSize;
+use pail_control::quantity::ByteSize;
 use pail_transfer::ProgressSnapshot;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};

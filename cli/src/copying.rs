@@ -4,10 +4,10 @@
 //! [`Failure`]s that errors and incomplete reports of `pail_transfer` become.
 
 use crate::terminal;
-use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
-use pail_mountd::daemon::opening::{self, Address, OpenBucket};
-use pail_mountd::quantity::ByteSize;
-use pail_mountd::settings::{Directories, process_environment};
+use pail_control::opening::{self, Address, OpenBucket};
+use pail_control::quantity::ByteSize;
+use pail_control::settings::{Directories, process_environment};
+use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_store::RawKey;
 use pail_transfer::{
     CancellationToken, Error, Options, Problems, Progress, ProgressSnapshot, Report, Source, UploadSource,
@@ -86,12 +86,6 @@ impl Copying<'_> {
 /// The keys of one local path in a task: a directory's content, or a file by its name, right below `prefix`.
 pub fn content_of(path: &Path, prefix: &str) -> Result<Vec<UploadSource>, Failure> {
     UploadSource::content_of(path, prefix).map_err(failure_of)
-}
-
-/// The keys of a list of local paths: each by its own name, below `prefix`.
-#[allow(dead_code, reason = "for tasks, which come to use it")]
-pub fn each_of(paths: &[PathBuf], prefix: &str) -> Result<Vec<UploadSource>, Failure> {
-    UploadSource::each_of(paths, prefix).map_err(failure_of)
 }
 
 /// The one key of a path of a bucket. Errors: none can be so long.

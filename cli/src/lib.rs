@@ -3,11 +3,8 @@
 //! Owns: `commands`, one file for each (its arguments' doc comments are its help); `launch`, a task from its file to its exit code, over
 //! `task`, the task YAML, and `task_arguments`, what the command line says of one; `cluster`, nodes over SSH; `sync`, code and files to where they run; `git`, code
 //! from a repository; `node`, what is done where a task runs; `copying` and `copy_progress`, copies from and to buckets; `daemon`,
-//! finding or starting the daemon; `shell`, the commands of a task on this machine; `accounts`, users and groups by name; `notices`, `progress` and `terminal`, what
+//! finding or starting the daemon; `place`, destinations and the making of them; `shell`, the commands of a task on this machine; `accounts`, users and groups by name; `notices`, `progress` and `terminal`, what
 //! a person sees afterwards and while waiting.
-//! Owns: `commands`, one file for each (its arguments' doc comments are its help); `task`, the task YAML; `daemon`, finding or
-//! starting the daemon; `accounts`, users and groups by name; `copying`, copies from and to buckets, and `copy_progress`; `progress` and `terminal`, what a person sees while waiting and
-//! afterwards; `shell`, the commands of a task.
 //!
 //! Invariants: data goes to standard output, progress and notes to standard error; every failure is a
 //! [`Failure`], whose kind is the exit code.
@@ -22,6 +19,7 @@ mod git;
 mod launch;
 mod node;
 mod notices;
+mod place;
 mod progress;
 mod shell;
 mod sync;

@@ -130,7 +130,8 @@ fn clap_stays_with_the_commands() {
 /// The folders of the command, and which of the others each may name. What is in none of them is below them all; a folder may name itself,
 /// what is within it, and what is below.
 const FOLDERS: &[(&str, &[&str])] = &[
-    ("commands", &["node", "cluster", "sync", "git", "task"]),
+    ("commands", &["launch", "node", "cluster", "sync", "git", "task"]),
+    ("launch", &["node", "cluster", "sync", "git", "task"]),
     ("node", &["sync", "git", "task"]),
     ("cluster", &[]),
     ("sync", &["cluster"]),

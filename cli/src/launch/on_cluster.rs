@@ -18,6 +18,7 @@ use crate::node::request::Request;
 use crate::sync::{SyncOptions, SyncProgress};
 use crate::{sync, terminal};
 use futures::stream::{self, StreamExt};
+use pail_control::quantity::ByteSize;
 use pail_control::{CallerEnvironment, Failure, FailureKind, opening};
 use std::process::ExitCode;
 
@@ -89,6 +90,15 @@ async fn send_files(inputs: &Inputs, sessions: &[Session]) -> Result<(), Failure
     if inputs.files.is_empty() {
         return Ok(());
     }
+    terminal::note(&format!(
+        "syncing {} files ({}) to {}",
+        inputs.files.files,
+        ByteSize(inputs.files.bytes).human(),
+        match sessions {
+            [one] => one.node.host.clone(),
+            all => format!("{} nodes", all.len()),
+        }
+    ));
     let peers: Vec<_> = sessions.iter().map(Session::peer).collect();
     let progress = SyncProgress::new(peers.iter().map(|peer| peer.host.clone()), inputs.files.bytes);
     let outcome = sync::to_nodes(&inputs.files, &peers, &SyncOptions::default(), &progress).await;

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`mount`], which asks the node's own daemon for one.
 
-use super::place;
+use crate::place;
 use crate::{daemon, notices, terminal};
 use pail_control::quantity::Permissions;
 use pail_control::settings::{Limits, process_environment};

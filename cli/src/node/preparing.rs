@@ -3,10 +3,10 @@
 //! Owns: [`prepare`]: the working directory, mounts, and copies out of buckets, all of which is idempotent.
 
 use super::mounts::{self, BucketMount};
-use super::place::{self, PlaceKind};
 use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Copying};
 use crate::git::{self, Access, CheckoutOptions, Resolved, Secret};
+use crate::place::{self, PlaceKind};
 use crate::{daemon, terminal};
 use pail_control::opening::Address;
 use pail_control::types::MountState;

@@ -16,7 +16,7 @@ use super::beneath::{Beneath, Removal};
 use super::manifest::{Manifest, Record};
 use super::names::{Kind, Name, Names, group_digests};
 use super::rsync::PARTIAL_DIR;
-use crate::node::place::{self, PlaceKind};
+use crate::place::{self, PlaceKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use pail_control::Failure;

@@ -56,7 +56,7 @@ fn sync_here(plan: &SyncPlan, home: &Path, progress: &SyncProgress) -> Result<St
 /// Whether source and destination are the same. Errors: one is inside of the other, so that files would be copied over, or removed
 /// with, those that they come from.
 fn is_its_own_place(item: &Planned, home: &Path) -> Result<bool, Failure> {
-    let place = crate::node::place::resolve(&item.destination, home)?;
+    let place = crate::place::resolve(&item.destination, home)?;
     let (Ok(place), Ok(source)) = (place.canonicalize(), item.source.canonicalize()) else {
         return Ok(false);
     };
