@@ -137,11 +137,19 @@ fn sentence(one: &Explanation) -> String {
 
 fn rule_shown(rule: &Rule) -> String {
     let Rule { file, line, pattern, matched } = rule;
+    let file = near(file);
     let mut text = format!("{}:{line}: {}", file.display(), pattern.to_string_lossy());
     if let Some(matched) = matched {
         text.push_str(&format!(" (matches {}/)", matched.display()));
     }
     text
+}
+
+/// A file as one names it from the current directory, where it is below that.
+fn near(file: &Path) -> &Path {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| file.strip_prefix(here).ok());
+    below.or_else(|| file.strip_prefix(".").ok()).unwrap_or(file)
 }
 
 fn row(one: &Explanation) -> Row {
@@ -161,7 +169,7 @@ fn row(one: &Explanation) -> Row {
         path: shown(&one.path),
         sent: one.sent,
         reason,
-        file: rule.map(|rule| shown(&rule.file)),
+        file: rule.map(|rule| shown(near(&rule.file))),
         line: rule.map(|rule| rule.line),
         pattern: rule.map(|rule| rule.pattern.to_string_lossy().into_owned()),
         matched: rule.and_then(|rule| rule.matched.as_deref()).map(shown),

@@ -33,7 +33,7 @@ pub(super) fn explain_with(
     let list = super::list_by(source, scope.clone(), options, Vec::new())?;
     let explained = |path: &PathBuf| {
         let sent = is_sent(&list, path);
-        let reason = Descent::new(source, options, scope.clone()).reason(path, sent)?;
+        let reason = Descent::new(source, options, scope.clone(), sent).reason(path)?;
         Ok(Explanation { path: path.clone(), sent, reason })
     };
     paths.iter().map(explained).collect()
@@ -68,20 +68,22 @@ struct Descent<'a> {
     rules: Option<Arc<Rules>>,
     /// What the way is at, relative to the source.
     path: Vec<u8>,
+    /// Whether the path is in the list.
+    sent: bool,
     /// A rule that keeps what the way is at.
     kept_by: Option<Rule>,
 }
 
 impl<'a> Descent<'a> {
-    fn new(source: &'a Path, options: walk::Options, scope: Scope) -> Self {
-        Self { source, options, scope, rules: None, path: Vec::new(), kept_by: None }
+    fn new(source: &'a Path, options: walk::Options, scope: Scope, sent: bool) -> Self {
+        Self { source, options, scope, rules: None, path: Vec::new(), sent, kept_by: None }
     }
 
     fn at(&self) -> PathBuf {
         self.source.join(OsStr::from_bytes(&self.path))
     }
 
-    fn reason(mut self, path: &Path, sent: bool) -> Result<Reason, Failure> {
+    fn reason(mut self, path: &Path) -> Result<Reason, Failure> {
         let whole = plain(path);
         let wants_dir = path.as_os_str().as_bytes().ends_with(b"/");
         let mut file_type = None;
@@ -107,7 +109,7 @@ impl<'a> Descent<'a> {
         }
         Ok(match file_type {
             None => Reason::Missing,
-            _ if sent => self.kept_by.map_or(Reason::NothingMatched, Reason::Rule),
+            _ if self.sent => self.kept_by.map_or(Reason::NothingMatched, Reason::Rule),
             Some(kind) if kind.is_dir() => Reason::NothingInIt,
             Some(kind) if is_special(kind) => Reason::SpecialFile,
             Some(_) => Reason::Git,
@@ -168,7 +170,9 @@ impl<'a> Descent<'a> {
                 if is_last && let Some(rule) = self.git_rule(is_dir)? {
                     match git::is_negative(&rule) {
                         true => self.kept_by = self.kept_by.take().or(Some(rule)),
-                        false => return Ok(Some(Reason::Tracked(rule))),
+                        false if self.sent => return Ok(Some(Reason::Tracked(rule))),
+                        // Its tracked files are no longer there.
+                        false => return left_out(rule),
                     }
                 }
                 self.scope = scope.unwrap_or(Scope::Everything);

@@ -206,6 +206,7 @@ const FOREIGN_VARIABLES: &[&str] = &[
     "GIT_SHALLOW_FILE",
     "GIT_COMMON_DIR",
     "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_LITERAL_PATHSPECS",
     "GIT_GLOB_PATHSPECS",
     "GIT_NOGLOB_PATHSPECS",
     "GIT_ICASE_PATHSPECS",
@@ -226,7 +227,6 @@ fn run(dir: &Path, arguments: &[&str], input: Vec<u8>) -> std::io::Result<Output
         .args(arguments)
         .current_dir(dir)
         .env("LC_ALL", "C")
-        .env("GIT_LITERAL_PATHSPECS", "1")
         .env("GIT_OPTIONAL_LOCKS", "0")
         .env("GIT_NO_LAZY_FETCH", "1")
         .env("GIT_TERMINAL_PROMPT", "0")

@@ -164,3 +164,6 @@ fn scope_of(source: &Path, with_git: bool, warnings: &mut Vec<String>) -> Result
         false => Scope::of_source(source, with_git, warnings),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -322,7 +322,14 @@ impl<'a> Reader<'a> {
         }
         // What git leaves empty it does not have either; what filter rules leave empty rsync does make.
         if !sent && !left_to_git && !path.is_empty() {
-            self.found.entries.push(Entry { path: OsString::from_vec(path), kind: EntryKind::EmptyDir });
+            match scope {
+                // Of its tracked files none is there any more: now it is a directory like others that git does not list.
+                Scope::Listed(repository, _) if path.len() >= repository.prefix.len() => {
+                    let repository = Arc::clone(repository);
+                    self.found.unlisted.push(Unlisted { repository, rules: Some(rules.cloned()), path });
+                }
+                _ => self.found.entries.push(Entry { path: OsString::from_vec(path), kind: EntryKind::EmptyDir }),
+            }
         }
         children
     }
