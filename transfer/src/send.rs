@@ -26,6 +26,8 @@ use tokio::task::JoinSet;
 const CHANGED_TWICE: &str = "it changed while it was sent, and again when that started over";
 /// The unit in which memory is counted: a permit of a semaphore is this many bytes.
 const MEMORY_UNIT_BYTES: u64 = 1024;
+/// How long a file that changed is left to itself before it is read again: who writes it may be about to finish.
+const CHANGED_PAUSE: Duration = Duration::from_millis(200);
 /// How long the end of a run waits for uploads to be aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -94,6 +96,7 @@ impl Sender {
             done => return done,
         }
         tracing::debug!(path = %file.path.display(), "changed while it was sent; starting over");
+        tokio::time::sleep(CHANGED_PAUSE).await;
         match self.attempt(file).await {
             Err(Trouble::Changed) => Err(Trouble::Alone(CHANGED_TWICE.to_owned())),
             done => done,

@@ -10,7 +10,7 @@ use pail_transfer::{Error, Report, Source};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, SystemTime};
-use support::{BUCKET, MIB, Place, names, noise, wait_until};
+use support::{MIB, Place, names, noise, wait_until};
 
 const STALLED: FaultAction = FaultAction::Stall { after_bytes: 1_000_000, for_ms: None };
 
@@ -250,9 +250,8 @@ async fn what_arrived_before_a_run_was_stopped_is_not_sent_again() {
         Fault { key_contains: Some("last".into()), times: 100, ..Fault::once(Some("GetObject"), STALLED) };
     place.server.inject(stall);
     let (done, ()) = tokio::join!(place.download("d/", "target"), async {
-        // A name in place is noted a moment later; 20 of them and the temporary one.
+        // They and the temporary one.
         wait_until("all small files are there", || place.files("target").len() == 21).await;
-        tokio::time::timeout(Duration::from_millis(1), std::future::pending::<()>()).await.unwrap_err();
         place.options.stop.cancel();
     });
     assert!(matches!(done, Err(Error::Stopped)), "{done:?}");
@@ -264,5 +263,4 @@ async fn what_arrived_before_a_run_was_stopped_is_not_sent_again() {
     again.server.reset_counters();
     let report = again.download("d/", "target").await.unwrap();
     assert_eq!((report.copied, report.unchanged), (1, 20));
-    let _ = BUCKET;
 }

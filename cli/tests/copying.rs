@@ -1,0 +1,223 @@
+//! `pail cp`, through the real program: what goes where, what is refused and how, and how it ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod sandbox;
+
+use pail_devserver::{Fault, FaultAction};
+use sandbox::{BUCKET, Ran, Sandbox, finish, run, wait_until};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+fn uri(path: &str) -> String {
+    format!("s3://{BUCKET}/{path}")
+}
+
+fn cp(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
+    let mut command = sandbox.command(&[&["cp"], arguments].concat());
+    fs::create_dir_all(sandbox.path("work")).unwrap();
+    run(command.current_dir(sandbox.path("work")))
+}
+
+#[track_caller]
+fn copied(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
+    let ran = cp(sandbox, arguments);
+    assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
+    ran
+}
+
+fn files(dir: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                dirs.push(entry.path());
+                continue;
+            }
+            let name = entry.path().strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+            found.insert(name, fs::read_to_string(entry.path()).unwrap_or_default());
+        }
+    }
+    found
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    files(dir).into_keys().collect()
+}
+
+#[test]
+fn downloads_go_where_cp_and_aws_put_them() {
+    let sandbox = Sandbox::new();
+    let work = sandbox.path("work");
+    for (key, text) in
+        [("foo", "foo"), ("foobar", "no"), ("run/model.bin", "model"), ("run/sub/x", "x"), ("runner", "no")]
+    {
+        sandbox.put(key, text);
+    }
+    copied(&sandbox, &[&uri("foo"), "."]);
+    assert_eq!(names(&work), ["foo"]);
+    copied(&sandbox, &[&uri("run/model.bin"), "other.bin"]);
+    copied(&sandbox, &[&uri("run/model.bin"), "made/"]);
+    copied(&sandbox, &[&uri("run/model.bin"), "made/too/named"]);
+    copied(&sandbox, &[&uri("run/model.bin"), "made"]);
+    assert_eq!(names(&work), ["foo", "made/model.bin", "made/too/named", "other.bin"]);
+    // Repeated, and with slashes or without, the content goes to the same place.
+    for (index, (source, target)) in
+        [("run", "data"), ("run/", "data"), ("run", "data/"), ("run/", "data/")].into_iter().enumerate()
+    {
+        let ran = copied(&sandbox, &["-r", &uri(source), target]);
+        assert_eq!(names(&work.join("data")), ["model.bin", "sub/x"], "{source} {target}");
+        let expected = if index == 0 { "copied 2 files" } else { "copied 0 files (0 B); 2 files unchanged" };
+        assert!(ran.err.contains(expected), "{ran:?}");
+    }
+    copied(&sandbox, &["-r", &uri("foo"), "data"]);
+    assert_eq!(names(&work.join("data")), ["foo", "model.bin", "sub/x"]);
+    copied(&sandbox, &["-r", &format!("s3://{BUCKET}"), "all"]);
+    assert_eq!(names(&work.join("all")), ["foo", "foobar", "run/model.bin", "run/sub/x", "runner"]);
+}
+
+#[test]
+fn uploads_go_where_cp_and_aws_put_them() {
+    let sandbox = Sandbox::new();
+    let work = sandbox.path("work");
+    fs::create_dir_all(work.join("data/sub")).unwrap();
+    fs::write(work.join("model.bin"), "model").unwrap();
+    fs::write(work.join("data/sub/ä b"), "x").unwrap();
+    for target in ["run/", "run/named", ""] {
+        copied(&sandbox, &["model.bin", &uri(target)]);
+    }
+    copied(&sandbox, &["-r", "data", &uri("up")]);
+    copied(&sandbox, &["-r", "data/", &uri("up/")]);
+    copied(&sandbox, &["-r", "data", &format!("s3://{BUCKET}")]);
+    let ran = sandbox.pail(&["ls", "-r", &format!("s3://{BUCKET}")]);
+    let keys: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(keys, ["model.bin", "run/model.bin", "run/named", "sub/ä b", "up/sub/ä b"]);
+    assert_eq!(sandbox.bytes_of("run/named"), b"model");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_with_what_to_write() {
+    let sandbox = Sandbox::new();
+    let work = sandbox.path("work");
+    fs::create_dir_all(work.join("dir")).unwrap();
+    fs::write(work.join("file"), "x").unwrap();
+    sandbox.put("run/x", "x");
+    sandbox.put("odd/..", "x");
+    let bucket = format!("s3://{BUCKET}");
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&[&uri("run"), "."], 2, "with -r"),
+        (&[&uri("run/"), "."], 2, "with -r"),
+        (&[&bucket, "."], 2, "with -r"),
+        (&["dir", &bucket], 2, "with -r"),
+        (&[&uri("ru"), "."], 3, "nothing is at"),
+        (&["-r", &uri("ru"), "."], 3, "nothing is at"),
+        (&["-r", &uri("ru/"), "."], 3, "nothing is below"),
+        (&["-r", &uri("run"), "file"], 2, "no directory"),
+        (&["-r", "s3://no-such-bucket/x", "."], 3, "no-such-bucket"),
+        (&["missing", &bucket], 3, "missing"),
+        (&["file", "other"], 2, "neither"),
+        (&[&uri("run/x"), &uri("run/y")], 2, "one bucket to another"),
+        (&["gs://bucket/x", "."], 2, "gs://"),
+        (&[&uri("odd/.."), "."], 2, "cannot be a file's name"),
+    ];
+    for (arguments, code, text) in cases {
+        let ran = cp(&sandbox, arguments);
+        assert_eq!(ran.code, *code, "{arguments:?}: {ran:?}");
+        assert!(ran.err.starts_with("error: ") && ran.err.contains(text), "{arguments:?}: {ran:?}");
+    }
+    assert_eq!(names(&work), ["file"]);
+    // An empty bucket holds nothing to copy either, and what has an odd key can be given a name.
+    copied(&sandbox, &[&uri("odd/.."), "named"]);
+    assert_eq!(files(&work)["named"], "x");
+}
+
+#[test]
+fn what_is_not_copied_is_named_and_the_rest_is_there() {
+    let sandbox = Sandbox::new();
+    for key in ["d/ok", "d/../../escaped", "d/a//b", "d/c", "d/c/x"] {
+        sandbox.put(key, "x");
+    }
+    let ran = cp(&sandbox, &["-r", &uri("d"), "data"]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    for text in ["3 of 5 were not copied", "d/../../escaped: ", "d/a//b: ", "d/c: "] {
+        assert!(ran.err.contains(text), "{text}: {ran:?}");
+    }
+    assert_eq!(names(&sandbox.path("work")), ["data/c/x", "data/ok"]);
+
+    let ran = cp(&sandbox, &["-r", "--json", &uri("d"), "data"]);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &report["copied"], &report["unchanged"]), (5, &0.into(), &2.into()));
+    assert_eq!(report["skipped"]["count"], 3);
+    assert_eq!(report["skipped"]["named"][0]["name"], "d/../../escaped");
+}
+
+/// A copy that hangs after its first bytes, once its temporary file is there.
+fn hanging(sandbox: &Sandbox) -> Child {
+    sandbox.put("d/large", "x".repeat(12 << 20));
+    let stall = FaultAction::Stall { after_bytes: 1 << 20, for_ms: None };
+    sandbox.server.inject(Fault { times: 100, ..Fault::once(Some("GetObject"), stall) });
+    let work = sandbox.path("work");
+    fs::create_dir_all(&work).unwrap();
+    fs::write(work.join("large"), "as it was").unwrap();
+    let mut command = sandbox.command(&["cp", "-r", &uri("d"), "."]);
+    let copy = command.current_dir(&work).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("there is a temporary file", || names(&work).len() == 2);
+    copy
+}
+
+#[test]
+fn ctrl_c_leaves_no_temporary_file() {
+    let sandbox = Sandbox::new();
+    let copy = hanging(&sandbox);
+    // SAFETY: a signal to a child that was not waited for.
+    assert_eq!(unsafe { libc::kill(copy.id() as i32, libc::SIGINT) }, 0);
+    let ran = finish(copy);
+    assert_eq!(ran.code, 130, "{ran:?}");
+    assert_eq!(files(&sandbox.path("work")), BTreeMap::from([("large".into(), "as it was".into())]));
+}
+
+#[test]
+fn a_kill_leaves_no_final_file_that_is_half_written() {
+    let sandbox = Sandbox::new();
+    let mut copy = hanging(&sandbox);
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    assert_eq!(files(&sandbox.path("work"))["large"], "as it was");
+    sandbox.server.clear_faults();
+    copied(&sandbox, &["-r", &uri("d"), "."]);
+    assert_eq!(files(&sandbox.path("work"))["large"].len(), 12 << 20);
+}
+
+#[test]
+fn a_full_disk_is_named_and_keeps_nothing_half_written() {
+    let sandbox = Sandbox::new();
+    // SAFETY: it only reads.
+    if unsafe { libc::geteuid() } != 0 {
+        sandbox::skipped("only root can mount the tmpfs that is to be full");
+        return;
+    }
+    let disk = sandbox.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = ["-t", "tmpfs", "-o", "size=8m", "small-disk", disk.to_str().unwrap()];
+    assert!(std::process::Command::new("mount").args(mount).status().unwrap().success());
+    sandbox.put("d/a", "a");
+    sandbox.put("d/large", "x".repeat(12 << 20));
+    let target = sandbox.at("disk/data");
+    let check = |expected: &[&str]| {
+        let ran = cp(&sandbox, &["-r", &uri("d"), &target]);
+        assert_eq!(ran.code, 8, "{ran:?}");
+        assert!(ran.err.contains(&format!("the disk at {}", disk.display())), "{ran:?}");
+        let large: Vec<String> = names(&disk).into_iter().filter(|name| name.contains("large")).collect();
+        assert_eq!(large, expected, "{ran:?}");
+    };
+    // What is known to be too much is not begun.
+    check(&[]);
+    assert_eq!(names(&disk), Vec::<String>::new());
+    // Where the listing goes on, it is found out when the file is to be made.
+    (0..1000).for_each(|index| sandbox.put(&format!("d/m{index:04}"), ""));
+    check(&[]);
+}
