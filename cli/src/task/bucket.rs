@@ -79,6 +79,10 @@ fn unknown_scheme(word: &Word, scheme: &str) -> Mistake {
         return Mistake::new(word.place, format!("{scheme}:// is written in lower case"))
             .with_hint(format!("write {lower}://"));
     }
+    if lower == "file" {
+        return Mistake::new(word.place, "a file of this machine is named by its path alone")
+            .with_hint("leave out file://");
+    }
     Mistake::new(word.place, format!("{:?} is of a store that is not supported yet", word.shown))
         .with_hint(opening::scheme_hint(&word.shown))
 }

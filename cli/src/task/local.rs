@@ -149,7 +149,7 @@ impl Caller {
         names.sort_unstable();
         match nearest(&name, &names) {
             Some(near) => format!("did you mean {:?}?", self.as_written(word, &dir.join(near))),
-            None => format!("looked for {name:?} in {}", dir.display()),
+            None => format!("there is no {name:?} in {}", dir.display()),
         }
     }
 

@@ -3,8 +3,11 @@
 //! Owns: [`Mistake`] and [`Mistakes`].
 
 use super::yaml::{Document, Place};
-use pail_control::{Failure, FailureKind};
+use crate::terminal;
+use pail_mountd::control::{Failure, FailureKind};
 
+/// How much of what is wrong, and of a hint, is shown, in characters: names in it may be of any length.
+const TEXT_SHOWN_CHARS_MAX: usize = 600;
 /// How many mistakes are shown; the others are counted.
 const MISTAKES_SHOWN_MAX: usize = 20;
 
@@ -77,11 +80,13 @@ impl Mistakes {
         // One value may be read by several, and an anchor's by every alias.
         self.0.sort_by_key(|mistake| (mistake.place.line, mistake.place.column));
         self.0.dedup();
-        let Some(first) = self.0.first() else { return Ok(()) };
-        let kind = match self.0.iter().all(|mistake| mistake.kind == first.kind) {
-            true => first.kind,
-            false => FailureKind::Usage,
-        };
+        let Some(kind) = self.0.first().map(|first| first.kind) else { return Ok(()) };
+        let agree = self.0.iter().all(|mistake| mistake.kind == kind);
+        let kind = if agree { kind } else { FailureKind::Usage };
+        for mistake in &mut self.0 {
+            mistake.what = plain(&mistake.what);
+            mistake.hint = mistake.hint.as_deref().map(plain);
+        }
         if let [only] = &self.0[..] {
             let failure = Failure::new(kind, document.shown(only.place, &only.what));
             return Err(Failure { hint: only.hint.clone(), ..failure });
@@ -98,4 +103,14 @@ impl Mistakes {
         }
         Err(Failure::new(kind, message))
     }
+}
+
+/// A text that a terminal shows as it is, in one line.
+fn plain(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut plain = terminal::escaped(&chars.by_ref().take(TEXT_SHOWN_CHARS_MAX).collect::<String>());
+    if chars.next().is_some() {
+        plain.push('…');
+    }
+    plain
 }

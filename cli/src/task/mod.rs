@@ -14,6 +14,8 @@ mod bucket_name;
 mod destination;
 mod fields;
 mod file_mount;
+#[cfg(test)]
+mod fuzz;
 mod local;
 mod mistakes;
 mod names;
@@ -44,7 +46,7 @@ use names::near_miss;
 use overlaps::Destinations;
 use pail_control::Failure;
 use reader::{Reader, expected, scalar};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use substitute::variables_in;
@@ -149,7 +151,10 @@ impl Task {
         let entries = mistakes.keep(entries(&document.root)).unwrap_or_default();
         let variables = Variables::read(entries, overrides, &mut mistakes, &mut notes);
         let reader = Reader::new(&variables);
-        let parts = Parts { reader, caller, overrides };
+        let written = entries.iter().rfind(|(key, _)| key.name == "workdir").map(|(_, node)| node);
+        let written = written.filter(|node| !matches!(node.value, Value::Null));
+        let has_workdir = written.is_some() || overrides.workdir != WorkdirOverride::None;
+        let parts = Parts { reader, caller, has_workdir };
         let mut task = Self::default();
         let mut ignored: Vec<&str> = Vec::new();
         for (key, node) in entries {
@@ -167,7 +172,7 @@ impl Task {
                 },
             }
         }
-        parts.workdir(entries, &mut task, &mut mistakes);
+        task.workdir = Workdir::read(reader, written, &overrides.workdir, caller, &mut mistakes);
         mistakes.check(document)?;
         task.num_nodes = overrides.num_nodes.or(task.num_nodes);
         let is_empty = task.file_mounts.is_empty() && task.setup.is_none() && task.run.is_none();
@@ -211,7 +216,8 @@ impl Task {
 struct Parts<'a> {
     reader: Reader<'a>,
     caller: &'a Caller,
-    overrides: &'a Overrides,
+    /// There is a workdir, right or wrong.
+    has_workdir: bool,
 }
 
 impl Parts<'_> {
@@ -224,12 +230,26 @@ impl Parts<'_> {
         }
         let entry = Entry { reader: self.reader, caller: self.caller };
         let mut destinations = Destinations::default();
+        let mut keys = BTreeSet::new();
         let mut mounts = Vec::new();
         for (key, node) in entries {
             let word = self.reader.substitute(&key.name, key.place);
             let destination = mistakes.keep(Destination::read(&word, &self.caller.home));
             let content = entry.read(key, node, mistakes, notes);
             let (Some(destination), Some(content)) = (destination, content) else { continue };
+            // A key that is there twice is told already.
+            if !keys.insert(&key.name) {
+                continue;
+            }
+            if self.has_workdir && destination.is_workdir() {
+                let what = format!("{WORKDIR} is the place of the `workdir`");
+                mistakes.add(
+                    Mistake::new(key.place, what).with_hint(
+                        "choose another destination, such as one below it, or leave out `workdir`",
+                    ),
+                );
+                continue;
+            }
             if mistakes.keep(destinations.add(destination, &word, &content)).is_none() {
                 continue;
             }
@@ -238,28 +258,6 @@ impl Parts<'_> {
             mounts.push(mount);
         }
         mounts
-    }
-
-    /// The workdir, and what has to be left to it.
-    fn workdir(&self, entries: &[(Key, Node)], task: &mut Task, mistakes: &mut Mistakes) {
-        let find = |part: &str| entries.iter().rfind(|(key, _)| key.name == part).map(|(_, node)| node);
-        let node = find("workdir");
-        task.workdir = Workdir::read(self.reader, node, &self.overrides.workdir, self.caller, mistakes);
-        let is_set = task.workdir.is_some() || node.is_some_and(|node| node.value != Value::Null);
-        let Some(Node { value: Value::Map(mounts), .. }) = find("file_mounts").filter(|_| is_set) else {
-            return;
-        };
-        for (key, _) in mounts {
-            let word = self.reader.substitute(&key.name, key.place);
-            if Destination::read(&word, &self.caller.home).is_ok_and(|place| place.is_workdir()) {
-                let what = format!("{WORKDIR} is the place of the `workdir`");
-                mistakes.add(
-                    Mistake::new(key.place, what).with_hint(
-                        "choose another destination, such as one below it, or leave out `workdir`",
-                    ),
-                );
-            }
-        }
     }
 }
 

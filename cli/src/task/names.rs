@@ -23,13 +23,15 @@ pub fn near_miss<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     near.min_by_key(|(slips, _)| *slips).map(|(_, candidate)| candidate)
 }
 
-/// The one of `known` that `name` was probably meant to be.
+/// The one of `known` that `name` was probably meant to be, in any case.
 pub fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     // Longer ones are like none, and are not worth comparing.
     if name.len() > 300 {
         return None;
     }
-    let scored = known.iter().map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate));
+    let typed = name.to_lowercase();
+    let likeness = |candidate: &str| strsim::jaro_winkler(&typed, &candidate.to_lowercase());
+    let scored = known.iter().map(|candidate| (likeness(candidate), *candidate));
     let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
     (best.0 >= LIKENESS_MIN).then_some(best.1)
 }

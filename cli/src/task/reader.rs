@@ -139,6 +139,7 @@ impl<'a> Reader<'a> {
                 refuse_zero(&word.value, place)
             }
             (Kind::Text, ..) => Err(expected("text", node)),
+            (Kind::TextOrObject(_), Value::Map(_), _) => Ok(()),
             (Kind::TextOrObject(fields), ..) => {
                 Err(expected(&format!("text, or an object with {}", listed(&names(fields))), node))
             }
@@ -246,10 +247,12 @@ pub fn expected(what: &str, node: &Node) -> Mistake {
 
 /// The same, with the value itself where it is a short one.
 fn expected_word(what: &str, node: &Node, reader: &Reader<'_>) -> Mistake {
-    match reader.word(node).filter(|word| word.shown.chars().count() <= 60) {
-        Some(word) => Mistake::new(node.place, format!("expected {what}, found {:?}", word.shown)),
-        None => expected(what, node),
-    }
+    let found = match (reader.word(node).filter(|word| word.shown.chars().count() <= 60), &node.value) {
+        (Some(word), Value::Text(_)) => format!("{:?}", word.shown),
+        (Some(word), _) => word.shown,
+        (None, value) => value.kind().to_owned(),
+    };
+    Mistake::new(node.place, format!("expected {what}, found {found}"))
 }
 
 /// A key that is none of `fields`.
@@ -259,12 +262,7 @@ pub fn unknown_key(key: &Key, fields: &[Field]) -> Mistake {
 
 /// A word that is none of `known`.
 fn unknown_word(word: &Word, what: &str, known: &[&str]) -> Mistake {
-    // As the table writes them.
-    let meant = match known.iter().any(|known| known.bytes().any(|byte| byte.is_ascii_lowercase())) {
-        true => word.shown.to_ascii_lowercase(),
-        false => word.shown.to_ascii_uppercase(),
-    };
-    unknown(word.place, &format!("unknown {what} {:?}", word.shown), &meant, known)
+    unknown(word.place, &format!("unknown {what} {:?}", word.shown), &word.shown, known)
 }
 
 fn unknown(place: Place, what: &str, name: &str, known: &[&str]) -> Mistake {

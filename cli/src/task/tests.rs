@@ -162,7 +162,7 @@ fn every_mistake_shows_its_line() {
         ("num_nodes: two\n", "1:12"),
         ("name: \"a\n", "1:"),
         ("name: *nowhere\n", "1:7"),
-        ("name: a\n\trun: b\n", "1:7"),
+        ("name: a\n\trun: b\n", "2:1"),
         ("run: a\n---\nrun: b\n", ""),
     ] {
         let failure = read(text).unwrap_err();

@@ -98,6 +98,6 @@ fn variable(
                 format!("give it by --secret {name}, which takes it from your environment")
             },
         )),
-        (None, _) => Err(expected("a value", node)),
+        (None, _) => Err(expected("text", node).with_hint("a variable is text: put the whole value into quotes")),
     }
 }

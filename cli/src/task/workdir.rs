@@ -52,9 +52,9 @@ impl Workdir {
         match (Written::read(reader, node, mistakes)?, told) {
             (_, WorkdirOverride::Local(dir)) => mistakes.keep(local_told(dir, caller)),
             (Written::Git { git_ref, .. }, WorkdirOverride::Url(url, told)) => {
-                git(&told_word(url), told.clone().or(git_ref), mistakes)
+                git_told(url, told.clone().or(git_ref), mistakes)
             }
-            (_, WorkdirOverride::Url(url, told)) => git(&told_word(url), told.clone(), mistakes),
+            (_, WorkdirOverride::Url(url, told)) => git_told(url, told.clone(), mistakes),
             (Written::Git { url, .. }, WorkdirOverride::Ref(told)) => git(&url, Some(told.clone()), mistakes),
             (written, WorkdirOverride::Ref(told)) => {
                 let what = match written {
@@ -67,6 +67,8 @@ impl Workdir {
             (Written::Nothing, WorkdirOverride::None) => None,
             (Written::Local(word), WorkdirOverride::None) => {
                 if let Some(url) = git_url_meant(&word) {
+                    // It may have a password in it.
+                    mistakes.keep(check_git_url(&word))?;
                     mistakes.add(
                         Mistake::new(
                             word.place,
@@ -107,8 +109,7 @@ impl Written {
             return Some(Self::Nothing);
         };
         if !matches!(node.value, Value::Map(_)) {
-            let checked = reader.check_value("workdir", super::fields::Kind::TextOrObject(WORKDIR), node);
-            mistakes.keep(checked)?;
+            // Of another kind than text it is told already.
             return reader.word(node).map(Self::Local);
         }
         let before = mistakes.count();
@@ -121,9 +122,7 @@ impl Written {
                     .with_hint("write url: https://HOST/PATH; for a directory write `workdir: DIRECTORY`"),
             );
         }
-        if let Some(word) =
-            git_ref.as_ref().filter(|word| word.value.is_empty() || word.value.starts_with('-'))
-        {
+        if let Some(word) = git_ref.as_ref().filter(|word| !is_ref(&word.value)) {
             mistakes.add(Mistake::new(word.place, "this cannot be a branch, a tag or a commit"));
         }
         let url = url.filter(|_| mistakes.count() == before)?;
@@ -145,15 +144,31 @@ fn local_told(dir: &std::path::Path, caller: &Caller) -> Result<Workdir, Mistake
     }
 }
 
-/// A value of the command line, which has no place in the file.
-fn told_word(value: &str) -> Word {
-    Word { value: value.to_owned(), shown: value.to_owned(), place: Place::NONE }
+/// A repository whose URL the command line gives.
+fn git_told(url: &str, git_ref: Option<String>, mistakes: &mut Mistakes) -> Option<Workdir> {
+    let url = Word { value: url.to_owned(), shown: url.to_owned(), place: Place::NONE };
+    mistakes.keep(check_git_url(&url).map_err(|mistake| mistake.of("--git-url")))?;
+    git(&url, git_ref, mistakes)
 }
 
 fn git(url: &Word, git_ref: Option<String>, mistakes: &mut Mistakes) -> Option<Workdir> {
-    let git_ref = git_ref.filter(|git_ref| !git_ref.is_empty());
     mistakes.keep(check_git_url(url))?;
+    if let Some(git_ref) = git_ref.as_deref().filter(|git_ref| !is_ref(git_ref)) {
+        // The file's own is checked with its place.
+        mistakes.add(Mistake::new(
+            Place::NONE,
+            format!("--git-ref {git_ref:?} cannot be a branch, a tag or a commit"),
+        ));
+        return None;
+    }
     Some(Workdir::Git { url: url.value.clone(), git_ref })
+}
+
+/// Whether it may name something: git takes what begins with a hyphen for an option.
+fn is_ref(git_ref: &str) -> bool {
+    !git_ref.is_empty()
+        && !git_ref.starts_with('-')
+        && !git_ref.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// Errors: a form that is none of git's over HTTPS and SSH; a password within it.

@@ -139,8 +139,7 @@ impl Document {
             }
             Err(err) => {
                 let place = err.location().map_or(Place::NONE, place_of);
-                let (what, hint) = in_plain_words(&err.without_snippet().to_string(), &self.text, place);
-                Err(Mistake::new(place, what).with_hint_if(hint))
+                Err(in_plain_words(&err.without_snippet().to_string(), &self.text, place))
             }
         }
     }
@@ -187,8 +186,8 @@ impl Document {
         if place.line == 0 {
             return format!("{at}: {what}");
         }
-        let line: Vec<char> = self.line(place.line).chars().collect();
-        let column = usize::try_from(place.column.saturating_sub(1)).unwrap_or(0);
+        let line: Vec<char> = self.open_line(place.line).chars().collect();
+        let column = usize::try_from(place.column.saturating_sub(1)).unwrap_or(0).min(line.len());
         // A long line is shown around its place.
         let from = match line.len() > LINE_SHOWN_CHARS_MAX {
             true => column.saturating_sub(LINE_SHOWN_CHARS_MAX / 2).min(line.len() - LINE_SHOWN_CHARS_MAX),
@@ -220,6 +219,35 @@ impl Document {
         Place { line, column }
     }
 
+    /// A line without the values of secrets, and without passwords in URLs.
+    fn open_line(&self, number: u64) -> String {
+        let line = self.line(number);
+        if self.is_of_secrets(number) {
+            let end = line.find(": ").map_or(line.len(), |colon| colon + 2);
+            let hidden = if end < line.len() { "…" } else { "" };
+            return format!("{}{hidden}", &line[..end]);
+        }
+        match line
+            .split_once("://")
+            .map(|(scheme, rest)| (scheme, rest, rest.split('/').next().unwrap_or_default()))
+        {
+            Some((scheme, rest, host)) if host.contains('@') => {
+                let (user, host_name) = host.rsplit_once('@').unwrap_or_default();
+                let user = user.split_once(':').map_or(user.to_owned(), |(user, _)| format!("{user}:…"));
+                format!("{scheme}://{user}@{host_name}{}", &rest[host.len()..])
+            }
+            _ => line.to_owned(),
+        }
+    }
+
+    /// Whether a line is of the part `secrets`, by the look of the text: it may be one that cannot be parsed.
+    fn is_of_secrets(&self, number: u64) -> bool {
+        let end = usize::try_from(number).unwrap_or(usize::MAX);
+        let is_part = |line: &&str| line.starts_with(|c: char| !c.is_whitespace() && c != '#');
+        let part = lines(&self.text).take(end).filter(is_part).last().unwrap_or_default();
+        part.trim_start_matches(['"', '\'', '{', ' ']).starts_with("secrets")
+    }
+
     /// A line by its number, without its end.
     fn line(&self, number: u64) -> &str {
         let index = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -228,7 +256,7 @@ impl Document {
 }
 
 /// The lines of a text as YAML has them: they end in `\n`, `\r\n` or `\r`.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
+pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive('\n').flat_map(|line| {
         let line = line.strip_suffix('\n').unwrap_or(line);
         line.strip_suffix('\r').unwrap_or(line).split('\r')
@@ -250,7 +278,7 @@ fn not_utf8(bytes: &[u8], valid: usize, place: Place) -> Mistake {
         return Mistake::new(place, "the file is in UTF-16").with_hint("save it as UTF-8");
     }
     Mistake::new(place, format!("the byte 0x{:02x} is not UTF-8", bytes.get(valid).copied().unwrap_or(0)))
-        .with_hint("save the file as UTF-8, or is it the right one?")
+        .with_hint("save the file as UTF-8")
 }
 
 fn options() -> Options {
@@ -355,7 +383,11 @@ fn place_of(location: serde_saphyr::Location) -> Place {
 }
 
 fn node(raw: Spanned<Raw>, text: &str) -> Node {
-    let place = place_of(raw.referenced);
+    // A word is where it is written, wherever an alias has it; a map or list is where it is used.
+    let place = match raw.value {
+        Raw::List(_) | Raw::Map(_) => place_of(raw.referenced),
+        _ => place_of(raw.defined),
+    };
     let written = || {
         let span = raw.defined.span();
         let start = usize::try_from(span.byte_offset()?).ok()?;
@@ -372,7 +404,7 @@ fn node(raw: Spanned<Raw>, text: &str) -> Node {
             entries
                 .into_iter()
                 .map(|(key, value)| {
-                    (Key { place: place_of(key.referenced), name: key.value }, node(value, text))
+                    (Key { place: place_of(key.defined), name: key.value }, node(value, text))
                 })
                 .collect(),
         ),
