@@ -142,6 +142,8 @@ fn names_that_are_taken_or_cannot_be_are_refused_and_nothing_is_written() {
     let (ran, after, _) = add_to(dir.path(), Some(own));
     assert_fails(&ran, 2, &["dev-worker3 is in your own SSH configuration already"]);
     assert_eq!(after, own);
+    let (ran, ..) = add_to(dir.path(), Some("Host 10.1.1.2\n"));
+    assert_fails(&ran, 2, &["10.1.1.2 is an alias", "`Host 10.1.1.2 dev-worker1`"]);
     let pail = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pail"));
         command.args(arguments).env("PAIL_SSH_CONFIG", dir.path().join("config"));
@@ -221,6 +223,25 @@ fn a_new_host_key_is_accepted_once_and_a_changed_one_is_refused() {
 }
 
 #[test]
+fn a_node_behind_a_jump_host_is_reached_and_both_keys_are_accepted_once() {
+    if !can_run() {
+        return;
+    }
+    let nodes = Nodes::up(&["gate", "inner"]);
+    forget_nodes(&nodes, "");
+    std::fs::write(nodes.local(".ssh/known_hosts"), "").unwrap();
+    let (gate, inner) = (format!("root@{}", nodes.address("gate")), nodes.address("inner"));
+    // From the client itself there is no way.
+    nodes.must_on("inner", &format!("ip route add unreachable {}/32", nodes::CLIENT_ADDRESS));
+    let add = ["cluster", "add", "dev", "--host", &inner, "--user", "root", "--jump", &gate];
+    assert_ok(&nodes.client(&add));
+    assert_ok(&nodes.client(&["cluster", "check", "dev"]));
+    let known = std::fs::read_to_string(nodes.local(".ssh/known_hosts")).unwrap();
+    assert!(known.lines().count() >= 2, "{known}");
+    assert_eq!(nodes.client_shell("ssh -o BatchMode=yes dev hostname").out, "inner\n");
+}
+
+#[test]
 fn a_refused_key_is_told_from_a_node_that_is_away() {
     if !can_run() {
         return;
@@ -281,8 +302,10 @@ fn programs_are_sent_once_and_run_there() {
     let before = std::fs::metadata(&path).unwrap();
     assert_eq!(before.mode() & 0o777, 0o755);
 
+    let sessions = nodes.sessions("dev");
     let second = prepare(&nodes);
     assert_ok(&second);
+    assert_eq!(nodes.sessions("dev"), sessions + 1, "one question is enough");
     assert_eq!((second.err.as_str(), &second.out), ("", &first.out));
     assert_eq!(std::fs::metadata(&path).unwrap().ino(), before.ino());
 

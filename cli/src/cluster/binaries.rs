@@ -35,7 +35,7 @@ pub struct Binary {
 
 impl Binaries {
     /// Those for a machine, as `uname -m` names it: of `PAIL_NODE_BINARIES` (in it, or in a directory of the machine's name in it), else of
-    /// `portable/` beside the running program, else the running program itself. Errors: they are not there, or are for another machine.
+    /// `portable/` beside the running program (what scripts/portable makes), unless it is older, else the running program itself. Errors: they are not there, or are for another machine.
     pub fn find(arch: &str) -> Result<Self, Failure> {
         let dir = directory(arch)?;
         let [pail, mountd] = PROGRAMS.map(|program| Binary::read(dir.join(program), arch));
@@ -72,8 +72,14 @@ fn directory(arch: &str) -> Result<PathBuf, Failure> {
         .map_err(|err| Failure::from_io("cannot tell where the running program is", &err))?;
     let beside = running.parent().unwrap_or(Path::new("/"));
     let portable = [beside.join("portable").join(arch), beside.join("portable")];
-    let there = portable.into_iter().find(|dir| PROGRAMS.iter().all(|program| dir.join(program).is_file()));
-    Ok(there.unwrap_or_else(|| beside.to_owned()))
+    Ok(portable.into_iter().find(|dir| is_built_after(dir, &running)).unwrap_or_else(|| beside.to_owned()))
+}
+
+/// Whether both programs are in a directory, and none is older than `running`: an older one would be of other sources.
+fn is_built_after(dir: &Path, running: &Path) -> bool {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let Some(running) = modified(running) else { return false };
+    PROGRAMS.iter().all(|program| modified(&dir.join(program)).is_some_and(|built| built >= running))
 }
 
 /// A file's SHA-256 in hexadecimal digits. Errors: it cannot be read.

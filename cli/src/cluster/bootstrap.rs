@@ -13,6 +13,7 @@ use super::packages;
 use pail_control::quantity::ByteSize;
 use pail_control::{Failure, FailureKind};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -43,6 +44,8 @@ pub struct Agent {
     pub home: String,
     /// The user's number.
     pub uid: u32,
+    /// The node's own address, as other nodes may reach it.
+    pub address: Option<IpAddr>,
     /// What else was found; programs that were installed just now are among `programs`.
     pub facts: Facts,
     /// Bytes of programs that were sent; 0 where they were there.
@@ -66,10 +69,16 @@ pub async fn bootstrap(
         facts.installed.get(&binaries.name) == Some(&[binaries.files[0].size, binaries.files[1].size]);
     let sent_bytes = if is_there { 0 } else { send(node, &facts, &binaries, report).await? };
     provide(node, &mut facts, needs, report).await?;
+    let address = match facts.address {
+        Some(address) => Some(address),
+        // Reached through a tunnel, by an account that cannot tell: the address that the user knows.
+        None => node.resolved().await?.get("hostname").and_then(|name| name.parse().ok()),
+    };
     Ok(Agent {
         pail: format!("{}/.pail/{}/{}", facts.home, binaries.name, PROGRAMS[0]),
         home: facts.home.clone(),
         uid: facts.uid,
+        address,
         facts,
         sent_bytes,
     })
@@ -294,6 +303,8 @@ fi
 rm -rf "$name/${{incoming##*/}}"
 [ -x "$name/{mountd}" ] || exit 1
 touch "$name"; kept=1
+# A home that other nodes have too may hold what runs there.
+case $(stat -f -c %T . 2>/dev/null) in nfs*|ceph*|lustre|gpfs|cifs|smb*|fuse*|afs|UNKNOWN*) exit 0 ;; esac
 for d in $(ls -t); do
   [ -d "$d" ] && [ -x "$d/{pail}" ] && [ "$d" != "$name" ] || continue
   kept=$((kept + 1))

@@ -76,7 +76,9 @@ impl Managed {
         let config = ConfigFile::of_user()?;
         let _lock = lock(&config)?;
         let managed = Self::read(&config)?;
-        managed.refuse_own(name)?;
+        let own = Names::read_without(&config, Some(&managed.path))?;
+        managed.refuse_own(name, &own)?;
+        refuse_aliases(name, hosts, &own)?;
         let mut block = String::new();
         for (host, number) in hosts.iter().zip(0..) {
             let alias = if number == 0 { name.to_owned() } else { worker_name(name, number) };
@@ -129,8 +131,7 @@ impl Managed {
         (own, others)
     }
 
-    fn refuse_own(&self, name: &str) -> Result<(), Failure> {
-        let own = Names::read_without(&self.config, Some(&self.path))?;
+    fn refuse_own(&self, name: &str, own: &Names) -> Result<(), Failure> {
         let taken = own
             .all()
             .find(|other| *other == name || worker_number(other).is_some_and(|(head, _)| head == name));
@@ -141,6 +142,17 @@ impl Managed {
                 .with_hint("take another name; or remove it there first. A cluster that is written there needs no adding")),
         }
     }
+}
+
+/// ssh looks a `HostName` up as an address, never as another `Host`.
+fn refuse_aliases(name: &str, hosts: &[HostLine], own: &Names) -> Result<(), Failure> {
+    let Some((host, number)) = hosts.iter().zip(0..).find(|(host, _)| own.contains(&host.address)) else {
+        return Ok(());
+    };
+    let (alias, wanted) =
+        (&host.address, if number == 0 { name.to_owned() } else { worker_name(name, number) });
+    Err(Failure::usage(format!("{alias} is an alias in your SSH configuration, not an address"))
+        .with_hint(format!("write `Host {alias} {wanted}` there, which needs no adding; or give the address that `ssh -G {alias}` shows")))
 }
 
 fn managed_path(config: &ConfigFile) -> PathBuf {

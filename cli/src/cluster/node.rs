@@ -13,8 +13,8 @@
 
 use super::explain;
 use super::ssh_config::ConfigFile;
-use pail_control::Failure;
-use pail_control::settings::{Directories, prepare_private, process_environment};
+use pail_mountd::control::{Failure, FailureKind};
+use pail_mountd::settings::{Directories, prepare_private, process_environment};
 use sha2::{Digest, Sha256};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -23,6 +23,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -43,6 +44,8 @@ const CONNECTION_HASH_BYTES: usize = 40;
 const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 /// How long standard error is read after ssh has ended: releases before 8.5 leave it open in the process that keeps the connection.
 const STDERR_GRACE: Duration = Duration::from_millis(200);
+/// How long a node may take from ssh's start to a command's: a connection, a log-in by however slow a directory of users, a shell.
+const BEGIN_MAX: Duration = Duration::from_secs(120);
 /// The line before the output of a command: what a login shell's own files print comes earlier.
 const MARK: &[u8] = b"pail-begin\n";
 
@@ -135,7 +138,13 @@ impl Node {
             None => forward.push("no"),
         }
         options.extend(["-o".into(), forward]);
-        self.command(options)
+        let mut command = self.command(options);
+        // ssh forwards no agent at all, whatever its path, where it finds none for itself.
+        let own = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+        if let Some(socket) = agent_socket.filter(|_| !own.is_some_and(|own| own.exists())) {
+            command.env("SSH_AUTH_SOCK", socket);
+        }
+        command
     }
 
     fn command(&self, options: Vec<OsString>) -> Command {
@@ -203,14 +212,25 @@ impl Node {
             let _ = input.shutdown().await;
         };
         let stderr = tokio::spawn(read_all(errors));
-        let ((), stdout, status) = tokio::join!(write, read_all(output), child.wait());
+        let has_begun = AtomicBool::new(false);
+        let silence = async {
+            tokio::time::sleep(BEGIN_MAX).await;
+            if has_begun.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        let talk = async { tokio::join!(write, read_marked(output, &has_begun), child.wait()) };
+        let ((), stdout, status) = tokio::select! {
+            talked = talk => talked,
+            () = silence => return Err(silent(&self.host)),
+        };
         let status = status.map_err(|err| Failure::from_io("cannot wait for ssh", &err))?;
         let abort = stderr.abort_handle();
         let stderr = tokio::time::timeout(STDERR_GRACE, stderr).await.ok().and_then(Result::ok);
         abort.abort();
-        let begin = stdout.windows(MARK.len()).position(|window| window == MARK);
+        let begin = end_of_mark(&stdout);
         let (has_begun, stdout) = match begin {
-            Some(begin) => (true, stdout[begin + MARK.len()..].to_vec()),
+            Some(begin) => (true, stdout[begin..].to_vec()),
             None => (false, stdout),
         };
         Ok(Attempt { has_begun, output: Output { status, stdout, stderr: stderr.unwrap_or_default() } })
@@ -290,6 +310,29 @@ fn wrapped(command: &str) -> (String, String) {
     (format!("exec sh -c 'eval \"$(dd bs=1 count={} 2>/dev/null)\"'", script.len()), script)
 }
 
+/// Where what follows the mark begins.
+fn end_of_mark(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(MARK.len()).position(|window| window == MARK).map(|start| start + MARK.len())
+}
+
+/// All of a stream; `has_begun` is set when the mark came.
+async fn read_marked(stream: impl AsyncRead + Unpin, has_begun: &AtomicBool) -> Vec<u8> {
+    let mut stream = stream.take(OUTPUT_BYTES_MAX);
+    let mut bytes = Vec::new();
+    // What came before an error is all there is.
+    while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
+        if !has_begun.load(Ordering::Relaxed) && end_of_mark(&bytes).is_some() {
+            has_begun.store(true, Ordering::Relaxed);
+        }
+    }
+    bytes
+}
+
+fn silent(host: &str) -> Failure {
+    let message = format!("{host} let nothing be heard for {} s", BEGIN_MAX.as_secs());
+    Failure::new(FailureKind::Unreachable, message).with_hint(format!("try `ssh {host} true`"))
+}
+
 async fn read_all(stream: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut bytes = Vec::new();
     // What came before an error is all there is.
@@ -367,4 +410,56 @@ fn quoted_glob(path: &Path) -> String {
         }
     }
     text + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(dir: &str) -> Node {
+        let route = Route { defaults: format!("{dir}/a.conf").into(), control: format!("{dir}/a.%C").into() };
+        Node::new("dev".into(), 0, Arc::new(route))
+    }
+
+    fn words(command: &Command) -> Vec<String> {
+        command.as_std().get_args().map(|word| word.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_host_comes_last_and_cannot_be_an_option() {
+        let shared = words(&node("/run/x").ssh());
+        assert!(shared.ends_with(&["--".into(), "dev".into()]), "{shared:?}");
+        assert!(
+            shared.contains(&"ControlPath=/run/x/a.%C".into()) && shared.contains(&"BatchMode=yes".into())
+        );
+        let apart = words(&node("/run/x").ssh_apart(Some(Path::new("/run/a b.sock"))));
+        assert!(apart.contains(&"ControlPath=none".into()), "{apart:?}");
+        assert!(apart.contains(&"ForwardAgent=\"/run/a b.sock\"".into()), "{apart:?}");
+        assert!(!apart.iter().any(|word| word.starts_with("ControlPersist")));
+        assert!(words(&node("/x").ssh_apart(None)).contains(&"ForwardAgent=no".into()));
+    }
+
+    #[test]
+    fn the_shell_of_rsync_is_one_word_with_quotes_where_it_must() {
+        let shell = node("/run/a b").rsync_shell().into_string().unwrap();
+        assert!(shell.starts_with("ssh -F '/run/a b/a.conf' -T -o BatchMode=yes "), "{shell}");
+        assert!(shell.ends_with(r#"-o 'ControlPath="/run/a b/a.%C"'"#), "{shell}");
+    }
+
+    #[test]
+    fn the_script_is_counted_to_the_byte() {
+        let (remote, script) = wrapped("echo 'ü'");
+        assert_eq!(remote, format!("exec sh -c 'eval \"$(dd bs=1 count={} 2>/dev/null)\"'", script.len()));
+        let mut sh = std::process::Command::new("sh");
+        let mut child =
+            sh.args(["-c", &remote]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all((script + "the input").as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap().stdout;
+        assert_eq!(String::from_utf8(output).unwrap(), "pail-begin\nü\n");
+    }
+
+    #[test]
+    fn paths_are_no_patterns_in_an_include() {
+        assert_eq!(quoted_glob(Path::new("/a b/[x]*")), r#""/a b/\\[x]\\*""#);
+    }
 }

@@ -30,7 +30,7 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// `PAIL_SSH_CONFIG`, else `~/.ssh/config`. Errors: this user is in no database; a file that was named and is not there.
+    /// `PAIL_SSH_CONFIG`, else `~/.ssh/config`. Errors: this user is in no database.
     pub fn of_user() -> Result<Self, Failure> {
         let uid = nix::unistd::getuid();
         let user = nix::unistd::User::from_uid(uid).ok().flatten();

@@ -214,6 +214,12 @@ impl Nodes {
         self.restart(node);
     }
 
+    /// How many commands a node has been given over SSH.
+    pub fn sessions(&self, node: &str) -> usize {
+        let log = std::fs::read_to_string(self.top().join(node).join("sshd/sshd.log")).unwrap();
+        log.matches("Starting session:").count()
+    }
+
     /// What a node has running, a line for each process: number, user, command line.
     pub fn processes(&self, node: &str) -> String {
         self.must_on(node, "ps -eo pid,user,args")
