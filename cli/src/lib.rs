@@ -10,7 +10,7 @@
 //! [`Failure`], whose kind is the exit code.
 
 mod accounts;
-mod cluster;
+pub mod cluster;
 mod commands;
 mod copy_progress;
 mod copying;
@@ -22,7 +22,7 @@ mod notices;
 mod place;
 mod progress;
 mod shell;
-mod sync;
+pub mod sync;
 mod task;
 mod task_arguments;
 mod terminal;

@@ -36,7 +36,9 @@ impl Source {
     fn command(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
         let mut command = Command::new(program.as_ref());
         let variables = ["XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_DIR", "GIT_INDEX_FILE"];
-        variables.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in variables {
+            command.env_remove(name);
+        }
         command.args(arguments).current_dir(self.dir()).env("HOME", self.home.path());
         command
     }
@@ -117,7 +119,10 @@ fn a_path_outside_the_source_is_a_usage_error() {
     let source = Source::new(&[("sub/x", "")]);
     let ran = source.explained(&["--source", "sub", "../other"]);
     assert_eq!(ran.code, 2, "{ran:?}");
-    assert!(ran.err.contains("../other is outside of the source sub") && ran.err.contains("--source DIR"), "{ran:?}");
+    assert!(
+        ran.err.contains("../other is outside of the source sub") && ran.err.contains("--source DIR"),
+        "{ran:?}"
+    );
     // Below the current directory, and below the source.
     for path in ["sub/x", "x"] {
         let ran = source.explained(&["--source", "sub", path]);
@@ -151,7 +156,10 @@ fn a_hooks_variables_do_not_lead_to_another_repository() {
     let other = Source::new(&[]);
     other.git(&["init", "-q"]);
     let mut command = source.explain(&["--list"]);
-    command.env("GIT_DIR", other.dir().join(".git")).env("GIT_INDEX_FILE", "/nonexistent/index").env("GIT_WORK_TREE", other.dir());
+    command
+        .env("GIT_DIR", other.dir().join(".git"))
+        .env("GIT_INDEX_FILE", "/nonexistent/index")
+        .env("GIT_WORK_TREE", other.dir());
     let ran = run(&mut command);
     assert_eq!((ran.code, ran.out.as_str()), (0, ".gitignore\na\n"), "{ran:?}");
 }

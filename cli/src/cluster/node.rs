@@ -13,8 +13,8 @@
 
 use super::explain;
 use super::ssh_config::ConfigFile;
-use pail_mountd::control::{Failure, FailureKind};
-use pail_mountd::settings::{Directories, prepare_private, process_environment};
+use pail_control::settings::{Directories, prepare_private, process_environment};
+use pail_control::{Failure, FailureKind};
 use sha2::{Digest, Sha256};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! `pail launch`, and what it has in common with `pail exec`.
 
 use crate::cluster::Cluster;
-use crate::launch::Launch;
+use crate::launch::{Launch, NODE_TIMEOUT_DEFAULT};
 use crate::task::{Caller, Task};
 use crate::task_arguments::TaskArguments;
 use crate::{block_on, terminal};
@@ -58,6 +58,10 @@ pub struct How {
     #[arg(long)]
     git_lfs: bool,
 
+    /// How long a node may be out of reach before its job is given up
+    #[arg(long, value_name = "TIME", default_value_t = Period(NODE_TIMEOUT_DEFAULT))]
+    node_timeout: Period,
+
     /// How long to wait at the end for what is not in the buckets yet
     #[arg(long, value_name = "TIME", default_value_t = Period(Duration::from_secs(1800)))]
     flush_timeout: Period,
@@ -95,6 +99,7 @@ impl How {
             include_git: self.include_git,
             submodules: self.git_submodules,
             lfs: self.git_lfs,
+            node_timeout: self.node_timeout.0,
             flush_timeout: self.flush_timeout.0,
         };
         block_on(launch.run(cluster.as_ref()))

@@ -2,7 +2,7 @@
 
 use super::cancel::Named;
 use crate::cluster::{Cluster, Needs};
-use crate::launch::{HERE, Labelled, Session, connect};
+use crate::launch::{HERE, Labelled, NODE_TIMEOUT_DEFAULT, Session, connect};
 use crate::node::job::{FollowRequest, JobRecord, Stage, follow};
 use crate::node::request::{JobRow, Request};
 use crate::node::serve;
@@ -64,7 +64,7 @@ async fn show(session: &Session, cluster: &str, number: u32, wait: bool) -> Resu
     let mut result = Ok(());
     for stage in [Stage::Setup, Stage::Run] {
         let request = FollowRequest { cluster: cluster.to_owned(), number, stage, offset: 0, wait };
-        let shown = session.follow(request, &mut |bytes| output.take(bytes)).await;
+        let shown = session.follow(request, NODE_TIMEOUT_DEFAULT, &mut |bytes| output.take(bytes)).await;
         result = result.and(unless_missing(shown));
     }
     output.finish();

@@ -11,6 +11,7 @@ use crate::terminal;
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
 use pail_control::{Failure, FailureKind};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How a stage ended on all nodes.
@@ -30,17 +31,25 @@ enum Event {
     Signalled,
 }
 
-/// Starts a stage on each node, `requests` being theirs by order, and shows its output until it is over everywhere. Errors: it could not be
+/// Starts a stage on each node, `requests` being theirs by order, and shows its output until it is over everywhere; a node that is out of
+/// reach for `patience` is given up. Errors: it could not be
 /// started; `Interrupted`, when the user asked twice to leave.
-pub async fn run_stage(sessions: &[Session], requests: &[StageRequest]) -> Result<StageEnd, Failure> {
+pub async fn run_stage(
+    sessions: &[Session],
+    requests: &[StageRequest],
+    patience: Duration,
+) -> Result<StageEnd, Failure> {
     let mut signals = Signals::watch()?;
     start_all(sessions, requests).await?;
-    let mut running: FuturesUnordered<_> = sessions
-        .iter()
-        .zip(requests)
-        .enumerate()
-        .map(|(index, (session, request))| async move { (index, follow_to_end(session, request).await) })
-        .collect();
+    let mut running: FuturesUnordered<_> =
+        sessions
+            .iter()
+            .zip(requests)
+            .enumerate()
+            .map(|(index, (session, request))| async move {
+                (index, follow_to_end(session, request, patience).await)
+            })
+            .collect();
     let mut open: Vec<bool> = vec![true; sessions.len()];
     let mut end = StageEnd::default();
     let mut asked = false;
@@ -90,7 +99,11 @@ pub async fn start_all(sessions: &[Session], requests: &[StageRequest]) -> Resul
 }
 
 /// Follows the stage to its end, over as many connections as that takes.
-async fn follow_to_end(session: &Session, request: &StageRequest) -> Result<JobRecord, Failure> {
+async fn follow_to_end(
+    session: &Session,
+    request: &StageRequest,
+    patience: Duration,
+) -> Result<JobRecord, Failure> {
     let mut output = Labelled::new(&session.label, std::io::stdout());
     let follow = FollowRequest {
         cluster: request.cluster.clone(),
@@ -99,7 +112,7 @@ async fn follow_to_end(session: &Session, request: &StageRequest) -> Result<JobR
         offset: 0,
         wait: true,
     };
-    let followed = session.follow(follow, &mut |bytes| output.take(bytes)).await;
+    let followed = session.follow(follow, patience, &mut |bytes| output.take(bytes)).await;
     output.finish();
     followed
 }

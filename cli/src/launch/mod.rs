@@ -16,7 +16,7 @@ mod session;
 
 pub use labelled::Labelled;
 pub use nodes::{connect, each};
-pub use session::Session;
+pub use session::{NODE_TIMEOUT_DEFAULT, Session};
 
 use crate::cluster::Cluster;
 use crate::task::Task;
@@ -44,6 +44,8 @@ pub struct Launch {
     pub submodules: bool,
     /// Fetch the repository's LFS objects.
     pub lfs: bool,
+    /// How long a node may be out of reach before its job is given up.
+    pub node_timeout: Duration,
     /// How long the flush at the end may take.
     pub flush_timeout: Duration,
 }

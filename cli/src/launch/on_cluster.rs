@@ -100,7 +100,8 @@ async fn send_files(inputs: &Inputs, sessions: &[Session]) -> Result<(), Failure
         }
     ));
     let peers: Vec<_> = sessions.iter().map(Session::peer).collect();
-    let progress = SyncProgress::new(peers.iter().map(|peer| peer.host.clone()), inputs.files.bytes);
+    let progress =
+        SyncProgress::new(sessions.iter().map(|session| session.node.host.clone()), inputs.files.bytes);
     let outcome = sync::to_nodes(&inputs.files, &peers, &SyncOptions::default(), &progress).await;
     let stats = all_of(sessions, outcome.nodes.into_iter().map(|(_, result)| result).collect())?;
     let of_node = stats.iter().zip(sessions).flat_map(|(stats, session)| {
@@ -182,7 +183,7 @@ impl<'a> Job<'a> {
 
     async fn stage(&self, stage: Stage, command: &str, count: usize) -> Result<StageEnd, Failure> {
         let requests = self.requests(stage, command, count);
-        run_stage(&self.sessions[..count], &requests).await
+        run_stage(&self.sessions[..count], &requests, self.launch.node_timeout).await
     }
 
     async fn detach(&self, command: &str, count: usize) -> Result<ExitCode, Failure> {

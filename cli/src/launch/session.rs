@@ -14,15 +14,14 @@ use crate::terminal;
 use pail_control::command_line::word;
 use pail_control::{Failure, FailureKind};
 use serde::de::DeserializeOwned;
-use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
-/// How long a node may be out of reach before the job that is followed there is given up.
-const LOST_AFTER: Duration = Duration::from_secs(120);
+/// How long a node may be out of reach before the job that is followed there is given up, by default.
+pub const NODE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
 /// Between two attempts to reach it again.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// How often a call is sent again whose connection was lost, and the pauses before.
@@ -53,15 +52,7 @@ enum Attempt<T> {
 impl Session {
     /// The node as a sync reaches it.
     pub fn peer(&self) -> Peer {
-        let ssh = self.node.ssh();
-        let command = ssh.as_std();
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        Peer {
-            host: self.node.host.clone(),
-            ssh: words.map(OsString::from).collect(),
-            rsync_shell: self.node.rsync_shell(),
-            pail: self.agent.pail.clone(),
-        }
+        Peer::new(self.node.clone(), &self.agent)
     }
 
     /// The node's own address, or its name where it has told none.
@@ -110,10 +101,11 @@ impl Session {
     }
 
     /// Follows a job's stage to its end, over as many connections as that takes: each goes on where the last one was. Errors: the node's; it is
-    /// out of reach for two minutes.
+    /// out of reach for `patience`.
     pub async fn follow(
         &self,
         mut request: FollowRequest,
+        patience: Duration,
         on_output: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<JobRecord, Failure> {
         let mut heard = Instant::now();
@@ -134,7 +126,7 @@ impl Session {
                 Attempt::Lost(failure) => failure,
             };
             let host = &self.node.host;
-            if heard.elapsed() >= LOST_AFTER || failure.kind != FailureKind::Unreachable {
+            if heard.elapsed() >= patience || failure.kind != FailureKind::Unreachable {
                 let (cluster, number) = (&request.cluster, request.number);
                 return Err(failure.with_hint(format!(
                     "its job may go on: `pail logs {cluster} {number}` shows it when {host} is there again"

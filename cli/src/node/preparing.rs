@@ -8,10 +8,10 @@ use crate::copying::{self, Copying};
 use crate::git::{self, Access, CheckoutOptions, Resolved, Secret};
 use crate::place::{self, PlaceKind};
 use crate::{daemon, terminal};
-use pail_control::opening::Address;
+use pail_control::opening::{self, Address};
 use pail_control::types::MountState;
 use pail_control::{CallerEnvironment, Failure, FailureKind};
-use pail_transfer::CancellationToken;
+use pail_transfer::{CancellationToken, Source};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -113,7 +113,6 @@ async fn copy_out(
     destination: &Path,
     environment: &CallerEnvironment,
 ) -> Result<Vec<String>, Failure> {
-    place::make_place(destination, PlaceKind::ParentOf)?;
     let progress = CopyProgress::new();
     let copying =
         Copying { environment, report: &|snapshot| progress.show(snapshot), stop: CancellationToken::new() };
@@ -123,7 +122,16 @@ async fn copy_out(
         region: None,
         profile: None,
     };
-    let report = copying.copy_uri_to(address, destination).await?;
+    let bucket = opening::open_bucket(address, environment, false, true).await?;
+    // One object becomes a file, and everything below a prefix a directory.
+    let kind = if bucket.has_empty_prefix() { PlaceKind::ParentOf } else { PlaceKind::Directory };
+    let (place, parent) = (destination.to_owned(), destination.parent().unwrap_or(destination));
+    if kind == PlaceKind::ParentOf || !parent.is_dir() || !place::is_writable(parent) {
+        let made = tokio::task::spawn_blocking(move || place::make_place(&place, kind)).await;
+        made.map_err(|err| Failure::other("making the place was cut short").because(err.to_string()))??;
+    }
+    let source = Source::of_uri_path(&opening::parse_source(&copy.uri)?.prefix);
+    let report = copying.download(&bucket, &source, destination).await?;
     terminal::note(&format!("{}: {} to {}", copy.uri, copying::summary(&report), destination.display()));
     Ok(copying::incomplete(&report).map(|failure| failure.causes).unwrap_or_default())
 }

@@ -9,7 +9,9 @@
 //!
 //! # Two syncs of one place
 //! Each has a session, a random name. Who changes the place holds its lock: `begin` while it works, rsync while it runs. A rsync of the
-//! same session is one whose link was lost, and is ended so that what it got of a large file is kept for the next; another's is waited for.
+//! same session is one whose link was lost, and is ended so that what it got of a large file is kept for the next; another's is waited for,
+//! unless nothing comes to it: rsync itself does not notice a client that went without a word, and one that is there sends at least every
+//! half of its timeout.
 //! A rsync whose session is not the last to have begun is refused, and its client begins again.
 
 use super::beneath::{Beneath, Removal};
@@ -32,8 +34,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long another sync of the same place is waited for: longer than rsync waits for a client that is gone.
+/// How long another sync of the same place is waited for.
 const OTHERS_WAIT: Duration = Duration::from_secs(90);
+/// After this long without a byte from its client, another's rsync is one of a lost link.
+const STALLED: Duration = Duration::from_secs(65);
 /// How long a rsync that was told to end has for it.
 const END_WAIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
@@ -405,24 +409,30 @@ fn remove_asked(request: &RemoveRequest) -> Result<Removed, Failure> {
         .map_err(|err| Failure::from_io(format!("cannot look into {}", request.path.display()), &err))
 }
 
-/// Takes the lock of a place; ends an earlier rsync of the same session for it. Blocks.
+/// Takes the lock of a place; ends an earlier rsync of the same session for it, or one of a lost link. Blocks.
 fn lock(record: &Record, session: &str, path: &Path) -> Result<File, Failure> {
     let started = Instant::now();
     let mut told: Option<Instant> = None;
+    let mut heard = (0, Instant::now());
     loop {
         if let Some(lock) = record.try_lock()? {
             record.clear_serving();
             return Ok(lock);
         }
-        match record.serving().filter(|(_, serving)| serving == session) {
-            Some((process, _)) if told.is_none() => {
-                end_rsync(process, Signal::TERM);
-                told = Some(Instant::now());
+        if let Some((process, serving)) = record.serving() {
+            let bytes = bytes_received(process);
+            if bytes != heard.0 {
+                heard = (bytes, Instant::now());
             }
-            Some((process, _)) if told.is_some_and(|told| told.elapsed() > END_WAIT) => {
-                end_rsync(process, Signal::KILL);
+            let is_lost = serving == session || heard.1.elapsed() > STALLED;
+            match told {
+                None if is_lost => {
+                    end_rsync(process, Signal::TERM);
+                    told = Some(Instant::now());
+                }
+                Some(told) if told.elapsed() > END_WAIT => end_rsync(process, Signal::KILL),
+                _ => {}
             }
-            _ => {}
         }
         if started.elapsed() > OTHERS_WAIT {
             return Err(Failure::other(format!("another sync to {} is under way", path.display()))
@@ -430,6 +440,16 @@ fn lock(record: &Record, session: &str, path: &Path) -> Result<File, Failure> {
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// What a rsync's receivers, its children, have read.
+fn bytes_received(process: u32) -> u64 {
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    let read = |child: &str| {
+        let io = std::fs::read_to_string(format!("/proc/{child}/io")).ok()?;
+        io.lines().find_map(|line| line.strip_prefix("rchar: "))?.parse::<u64>().ok()
+    };
+    children.unwrap_or_default().split_whitespace().filter_map(read).sum()
 }
 
 fn end_rsync(process: u32, signal: Signal) {

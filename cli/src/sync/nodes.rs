@@ -44,7 +44,7 @@ pub async fn to_nodes(
         async move {
             let result = sync.run().await;
             progress.end(index);
-            (peer.host.clone(), result)
+            (peer.node.host.clone(), result)
         }
     });
     SyncOutcome { nodes: futures::stream::iter(work).buffered(options.parallel_max.get()).collect().await }
@@ -60,14 +60,17 @@ pub(super) fn session() -> String {
 impl SyncOutcome {
     /// The failure that this is as a whole, if any: 5 where some nodes, or some files, are done; each cause is said once with its nodes.
     pub fn failure(&self) -> Option<Failure> {
-        let mut failed: Vec<(&Failure, Vec<&str>)> = Vec::new();
+        let mut failed: Vec<(Failure, Vec<&str>)> = Vec::new();
         let mut not_done: BTreeMap<&NotDone, Vec<&str>> = BTreeMap::new();
         for (host, result) in &self.nodes {
             match result {
-                Err(failure) => match failed.iter_mut().find(|(known, _)| *known == failure) {
-                    Some((_, hosts)) => hosts.push(host),
-                    None => failed.push((failure, vec![host])),
-                },
+                Err(failure) => {
+                    let failure = without_host(failure, host);
+                    match failed.iter_mut().find(|(known, _)| *known == failure) {
+                        Some((_, hosts)) => hosts.push(host),
+                        None => failed.push((failure, vec![host])),
+                    }
+                }
                 Ok(stats) => {
                     stats.not_done.iter().for_each(|name| not_done.entry(name).or_default().push(host))
                 }
@@ -80,7 +83,7 @@ impl SyncOutcome {
         let all = self.nodes.len();
         if let ([(failure, hosts)], true) = (failed.as_slice(), nodes_failed == all) {
             let message = format!("{}: {}", on(hosts), failure.message);
-            return Some(Failure { message, ..(*failure).clone() });
+            return Some(Failure { message, ..failure.clone() });
         }
         let message = match nodes_failed {
             0 => format!("{} could not be synced", counted(not_done.len(), "file")),
@@ -103,6 +106,29 @@ impl SyncOutcome {
             whole.causes.push(format!("and {more} more"));
         }
         Some(whole)
+    }
+}
+
+/// The failure with "the node" for the node's name, so that those of many nodes are equal.
+fn without_host(failure: &Failure, host: &str) -> Failure {
+    let plain = |text: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(host) {
+            let (before, after) = (&rest[..at], &rest[at + host.len()..]);
+            let is_word = !before.ends_with(is_part) && !after.starts_with(is_part);
+            plain.push_str(before);
+            plain.push_str(if is_word { "the node" } else { host });
+            rest = after;
+        }
+        plain + rest
+    };
+    Failure {
+        kind: failure.kind,
+        message: plain(&failure.message),
+        causes: failure.causes.iter().map(|cause| plain(cause)).collect(),
+        hint: failure.hint.as_deref().map(plain),
     }
 }
 
@@ -145,7 +171,7 @@ impl NodeSync<'_> {
                 pauses = self.options.retry_pauses.iter();
             }
             let Some(pause) = pauses.next() else { return Err(trouble.failure) };
-            let (host, pause_s) = (&self.peer.host, pause.as_secs_f32());
+            let (host, pause_s) = (&self.peer.node.host, pause.as_secs_f32());
             self.progress.note(&format!("{host}: {}; again in {pause_s} s", trouble.failure.message));
             tokio::time::sleep(*pause).await;
         }
@@ -187,7 +213,7 @@ impl NodeSync<'_> {
         let request = serde_json::to_vec(request).map_err(|err| {
             Trouble::lasting(Failure::other("cannot write a request as JSON").because(err.to_string()))
         })?;
-        self.peer.step(step, request).await
+        self.peer.step(step, &request).await
     }
 
     /// Makes the places ready; names are sent for those alone that have others.
@@ -235,7 +261,8 @@ impl NodeSync<'_> {
             stats.files += report.files;
             let is_whole = report.files > 0 || report.literal_bytes > 0;
             stats.bytes += if is_whole { report.literal_bytes } else { report.progress_bytes };
-            if let Some(trouble) = of_rsync(&report, &item.destination) {
+            let connection = self.peer.node.explain_connection(report.stderr.as_bytes());
+            if let Some(trouble) = of_rsync(&report, &item.destination, connection) {
                 return Err(trouble);
             }
             if matches!(report.code, Some(23 | 24)) {

@@ -71,9 +71,9 @@ impl Transfer<'_> {
         let serve = if self.place.by_sudo { "sync-serve --sudo" } else { "sync-serve" };
         let (key, session) = (quoted(&self.place.key), quoted(self.session));
         command.arg(format!("--rsync-path={} node {serve} {key} {session}", self.peer.program()));
-        command.arg("-e").arg(&self.peer.rsync_shell);
+        command.arg("-e").arg(self.peer.node.rsync_shell());
         let mut source = OsString::from(self.source);
-        let mut target = OsString::from(format!("{}:{}", self.peer.host, self.place.path));
+        let mut target = OsString::from(format!("{}:{}", self.peer.node.host, self.place.path));
         if self.names.is_some() {
             command.args(["--files-from=-", "--from0"]);
             source.push("/");

@@ -1,8 +1,8 @@
-//! What the failures of ssh and rsync mean.
+//! What the failures of rsync and of connections mean.
 //!
-//! Owns: [`Trouble`], a failure and whether another attempt may help; [`of_rsync`] and [`of_ssh`], from exit codes and what was said; and
+//! Owns: [`Trouble`], a failure and whether another attempt may help; [`of_rsync`], from its exit code and what it said; and
 //! [`named`], the files that rsync could not send. Messages do not name the node: equal ones of many nodes are told once.
-//! Exit codes are those of rsync(1) and ssh(1).
+//! Exit codes are those of rsync(1).
 
 use super::NotDone;
 use super::agent::{RSYNC_MISSING, SUPERSEDED};
@@ -33,7 +33,9 @@ impl Trouble {
 }
 
 /// What to make of a run of rsync to `path`; `None` where all, or all but what [`named`] tells, was sent.
-pub fn of_rsync(report: &Report, path: &str) -> Option<Trouble> {
+///
+/// `connection` is what ssh said of the connection, if it did.
+pub fn of_rsync(report: &Report, path: &str, connection: Option<Failure>) -> Option<Trouble> {
     let said = report.stderr.as_str();
     let says = |what: &str| said.contains(what);
     if matches!(report.code, Some(0)) {
@@ -71,12 +73,14 @@ pub fn of_rsync(report: &Report, path: &str) -> Option<Trouble> {
             .with_hint("is your shell clean? `ssh HOST true` must print nothing: let ~/.bashrc there print for terminals alone");
         return Some(Trouble::lasting(failure));
     }
+    if let (Some(255), Some(failure)) = (report.code, connection) {
+        return Some(of_step(failure));
+    }
     Some(match report.code {
-        Some(255) => of_ssh(report.code, said),
         Some(126 | 127) => Trouble::lasting(
             Failure::other("our program does not run on the node").because(first_lines(said)),
         ),
-        Some(10 | 12 | 20 | 30 | 35) | None => Trouble::passing(
+        Some(10 | 12 | 20 | 30 | 35 | 255) | None => Trouble::passing(
             Failure::new(FailureKind::Unreachable, "the connection to the node was lost")
                 .because(first_lines(said)),
         ),
@@ -87,36 +91,10 @@ pub fn of_rsync(report: &Report, path: &str) -> Option<Trouble> {
     })
 }
 
-/// What to make of a failed ssh command.
-pub fn of_ssh(code: Option<i32>, said: &str) -> Trouble {
-    let says = |what: &str| said.contains(what);
-    if code != Some(255) {
-        let failure = match code {
-            Some(126 | 127) => Failure::other("our program is not on the node, or does not run there"),
-            Some(code) => Failure::other(format!("a command on the node failed with code {code}")),
-            None => Failure::other("ssh was ended by a signal"),
-        };
-        return Trouble::lasting(failure.because(first_lines(said)));
-    }
-    if says("IDENTIFICATION HAS CHANGED") || says("Host key verification failed") {
-        let failure =
-            Failure::new(FailureKind::Credentials, "the node's host key is not the one that is known")
-                .because(first_lines(said))
-                .with_hint("if the node was made anew: ssh-keygen -R HOST");
-        return Trouble::lasting(failure);
-    }
-    if says("Permission denied") || says("Too many authentication failures") {
-        let failure = Failure::new(FailureKind::Credentials, "the node refuses the login")
-            .because(first_lines(said))
-            .with_hint("check user and key with: ssh -v HOST true");
-        return Trouble::lasting(failure);
-    }
-    let failure =
-        Failure::new(FailureKind::Unreachable, "the node does not answer").because(first_lines(said));
-    if says("Could not resolve hostname") || says("Bad configuration") {
-        return Trouble::lasting(failure);
-    }
-    Trouble::passing(failure)
+/// What to make of a connection that failed.
+pub fn of_step(failure: Failure) -> Trouble {
+    let is_unresolved = failure.causes.iter().any(|cause| cause.contains("Could not resolve hostname"));
+    Trouble { is_passing: failure.kind == FailureKind::Unreachable && !is_unresolved, failure }
 }
 
 /// What was said, without rsync's closing words.
@@ -190,21 +168,19 @@ mod tests {
             (11, "rsync: [receiver] write failed on \"/d/x\": No space left on device (28)", 8, false),
             (127, "bash: line 1: rsync: command not found", 1, false),
             (2, "protocol version mismatch -- is your shell clean?", 1, false),
-            (255, "u@h: Permission denied (publickey).", 4, false),
-            (255, "Host key verification failed.", 4, false),
             (255, "ssh: connect to host h port 22: No route to host", 6, true),
             (12, "rsync: connection unexpectedly closed (9 bytes received so far) [sender]", 6, true),
             (30, "[sender] io timeout after 60 seconds -- exiting", 6, true),
         ];
         for (code, said, exit_code, is_passing) in cases {
-            let trouble = of_rsync(&report(code, said), "~/x").unwrap();
+            let trouble = of_rsync(&report(code, said), "~/x", None).unwrap();
             assert_eq!(
                 (trouble.failure.kind.exit_code(), trouble.is_passing),
                 (exit_code, is_passing),
                 "{said}"
             );
         }
-        assert!(of_rsync(&report(23, "rsync: [sender] …"), "~/x").is_none());
+        assert!(of_rsync(&report(23, "rsync: [sender] …"), "~/x", None).is_none());
     }
 
     #[test]

@@ -75,13 +75,6 @@ impl Destination {
         }
     }
 
-    /// The place where it is on a node with that home.
-    pub fn on_node(written: &str, home: &Path) -> PathBuf {
-        // No home: an absolute path stays what it is.
-        let place = Self::resolve(written, Path::new(""));
-        if place.below_home { home.join(place.path) } else { Path::new("/").join(place.path) }
-    }
-
     /// Whether it is the other's place or within it.
     pub fn is_within(&self, other: &Self) -> bool {
         let all = !other.below_home && other.path == Path::new("");
@@ -122,14 +115,5 @@ mod tests {
         assert!(place("~/a/b").is_within(&place("~/a")) && !place("~/ab").is_within(&place("~/a")));
         assert!(place("~/a").is_within(&place("/")) && !place("/a").is_within(&place("~")));
         assert!(place(".").is_workdir() && place("/home/u/sky_workdir").is_workdir());
-    }
-
-    #[test]
-    fn a_node_has_its_own_home() {
-        let on_node = |written: &str| Destination::on_node(written, Path::new("/root"));
-        assert_eq!(on_node("~/x"), Path::new("/root/x"));
-        assert_eq!(on_node("x/../y"), Path::new("/root/sky_workdir/y"));
-        assert_eq!(on_node("/home/u/x"), Path::new("/home/u/x"));
-        assert_eq!(on_node("~"), Path::new("/root"));
     }
 }

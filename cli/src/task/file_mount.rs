@@ -3,7 +3,6 @@
 //! Owns: [`FileMount`] and [`Content`], and what an entry's `name`, `source` and `mode` mean together.
 
 use super::bucket::{self, Bucket, Upload, is_uri};
-use super::destination::Destination;
 use super::fields::{FILE_MOUNT, MODES, PRESETS, STORES};
 use super::local::Caller;
 use super::mistakes::{Mistake, Mistakes};
@@ -21,13 +20,6 @@ pub struct FileMount {
     pub destination: String,
     /// What is there.
     pub content: Content,
-}
-
-impl FileMount {
-    /// The place on a node with that home; absolute.
-    pub fn place(&self, home: &Path) -> PathBuf {
-        Destination::on_node(&self.destination, home)
-    }
 }
 
 /// What is at a destination.

@@ -4,6 +4,7 @@
 //! number alone, both of which a failure names beside the input itself.
 
 use super::*;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@
 
 use super::yaml::{Document, Place};
 use crate::terminal;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 
 /// How much of what is wrong, and of a hint, is shown, in characters: names in it may be of any length.
 const TEXT_SHOWN_CHARS_MAX: usize = 600;

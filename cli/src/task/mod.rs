@@ -48,7 +48,7 @@ use pail_control::Failure;
 use reader::{Reader, expected, scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use substitute::variables_in;
 use variables::Variables;
 use yaml::{Document, Key, Node, Place, Value};
@@ -97,11 +97,6 @@ pub struct Overrides {
 pub struct Note {
     place: Place,
     what: String,
-}
-
-/// The directory on this machine that setup and run run in, and that relative destinations lie in.
-pub fn workdir(home: &Path) -> PathBuf {
-    Destination::on_node(WORKDIR, home)
 }
 
 impl fmt::Debug for Task {

@@ -1,6 +1,7 @@
 //! What a task's text means, and what its mistakes are told as.
 
 use super::*;
+use std::path::PathBuf;
 
 /// Somebody whose files are this crate's.
 fn caller() -> Caller {

@@ -236,7 +236,9 @@ impl Drop for Nodes {
         if std::thread::panicking() {
             for name in &self.names {
                 let log = self.top().join(name).join("sshd/sshd.log");
-                eprintln!("sshd of {name}:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+                let log = std::fs::read_to_string(log).unwrap_or_default();
+                let last: Vec<_> = log.lines().rev().take(5).collect();
+                eprintln!("sshd of {name}, the last first: {last:#?}");
             }
         }
         let ran = run(script().arg("down").arg(self.top()));

@@ -328,7 +328,10 @@ impl<'a> Reader<'a> {
                     let repository = Arc::clone(repository);
                     self.found.unlisted.push(Unlisted { repository, rules: Some(rules.cloned()), path });
                 }
-                _ => self.found.entries.push(Entry { path: OsString::from_vec(path), kind: EntryKind::EmptyDir }),
+                _ => self
+                    .found
+                    .entries
+                    .push(Entry { path: OsString::from_vec(path), kind: EntryKind::EmptyDir }),
             }
         }
         children

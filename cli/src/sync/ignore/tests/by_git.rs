@@ -34,7 +34,8 @@ pub fn init(dir: &Path) {
 
 /// A line of a `.gitignore`. Of character classes only those that the crate reads as git does are `portable`.
 fn line(rng: &mut StdRng, portable: bool) -> String {
-    let wild: &[&str] = &["*", "*.o", "a*", "?", "*b", "[ab]", "[!a]*", "a?", "*-*", "\\[a\\]", "a\\*b", "b\\\\c", "x\\ y"];
+    let wild: &[&str] =
+        &["*", "*.o", "a*", "?", "*b", "[ab]", "[!a]*", "a?", "*-*", "\\[a\\]", "a\\*b", "b\\\\c", "x\\ y"];
     let odd: &[&str] = &["[[:alpha:]]", "[^b]", "[]a]", "[a", "**b", "a**", "***", "[a-c]*"];
     let piece = |rng: &mut StdRng| match rng.random_range(0..10) {
         0..6 => pick(rng, NAMES).to_owned(),
@@ -102,7 +103,12 @@ fn by_git(dir: &Path) -> BTreeSet<Vec<u8>> {
     }
     let empty = empty_dirs(&top, &PathBuf::new());
     for path in empty.iter().filter(|path| !path.as_os_str().is_empty()) {
-        let ignored = Command::new("git").args(["check-ignore", "-q", "--no-index"]).arg(path).current_dir(&top).status().unwrap();
+        let ignored = Command::new("git")
+            .args(["check-ignore", "-q", "--no-index"])
+            .arg(path)
+            .current_dir(&top)
+            .status()
+            .unwrap();
         if ignored.code() == Some(1) {
             names.insert([path.as_os_str().as_bytes(), b"/"].concat());
         }
@@ -123,7 +129,8 @@ fn empty_dirs(top: &Path, dir: &Path) -> Vec<PathBuf> {
     if !dir.as_os_str().is_empty() && entries.iter().any(|entry| entry.file_name() == ".git") {
         return Vec::new();
     }
-    let dirs = entries.iter().filter(|entry| entry.file_type().unwrap().is_dir() && entry.file_name() != ".git");
+    let dirs =
+        entries.iter().filter(|entry| entry.file_type().unwrap().is_dir() && entry.file_name() != ".git");
     dirs.flat_map(|entry| empty_dirs(top, &dir.join(entry.file_name()))).collect()
 }
 
@@ -148,7 +155,9 @@ fn track(rng: &mut StdRng, top: &Path) {
 fn nest(rng: &mut StdRng, top: &Path, dirs: &[PathBuf]) {
     let mut nested: Vec<&PathBuf> = Vec::new();
     for dir in dirs.iter().skip(1) {
-        if rng.random_range(0..6) > 0 || nested.iter().any(|other| dir.starts_with(other) || other.starts_with(dir)) {
+        if rng.random_range(0..6) > 0
+            || nested.iter().any(|other| dir.starts_with(other) || other.starts_with(dir))
+        {
             continue;
         }
         let at = top.join(dir);
@@ -225,9 +234,14 @@ fn without_git_gitignore_files_mean_what_they_mean_to_git() {
         // A source within a repository that git cannot be asked about.
         if let Some(sub) = dirs.get(1) {
             let sub = top.join(sub);
-            let is_ignored = Command::new("git").args(["check-ignore", "-q", "."]).current_dir(&sub).status().unwrap();
+            let is_ignored =
+                Command::new("git").args(["check-ignore", "-q", "."]).current_dir(&sub).status().unwrap();
             if is_ignored.code() == Some(1) {
-                assert_same(&shown(&list_with(&sub, &Default::default(), false).unwrap()), &by_git(&sub), context);
+                assert_same(
+                    &shown(&list_with(&sub, &Default::default(), false).unwrap()),
+                    &by_git(&sub),
+                    context,
+                );
             }
         }
     }

@@ -118,7 +118,8 @@ fn a_root_skyignore_alone_counts() {
         ("sub/keep.log", ""),
     ]);
     init(dir.path());
-    let expected = [".gitignore", ".skyignore", "a.pt", "sub/.gitignore", "sub/.skyignore", "sub/keep.log", "sub/x"];
+    let expected =
+        [".gitignore", ".skyignore", "a.pt", "sub/.gitignore", "sub/.skyignore", "sub/keep.log", "sub/x"];
     assert_eq!(paths(dir.path()), expected);
 }
 
@@ -142,7 +143,13 @@ fn a_deeper_skyignore_counts_beside_git() {
 
 #[test]
 fn an_ignored_source_is_sent_with_a_warning() {
-    let dir = tree(&[(".gitignore", "build/\n*.o\n"), ("build/a", ""), ("build/b.o", ""), ("build/.gitignore", "c\n"), ("build/c", "")]);
+    let dir = tree(&[
+        (".gitignore", "build/\n*.o\n"),
+        ("build/a", ""),
+        ("build/b.o", ""),
+        ("build/.gitignore", "c\n"),
+        ("build/c", ""),
+    ]);
     init(dir.path());
     let source = dir.path().join("build");
     for with_git in [true, false] {
@@ -150,20 +157,38 @@ fn an_ignored_source_is_sent_with_a_warning() {
         assert_eq!(super::lossy(&shown(&found)), [".gitignore", "a", "b.o"], "with git: {with_git}");
     }
     let found = list(&source, &Default::default()).unwrap();
-    assert!(found.warnings[0].contains("is itself ignored by the git repository around it"), "{:?}", found.warnings);
+    assert!(
+        found.warnings[0].contains("is itself ignored by the git repository around it"),
+        "{:?}",
+        found.warnings
+    );
 }
 
 #[test]
 fn parents_rules_reach_into_a_source_below_them() {
-    let dir = tree(&[(".gitignore", "*.o\n/code/sub/only\n"), ("code/a.o", ""), ("code/sub/only", ""), ("code/only", "")]);
+    let dir = tree(&[
+        (".gitignore", "*.o\n/code/sub/only\n"),
+        ("code/a.o", ""),
+        ("code/sub/only", ""),
+        ("code/only", ""),
+    ]);
     init(dir.path());
     assert_eq!(paths(&dir.path().join("code")), ["only"]);
-    assert_eq!(super::lossy(&shown(&list_with(&dir.path().join("code"), &Default::default(), false).unwrap())), ["only"]);
+    assert_eq!(
+        super::lossy(&shown(&list_with(&dir.path().join("code"), &Default::default(), false).unwrap())),
+        ["only"]
+    );
 }
 
 #[test]
 fn tracked_files_are_sent_and_deleted_ones_are_not() {
-    let dir = tree(&[(".gitignore", "*.pt\n"), ("kept.pt", ""), ("left.pt", ""), ("deleted", ""), ("d/deleted", "")]);
+    let dir = tree(&[
+        (".gitignore", "*.pt\n"),
+        ("kept.pt", ""),
+        ("left.pt", ""),
+        ("deleted", ""),
+        ("d/deleted", ""),
+    ]);
     init(dir.path());
     git(dir.path(), &["add", "-f", "kept.pt", "deleted", "d/deleted"]);
     fs::remove_file(dir.path().join("deleted")).unwrap();
@@ -188,7 +213,13 @@ fn empty_directories_are_sent_and_those_of_ignored_files_are_not() {
 
 #[test]
 fn submodules_are_recursed_and_empty_where_they_are_not_checked_out() {
-    let dir = tree(&[("lib/.gitignore", "*.o\n"), ("lib/a.c", ""), ("lib/a.o", ""), ("top/main.c", ""), ("top/.gitignore", "*.c\n")]);
+    let dir = tree(&[
+        ("lib/.gitignore", "*.o\n"),
+        ("lib/a.c", ""),
+        ("lib/a.o", ""),
+        ("top/main.c", ""),
+        ("top/.gitignore", "*.c\n"),
+    ]);
     let lib = dir.path().join("lib");
     init(&lib);
     git(&lib, &["add", "-A"]);
@@ -196,7 +227,10 @@ fn submodules_are_recursed_and_empty_where_they_are_not_checked_out() {
     let top = dir.path().join("top");
     init(&top);
     for name in ["sub", "bare"] {
-        git(&top, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", lib.to_str().unwrap(), name]);
+        git(
+            &top,
+            &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", lib.to_str().unwrap(), name],
+        );
     }
     git(&top, &["submodule", "--quiet", "deinit", "-f", "bare"]);
     fs::write(top.join("sub/new.o"), "").unwrap();
@@ -233,7 +267,13 @@ fn a_repository_that_git_cannot_read_is_named_and_its_gitignore_counts() {
 
 #[test]
 fn repositories_below_a_plain_directory_answer_for_themselves() {
-    let dir = tree(&[(".gitignore", "*.o\n"), ("one/.gitignore", "*.tmp\n"), ("one/a.tmp", ""), ("one/b.tmp", ""), ("one/c.o", "")]);
+    let dir = tree(&[
+        (".gitignore", "*.o\n"),
+        ("one/.gitignore", "*.tmp\n"),
+        ("one/a.tmp", ""),
+        ("one/b.tmp", ""),
+        ("one/c.o", ""),
+    ]);
     init(&dir.path().join("one"));
     git(&dir.path().join("one"), &["add", "-f", "a.tmp"]);
     assert_eq!(paths(dir.path()), [".gitignore", "one/.gitignore", "one/a.tmp", "one/c.o"]);

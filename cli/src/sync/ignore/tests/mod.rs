@@ -7,8 +7,8 @@ mod by_rsync;
 mod listing;
 
 use super::{EntryKind, FileList, Reason, explain};
-use rand::rngs::StdRng;
 use rand::RngExt;
+use rand::rngs::StdRng;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +23,8 @@ fn seeds(count: u64) -> Vec<u64> {
 }
 
 /// Names that trees and patterns are made of, so that they meet.
-const NAMES: &[&str] = &["a", "b", "ab", "a.o", "b.o", "x y", "dir", "a-b", "[a]", "a*b", "b\\c", "ä", ".h", "build", "sub"];
+const NAMES: &[&str] =
+    &["a", "b", "ab", "a.o", "b.o", "x y", "dir", "a-b", "[a]", "a*b", "b\\c", "ä", ".h", "build", "sub"];
 
 fn pick<'a, T: ?Sized>(rng: &mut StdRng, from: &[&'a T]) -> &'a T {
     from[rng.random_range(0..from.len())]
@@ -106,7 +107,11 @@ fn assert_explained(source: &Path, with_git: bool, context: impl Fn() -> String)
         assert_eq!(one.sent, sent, "{one:?}\n{}", context());
         let fits = match &one.reason {
             Reason::Rule(rule) => {
-                let line = fs::read(&rule.file).unwrap().split(|byte| *byte == b'\n').nth(rule.line - 1).map(<[u8]>::to_vec);
+                let line = fs::read(&rule.file)
+                    .unwrap()
+                    .split(|byte| *byte == b'\n')
+                    .nth(rule.line - 1)
+                    .map(<[u8]>::to_vec);
                 let line = String::from_utf8_lossy(&line.unwrap()).into_owned();
                 let pattern = rule.pattern.to_string_lossy();
                 assert!(line.trim_end().ends_with(pattern.trim_end()), "{line:?} {one:?}\n{}", context());
@@ -115,7 +120,11 @@ fn assert_explained(source: &Path, with_git: bool, context: impl Fn() -> String)
             }
             Reason::NothingMatched | Reason::Tracked(_) => one.sent,
             Reason::Missing => false,
-            Reason::GitDirectory | Reason::NothingInIt | Reason::SpecialFile | Reason::BelowSymlink | Reason::Git => !one.sent,
+            Reason::GitDirectory
+            | Reason::NothingInIt
+            | Reason::SpecialFile
+            | Reason::BelowSymlink
+            | Reason::Git => !one.sent,
         };
         assert!(fits, "{one:?}\n{}", context());
     }
