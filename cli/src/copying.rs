@@ -3,11 +3,11 @@
 //! Owns: [`Copying`], which opens the bucket with a caller's environment, runs the copy and reports how far it is; where its manifests are; and the
 //! [`Failure`]s that errors and incomplete reports of `pail_transfer` become.
 
-use crate::terminal;
-use pail_control::opening::{self, Address, OpenBucket};
-use pail_control::quantity::ByteSize;
-use pail_control::settings::{Directories, process_environment};
-use pail_control::{CallerEnvironment, Failure, FailureKind};
+use crate::{progress, terminal};
+use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
+use pail_mountd::daemon::opening::{self, Address, OpenBucket};
+use pail_mountd::quantity::ByteSize;
+use pail_mountd::settings::{Directories, process_environment};
 use pail_store::RawKey;
 use pail_transfer::{
     CancellationToken, Error, Options, Problems, Progress, ProgressSnapshot, Report, Source, UploadSource,
@@ -38,8 +38,20 @@ impl Copying<'_> {
     #[allow(dead_code, reason = "for tasks, which come to use it")]
     pub async fn copy_uri_to(&self, address: Address<'_>, target: &Path) -> Result<Report, Failure> {
         let path = opening::parse_source(address.source)?.prefix;
-        let bucket = opening::open_bucket(address, self.environment, false, true).await?;
+        let bucket = self.open(address, false).await?;
         self.download(&bucket, &Source::of_uri_path(&path), target).await
+    }
+
+    /// Opens the bucket at `address`, and creates it where that is wished and it is not there. Errors: as of [`opening::open_bucket`];
+    /// `Interrupted`.
+    pub async fn open(&self, address: Address<'_>, create: bool) -> Result<OpenBucket, Failure> {
+        let opening = opening::open_bucket(address, self.environment, create, true);
+        let what = format!("opening {}", address.source);
+        let opening = progress::while_waiting(&what, opening);
+        tokio::select! {
+            opened = opening => opened,
+            () = self.stop.cancelled() => Err(failure_of(Error::Stopped)),
+        }
     }
 
     /// Copies `source` of an open bucket.
@@ -62,7 +74,7 @@ impl Copying<'_> {
         create: bool,
         sources: &[UploadSource],
     ) -> Result<Report, Failure> {
-        let bucket = opening::open_bucket(address, self.environment, create, true).await?;
+        let bucket = self.open(address, create).await?;
         let (options, progress) = (self.options(), Arc::new(Progress::default()));
         let copying = pail_transfer::upload(bucket.store.clone(), sources, &options, &progress);
         self.while_reporting(&progress, copying).await.map_err(failure_of)
@@ -86,6 +98,12 @@ impl Copying<'_> {
 /// The keys of one local path in a task: a directory's content, or a file by its name, right below `prefix`.
 pub fn content_of(path: &Path, prefix: &str) -> Result<Vec<UploadSource>, Failure> {
     UploadSource::content_of(path, prefix).map_err(failure_of)
+}
+
+/// The keys of a list of local paths: each by its own name, below `prefix`.
+#[allow(dead_code, reason = "for tasks, which come to use it")]
+pub fn each_of(paths: &[PathBuf], prefix: &str) -> Result<Vec<UploadSource>, Failure> {
+    UploadSource::each_of(paths, prefix).map_err(failure_of)
 }
 
 /// The one key of a path of a bucket. Errors: none can be so long.

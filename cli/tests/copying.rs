@@ -8,7 +8,9 @@ use pail_devserver::{Fault, FaultAction};
 use sandbox::{BUCKET, Ran, Sandbox, finish, run, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -178,6 +180,38 @@ fn ctrl_c_leaves_no_temporary_file() {
     let ran = finish(copy);
     assert_eq!(ran.code, 130, "{ran:?}");
     assert_eq!(files(&sandbox.path("work")), BTreeMap::from([("large".into(), "as it was".into())]));
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_a_bucket_that_does_not_answer() {
+    let sandbox = Sandbox::new();
+    let late = FaultAction::Delay { ms: 600_000 };
+    sandbox.server.inject(Fault { times: 1000, ..Fault::once(Some("ListObjectsV2"), late) });
+    let mut command = sandbox.command(&["cp", "-r", &uri("d"), "somewhere"]);
+    let copy = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the bucket is asked", || sandbox.server.counters().count("ListObjectsV2") > 0);
+    // SAFETY: a signal to a child that was not waited for.
+    assert_eq!(unsafe { libc::kill(copy.id() as i32, libc::SIGINT) }, 0);
+    let ran = finish(copy);
+    assert_eq!((ran.code, ran.err.contains("stopped")), (130, true), "{ran:?}");
+}
+
+#[test]
+fn names_that_are_not_utf_8_are_files_and_no_objects() {
+    let sandbox = Sandbox::new();
+    sandbox.put("x", "x");
+    let work = sandbox.path("work");
+    fs::create_dir_all(work.join("dir")).unwrap();
+    let name = OsStr::from_bytes(b"latin\xe9");
+    let mut command = sandbox.command(&["cp", &uri("x")]);
+    assert_eq!(run(command.arg(name).current_dir(&work)).code, 0);
+    assert_eq!(fs::read(work.join(name)).unwrap(), b"x");
+    fs::rename(work.join(name), work.join("dir").join(name)).unwrap();
+    fs::write(work.join("dir/ok"), "ok").unwrap();
+    let ran = cp(&sandbox, &["-r", "dir", &uri("up")]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.err.contains("latin\u{fffd}: its name is not UTF-8"), "{ran:?}");
+    assert_eq!(sandbox.bytes_of("up/ok"), b"ok");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::tally::Tally;
 use crate::trouble::Trouble;
 use crate::work::{Work, lost};
 use crate::{Error, Options, Progress, Source, attributes, disk};
-use pail_store::{ListPage, ObjectMeta, Store};
+use pail_store::{ListPage, ObjectMeta, RawKey, Store};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -159,7 +159,8 @@ impl Run {
         let doing = format!("list {}/{prefix}", store.uri());
         let mut pages = Pages::after(store, prefix, first);
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|source| Error::Store { doing: doing.clone(), source })?;
+            let page =
+                page.map_err(|error| Error::Store { doing: doing.clone(), source: Box::new(error) })?;
             let is_last = page.next.is_none();
             let plan = move || {
                 let mut steps = planner.take(page.objects);
@@ -203,7 +204,7 @@ impl Run {
                     let version = object.version.clone();
                     self.manifest.record(object.key.as_str(), Entry { version, local });
                 }
-                Step::MakeDirectory(path) => self.make_directory(path).await?,
+                Step::MakeDirectory(key, path) => self.make_directory(&key, path).await?,
                 Step::Fetch(object, path) => {
                     while self.tasks.len() >= self.objects_max {
                         self.finish_one().await?;
@@ -220,12 +221,12 @@ impl Run {
         Ok(())
     }
 
-    async fn make_directory(&mut self, path: RelativePath) -> Result<(), Error> {
-        let (root, name) = (self.fetcher.root.clone(), String::from_utf8_lossy(path.as_bytes()).into_owned());
+    async fn make_directory(&mut self, key: &RawKey, path: RelativePath) -> Result<(), Error> {
+        let root = self.fetcher.root.clone();
         let made = self.fetcher.work.blocking(move || root.make(path.as_bytes()).map(drop)).await;
         let made =
             made.and_then(|made| made.map_err(|error| Trouble::of_target(self.fetcher.root.path(), &error)));
-        made.or_else(|trouble| self.tally.add(&format!("{name}/"), trouble))
+        made.or_else(|trouble| self.tally.add(key.as_str(), trouble))
     }
 
     /// Waits for one of the objects under way.

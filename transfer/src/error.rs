@@ -26,7 +26,7 @@ pub enum Error {
         /// What was to be done, on what.
         doing: String,
         /// The store's own words.
-        source: pail_store::Error,
+        source: Box<pail_store::Error>,
     },
     /// A local file or directory that everything depends on.
     #[error("cannot {doing} {}", path.display())]

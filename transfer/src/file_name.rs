@@ -65,6 +65,15 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// The first `len` bytes of a text, or fewer, so that no character is cut.
+pub(crate) fn beginning_of(text: &str, len: usize) -> &str {
+    let mut end = len.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// What the rest of a key behind its prefix is. Errors: why it cannot be a file or a directory.
 pub(crate) fn named(rest: &str) -> Result<Named, BadName> {
     if rest.is_empty() {

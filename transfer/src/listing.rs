@@ -28,7 +28,7 @@ pub(crate) async fn look(store: &Arc<dyn Store>, source: &Source) -> Result<Foun
     let uri = |path: &str| format!("{}/{path}", store.uri());
     let failed = |path: &str| {
         let doing = format!("look at {}", uri(path));
-        move |source| Error::Store { doing, source }
+        move |error| Error::Store { doing, source: Box::new(error) }
     };
     match source {
         Source::Object(key) => match head(store, key).await.map_err(failed(key.as_str()))? {

@@ -13,7 +13,7 @@ use crate::collisions::{Collisions, Verdict};
 use crate::directory::{LocalState, Root};
 use crate::file_name::{Named, RelativePath, named};
 use crate::manifest::{Entry, Manifest};
-use pail_store::ObjectMeta;
+use pail_store::{ObjectMeta, RawKey};
 use std::sync::Arc;
 
 /// Why a key is skipped that other keys are below.
@@ -24,7 +24,7 @@ const MARKER_WITH_CONTENT: &str = "its name ends in /, as a directory's does, an
 #[derive(Debug)]
 pub(crate) enum Step {
     Fetch(ObjectMeta, RelativePath),
-    MakeDirectory(RelativePath),
+    MakeDirectory(RawKey, RelativePath),
     Unchanged(ObjectMeta, LocalState),
     Skip { key: String, why: String },
 }
@@ -54,7 +54,7 @@ impl Planner {
                 Ok(Named::Root) if object.size == 0 => {}
                 Ok(Named::Directory(path)) if object.size == 0 => {
                     self.collisions.pass(rest, &mut verdicts);
-                    steps.push(Step::MakeDirectory(path));
+                    steps.push(Step::MakeDirectory(object.key, path));
                 }
                 Ok(Named::Root | Named::Directory(_)) => steps.push(skip(&object, MARKER_WITH_CONTENT)),
                 Ok(Named::File(path)) => {

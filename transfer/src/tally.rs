@@ -12,7 +12,7 @@ const REFUSALS_MAX: u64 = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub report: Report,
-    refused: Option<pail_store::Error>,
+    refused: Option<Box<pail_store::Error>>,
     refusals: u64,
 }
 

@@ -5,7 +5,7 @@
 
 use crate::attributes::Attributes;
 use crate::directory::{LocalState, Root};
-use crate::file_name::RelativePath;
+use crate::file_name::{RelativePath, beginning_of};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::fs::File;
@@ -33,7 +33,7 @@ impl Temporary {
     pub fn create(root: &Root, path: &RelativePath) -> io::Result<Self> {
         let (directory, name) = path.split();
         let directory = root.make(directory)?;
-        let kept = beginning_of(name);
+        let kept = kept_of(name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..NAMES_TRIED_MAX {
             let end = format!(".pail-{:08x}", rand::random::<u32>());
@@ -75,9 +75,9 @@ impl Temporary {
 }
 
 /// The first bytes of a name, which end where a character does.
-fn beginning_of(name: &[u8]) -> &[u8] {
+fn kept_of(name: &[u8]) -> &[u8] {
     match std::str::from_utf8(name) {
-        Ok(text) => &name[..text.floor_char_boundary(KEPT_NAME_BYTES_MAX)],
+        Ok(text) => beginning_of(text, KEPT_NAME_BYTES_MAX).as_bytes(),
         Err(_) => &name[..name.len().min(KEPT_NAME_BYTES_MAX)],
     }
 }
@@ -122,7 +122,7 @@ mod tests {
         temporary.write_at(b"whole", 0).unwrap();
         let state = temporary.place(&path, &attributes).unwrap();
         assert_eq!(state, LocalState { size: 5, mtime_ns: 1_000_000_000_000_007 });
-        assert_eq!(names(dir.path()), [name.clone()]);
+        assert_eq!(names(dir.path()), std::slice::from_ref(&name));
         let found = std::fs::symlink_metadata(dir.path().join(&name)).unwrap();
         assert_eq!((found.is_file(), found.mode() & 0o777, found.mtime_nsec()), (true, 0o640, 7));
     }

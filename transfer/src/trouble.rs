@@ -13,7 +13,7 @@ pub(crate) enum Trouble {
     /// It is another version than the one that was asked for, or the file changed while it was read.
     Changed,
     /// The store refuses this caller; where it refuses everything, that is the run's error.
-    Denied(pail_store::Error),
+    Denied(Box<pail_store::Error>),
     /// It concerns this one alone.
     Alone(String),
     /// It ends the run.
@@ -25,12 +25,14 @@ impl Trouble {
     pub fn of_store(doing: &str, error: pail_store::Error) -> Self {
         match error.kind {
             ErrorKind::Precondition | ErrorKind::RangeNotSatisfiable => Self::Changed,
-            ErrorKind::Denied => Self::Denied(error),
+            ErrorKind::Denied => Self::Denied(Box::new(error)),
             ErrorKind::Unreachable
             | ErrorKind::Exhausted
             | ErrorKind::Credentials
             | ErrorKind::Configuration
-            | ErrorKind::NoSuchBucket => Self::Fatal(Error::Store { doing: doing.to_owned(), source: error }),
+            | ErrorKind::NoSuchBucket => {
+                Self::Fatal(Error::Store { doing: doing.to_owned(), source: Box::new(error) })
+            }
             ErrorKind::NotFound => Self::Alone("it was deleted meanwhile".to_owned()),
             _ => Self::Alone(error.to_string()),
         }

@@ -10,6 +10,7 @@
 //! Bounds: [`Options::connections`] requests and as many files again that wait for one; [`Options::memory_bytes`] of files that are sent in one request.
 
 use crate::directory::LocalState;
+use crate::file_name::beginning_of;
 use crate::local_walk::{LocalFile, Walked, walk};
 use crate::manifest::{Entry, Manifest};
 use crate::report::Report;
@@ -161,7 +162,7 @@ async fn versions_of(
         manifest.entry(file.key.as_str()).is_some_and(|entry| entry.local == state_of(file))
     };
     let candidates: Vec<&LocalFile> = files.iter().filter(is_candidate).collect();
-    let failed = |source| Error::Store { doing: format!("look at {}", store.uri()), source };
+    let failed = |error| Error::Store { doing: format!("look at {}", store.uri()), source: Box::new(error) };
     if candidates.len() > LOOKED_AT_SINGLY_MAX {
         return versions_by_listing(store, &candidates).await.map_err(failed);
     }
@@ -208,7 +209,7 @@ fn common_prefix<'a>(mut texts: impl Iterator<Item = &'a str>) -> String {
     let Some(first) = texts.next() else { return String::new() };
     let common = texts.fold(first, |common, text| {
         let len = common.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
-        &common[..common.floor_char_boundary(len)]
+        beginning_of(common, len)
     });
     common.to_owned()
 }

@@ -128,9 +128,19 @@ async fn links_in_the_target_are_not_followed() {
         "file",
         "ok",
     ];
-    let report = copy(&store_of(&keys.map(str::to_owned)).await, &target).await.unwrap();
+    let store = store_of(&keys.map(str::to_owned)).await;
+    let marker = RawKey::new("p/absolute/marker/").unwrap();
+    store.put(&marker, Payload::Bytes("".into()), PutOptions::default()).await.unwrap();
+    let report = copy(&store, &target).await.unwrap();
 
-    let refused = ["absolute/new/x", "absolute/x", "inner/deeper/precious", "relative/precious", "within/x"];
+    let refused = [
+        "absolute/marker/",
+        "absolute/new/x",
+        "absolute/x",
+        "inner/deeper/precious",
+        "relative/precious",
+        "within/x",
+    ];
     let mut expected: Vec<String> = refused.map(|key| format!("p/{key}")).into();
     // A marker with content cannot be a directory in the first place.
     assert_eq!(names(&report.skipped), ["p/absolute/made/"]);

@@ -2,9 +2,9 @@
 
 use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Copying};
-use crate::{block_on, progress, terminal};
-use pail_control::opening::{self, Address};
-use pail_control::{CallerEnvironment, Failure, FailureKind};
+use crate::{block_on, terminal};
+use pail_mountd::control::{CallerEnvironment, Failure, FailureKind};
+use pail_mountd::daemon::opening::{self, Address};
 use pail_transfer::{CancellationToken, Report, Source, UploadSource};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -91,7 +91,7 @@ async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
     }
 }
 
-/// The first Ctrl-C or SIGTERM ends the copy in good order.
+/// The first Ctrl-C or SIGTERM ends the copy in good order, a second one at once.
 fn stop_on_signals() -> Result<CancellationToken, Failure> {
     let stop = CancellationToken::new();
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
@@ -100,6 +100,8 @@ fn stop_on_signals() -> Result<CancellationToken, Failure> {
         tokio::spawn(async move {
             signals.recv().await;
             stop.cancel();
+            signals.recv().await;
+            std::process::exit(FailureKind::Interrupted.exit_code().into());
         });
     }
     Ok(stop)
@@ -131,8 +133,7 @@ async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Re
         return Err(Failure::usage(format!("{uri} is a prefix, not an object"))
             .with_hint("copy all that is below it with -r"));
     }
-    let opening = opening::open_bucket(address(arguments, uri), copying.environment, false, true);
-    let bucket = progress::while_waiting(&format!("opening {uri}"), opening).await?;
+    let bucket = copying.open(address(arguments, uri), false).await?;
     let target = Path::new(&arguments.target);
     let has_content = !bucket.first_page.objects.is_empty() || !bucket.first_page.prefixes.is_empty();
     if arguments.recursive && (has_content || is_directory_s) {
