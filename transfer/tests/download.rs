@@ -156,10 +156,9 @@ async fn an_object_that_is_replaced_twice_is_named_and_the_file_stays() {
     fs::create_dir(place.at("target")).unwrap();
     fs::write(place.at("target/o"), "as it was").unwrap();
     // The first request stalls; the second resumes it, in vain; the third starts over, and stalls.
-    place.strike("GetObject", STALLED);
-    let second =
-        Fault { skip: 1, key_contains: Some("d/o".into()), ..Fault::once(Some("GetObject"), STALLED) };
-    place.server.inject(second);
+    let of_o = || Fault { key_contains: Some("d/o".into()), ..Fault::once(Some("GetObject"), STALLED) };
+    place.server.inject(of_o());
+    place.server.inject(Fault { skip: 1, ..of_o() });
     let of_key = |place: &Place| {
         place.server.requests().iter().filter(|it| it.operation == "GetObject" && it.key == "d/o").count()
     };

@@ -38,7 +38,7 @@ impl Place {
         let options = S3Options {
             endpoint_url: Some(server.endpoint_url()),
             environment: Some(CallerVariables(keys.map(|(n, v)| (n.to_owned(), v.to_owned())).into())),
-            stall_timeout: Duration::from_millis(300),
+            stall_timeout: Duration::from_secs(1),
             ..S3Options::new(BUCKET)
         };
         let store = S3Store::open(options).await.unwrap();
