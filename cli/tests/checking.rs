@@ -156,3 +156,24 @@ fn files_that_cannot_be_a_task() {
     let (code, err) = run("datasets");
     assert!(code == 2 && err.contains("cannot read datasets"), "{err}");
 }
+
+#[test]
+fn local_sources_that_cannot_be_copied() {
+    let home = home();
+    let _socket = std::os::unix::net::UnixListener::bind(home.path().join("socket")).unwrap();
+    for (target, link) in [("gone", "dangling"), ("datasets", "to-datasets"), ("loop", "loop")] {
+        std::os::unix::fs::symlink(target, home.path().join(link)).unwrap();
+    }
+    for (source, code, told) in [
+        ("socket", 2, "\"socket\" is a socket, neither a file nor a directory"),
+        ("/dev/null", 2, "\"/dev/null\" is a device"),
+        ("dangling", 3, "\"dangling\" is a link to gone, which is not there"),
+        ("loop", 2, "\"loop\" cannot be read"),
+        ("file/x", 2, "\"file/x\" cannot be read: Not a directory"),
+    ] {
+        let found = refusal(home.path(), &format!("file_mounts:\n  /x: {source}\n"), &[]);
+        assert!(found.0 == code && found.1.contains(told), "{source}: {found:?}");
+    }
+    let plan = plan(home.path(), "file_mounts:\n  /x: to-datasets\n", &[]);
+    assert_eq!(plan["file_mounts"][0]["content"]["local"], home.path().join("to-datasets").to_str().unwrap());
+}

@@ -192,8 +192,8 @@ fn input(seeds: &[Vec<u8>], seed: u64, number: u64) -> Vec<u8> {
     input
 }
 
-/// Reads an input; what is wrong with what came of it.
-fn broken_promise(input: &[u8], caller: &Caller) -> Option<String> {
+/// Reads an input; whether it is a task, or what is wrong with what came of it.
+fn broken_promise(input: &[u8], caller: &Caller) -> Result<bool, String> {
     let overrides = Overrides::default();
     let read = Document::parse(Path::new("f.yaml"), input.to_vec())
         .and_then(|document| Task::from_document(&document, &overrides, caller));
@@ -203,15 +203,15 @@ fn broken_promise(input: &[u8], caller: &Caller) -> Option<String> {
             let open = format!("{:?} {:?}", task.file_mounts, task.workdir);
             let shown = task.redacted(&open);
             let told = secrets.filter(|secret| shown.contains(secret.as_str())).count();
-            return (told > 0).then(|| format!("a secret is shown: {shown}"));
+            return if told > 0 { Err(format!("a secret is shown: {shown}")) } else { Ok(true) };
         }
         Err(failure) => failure,
     };
     if failure.message.len() > MESSAGE_BYTES_MAX {
-        return Some(format!("a message of {} bytes", failure.message.len()));
+        return Err(format!("a message of {} bytes", failure.message.len()));
     }
     if failure.message.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-        return Some(format!("control characters: {:?}", failure.message));
+        return Err(format!("control characters: {:?}", failure.message));
     }
     // A text that is not UTF-8 is shown with what stands for its bytes.
     let text = String::from_utf8_lossy(input).into_owned();
@@ -220,7 +220,7 @@ fn broken_promise(input: &[u8], caller: &Caller) -> Option<String> {
         text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r')).collect();
     let places: Vec<&str> = failure.message.lines().filter_map(|line| line.strip_prefix("f.yaml:")).collect();
     if places.is_empty() {
-        return Some(format!("no place: {failure}"));
+        return Err(format!("no place: {failure}"));
     }
     for told in places {
         let mut numbers = told.split(':').map(|number| number.parse::<usize>().unwrap_or(0));
@@ -228,10 +228,10 @@ fn broken_promise(input: &[u8], caller: &Caller) -> Option<String> {
         let within = line >= 1
             && lines.get(line - 1).is_some_and(|text| (1..=text.chars().count() + 1).contains(&column));
         if !within {
-            return Some(format!("no place within the file: {told}"));
+            return Err(format!("no place within the file: {told}"));
         }
     }
-    None
+    Ok(false)
 }
 
 #[test]
@@ -252,15 +252,15 @@ fn mutated_tasks_are_read_or_refused_with_a_place() {
             }
             let input = input(&of_worker, seed, number);
             let found = std::panic::catch_unwind(|| broken_promise(&input, &worker_caller))
-                .unwrap_or_else(|_| Some("it panicked".to_owned()));
+                .unwrap_or_else(|_| Err("it panicked".to_owned()));
             let _ = done.send((number, found));
         }
     });
-    let mut count: u64 = 0;
+    let (mut count, mut tasks) = (0_u64, 0_u64);
     loop {
         match progress.recv_timeout(HANG_AFTER) {
-            Ok((_, None)) => count += 1,
-            Ok((number, Some(found))) => {
+            Ok((_, Ok(is_task))) => (count, tasks) = (count + 1, tasks + u64::from(is_task)),
+            Ok((number, Err(found))) => {
                 let input = input(&seeds, seed, number);
                 panic!("seed {seed}, input {number}: {found}\n{:?}", String::from_utf8_lossy(&input));
             }
@@ -272,6 +272,7 @@ fn mutated_tasks_are_read_or_refused_with_a_place() {
         }
     }
     worker.join().unwrap();
-    println!("{count} inputs in {seconds} s");
-    assert!(count > 0);
+    println!("{count} inputs in {seconds} s, {tasks} of them tasks");
+    // Mutations that leave nothing of a task would show nothing.
+    assert!(tasks > 0 && count > tasks, "{count}, {tasks}");
 }

@@ -70,6 +70,11 @@ impl Mistakes {
         self.0.push(mistake);
     }
 
+    /// Keeps only those that are worth telling.
+    pub fn retain(&mut self, is_kept: impl FnMut(&Mistake) -> bool) {
+        self.0.retain(is_kept);
+    }
+
     /// How many there are so far.
     pub fn count(&self) -> usize {
         self.0.len()

@@ -168,6 +168,7 @@ impl Task {
             }
         }
         task.workdir = Workdir::read(reader, written, &overrides.workdir, caller, &mut mistakes);
+        variables.drop_consequences(&mut mistakes);
         mistakes.check(document)?;
         task.num_nodes = overrides.num_nodes.or(task.num_nodes);
         let is_empty = task.file_mounts.is_empty() && task.setup.is_none() && task.run.is_none();

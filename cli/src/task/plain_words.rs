@@ -16,7 +16,7 @@ const PLAIN_WORDS: &[(&str, &str, &str)] = &[
     ("expected string scalar", "a key must be text", "put it into quotes"),
     ("recursive references", "an alias within what it stands for", "write out what is meant"),
     ("non-finite float", "not a number that can be used", "put it into quotes"),
-    ("invalid u64", "not a whole number", ""),
+    ("invalid u64", "not a whole number", "write digits alone"),
     ("YAML merge value", "`<<` takes a map, or a list of maps", "write <<: *NAME, with the &NAME of a map"),
     (
         "alias replay limit",
@@ -73,7 +73,8 @@ const PLAIN_WORDS: &[(&str, &str, &str)] = &[
 pub fn in_plain_words(what: &str, text: &str, place: Place) -> Mistake {
     let line = lines(text).nth(index(place.line)).unwrap_or_default();
     let before: String = line.chars().take(index(place.column)).collect();
-    if what.contains("tab")
+    let begins_with_tab = line.trim_start_matches(' ').starts_with('\t');
+    if (what.contains("tab") || begins_with_tab)
         && let Some(tab) = indenting_tab(text, place)
     {
         return Mistake::new(tab, "a tab, where YAML wants spaces").with_hint("indent with spaces alone");

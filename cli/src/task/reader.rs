@@ -67,6 +67,7 @@ impl<'a> Reader<'a> {
 
     /// `text` with the task's variables replaced.
     pub fn substitute(&self, text: &str, place: Place) -> Word {
+        self.variables.note_broken(text, place);
         Word { value: self.variables.replace(text), shown: self.variables.replace_for_show(text), place }
     }
 
@@ -150,9 +151,8 @@ impl<'a> Reader<'a> {
             (Kind::Command, Value::Text(command), _) => refuse_zero(command, place),
             (Kind::Command, Value::List(_), _) => Err(expected("commands as text", node)
                 .with_hint(format!("write `{name}: |`, and the commands in the lines below it"))),
-            (Kind::Command, _, Some(word)) => {
-                Err(expected("a command", node).with_hint(format!("put it into quotes: {:?}", word.shown)))
-            }
+            (Kind::Command, _, Some(word)) => Err(expected_word("a command", node, self)
+                .with_hint(format!("put it into quotes: {:?}", word.shown))),
             (Kind::Command, ..) => Err(expected("a command", node)),
             (Kind::Bool, ..) => match boolean(node, self) {
                 Some(_) => Ok(()),

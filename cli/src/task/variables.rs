@@ -5,10 +5,11 @@
 use super::fields::Kind;
 use super::mistakes::{Mistake, Mistakes};
 use super::reader::{Reader, expected, refuse_zero, scalar};
-use super::substitute::{is_name, substitute};
-use super::yaml::{Key, Node, Value};
+use super::substitute::{is_name, substitute, variables_in};
+use super::yaml::{Key, Node, Place, Value};
 use super::{Note, Overrides};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Variables by name.
 #[derive(Default)]
@@ -19,6 +20,10 @@ pub struct Variables {
     pub secrets: BTreeMap<String, String>,
     /// Both; a secret goes first.
     all: BTreeMap<String, String>,
+    /// Names that are written there and have no right value, which is told.
+    broken: BTreeSet<String>,
+    /// The places of texts that have them. What is wrong with such a text is wrong with the variable.
+    broken_texts: RefCell<Vec<Place>>,
 }
 
 impl Variables {
@@ -29,17 +34,31 @@ impl Variables {
         mistakes: &mut Mistakes,
         notes: &mut Vec<Note>,
     ) -> Self {
-        let envs = read_part(entries, "envs", &overrides.envs, mistakes);
-        let secrets = read_part(entries, "secrets", &overrides.secrets, mistakes);
+        let mut broken = BTreeSet::new();
+        let envs = read_part(entries, "envs", &overrides.envs, mistakes, &mut broken);
+        let secrets = read_part(entries, "secrets", &overrides.secrets, mistakes, &mut broken);
         let mut all = envs.clone();
         all.extend(secrets.clone());
         for name in envs.keys().filter(|name| secrets.contains_key(*name)) {
             let place = entries.iter().find(|(key, _)| key.name == "secrets").map(|(key, _)| key.place);
             let what = format!("{name} is in `envs` and in `secrets`: the secret is taken");
-            notes.push(Note { place: place.unwrap_or(super::yaml::Place::NONE), what });
+            notes.push(Note { place: place.unwrap_or(Place::NONE), what });
         }
         let envs = envs.into_iter().filter(|(name, _)| !secrets.contains_key(name)).collect();
-        Self { envs, secrets, all }
+        Self { envs, secrets, all, broken, broken_texts: RefCell::default() }
+    }
+
+    /// Keeps the place of a text that has a variable without a right value.
+    pub fn note_broken(&self, text: &str, place: Place) {
+        if !self.broken.is_empty() && variables_in(text).iter().any(|name| self.broken.contains(name)) {
+            self.broken_texts.borrow_mut().push(place);
+        }
+    }
+
+    /// Drops what is wrong with texts only for a variable that is told itself.
+    pub fn drop_consequences(&self, mistakes: &mut Mistakes) {
+        let places = self.broken_texts.borrow();
+        mistakes.retain(|mistake| !places.contains(&mistake.place));
     }
 
     /// `text` with the variables replaced.
@@ -59,6 +78,7 @@ fn read_part(
     part: &str,
     overrides: &BTreeMap<String, String>,
     mistakes: &mut Mistakes,
+    broken: &mut BTreeSet<String>,
 ) -> BTreeMap<String, String> {
     let nothing = Variables::default();
     let reader = Reader::new(&nothing);
@@ -68,8 +88,9 @@ fn read_part(
             continue;
         }
         for (key, node) in mistakes.keep(reader.map(node)).unwrap_or_default() {
-            if let Some(value) = mistakes.keep(variable((key, node), part, overrides)) {
-                values.insert(key.name.clone(), value);
+            match mistakes.keep(variable((key, node), part, overrides)) {
+                Some(value) => _ = values.insert(key.name.clone(), value),
+                None => _ = broken.insert(key.name.clone()),
             }
         }
     }
