@@ -7,7 +7,7 @@
 //! Where the node has the same user they are one place, as on this machine, and a task that names both means one of them.
 
 use super::mistakes::Mistake;
-use super::reader::Word;
+use super::reader::{Word, check_text};
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
@@ -28,6 +28,7 @@ impl Destination {
     pub fn read(word: &Word, home: &Path) -> Result<Self, Mistake> {
         let written = word.value.as_str();
         let mistake = |what: &str| Mistake::new(word.place, what);
+        check_text(written, word.place)?;
         if written.is_empty() {
             return Err(mistake("a destination is missing").with_hint("write `DESTINATION: SOURCE`"));
         }

@@ -6,7 +6,7 @@ use super::bucket::{self, Bucket, Upload, is_uri};
 use super::fields::{FILE_MOUNT, MODES, PRESETS, STORES};
 use super::local::Caller;
 use super::mistakes::{Mistake, Mistakes};
-use super::reader::{Object, Reader, Word, refuse_zero};
+use super::reader::{Object, Reader, Word, check_text};
 use super::yaml::{Key, Node, Value};
 use pail_control::opening;
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ impl Entry<'_> {
                 _ => "write `DESTINATION: SOURCE`, or the keys of an object below it",
             }));
         };
-        refuse_zero(&source.value, node.place)?;
+        check_text(&source.value, node.place)?;
         if source.value.ends_with('/') && !source.value.ends_with("://") {
             let mistake = Mistake::new(node.place, "a source does not end in /");
             return Err(match source.shown.trim_end_matches('/') {

@@ -234,6 +234,64 @@ fn broken_promise(input: &[u8], caller: &Caller) -> Result<bool, String> {
     Ok(false)
 }
 
+/// Inputs near the largest, of the shapes that may cost more than their length. None takes a second; what grows with the square of the
+/// length would take minutes.
+#[test]
+fn large_files_are_read_or_refused_with_a_place() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken_tasks/home");
+    let caller = Caller { current_dir: home.clone(), home };
+    let most = (1 << 20) - 100;
+    let repeated = |part: &str| part.repeat(most / part.len());
+    let numbered = |part: fn(usize) -> String, count: usize| (0..count).map(part).collect::<String>();
+    let value = "x".repeat(most / 2);
+    for (shape, text) in [
+        ("brackets", repeated("[")),
+        ("quotes among brackets", format!("a: [{}", repeated("\"\" "))),
+        ("braces", format!("a: {}", repeated("{ "))),
+        ("colons", repeated(": ")),
+        ("dashes", repeated("- ")),
+        ("a line", format!("run: [{}", repeated("x"))),
+        ("empty lines", format!("{}\t", repeated("\n"))),
+        ("carriage returns", format!("{}\t", repeated("\r"))),
+        ("comments", format!("{}%", repeated("#\n"))),
+        ("question marks", repeated("? ")),
+        ("anchors", repeated("&a ")),
+        ("one key", repeated("a: 1\n")),
+        ("unknown keys", format!("file_mounts: {{/x: {{{}}}}}", numbered(|n| format!("k{n}: 1, "), 40_000))),
+        (
+            "destinations",
+            format!("file_mounts:\n{}", numbered(|n| format!("  /{n}: {{name: my-bucket}}\n"), 30_000)),
+        ),
+        ("near misses", numbered(|n| format!("runn{n}: 1\n"), 60_000)),
+        ("variables", format!("name: {}", numbered(|n| format!("$V{n}"), 120_000))),
+        (
+            "substitution",
+            format!("envs: {{A: {value}}}\nfile_mounts:\n  {}: s3://bucket\n", "$A".repeat(most / 5)),
+        ),
+        (
+            "substitution in a key",
+            format!(
+                "envs: {{A: {value}}}\nfile_mounts:\n  ? \"{}\"\n  : s3://bucket\n",
+                "$A".repeat(most / 5)
+            ),
+        ),
+        (
+            "merge keys",
+            format!(
+                "a: &a {{{}}}\nb:\n  <<: [{}]\n",
+                numbered(|n| format!("k{n}: 1, "), 2_000),
+                "*a, ".repeat(50)
+            ),
+        ),
+        ("a long name", format!("file_mounts:\n  /x: {{name: \"{value}\"}}\n")),
+        ("a long path", format!("workdir: \"{value}\"\n")),
+    ] {
+        if let Err(found) = broken_promise(text.as_bytes(), &caller) {
+            panic!("{shape}: {found}");
+        }
+    }
+}
+
 #[test]
 fn mutated_tasks_are_read_or_refused_with_a_place() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());

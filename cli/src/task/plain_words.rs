@@ -190,37 +190,31 @@ fn open_bracket(text: &str, before: Place) -> Option<(char, Place)> {
     let mut open: Vec<(char, Place)> = Vec::new();
     let mut quote = None;
     for (number, line) in lines(text).enumerate().take(index(before.line).saturating_add(1)) {
-        // What is the last character that says what the next one may be.
-        let mut last = '\n';
-        let mut chars = line.chars().enumerate().peekable();
+        // The last character, and the last one that is no space: a value may begin in a line, or after an indicator.
+        let (mut last, mut indicator) = ('\n', '\n');
+        let mut chars = line.chars().enumerate();
         while let Some((column, c)) = chars.next() {
             let here = place(number, column);
             if here == before {
                 break;
             }
+            let is_apart = matches!(last, '\n' | ' ') && matches!(indicator, '\n' | ':' | '-' | '?');
+            let begins_value = is_apart || matches!(indicator, ',' | '[' | '{');
             match (quote, c) {
                 (Some('"'), '\\') => _ = chars.next(),
                 (Some(end), c) if c == end => quote = None,
                 (Some(_), _) => {}
                 (None, '#') if matches!(last, '\n' | ' ') => break,
-                (None, '"' | '\'') if begins_value(last, line, column) => quote = Some(c),
-                (None, '[' | '{') if !open.is_empty() || begins_value(last, line, column) => {
-                    open.push((c, here))
-                }
+                (None, '"' | '\'') if begins_value => quote = Some(c),
+                (None, '[' | '{') if !open.is_empty() || begins_value => open.push((c, here)),
                 (None, ']' | '}') => _ = open.pop(),
                 _ => {}
             }
             last = c;
+            if !c.is_whitespace() {
+                indicator = c;
+            }
         }
     }
     open.pop()
-}
-
-/// Whether a character may begin a value: it is the line's first, or follows an indicator.
-fn begins_value(last: char, line: &str, column: usize) -> bool {
-    let before: String = line.chars().take(column).collect();
-    let before = before.trim_end();
-    matches!(last, '\n' | '[' | '{' | ',')
-        || before.is_empty()
-        || (last == ' ' && before.ends_with([':', '-', ',', '[', '{', '?']))
 }

@@ -6,6 +6,7 @@
 use super::fields::{Field, Kind, names};
 use super::mistakes::{Mistake, Mistakes};
 use super::names::nearest;
+use super::substitute::SUBSTITUTED_BYTES_MAX;
 use super::variables::Variables;
 use super::yaml::{Key, Node, Place, Value};
 use std::collections::BTreeMap;
@@ -137,7 +138,7 @@ impl<'a> Reader<'a> {
         let word = self.word(node);
         match (kind, &node.value, word) {
             (Kind::Text | Kind::TextOrList | Kind::TextOrObject(_), _, Some(word)) => {
-                refuse_zero(&word.value, place)
+                check_text(&word.value, place)
             }
             (Kind::Text, ..) => Err(expected("text", node)),
             (Kind::TextOrObject(_), Value::Map(_), _) => Ok(()),
@@ -207,6 +208,14 @@ fn boolean(node: &Node, reader: &Reader<'_>) -> Option<bool> {
         // As text it may come from a variable.
         Value::Text(text) => reader.substitute(text, node.place).value.to_ascii_lowercase().parse().ok(),
         _ => None,
+    }
+}
+
+/// Refuses what cannot be a path or a name: a zero byte, or more than 64 KiB with the variables replaced.
+pub fn check_text(text: &str, place: Place) -> Result<(), Mistake> {
+    match text.len() > SUBSTITUTED_BYTES_MAX {
+        true => Err(Mistake::new(place, "this text is longer than 64 KiB with its variables replaced")),
+        false => refuse_zero(text, place),
     }
 }
 

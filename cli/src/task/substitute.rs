@@ -5,11 +5,17 @@
 
 use std::collections::BTreeMap;
 
-/// `text` with the variables that `values` knows replaced.
+/// Up to which length variables are replaced in a text, so that a few lines do not make gigabytes.
+pub const SUBSTITUTED_BYTES_MAX: usize = 1 << 16;
+/// How many names are looked for in a text.
+const NAMES_MAX: usize = 20;
+
+/// `text` with the variables that `values` knows replaced. Where it becomes longer than [`SUBSTITUTED_BYTES_MAX`] it is too long already,
+/// and the rest stays as it is.
 pub fn substitute(text: &str, values: &BTreeMap<String, String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(dollar) = rest.find('$') {
+    while let Some(dollar) = rest.find('$').filter(|_| out.len() <= SUBSTITUTED_BYTES_MAX) {
         out.push_str(&rest[..dollar]);
         rest = &rest[dollar..];
         match variable(rest).and_then(|(name, len)| Some((values.get(name)?, len))) {
@@ -27,7 +33,7 @@ pub fn substitute(text: &str, values: &BTreeMap<String, String>) -> String {
     out
 }
 
-/// The names of what looks like a variable in `text`, each once.
+/// The names of what looks like a variable in `text`, each once; the first twenty.
 pub fn variables_in(text: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (dollar, _) in text.match_indices('$') {
@@ -35,6 +41,9 @@ pub fn variables_in(text: &str) -> Vec<String> {
             && !names.iter().any(|known| known == name)
         {
             names.push(name.to_owned());
+            if names.len() == NAMES_MAX {
+                break;
+            }
         }
     }
     names
