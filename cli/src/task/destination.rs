@@ -40,7 +40,7 @@ impl Destination {
             let trimmed = word.shown.trim_end_matches('/');
             let mistake = mistake("a destination does not end in /");
             return Err(match trimmed {
-                "" => mistake.with_hint("name a directory below /"),
+                "" | "~" => mistake.with_hint(format!("name a place below {trimmed}/")),
                 trimmed => mistake.with_hint(format!("write {trimmed}")),
             });
         }

@@ -101,16 +101,17 @@ pub struct Note {
 
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = |part: &dyn fmt::Debug| self.redacted(&format!("{part:?}"));
         f.debug_struct("Task")
-            .field("name", &self.redacted(&format!("{:?}", self.name)))
+            .field("name", &open(&self.name))
             .field("num_nodes", &self.num_nodes)
-            .field("envs", &self.envs)
+            .field("envs", &open(&self.envs))
             .field("secrets", &self.secrets.keys())
-            .field("workdir", &self.redacted(&format!("{:?}", self.workdir)))
-            .field("file_mounts", &self.redacted(&format!("{:?}", self.file_mounts)))
-            .field("setup", &self.setup)
-            .field("run", &self.run)
-            .field("notes", &self.notes)
+            .field("workdir", &open(&self.workdir))
+            .field("file_mounts", &open(&self.file_mounts))
+            .field("setup", &open(&self.setup))
+            .field("run", &open(&self.run))
+            .field("notes", &open(&self.notes))
             .finish()
     }
 }
@@ -202,7 +203,7 @@ impl Task {
             "run" => self.run = scalar(node).map(str::to_owned),
             "num_nodes" => self.num_nodes = word().and_then(|count| count.parse().ok()),
             "file_mounts" => self.file_mounts = parts.file_mounts(node, mistakes, notes),
-            // They have been read, or are last.
+            // Variables are read first, and the workdir last.
             _ => {}
         }
     }

@@ -143,7 +143,9 @@ impl<'a> Reader<'a> {
             (Kind::Text, ..) => Err(expected("text", node)),
             (Kind::TextOrObject(_), Value::Map(_), _) => Ok(()),
             (Kind::TextOrObject(fields), ..) => {
-                Err(expected(&format!("text, or an object with {}", listed(&names(fields))), node))
+                let keys = listed(&names(fields));
+                Err(expected("text, or an object", node)
+                    .with_hint(format!("write `{name}: TEXT`, or below it the keys {keys}")))
             }
             (Kind::TextOrList, Value::List(items), _) => {
                 items.iter().try_for_each(|item| self.check_value(name, Kind::Text, item))

@@ -264,3 +264,54 @@ fn values_from_the_command_line_go_first() {
     let task = Task::from_document(&document, &overrides, &caller()).unwrap();
     assert_eq!(task.environment().values().collect::<Vec<_>>(), ["1", "3", "s"]);
 }
+
+#[test]
+fn a_task_that_is_logged_shows_no_secret() {
+    let text = "name: $TOKEN\nsecrets: {TOKEN: hunter2secret}\nworkdir: {url: 'https://h/$TOKEN'}\nfile_mounts:\n  \
+                /a/$TOKEN: {source: s3://bucket/$TOKEN}\nrun: echo hunter2secret\n";
+    let task = read(text).unwrap();
+    assert!(format!("{:?}", task.file_mounts).contains("hunter2secret"), "they are what is acted on");
+    let logged = format!("{task:?}");
+    assert!(!logged.contains("hunter2") && logged.contains("s3://bucket/${TOKEN}"), "{logged}");
+}
+
+#[test]
+fn what_lies_within_what_is_decided_by_what_is_there() {
+    let caller = || {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken_tasks/home");
+        Caller { current_dir: home.clone(), home }
+    };
+    let read = |mounts: &str| {
+        let text = format!("file_mounts:\n{mounts}");
+        let document = Document::parse(Path::new("t.yaml"), text.into())?;
+        Task::from_document(&document, &Overrides::default(), &caller())
+    };
+    for right in [
+        "  /d: ~/datasets\n  /d/code: ~/my-code\n",
+        "  /d: ~/datasets\n  /d/out: {name: my-bucket}\n",
+        "  /d: s3://my-bucket\n  /d/code: ~/my-code\n",
+        "  \"~\": ~/datasets\n  ~/sky_workdir: ~/my-code\n",
+        "  /data: ~/datasets\n  /database: {name: my-bucket}\n",
+    ] {
+        read(right).unwrap_or_else(|failure| panic!("{right}: {failure}"));
+    }
+    let home = caller().home;
+    for (wrong, told) in [
+        (
+            "  /o/x: ~/datasets\n  /o: {name: my-bucket}\n".to_owned(),
+            "/o/x lies within /o, where a bucket is mounted",
+        ),
+        (
+            "  /o: {name: my-bucket}\n  /o/x: s3://other-bucket\n".to_owned(),
+            "/o/x lies within /o, where a bucket is mounted",
+        ),
+        (
+            format!("  ~/a: ~/datasets\n  {}/a: ~/my-code\n", home.display()),
+            "is a destination for a second time",
+        ),
+        ("  \"~\": ~/datasets/readme.txt\n".to_owned(), "is a directory, and the source is a file"),
+    ] {
+        let failure = read(&wrong).unwrap_err();
+        assert!(failure.message.contains(told), "{wrong}: {failure}");
+    }
+}
