@@ -12,6 +12,7 @@ use super::process::Call;
 use super::refs::is_full_id;
 use super::repair;
 use super::resolve::Resolved;
+use super::ssh::HostKeys;
 use super::transport::{FETCH_TIME_MAX, Transport};
 use super::trouble;
 use super::url::GitUrl;
@@ -171,8 +172,8 @@ impl Job<'_> {
         })?;
         workdir.set_origin(&self.resolved.url).await.map_err(suspect)?;
         let known_hosts = self.known_hosts()?;
-        let transport =
-            Transport::new(self.url, self.access, self.resolved.ssh.as_ref(), known_hosts.as_deref())?;
+        let keys = known_hosts.as_deref().map_or(HostKeys::AcceptNew, HostKeys::Only);
+        let transport = Transport::new(self.url, self.access, self.resolved.ssh.as_ref(), keys)?;
         let mut fetched = false;
         let id = &self.resolved.commit;
         let commit = match workdir.fetched(id).await? {

@@ -32,7 +32,6 @@ const SETTINGS: &[&str] = &[
     "fetch.recurseSubmodules=false",
     "fetch.prune=false",
     "protocol.ext.allow=never",
-    "protocol.file.allow=always",
     "advice.detachedHead=false",
     "core.quotePath=false",
     "color.ui=false",

@@ -6,7 +6,7 @@ use super::commits;
 use super::credentials::Access;
 use super::process::Call;
 use super::refs::{self, Refs};
-use super::ssh::{self, SshHost};
+use super::ssh::{self, HostKeys, SshHost};
 use super::transport::{LOOKUP_TIME_MAX, Transport};
 use super::url::{GitUrl, Scheme};
 use pail_control::{Failure, FailureKind};
@@ -67,13 +67,18 @@ pub async fn resolve(
         notes: Vec::new(),
     };
     let mut host = None;
+    let mut keys = HostKeys::AcceptNew;
     if url.scheme == Scheme::Ssh {
-        host = Some(ssh::configuration(&url).await?.host);
+        let configuration = ssh::configuration(&url).await?;
+        if configuration.is_strict {
+            keys = HostKeys::Known;
+        }
+        host = Some(configuration.host);
     }
     let is_known = host.as_ref().is_none_or(|host| !host.known_hosts.is_empty());
     let full = git_ref.filter(|name| refs::is_full_id(name));
     // The client's own ssh has the user's configuration: jump hosts and all.
-    let transport = Transport::new(&url, access, None, None)?;
+    let transport = Transport::new(&url, access, None, keys)?;
     if full.is_none() || !is_known {
         let (found, notes) = look_up(&url, git_ref, &transport, environment).await?;
         resolved.commit = found.commit;

@@ -36,6 +36,19 @@ pub struct Configuration {
     pub identity_files: Vec<String>,
     /// An agent that it names.
     pub identity_agent: Option<String>,
+    /// Whether it refuses hosts whose key is not known yet.
+    pub is_strict: bool,
+}
+
+/// Which host keys are taken.
+#[derive(Debug, Clone, Copy)]
+pub enum HostKeys<'a> {
+    /// Those of the user's known_hosts, and once a new one, which is written there.
+    AcceptNew,
+    /// Those of the user's known_hosts.
+    Known,
+    /// Those of one file.
+    Only(&'a Path),
 }
 
 /// Asks ssh what it would do for a host.
@@ -64,7 +77,8 @@ pub async fn configuration(url: &GitUrl) -> Result<Configuration, Failure> {
         files.flat_map(|files| files.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
     host.known_hosts = known_hosts(&host, &files).await?;
     let identity_agent = first("identityagent").filter(|agent| agent != "none" && agent != "SSH_AUTH_SOCK");
-    Ok(Configuration { host, identity_files, identity_agent })
+    let is_strict = first("stricthostkeychecking").is_some_and(|value| value == "true" || value == "yes");
+    Ok(Configuration { host, identity_files, identity_agent, is_strict })
 }
 
 async fn ask(url: &GitUrl, arguments: &[&str]) -> Result<String, Failure> {
@@ -102,9 +116,8 @@ async fn known_hosts(host: &SshHost, files: &[String]) -> Result<Vec<String>, Fa
 
 /// The command line of ssh as `GIT_SSH_COMMAND` takes it, which a shell reads.
 ///
-/// `socket` is an agent's: one key of it is meant, and it is offered before any other. `known_hosts` holds alone, and strictly; without it
-/// new keys are accepted into the user's own.
-pub fn command(host: Option<&SshHost>, socket: Option<&Path>, known_hosts: Option<&Path>) -> String {
+/// `socket` is an agent's: one key of it is meant, and it is offered before any other.
+pub fn command(host: Option<&SshHost>, socket: Option<&Path>, keys: HostKeys<'_>) -> String {
     let mut options: Vec<String> = [
         "BatchMode=yes",
         "ConnectTimeout=30",
@@ -122,13 +135,14 @@ pub fn command(host: Option<&SshHost>, socket: Option<&Path>, known_hosts: Optio
     ]
     .map(str::to_owned)
     .to_vec();
-    match known_hosts {
-        Some(file) => {
-            options.push(format!("UserKnownHostsFile={}", file.display()));
+    match keys {
+        HostKeys::Only(file) => {
+            options.push(format!("UserKnownHostsFile={}", literal(file)));
             options.push("GlobalKnownHostsFile=/dev/null".to_owned());
             options.push("StrictHostKeyChecking=yes".to_owned());
         }
-        None => options.push("StrictHostKeyChecking=accept-new".to_owned()),
+        HostKeys::Known => options.push("StrictHostKeyChecking=yes".to_owned()),
+        HostKeys::AcceptNew => options.push("StrictHostKeyChecking=accept-new".to_owned()),
     }
     if let Some(host) = host {
         options.push(format!("HostName={}", host.host_name));
@@ -141,12 +155,12 @@ pub fn command(host: Option<&SshHost>, socket: Option<&Path>, known_hosts: Optio
         }
     }
     if let Some(socket) = socket {
-        options.push(format!("IdentityAgent={}", socket.display()));
+        options.push(format!("IdentityAgent={}", literal(socket)));
         match public_key_beside(socket) {
             // The one key, by its public half, and none that ssh finds by itself.
             Some(key) => {
                 options.push("IdentitiesOnly=yes".to_owned());
-                options.push(format!("IdentityFile={}", key.display()));
+                options.push(format!("IdentityFile={}", literal(&key)));
             }
             None => options.push("IdentitiesOnly=no".to_owned()),
         }
@@ -159,6 +173,11 @@ pub fn command(host: Option<&SshHost>, socket: Option<&Path>, known_hosts: Optio
 pub fn public_key_beside(socket: &Path) -> Option<PathBuf> {
     let file = socket.with_extension("pub");
     file.is_file().then_some(file)
+}
+
+/// A path in which ssh expands nothing.
+fn literal(path: &Path) -> String {
+    path.display().to_string().replace('%', "%%")
 }
 
 /// An option as the shell takes it, its value as ssh takes it: blanks stay in it.
@@ -175,7 +194,7 @@ mod tests {
     #[test]
     fn the_command_survives_the_shell() {
         let host = SshHost { host_name: "h".into(), port: 2222, user: "it's".into(), ..SshHost::default() };
-        let text = command(Some(&host), Some(Path::new("/tmp/a b/agent")), None);
+        let text = command(Some(&host), Some(Path::new("/tmp/a b/agent")), HostKeys::AcceptNew);
         let script = format!("ssh() {{ for x; do echo \"$x\"; done; }}; {text}");
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         let lines = String::from_utf8(output.stdout).unwrap();

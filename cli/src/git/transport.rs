@@ -4,7 +4,7 @@
 
 use super::askpass::Askpass;
 use super::credentials::Access;
-use super::ssh::{self, SshHost};
+use super::ssh::{self, HostKeys, SshHost};
 use super::url::{GitUrl, Scheme};
 use pail_control::Failure;
 use std::time::Duration;
@@ -18,17 +18,17 @@ pub const FETCH_TIME_MAX: Duration = Duration::from_secs(2 * 3600);
 /// The way to a remote, with what it needs for as long as it lives.
 pub struct Transport {
     askpass: Option<Askpass>,
-    ssh_command: Option<String>,
+    ssh_command: String,
     is_http: bool,
 }
 
 impl Transport {
-    /// A way to `url`. `host` is what the client knows of an SSH host; `known_hosts` is a file with its keys, if it is to hold alone.
+    /// A way to `url`. `host` is what the client knows of an SSH host, for a node; `keys` are the host keys to take.
     pub fn new(
         url: &GitUrl,
         access: &Access,
         host: Option<&SshHost>,
-        known_hosts: Option<&std::path::Path>,
+        keys: HostKeys<'_>,
     ) -> Result<Self, Failure> {
         let askpass = match access {
             Access::Token(token) if matches!(url.scheme, Scheme::Https | Scheme::Http) => {
@@ -42,15 +42,13 @@ impl Transport {
             _ => None,
         };
         // Submodules may be reached by SSH wherever the repository itself is.
-        let ssh_command = Some(ssh::command(host, socket, known_hosts));
+        let ssh_command = ssh::command(host, socket, keys);
         Ok(Self { askpass, ssh_command, is_http: matches!(url.scheme, Scheme::Https | Scheme::Http) })
     }
 
     /// Sets up a command that has no subcommand yet.
     pub fn apply(&self, command: &mut Command) -> std::io::Result<()> {
-        if let Some(ssh) = &self.ssh_command {
-            command.env("GIT_SSH_COMMAND", ssh).env("GIT_SSH_VARIANT", "ssh");
-        }
+        command.env("GIT_SSH_COMMAND", &self.ssh_command).env("GIT_SSH_VARIANT", "ssh");
         if self.is_http {
             // A redirect is followed for the first request; the token is asked for anew by the new origin's name, and not given to it.
             command.args(["-c", "http.followRedirects=initial"]);
