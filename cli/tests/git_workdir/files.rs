@@ -234,7 +234,7 @@ fn nothing_of_a_repository_or_of_a_checkout_is_run() {
 }
 
 #[test]
-fn submodules_and_lfs_are_warned_about_and_come_when_asked_for() {
+fn submodules_are_warned_about_and_come_when_asked_for() {
     let (mut place, _) = Place::with_a_commit();
     let https = Https::serve(&mut place);
     place.set("GIT_TOKEN", &https.token);
@@ -259,15 +259,6 @@ fn submodules_and_lfs_are_warned_about_and_come_when_asked_for() {
     ran.json();
     assert_eq!((place.read("sub/file").as_str(), ran.err.as_str()), ("inner\n", ""));
     assert_eq!(place.step(&request).json()["changed"], false);
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
-    place.commit(&[
-        ("data/.gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n"),
-        ("data/x.bin", pointer),
-    ]);
-    let ran = place.step(&request);
-    ran.json();
-    assert!(ran.err.contains("has files in git LFS, which are not fetched"), "{ran:?}");
-    assert_eq!(place.read("data/x.bin"), pointer);
 }
 
 #[test]
@@ -365,16 +356,53 @@ fn a_broken_repository_is_made_anew_and_its_files_stay() {
         assert_eq!(place.checkout(&["status", "--porcelain"]), "?? mine");
         ran
     };
-    let torn = broken_by(&|git| std::fs::write(git.join("index"), "torn").unwrap());
-    assert_eq!(torn.err, "", "an index is read from the commit again");
-    let objects = broken_by(&|git| {
+    let index = broken_by(&|git| std::fs::write(git.join("index"), "torn").unwrap());
+    assert_eq!(index.err, "", "an index is read from the commit again");
+    broken_by(&|git| {
         std::fs::remove_dir_all(git.join("objects")).unwrap();
         std::fs::create_dir(git.join("objects")).unwrap();
     });
-    assert!(objects.err.contains("is broken and is made anew"), "{objects:?}");
+    broken_by(&|git| {
+        each_file(&git.join("objects"), &|path| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::write(path, "torn").unwrap();
+        })
+    });
+    broken_by(&|git| std::fs::remove_file(git.join("HEAD")).unwrap());
     let file = broken_by(&|git| {
         std::fs::remove_dir_all(git).unwrap();
         std::fs::write(git, "gitdir: /elsewhere\n").unwrap();
     });
-    assert!(file.err.contains(".git"), "{file:?}");
+    assert!(file.err.contains("is broken and is made anew") && file.err.contains(".git"), "{file:?}");
+}
+
+fn each_file(dir: &Path, work: &dyn Fn(&Path)) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        match entry.path().is_dir() {
+            true => each_file(&entry.path(), work),
+            false => work(&entry.path()),
+        }
+    }
+}
+
+#[test]
+fn files_in_lfs_come_when_asked_for() {
+    let (place, _) = Place::with_a_commit();
+    place.source(&["lfs", "install", "--local"]);
+    place.source(&["remote", "add", "origin", &place.url()]);
+    std::fs::write(place.path("src/.gitattributes"), "*.bin filter=lfs diff=lfs merge=lfs -text\n").unwrap();
+    std::fs::write(place.path("src/x.bin"), "large\n").unwrap();
+    place.source(&["add", "-A"]);
+    place.source(&["commit", "-qm", "lfs"]);
+    place.source(&["push", "-q", "origin", "main"]);
+    let mut request = place.launching(&place.url(), None);
+    let ran = place.step(&request);
+    ran.json();
+    assert!(ran.err.contains("has files in git LFS, which are not fetched"), "{ran:?}");
+    assert!(place.read("x.bin").starts_with("version https://git-lfs"));
+    request["options"] = json!({"lfs": true});
+    let ran = place.step(&request);
+    ran.json();
+    assert_eq!((place.read("x.bin").as_str(), ran.err.as_str()), ("large\n", ""));
+    assert_eq!(place.step(&request).json()["changed"], false);
 }
