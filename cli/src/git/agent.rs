@@ -10,7 +10,8 @@ use super::credentials::Credentials;
 use super::process::Call;
 use super::ssh::{self, Configuration};
 use super::url::GitUrl;
-use pail_control::{Failure, FailureKind};
+use pail_mountd::control::{Failure, FailureKind};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -36,7 +37,11 @@ impl Agent {
     /// Starts an agent and gives it the key of a file. Errors: credentials, where the key cannot be used as it is.
     pub async fn with_key(path: &Path) -> Result<Self, Failure> {
         let failed = |err: &std::io::Error| Failure::from_io("cannot start a private ssh-agent", err);
-        let dir = tempfile::Builder::new().prefix("pail-agent-").tempdir().map_err(|err| failed(&err))?;
+        let dir = tempfile::Builder::new()
+            .prefix("pail-agent-")
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .map_err(|err| failed(&err))?;
         let socket = dir.path().join("agent");
         let mut command = Command::new("ssh-agent");
         command

@@ -45,10 +45,7 @@ pub async fn expand(
         fetch(&dir, url, transport).await?;
     }
     let call = Call::git_bare(&dir, "complete the commit's id").env("GIT_NO_LAZY_FETCH", "1");
-    let ended = call
-        .args(["rev-parse", "--verify", "--end-of-options", &format!("{prefix}^{{commit}}")])
-        .run()
-        .await?;
+    let ended = call.args(["rev-parse", "--verify", &format!("{prefix}^{{commit}}")]).run().await?;
     if ended.ok() {
         return Ok(Some(ended.line()));
     }

@@ -64,6 +64,10 @@ impl Refs {
         if name == "HEAD" {
             return self.default_branch();
         }
+        // That is how a peeled tag is told, and no name.
+        if name.ends_with("^{}") {
+            return None;
+        }
         let branch_name =
             name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("heads/")).unwrap_or(name);
         let tag_name = name.strip_prefix("refs/tags/").or_else(|| name.strip_prefix("tags/")).unwrap_or(name);

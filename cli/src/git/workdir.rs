@@ -52,7 +52,7 @@ impl Workdir {
 
     /// A commit's id in full, if the revision is there.
     pub async fn commit(&self, revision: &str) -> Result<Option<String>, Failure> {
-        let call = self.git("look a commit up").args(["rev-parse", "-q", "--verify", "--end-of-options"]);
+        let call = self.git("look a commit up").args(["rev-parse", "-q", "--verify"]);
         let ended = call.args([format!("{revision}^{{commit}}")]).run().await?;
         Ok(ended.ok().then(|| ended.line()))
     }
