@@ -47,7 +47,9 @@ Environment:
   PAIL_CACHE_DIR, PAIL_STATE_DIR, PAIL_RUNTIME_DIR
                                              its directories, else XDG_CACHE_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR;
                                              without any, the socket is in /run/pail (root) or /tmp/pail-UID
-  PAIL_LOG                                   its log: info, debug, or levels by module
+  PAIL_SSH_CONFIG                            the SSH configuration, in place of ~/.ssh/config and /etc/ssh/ssh_config
+  PAIL_NODE_BINARIES                         a directory of the programs that are sent to nodes
+  PAIL_LOG                                   the daemon's log: info, debug, or levels by module
 
 Settings that stay are in ~/.config/pail/config.toml: memory, cache_size, cache_dir, state_dir,
 drain_timeout, holes_max.";

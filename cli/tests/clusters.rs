@@ -333,6 +333,30 @@ fn programs_are_sent_once_and_run_there() {
     assert_eq!(left, ["0.0.1-a", "0.0.3-c"]);
 }
 
+#[test]
+fn a_node_of_busybox_with_another_login_shell_is_as_good() {
+    let are_there = ["tcsh", "busybox"].iter().all(|name| Path::new("/usr/bin").join(name).exists());
+    if !can_run() || !are_there {
+        sandbox::skipped("tcsh and busybox are not there");
+        return;
+    }
+    let nodes = Nodes::up(&["dev"]);
+    nodes.must_on(
+        "dev",
+        "sed -i 's|^root:.*|root:x:0:0:root:/root:/usr/bin/tcsh|' /etc/passwd; rm -f /usr/bin/zstd; \
+         mkdir /opt/bb && busybox --install -s /opt/bb && \
+         sed -i 's|SetEnv.*|SetEnv NODE_NAME=dev PATH=/opt/bb|' /run/pail-node/sshd_config",
+    );
+    nodes.restart("dev");
+    assert_eq!(
+        nodes.client_shell("ssh -o BatchMode=yes dev 'echo $shell; which sh'").out,
+        "/usr/bin/tcsh\n/opt/bb/sh\n"
+    );
+    let first = prepare(&nodes);
+    assert!(first.code == 0 && first.err.contains("sending pail"), "{first:?}");
+    assert_eq!(prepare(&nodes).err, "");
+}
+
 fn names_in(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();

@@ -125,9 +125,11 @@ async fn provide(
     Ok(())
 }
 
+type FoundBinaries = Mutex<HashMap<String, Arc<OnceCell<Arc<Binaries>>>>>;
+
 /// The programs for a kind of machine: read and hashed once, however many nodes ask.
 async fn binaries_for(arch: &str) -> Result<Arc<Binaries>, Failure> {
-    static FOUND: OnceLock<Mutex<HashMap<String, Arc<OnceCell<Arc<Binaries>>>>>> = OnceLock::new();
+    static FOUND: OnceLock<FoundBinaries> = OnceLock::new();
     let cell = {
         // Guards the map alone; a thread that panicked left it whole.
         let mut found = FOUND.get_or_init(Mutex::default).lock().unwrap_or_else(|poison| poison.into_inner());
@@ -378,7 +380,7 @@ async fn packed_once(
     cell.get_or_try_init(pack).await.ok().cloned()
 }
 
-/// A word of sh(1) that means the text itself.
-fn shell_word(text: &str) -> String {
+/// A word of sh(1) that means the text itself, as a path in a command for [`Node::run`].
+pub fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -219,7 +219,9 @@ fn include(config: &ConfigFile, managed: &Path) -> Result<bool, Failure> {
     let end = if text.lines().next().is_some() && text.contains("\r\n") { "\r\n" } else { "\n" };
     let bytes = std::fs::read(&config.path).unwrap_or_default();
     let line = format!("Include {path}{end}");
-    replace_bytes(&config.path, &[line.as_bytes(), &bytes].concat())?;
+    let replaced = replace_bytes(&config.path, &[line.as_bytes(), &bytes].concat());
+    replaced
+        .map_err(|failure| failure.with_hint(format!("put `{}` at its top yourself", line.trim_end())))?;
     Ok(true)
 }
 

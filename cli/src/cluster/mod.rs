@@ -18,7 +18,7 @@ mod ssh_config;
 
 pub use binaries::digest;
 #[allow(unused_imports)] // For callers to come.
-pub use bootstrap::{Agent, Needs, bootstrap, check_programs, missing_programs};
+pub use bootstrap::{Agent, Needs, bootstrap, check_programs, missing_programs, shell_word};
 pub use facts::{Facts, survey};
 pub use managed::{HostLine, Managed};
 #[allow(unused_imports)] // For callers to come.

@@ -300,16 +300,16 @@ async fn prepare(arguments: &PrepareArguments) -> Result<ExitCode, Failure> {
             }
         }
     }
-    Ok(exit_code(kinds, done.len()))
+    Ok(exit_code(&kinds, done.len()))
 }
 
-/// That of the nodes' failures: of one kind where all have failed so, else of a part.
-fn exit_code(mut kinds: Vec<FailureKind>, nodes: usize) -> ExitCode {
-    let are_all = kinds.len() == nodes;
-    kinds.dedup();
-    match kinds.as_slice() {
+/// That of the nodes' failures: of one kind where all nodes failed so, else of a part.
+fn exit_code(kinds: &[FailureKind], nodes: usize) -> ExitCode {
+    match kinds {
         [] => ExitCode::SUCCESS,
-        [kind] if are_all => ExitCode::from(kind.exit_code()),
+        [first, ..] if kinds.len() == nodes && kinds.iter().all(|kind| kind == first) => {
+            ExitCode::from(first.exit_code())
+        }
         _ => ExitCode::from(FailureKind::Partial.exit_code()),
     }
 }
@@ -337,8 +337,9 @@ async fn check(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         false => print_checked(&nodes)?,
     }
     // A node's first problem is its kind: the others often follow from it.
-    let kinds = nodes.iter().filter_map(|node| node.problems.first()).map(|failure| failure.kind).collect();
-    Ok(exit_code(kinds, nodes.len()))
+    let first = nodes.iter().filter_map(|node| node.problems.first());
+    let kinds: Vec<FailureKind> = first.map(|failure| failure.kind).collect();
+    Ok(exit_code(&kinds, nodes.len()))
 }
 
 async fn check_node(node: &Node) -> Checked {
@@ -404,7 +405,9 @@ fn print_checked(nodes: &[Checked]) -> Result<(), Failure> {
     let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
     for node in nodes {
         let Some(facts) = &node.facts else {
-            table.push(vec![node.host.clone(), "unreachable".to_owned()]);
+            let is_refused = node.problems.iter().any(|failure| failure.kind == FailureKind::Credentials);
+            let why = if is_refused { "refused" } else { "unreachable" };
+            table.push(vec![node.host.clone(), why.to_owned()]);
             continue;
         };
         table.push(vec![
