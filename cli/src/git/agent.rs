@@ -10,7 +10,7 @@ use super::credentials::Credentials;
 use super::process::Call;
 use super::ssh::{self, Configuration};
 use super::url::GitUrl;
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -243,7 +243,8 @@ impl Glob {
     fn matches(&self, text: Text<'_>) -> bool {
         let (mut at, mut token) = (0, 0);
         // Where to go on after a mismatch: the token behind the last `*` and `**`, and the first byte it has not been tried at.
-        let (mut within, mut across): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+        let mut within: Option<(usize, usize)> = None;
+        let mut across: Option<(usize, usize)> = None;
         loop {
             let byte = text.get(at);
             let fits = match (self.tokens.get(token), byte) {

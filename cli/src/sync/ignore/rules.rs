@@ -8,7 +8,9 @@
 //!
 //! As with `rsync --exclude-from`, which is how these files have been read so far: a plain line leaves out, `- ` and `+ ` before a
 //! pattern leave out and keep, a line of `!` alone drops the rules before it and those of the directories above, `#` and `;` begin
-//! comments, and a carriage return ends a line. The words `exclude ` and `include ` stand for the signs, as in rsync's filter files.
+//! comments, and a carriage return ends a line. In a deeper file only a leading slash stands for the file's directory: `a/b` there is
+//! found at the end of the whole path from the source, as with rsync's per-directory files. (Rsync takes `*` in the name of that
+//! directory itself for a wildcard; here a directory's name is a name.) The words `exclude ` and `include ` stand for the signs, as in rsync's filter files.
 //! Three things are read as they were meant, with a warning: a byte order mark is no part of the first pattern, spaces at a line's end
 //! none of its own, and `./x` is `/x` (rsync would match neither). All else that looks like another language (`!keep`, rsync's
 //! modifiers and further rules) is taken by the letter, as rsync does, with a warning that says what to write.

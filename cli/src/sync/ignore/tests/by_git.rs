@@ -136,7 +136,13 @@ fn empty_dirs(top: &Path, dir: &Path) -> Vec<PathBuf> {
 
 /// Tracks some files, ignored or not, and deletes some of those again.
 fn track(rng: &mut StdRng, top: &Path) {
-    let files: Vec<_> = super::all_paths(top).into_iter().filter(|path| !top.join(path).is_dir()).collect();
+    let is_nested = |path: &Path| {
+        path.ancestors().skip(1).any(|dir| dir != Path::new("") && top.join(dir).join(".git").exists())
+    };
+    let files: Vec<_> = super::all_paths(top)
+        .into_iter()
+        .filter(|path| !top.join(path).is_dir() && !is_nested(path))
+        .collect();
     let tracked: Vec<_> = files.into_iter().filter(|_| rng.random_range(0..3) == 0).collect();
     if tracked.is_empty() {
         return;
@@ -178,7 +184,7 @@ fn nest(rng: &mut StdRng, top: &Path, dirs: &[PathBuf]) {
 
 #[test]
 fn git_lists_what_git_has() {
-    for seed in seeds(120) {
+    for seed in seeds(100) {
         let mut rng = StdRng::seed_from_u64(seed);
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().join("top");
@@ -217,7 +223,7 @@ fn git_lists_what_git_has() {
 
 #[test]
 fn without_git_gitignore_files_mean_what_they_mean_to_git() {
-    for seed in seeds(250) {
+    for seed in seeds(200) {
         let mut rng = StdRng::seed_from_u64(seed);
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().join("top");
