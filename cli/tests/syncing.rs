@@ -7,8 +7,8 @@ mod ssh_world;
 
 use pail::sync::ignore::{ListOptions, list};
 use pail::sync::{Peer, Source, Stats, SyncItem, SyncOptions, SyncOutcome, SyncPlan, SyncProgress};
-use pail_control::{Failure, FailureKind};
-use ssh_world::{Odd, World, has_child, in_world, run, tree, wait_until};
+use pail_mountd::control::{Failure, FailureKind};
+use ssh_world::{Odd, Sudo, World, has_child, in_world, run, tree, wait_until};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const PLAIN: Odd = Odd { home_mib: None, without_rsync: false, chatty_shell: false };
+const PLAIN: Odd = Odd { home_mib: None, without_rsync: false, chatty_shell: false, user: None };
 
 fn directory(path: &Path, destination: &str) -> SyncItem {
     let list = list(path, &ListOptions::default()).unwrap();
@@ -483,5 +483,43 @@ fn two_syncs_of_one_place_do_not_mix() {
         // Whichever was last: a third sync finds all that either sent.
         sync(&world.peers("dev"), vec![directory(&one, "~/sky_workdir")]);
         assert_eq!(tree(&one), tree(&place));
+    });
+}
+
+#[test]
+fn places_of_others_are_written_by_sudo_and_stay_theirs() {
+    let free = Odd { user: Some(Sudo::Free), ..PLAIN };
+    let asks = Odd { user: Some(Sudo::Asks), ..PLAIN };
+    let nodes = [("free", free), ("asks", asks)];
+    in_world("places_of_others_are_written_by_sudo_and_stay_theirs", &nodes, |world| {
+        let source = world.dir.join("code");
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("x"), "x").unwrap();
+        fs::write(source.join("y"), "y").unwrap();
+        let srv = world.dir.join("free/srv");
+        fs::create_dir(srv.join("roots")).unwrap();
+        let peers = world.peers("free");
+        let items = || {
+            vec![
+                directory(&source, "~/sky_workdir"),
+                directory(&source, "/srv/new/data"),
+                directory(&source, "/srv/roots"),
+                file(&source.join("x"), "/srv/roots/x.conf"),
+            ]
+        };
+        sync(&peers, items());
+        let owner = |path: &str| srv.join(path).metadata().unwrap().uid();
+        let owners = ["", "new", "new/data", "new/data/x", "roots", "roots/x", "roots/x.conf"].map(owner);
+        assert_eq!(owners, [0, 4321, 4321, 4321, 0, 0, 0]);
+        assert_eq!(sync(&peers, items()).listed, 0);
+        fs::remove_file(source.join("y")).unwrap();
+        assert_eq!(sync(&peers, items()).deleted, 3);
+        assert!(!srv.join("roots/y").exists() && srv.join("roots/x.conf").exists());
+        let outcome = sync_to(&world.peers("asks"), items());
+        let failure = outcome.failure().unwrap();
+        assert_eq!(failure.message, "on asks: cannot create /srv/new/data: you may not write to /srv");
+        assert!(failure.causes[0].contains("sudo: a password is required"), "{failure}");
+        let outcome = sync_to(&world.peers("asks"), vec![file(&source.join("x"), "/srv/x.conf")]);
+        assert_eq!(outcome.failure().unwrap().message, "on asks: cannot write to /srv");
     });
 }

@@ -6,7 +6,9 @@
 use super::agent::{BegunItem, Ready, begin_item};
 use super::beneath::Beneath;
 use super::names::{Kind, Name, Stamp};
-use super::nodes::session;
+use super::nodes::{fed_names, session};
+use super::rsync;
+use super::trouble::{named, of_rsync};
 use super::{NotDone, Planned, Stats, SyncPlan, SyncProgress};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -82,11 +84,6 @@ fn copy_item(
     stats.deleted += place.removed;
     stats.notes.extend(place.note.clone());
     let path = Path::new(&place.path);
-    if place.by_sudo {
-        return Err(Failure::other(format!("cannot write to {}", path.display()))
-            .because("only root may write there")
-            .with_hint("make it yours, or name a place below your home directory"));
-    }
     let could_not =
         |why: &String| NotDone { path: item.destination.clone(), why: format!("cannot remove {why}") };
     stats.not_done.extend(place.not_removed.iter().map(could_not));
@@ -94,8 +91,12 @@ fn copy_item(
     let looked = |err: std::io::Error| Failure::from_io(format!("cannot look into {}", root.display()), &err);
     let mut there = Beneath::open(root).map_err(looked)?;
     let digests = BASE64.decode(&place.digests).unwrap_or_default();
+    let indices = item.differing(&digests);
+    if place.by_sudo {
+        return if indices.is_empty() { Ok(()) } else { copy_by_sudo(item, place, &indices, stats) };
+    }
     let mut done_bytes = 0;
-    for index in item.differing(&digests) {
+    for index in indices {
         let name = &item.names.all()[index];
         let target = match (item.is_file, path.file_name()) {
             (true, Some(file)) => file.to_owned(),
@@ -119,6 +120,24 @@ fn copy_item(
             Err(err) => stats.not_done.push(not_done(item, name, &err)),
         }
         progress(done_bytes);
+    }
+    Ok(())
+}
+
+/// Copies as root, which rsync does as well.
+fn copy_by_sudo(item: &Planned, place: &Ready, indices: &[usize], stats: &mut Stats) -> Result<(), Failure> {
+    let names = (!item.is_file).then(|| fed_names(item, indices));
+    let cannot = |err: &std::io::Error| Failure::from_io("cannot run rsync by sudo", err);
+    let report =
+        rsync::run_here_by_sudo(&item.source, names.as_deref(), &place.path).map_err(|err| cannot(&err))?;
+    stats.listed += indices.len() as u64;
+    stats.files += report.files;
+    stats.bytes += report.literal_bytes;
+    if let Some(trouble) = of_rsync(&report, &item.destination, None) {
+        return Err(trouble.failure);
+    }
+    if report.code != Some(0) {
+        stats.not_done.extend(named(&report.stderr));
     }
     Ok(())
 }

@@ -50,6 +50,13 @@ pub async fn to_nodes(
     SyncOutcome { nodes: futures::stream::iter(work).buffered(options.parallel_max.get()).collect().await }
 }
 
+/// Names of an item as rsync takes them.
+pub(super) fn fed_names(item: &Planned, indices: &[usize]) -> Vec<u8> {
+    let mut list = Vec::new();
+    indices.iter().for_each(|index| fed(&item.names.all()[*index].path, &mut list));
+    list
+}
+
 /// A name that no other sync has.
 pub(super) fn session() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
@@ -302,13 +309,11 @@ impl NodeSync<'_> {
         names: &[usize],
         done_bytes: u64,
     ) -> Result<super::rsync::Report, Trouble> {
-        let mut list = Vec::new();
-        names.iter().for_each(|index| fed(&item.names.all()[*index].path, &mut list));
         let transfer = Transfer {
             peer: self.peer,
             session: self.session,
             source: &item.source,
-            names: (!item.is_file).then_some(list),
+            names: (!item.is_file).then(|| fed_names(item, names)),
             place,
             options: self.options,
         };

@@ -57,12 +57,50 @@ pub fn fed(path: &std::ffi::OsStr, into: &mut Vec<u8>) {
     into.push(0);
 }
 
+/// What of a file is kept, and what is read of the output. -s: paths reach the node past its shell.
+const OPTIONS: [&str; 10] = [
+    "-l",
+    "-p",
+    "-t",
+    "-S",
+    "-s",
+    "-8",
+    "--omit-dir-times",
+    "--modify-window=-1",
+    "--no-human-readable",
+    "--outbuf=L",
+];
+
+/// Copies on this machine as root. Blocks.
+pub fn run_here_by_sudo(source: &Path, names: Option<&[u8]>, target: &str) -> std::io::Result<Report> {
+    let mut command = std::process::Command::new("sudo");
+    command.args(["-n", "env", "LC_ALL=C", "rsync"]).args(OPTIONS).arg("--info=stats2");
+    let (mut from, mut to) = (OsString::from(source), OsString::from(target));
+    match names {
+        Some(_) => {
+            command.args(["--files-from=-", "--from0"]);
+            from.push("/");
+            to.push("/");
+        }
+        None => drop(command.arg("-L")),
+    }
+    command.arg("--").arg(from).arg(to);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let (Some(mut stdin), Some(names)) = (child.stdin.take(), names) {
+        // A rsync that ended early says why.
+        let _ = std::io::Write::write_all(&mut stdin, names);
+    }
+    let output = child.wait_with_output()?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let mut report = Report { code: output.status.code(), stderr, ..Report::default() };
+    String::from_utf8_lossy(&output.stdout).lines().for_each(|line| read_line(line, &mut report, &|_| {}));
+    Ok(report)
+}
+
 impl Transfer<'_> {
     fn command(&self) -> Command {
         let mut command = Command::new("rsync");
-        // -s: paths reach the node past its shell.
-        command.args(["-l", "-p", "-t", "-S", "-s", "-8", "--omit-dir-times", "--modify-window=-1"]);
-        command.args(["--no-human-readable", "--info=progress2,stats2", "--outbuf=L"]);
+        command.args(OPTIONS).arg("--info=progress2,stats2");
         command.arg(format!("--partial-dir={PARTIAL_DIR}"));
         command.arg(format!("--timeout={}", self.options.idle_timeout.as_secs().max(1)));
         if let Some(rate) = self.options.bandwidth_kib_per_s {

@@ -21,8 +21,18 @@ pub struct Odd {
     pub home_mib: Option<u32>,
     /// It has no rsync.
     pub without_rsync: bool,
-    /// What its shell prints at the start.
+    /// Its shell prints something at the start.
     pub chatty_shell: bool,
+    /// The login is an ordinary user's, `u` with the number 4321, and sudo asks no password, or asks one. `/srv` is the folder `srv`
+    /// beside its home.
+    pub user: Option<Sudo>,
+}
+
+/// Whether sudo asks for a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sudo {
+    Free,
+    Asks,
 }
 
 /// The nodes of a test.
@@ -86,6 +96,11 @@ impl World {
             if odd.chatty_shell {
                 write!(before, "; echo 'echo welcome to the machine' > {d}/home/.bashrc").unwrap();
             }
+            let mut inside = format!("mount --bind {d}/home /root");
+            if let Some(sudo) = odd.user {
+                inside = user(&d, sudo);
+                write!(config, "Host {name}\n  User u\n").unwrap();
+            }
             run(&format!(
                 "{before}; ip netns add n{number} && ip -n n{number} link set lo up
                  ip link add v{number} type veth peer name eth0 netns n{number} && ip link set v{number} master br0 up
@@ -95,7 +110,7 @@ impl World {
                    'AuthorizedKeysFile {d}/authorized_keys' 'StrictModes no' 'UsePAM no' 'PasswordAuthentication no' \
                    'MaxStartups 50:30:100' 'MaxSessions 50' {settings:?} > {d}/sshd_config
                  ip netns exec n{number} unshare --mount --uts bash -c \
-                   'hostname {name}; mount --bind {d}/home /root; exec /usr/sbin/sshd -f {d}/sshd_config -E {d}/sshd.log'"
+                   'hostname {name}; {inside}; exec /usr/sbin/sshd -f {d}/sshd_config -E {d}/sshd.log'"
             ));
             write!(config, "Host {name}\n  HostName {ip}\n").unwrap();
         }
@@ -111,7 +126,11 @@ impl World {
     /// The nodes of a cluster, with the program of this build.
     pub fn peers(&self, cluster: &str) -> Vec<Peer> {
         let nodes = Cluster::find(cluster).unwrap().nodes.into_iter();
-        nodes.map(|node| Peer { node, pail: env!("CARGO_BIN_EXE_pail").to_owned() }).collect()
+        let pail = |host: &str| match self.dir.join(host).join("home/pail").exists() {
+            true => "/home/u/pail".to_owned(),
+            false => env!("CARGO_BIN_EXE_pail").to_owned(),
+        };
+        nodes.map(|node| Peer { pail: pail(&node.host), node }).collect()
     }
 
     /// A node's home, as this process sees it.
@@ -134,6 +153,22 @@ impl World {
         let number = self.number(node);
         run(&format!("ip -n n{number} link set eth0 {}", if is_up { "up" } else { "down" }));
     }
+}
+
+/// Prepares an ordinary user's home and files at `d`; the command that puts them into their places on the node.
+fn user(d: &str, sudo: Sudo) -> String {
+    let pail = env!("CARGO_BIN_EXE_pail");
+    let rule = if sudo == Sudo::Free { "u ALL=(ALL) NOPASSWD: ALL" } else { "u ALL=(ALL) ALL" };
+    run(&format!(
+        "chmod 755 {d} {d}/..; mkdir -p {d}/srv {d}/home; install -m 755 {pail} {d}/home/pail; chown 4321:4321 {d}/home
+         cp /etc/passwd {d}/passwd; echo u:x:4321:4321::/home/u:/bin/bash >> {d}/passwd
+         cp -p /etc/shadow {d}/shadow; echo 'u:*:19000:0:99999:7:::' >> {d}/shadow
+         echo '{rule}' > {d}/sudoers; chmod 440 {d}/sudoers"
+    ));
+    format!(
+        "for f in passwd shadow sudoers; do mount --bind {d}/$f /etc/$f; done; mount --bind {d}/srv /srv; \
+         mount -t tmpfs none /home; mkdir /home/u; mount --bind {d}/home /home/u"
+    )
 }
 
 /// Whether this process has a child of that name.
