@@ -4,7 +4,7 @@
 use pail::cluster::Cluster;
 use pail::sync::ignore::{ListOptions, list};
 use pail::sync::{Peer, Source, SyncItem, SyncOptions, SyncPlan, SyncProgress, to_nodes};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Failure> {

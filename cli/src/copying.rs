@@ -4,10 +4,10 @@
 //! [`Failure`]s that errors and incomplete reports of `pail_transfer` become.
 
 use crate::{progress, terminal};
-use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_control::opening::{self, Address, OpenBucket};
 use pail_control::quantity::ByteSize;
 use pail_control::settings::{Directories, process_environment};
+use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_store::RawKey;
 use pail_transfer::{
     CancellationToken, Error, Options, Problems, Progress, ProgressSnapshot, Report, Source, UploadSource,

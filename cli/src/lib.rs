@@ -1,7 +1,7 @@
 //! The `pail` command.
 //!
 //! Owns: `commands`, one file for each (its arguments' doc comments are its help); `launch`, a task from its file to its exit code, over
-//! `task`, the task YAML, and `task_arguments`, what the command line says of one; `cluster`, nodes over SSH; `sync`, code and files to where they run; `git`, code
+//! `task`, the task YAML; `cluster`, nodes over SSH; `sync`, code and files to where they run; `git`, code
 //! from a repository; `node`, what is done where a task runs; `copying` and `copy_progress`, copies from and to buckets; `daemon`,
 //! finding or starting the daemon; `place`, destinations and the making of them; `shell`, the commands of a task on this machine; `accounts`, users and groups by name; `notices`, `progress` and `terminal`, what
 //! a person sees afterwards and while waiting.
@@ -24,7 +24,6 @@ mod progress;
 mod shell;
 pub mod sync;
 mod task;
-mod task_arguments;
 mod terminal;
 
 use clap::Parser;

@@ -99,6 +99,13 @@ fn a_whole_task(user: &str, place: &str) {
     ));
     assert!(ran.code == 0 && ran.out.ends_with("echo anewset nonu"), "{ran:?}");
 
+    // And by pail's own: to every node, and from one.
+    let ran = nodes.client(&["rsync", "my-code/train.sh", "dev:up/"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = nodes.client(&["rsync", "dev-worker2:up/train.sh", "back", "--", "-a"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(fs::read_to_string(nodes.local("back")).unwrap(), "echo anew");
+
     let ran = nodes.client(&["queue", "dev"]);
     assert_eq!(ran.out.matches("SUCCEEDED").count(), 3, "{ran:?}");
     let ran = nodes.client(&["down", "dev"]);

@@ -7,7 +7,7 @@ mod ssh_world;
 
 use pail::sync::ignore::{ListOptions, list};
 use pail::sync::{Peer, Source, Stats, SyncItem, SyncOptions, SyncOutcome, SyncPlan, SyncProgress};
-use pail_mountd::control::{Failure, FailureKind};
+use pail_control::{Failure, FailureKind};
 use ssh_world::{Odd, Sudo, World, has_child, in_world, run, tree, wait_until};
 use std::ffi::OsStr;
 use std::fs;

@@ -1,8 +1,8 @@
 //! `pail check`.
 
+use super::task_arguments::TaskArguments;
 use crate::cluster::Cluster;
 use crate::task::{Bucket, Caller, Content, FileMount, Task, Upload, WORKDIR, Workdir, schema};
-use crate::task_arguments::TaskArguments;
 use crate::terminal;
 use pail_control::Failure;
 use serde_json::{Value, json};

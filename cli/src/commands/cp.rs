@@ -3,8 +3,8 @@
 use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Copying};
 use crate::{block_on, terminal};
-use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_control::opening::{self, Address};
+use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_transfer::{CancellationToken, Report, Source, UploadSource};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -2,7 +2,7 @@
 
 use crate::sync::ignore::{self, EntryKind, Explanation, FileList, ListOptions, Reason, Rule};
 use crate::terminal;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;

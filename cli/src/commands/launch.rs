@@ -1,9 +1,9 @@
 //! `pail launch`, and what it has in common with `pail exec`.
 
+use super::task_arguments::TaskArguments;
 use crate::cluster::Cluster;
 use crate::launch::{Launch, NODE_TIMEOUT_DEFAULT};
 use crate::task::{Caller, Task};
-use crate::task_arguments::TaskArguments;
 use crate::{block_on, terminal};
 use pail_control::Failure;
 use pail_control::quantity::Period;

@@ -21,8 +21,10 @@ mod mount;
 mod node;
 mod queue;
 mod report;
+mod rsync;
 mod shutdown;
 mod status;
+mod task_arguments;
 mod umount;
 
 use clap::Subcommand;
@@ -48,6 +50,7 @@ pub enum Command {
     Logs(logs::Arguments),
     Cancel(cancel::Arguments),
     Down(down::Arguments),
+    Rsync(rsync::Arguments),
     DevServer(dev_server::Arguments),
     Cluster(cluster::Arguments),
     Completion(completion::Arguments),
@@ -79,6 +82,7 @@ impl Command {
             Self::Logs(arguments) => logs::run(arguments),
             Self::Cancel(arguments) => cancel::run(arguments),
             Self::Down(arguments) => down::run(arguments),
+            Self::Rsync(arguments) => rsync::run(arguments),
             Self::DevServer(arguments) => dev_server::run(arguments),
             Self::Cluster(arguments) => cluster::run(arguments),
             Self::Completion(arguments) => completion::run(arguments),

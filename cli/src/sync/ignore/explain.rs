@@ -8,7 +8,7 @@ use super::pattern::Candidate;
 use super::rules::Rules;
 use super::scope::{Scope, Verdict};
 use super::{Explanation, FileList, ListOptions, Reason, Rule, git, walk};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsStr;
 use std::fs::FileType;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -7,7 +7,7 @@
 //! too; nothing is written, not even the index; variables that name another repository (as in a hook) do not reach git.
 
 use super::Rule;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Write};
 use std::ops::Range;

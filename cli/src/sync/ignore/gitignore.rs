@@ -6,7 +6,7 @@
 use super::Rule;
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder, gitconfig_excludes_path};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;

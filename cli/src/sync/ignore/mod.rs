@@ -19,7 +19,7 @@ mod walk;
 
 pub use explain::explain;
 
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use scope::Scope;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

@@ -5,7 +5,7 @@
 
 use super::git::{self, Answer, Listing};
 use super::gitignore::Gitignores;
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use super::pattern::Candidate;
 use super::rules::{self, RuleFile, Rules};
 use super::scope::{Repository, Scope, Verdict};
 use super::{Entry, EntryKind, git};
-use pail_mountd::control::Failure;
+use pail_control::Failure;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, openat, statat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
