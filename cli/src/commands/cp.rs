@@ -22,14 +22,14 @@ Examples:
   pail cp model.bin s3://bucket/run              to the object run
   pail cp -r data s3://bucket/run                what is in data, to run/…
 
-A file goes to the name that is given, or under its own into a directory: one that exists, or a name that ends
-in /. With -r it is the content that is copied, without the directory's own name, whether the target is there or
-not and whether names end in / or not; repeated, it copies to the same place. s3://bucket/foo never means
+A file goes to the name that is given, or under its own into a directory: one that exists, or a name that ends \
+in /. With -r it is the content that is copied, without the directory's own name, whether the target is there or \
+not and whether names end in / or not; repeated, it copies to the same place. s3://bucket/foo never means \
 foobar.
 
-What was copied before and is the same on both sides is not sent again. Nothing is deleted. Keys that cannot be
-files (a//b, ../x, a beside a/b) and files that cannot be objects are named; the rest is copied, and the exit
-code is 5. Symbolic links in a directory that is sent are followed; those in a directory that is written are not.
+What was copied before and is the same on both sides is not sent again. Nothing is deleted. Keys that cannot be \
+files (a//b, ../x, a beside a/b) and files that cannot be objects are named; the rest is copied, and the exit \
+code is 5. Symbolic links in a directory that is sent are followed; those in a directory that is written are not. \
 Times and permissions are kept in the objects' metadata (mtime, mode).";
 
 /// Copy files from a bucket, or to one
