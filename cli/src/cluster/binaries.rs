@@ -31,6 +31,8 @@ pub struct Binary {
     pub size: u64,
     /// Its SHA-256, in hexadecimal digits.
     pub sha256: String,
+    /// The newest glibc that it asks for, as the 17 of 2.17; 0 where it asks for none.
+    pub glibc_minor: u32,
 }
 
 impl Binaries {
@@ -47,18 +49,44 @@ impl Binaries {
     }
 }
 
+impl Binaries {
+    /// Whether a node's C library (`glibc 2.31`, `musl`) is new enough, as far as it is known. Errors: it is not.
+    pub fn check_libc(&self, host: &str, libc: &str) -> Result<(), Failure> {
+        let needed = self.files.iter().map(|file| file.glibc_minor).max().unwrap_or(0);
+        let minor =
+            libc.strip_prefix("glibc 2.").and_then(|minor| minor.split('.').next()?.parse::<u32>().ok());
+        let is_enough = match minor {
+            Some(minor) => minor >= needed,
+            None => needed == 0 || libc != "musl",
+        };
+        match is_enough {
+            true => Ok(()),
+            false => {
+                Err(Failure::other(format!("{host} has {libc}, and pail's programs need glibc 2.{needed}"))
+                    .because(format!(
+                        "they are those of {}",
+                        self.files[0].path.parent().unwrap_or(Path::new("/")).display()
+                    ))
+                    .with_hint(PORTABLE_HINT))
+            }
+        }
+    }
+}
+
 impl Binary {
     fn read(path: PathBuf, arch: &str) -> Result<Self, Failure> {
-        let sha256 = digest(&path).map_err(|failure| failure.with_hint(PORTABLE_HINT))?;
-        let built_for = machine(&path)?;
+        let bytes =
+            std::fs::read(&path).map_err(|err| Failure::unreadable(&path, &err).with_hint(PORTABLE_HINT))?;
+        let built_for = machine(&bytes)
+            .ok_or_else(|| Failure::usage(format!("{} is no program for Linux", path.display())))?;
         if !is_same_machine(&built_for, arch) {
             return Err(Failure::usage(format!("{} is built for {built_for}, and the node is {arch}", path.display()))
                 .with_hint(format!(
                     "put programs built for {arch} into a directory {arch}/ of the one that PAIL_NODE_BINARIES names"
                 )));
         }
-        let size = std::fs::metadata(&path).map_err(|err| Failure::unreadable(&path, &err))?.len();
-        Ok(Self { path, size, sha256 })
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        Ok(Self { size: bytes.len() as u64, sha256, glibc_minor: newest_glibc(&bytes), path })
     }
 }
 
@@ -96,16 +124,12 @@ pub fn digest(path: &Path) -> Result<String, Failure> {
     }
 }
 
-/// The machine that an ELF file is for (`e_machine` of its header), as `uname -m` names it.
-fn machine(path: &Path) -> Result<String, Failure> {
-    let mut header = [0; 20];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    if read.is_err() || &header[..4] != b"\x7fELF" {
-        return Err(Failure::usage(format!("{} is no program for Linux", path.display())));
-    }
+/// The machine that an ELF file is for (`e_machine` of its header), as `uname -m` names it; `None`: it is no ELF file.
+fn machine(file: &[u8]) -> Option<String> {
+    let header = file.get(..20).filter(|header| header.starts_with(b"\x7fELF"))?;
     let number = [header[18], header[19]];
     let number = if header[5] == 2 { u16::from_be_bytes(number) } else { u16::from_le_bytes(number) };
-    Ok(match number {
+    Some(match number {
         0x03 => "i686".to_owned(),
         0x15 => "ppc64le".to_owned(),
         0x16 => "s390x".to_owned(),
@@ -115,6 +139,24 @@ fn machine(path: &Path) -> Result<String, Failure> {
         0xf3 => "riscv64".to_owned(),
         other => format!("machine {other}"),
     })
+}
+
+/// The newest of the versions `GLIBC_2.N` that an ELF file names: each is a string of its own, between zeros.
+fn newest_glibc(file: &[u8]) -> u32 {
+    const START: &[u8] = b"\0GLIBC_2.";
+    let mut newest = 0;
+    let mut rest = file;
+    while let Some(zero) = rest.iter().position(|byte| *byte == 0) {
+        rest = &rest[zero..];
+        if let Some(version) = rest.strip_prefix(START) {
+            let end = version.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(version.len());
+            let is_one = version.get(end).is_some_and(|byte| *byte == 0 || *byte == b'.');
+            let minor = std::str::from_utf8(&version[..end]).ok().and_then(|digits| digits.parse().ok());
+            newest = newest.max(minor.filter(|_| is_one).unwrap_or(0));
+        }
+        rest = &rest[1..];
+    }
+    newest
 }
 
 fn is_same_machine(built_for: &str, arch: &str) -> bool {
@@ -133,16 +175,34 @@ mod tests {
     #[test]
     fn a_program_for_another_machine_is_told_from_its_header() {
         let own = std::env::current_exe().unwrap();
-        assert_eq!(machine(&own).unwrap(), std::env::consts::ARCH);
+        assert_eq!(machine(&std::fs::read(&own).unwrap()).unwrap(), std::env::consts::ARCH);
         let other = if std::env::consts::ARCH == "x86_64" { "aarch64" } else { "x86_64" };
         let failure = Binary::read(own, other).unwrap_err();
         assert!(failure.message.contains(&format!("the node is {other}")), "{failure:?}");
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("x"), "abc").unwrap();
-        assert!(machine(&dir.path().join("x")).is_err());
+        assert_eq!(machine(b"abc"), None);
         assert_eq!(
             digest(&dir.path().join("x")).unwrap(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    #[test]
+    fn the_newest_glibc_that_is_asked_for_is_found_and_compared() {
+        assert_eq!(
+            newest_glibc(b"x\0GLIBC_2.9\0GLIBC_2.17\0GLIBC_2.3.4\0GLIBC_PRIVATE\0 GLIBC_2.99\0GLIBC_2.98x\0"),
+            17
+        );
+        let file = Binary { path: "/p/pail".into(), size: 1, sha256: String::new(), glibc_minor: 28 };
+        let binaries =
+            Binaries { name: String::new(), files: [file.clone(), Binary { glibc_minor: 17, ..file }] };
+        for libc in ["glibc 2.28", "glibc 2.36", "unknown"] {
+            binaries.check_libc("dev", libc).unwrap();
+        }
+        for libc in ["glibc 2.17", "musl"] {
+            let failure = binaries.check_libc("dev", libc).unwrap_err();
+            assert_eq!(failure.message, format!("dev has {libc}, and pail's programs need glibc 2.28"));
+        }
     }
 }

@@ -67,7 +67,13 @@ pub async fn bootstrap(
     let binaries = binaries_for(&facts.arch).await.map_err(|failure| about(node, failure))?;
     let is_there =
         facts.installed.get(&binaries.name) == Some(&[binaries.files[0].size, binaries.files[1].size]);
-    let sent_bytes = if is_there { 0 } else { send(node, &facts, &binaries, report).await? };
+    let sent_bytes = match is_there {
+        true => 0,
+        false => {
+            binaries.check_libc(&node.host, &facts.libc)?;
+            send(node, &facts, &binaries, report).await?
+        }
+    };
     provide(node, &mut facts, needs, report).await?;
     let address = match facts.address {
         Some(address) => Some(address),
@@ -145,9 +151,9 @@ async fn binaries_for(arch: &str) -> Result<Arc<Binaries>, Failure> {
     cell.get_or_try_init(|| find).await.cloned()
 }
 
-/// Whether there are programs for a kind of machine. Errors: there are none.
-pub async fn check_programs(arch: &str) -> Result<(), Failure> {
-    binaries_for(arch).await.map(|_| ())
+/// Whether there are programs that run on a node. Errors: there are none.
+pub async fn check_programs(node: &Node, facts: &Facts) -> Result<(), Failure> {
+    binaries_for(&facts.arch).await?.check_libc(&node.host, &facts.libc)
 }
 
 async fn send(

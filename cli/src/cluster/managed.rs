@@ -291,7 +291,7 @@ mod tests {
     fn blocks_begin_at_host_lines() {
         let text = "# c\nHost a\n  User x\n# of b\nhost b-worker1\nHost c d\n";
         let found: Vec<_> = blocks(text).into_iter().map(|(name, block)| (name, block.len())).collect();
-        assert_eq!(found, [(None, 4), (Some("a"), 25), (Some("b-worker1"), 15), (None, 9)]);
+        assert_eq!(found, [(None, 4), (Some("a"), 23), (Some("b-worker1"), 15), (None, 9)]);
     }
 
     #[test]

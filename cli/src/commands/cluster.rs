@@ -361,7 +361,7 @@ async fn check_node(node: &Node) -> Checked {
     let mut problem = |failure: Failure| checked.problems.push(failure);
     if facts.kernel != "Linux" {
         problem(Failure::other(format!("{} runs {}; pail needs Linux there", node.host, facts.kernel)));
-    } else if let Err(failure) = check_programs(&facts.arch).await {
+    } else if let Err(failure) = check_programs(node, &facts).await {
         problem(failure);
     }
     let missing = missing_programs(&facts, Needs { rsync: true, fuse: true, git: false });
