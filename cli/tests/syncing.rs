@@ -478,7 +478,8 @@ fn two_syncs_of_one_place_do_not_mix() {
         std::thread::scope(|scope| {
             let sync = |source| move || sync(&world.peers("dev"), vec![directory(source, "~/sky_workdir")]);
             let (first, second) = (scope.spawn(sync(&one)), scope.spawn(sync(&other)));
-            (first.join().unwrap(), second.join().unwrap());
+            first.join().unwrap();
+            second.join().unwrap();
         });
         // Whichever was last: a third sync finds all that either sent.
         sync(&world.peers("dev"), vec![directory(&one, "~/sky_workdir")]);
@@ -515,7 +516,7 @@ fn places_of_others_are_written_by_sudo_and_stay_theirs() {
         fs::remove_file(source.join("y")).unwrap();
         assert_eq!(sync(&peers, items()).deleted, 3);
         assert!(!srv.join("roots/y").exists() && srv.join("roots/x.conf").exists());
-        let outcome = sync_to(&world.peers("asks"), items());
+        let outcome = sync_to(&world.peers("asks"), vec![directory(&source, "/srv/new/data")]);
         let failure = outcome.failure().unwrap();
         assert_eq!(failure.message, "on asks: cannot create /srv/new/data: you may not write to /srv");
         assert!(failure.causes[0].contains("sudo: a password is required"), "{failure}");

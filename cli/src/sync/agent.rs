@@ -35,7 +35,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long another sync of the same place is waited for.
-const OTHERS_WAIT: Duration = Duration::from_secs(90);
+const OTHERS_WAIT: Duration = Duration::from_secs(600);
 /// After this long without a byte from its client, another's rsync is one of a lost link.
 const STALLED: Duration = Duration::from_secs(65);
 /// How long a rsync that was told to end has for it.

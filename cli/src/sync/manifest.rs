@@ -50,6 +50,11 @@ const VERSION: u32 = 1;
 const LIST: &str = "list";
 const SERVING: &str = "serving";
 
+/// Of this start of this machine (random(4)).
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
 /// The files of one destination.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -154,16 +159,20 @@ impl Record {
         self.replace("session", &[session.as_bytes()])
     }
 
-    /// The process that serves a sync, and of which one it is.
+    /// The process that serves a sync, and of which one it is; `None` also where that is on another machine that has the same home, or
+    /// was before this one started anew.
     pub fn serving(&self) -> Option<(u32, String)> {
         let text = std::fs::read_to_string(self.file(SERVING)).ok()?;
-        let (process, session) = text.split_once(' ')?;
+        let mut words = text.splitn(3, ' ');
+        let (process, boot, session) = (words.next()?, words.next()?, words.next()?);
+        (boot == boot_id()).then_some(())?;
         Some((process.parse().ok()?, session.to_owned()))
     }
 
     /// Notes that this process serves `session`. Errors: the disk is full.
     pub fn set_serving(&self, session: &str) -> Result<(), Failure> {
-        self.replace(SERVING, &[std::process::id().to_string().as_bytes(), b" ", session.as_bytes()])
+        let text = format!("{} {} {session}", std::process::id(), boot_id());
+        self.replace(SERVING, &[text.as_bytes()])
     }
 
     /// Forgets who served last. Only who holds the lock may.
@@ -183,5 +192,41 @@ impl Record {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(failed(&errno.into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::names::{Kind, Name};
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written_and_a_damaged_one_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let record = Record::of(Path::new("/a/place"), home.path()).unwrap();
+        assert_eq!(record.manifest().unwrap(), Manifest::default());
+        let names = |path: &str, kind| Names::sorted(vec![Name { path: path.into(), kind }]);
+        let manifest = Manifest {
+            digest: "d".to_owned(),
+            is_file: false,
+            is_made: true,
+            sent: names("new\nline", Kind::File),
+            kept: names("kept", Kind::Directory),
+            others: names("theirs", Kind::Directory),
+        };
+        record.write(&manifest).unwrap();
+        assert_eq!(record.manifest().unwrap(), manifest);
+        std::fs::write(record.file(LIST), "half").unwrap();
+        assert!(record.manifest().unwrap_err().message.ends_with("is damaged"));
+    }
+
+    #[test]
+    fn a_place_is_locked_by_one() {
+        let home = tempfile::tempdir().unwrap();
+        let record = Record::of(Path::new("/a/place"), home.path()).unwrap();
+        let lock = record.try_lock().unwrap();
+        assert!(lock.is_some() && record.try_lock().unwrap().is_none());
+        drop(lock);
+        assert!(record.try_lock().unwrap().is_some());
     }
 }

@@ -204,3 +204,50 @@ pub fn differing(here: &[u8], there: &[u8], names: usize) -> Vec<usize> {
     };
     (0..names).filter(differs).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::ignore::Entry;
+
+    #[test]
+    fn directories_above_entries_are_listed_and_names_survive_the_wire() {
+        let entry = |path: &[u8]| Entry { path: OsStr::from_bytes(path).to_owned(), kind: Listed::File };
+        let list =
+            FileList { entries: vec![entry(b"a-b"), entry(b"a/b/\xff\n"), entry(b"a/c")], warnings: vec![] };
+        let names = Names::of_list(&list);
+        let paths: Vec<_> = names.all().iter().map(|name| name.path.as_bytes()).collect();
+        assert_eq!(paths, [&b"a"[..], b"a-b", b"a/b", b"a/b/\xff\n", b"a/c"]);
+        assert_eq!(Names::decoded(&names.encoded()).unwrap(), names);
+    }
+
+    #[test]
+    fn a_list_that_leads_out_is_refused() {
+        for wrong in ["f../x\0", "f/etc/passwd\0", "fa/../../x\0", "d.\0", "fa//b\0", "f\0", "xa\0", "fa"] {
+            assert!(Names::decoded(wrong.as_bytes()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn only_groups_that_differ_are_listed() {
+        let stamp = |size| {
+            Some(Stamp {
+                kind: Some(Kind::File),
+                permissions: 0,
+                size,
+                modified_s: 0,
+                modified_ns: 0,
+                target: 0,
+            })
+        };
+        let here: Vec<_> = (0..200).map(stamp).collect();
+        let mut there = here.clone();
+        let differs =
+            |there: &[Option<Stamp>]| differing(&group_digests(&here), &group_digests(there), here.len());
+        assert_eq!(differs(&there), Vec::<usize>::new());
+        there[70] = None;
+        assert_eq!(differs(&there), (64..128).collect::<Vec<_>>());
+        // Nothing is there yet, or fewer names.
+        assert_eq!(differing(&group_digests(&here), &[], 200).len(), 200);
+    }
+}

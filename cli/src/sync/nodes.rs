@@ -40,7 +40,9 @@ pub async fn to_nodes(
 ) -> SyncOutcome {
     let session = session();
     let work = nodes.iter().enumerate().map(|(index, peer)| {
-        let sync = NodeSync { plan, peer, session: &session, options, progress, index };
+        // One for each, for nodes may have one home.
+        let session = format!("{session}-{index}");
+        let sync = NodeSync { plan, peer, session, options, progress, index };
         async move {
             let result = sync.run().await;
             progress.end(index);
@@ -155,7 +157,7 @@ fn on(hosts: &[&str]) -> String {
 struct NodeSync<'a> {
     plan: &'a SyncPlan,
     peer: &'a Peer,
-    session: &'a str,
+    session: String,
     options: &'a SyncOptions,
     progress: &'a SyncProgress,
     index: usize,
@@ -210,7 +212,7 @@ impl NodeSync<'_> {
             self.progress.step(self.index, done_bytes);
         }
         if !keys.is_empty() {
-            let request = CommitRequest { session: self.session.to_owned(), keys };
+            let request = CommitRequest { session: self.session.clone(), keys };
             self.step("sync-commit", &request).await?;
         }
         Ok(())
@@ -233,7 +235,7 @@ impl NodeSync<'_> {
             }
             let items = open.iter().map(|index| self.plan.items[*index].asked(with_names)).collect();
             let answer =
-                self.step("sync-begin", &BeginRequest { session: self.session.to_owned(), items }).await?;
+                self.step("sync-begin", &BeginRequest { session: self.session.clone(), items }).await?;
             let answer: BeginAnswer = serde_json::from_slice(&answer).map_err(|err| {
                 let said = String::from_utf8_lossy(&answer).chars().take(200).collect::<String>();
                 let failure = Failure::other("the node's answer cannot be understood");
@@ -311,7 +313,7 @@ impl NodeSync<'_> {
     ) -> Result<super::rsync::Report, Trouble> {
         let transfer = Transfer {
             peer: self.peer,
-            session: self.session,
+            session: &self.session,
             source: &item.source,
             names: (!item.is_file).then(|| fed_names(item, names)),
             place,
