@@ -167,7 +167,7 @@ impl<'a> Descent<'a> {
         }
         match self.scope.verdict(&self.path, is_dir) {
             Verdict::Sent(scope) => {
-                if is_last && let Some(rule) = self.git_rule(is_dir)? {
+                if is_last && let Some(rule) = self.git_rule()? {
                     match git::is_negative(&rule) {
                         true => self.kept_by = self.kept_by.take().or(Some(rule)),
                         false if self.sent => return Ok(Some(Reason::Tracked(rule))),
@@ -179,7 +179,7 @@ impl<'a> Descent<'a> {
             }
             Verdict::LeftOut => {}
             Verdict::Unlisted => {
-                match self.git_rule(is_dir)? {
+                match self.git_rule()? {
                     Some(rule) if !git::is_negative(&rule) => return left_out(rule),
                     rule => self.kept_by = self.kept_by.take().or(rule),
                 }
@@ -192,12 +192,9 @@ impl<'a> Descent<'a> {
     }
 
     /// Git's own rule for what the way is at.
-    fn git_rule(&self, is_dir: bool) -> Result<Option<Rule>, Failure> {
+    fn git_rule(&self) -> Result<Option<Rule>, Failure> {
         let Some(repository) = self.scope.repository() else { return Ok(None) };
-        let mut path = repository.relative(&self.path).to_vec();
-        if is_dir {
-            path.push(b'/');
-        }
+        let path = repository.relative(&self.path).to_vec();
         Ok(git::check_ignore(&repository.dir, &[path])?.pop().flatten())
     }
 }

@@ -128,7 +128,8 @@ fn ignored_itself(dir: &Path) -> Result<bool, Failure> {
     Ok(output.status.code() == Some(0))
 }
 
-/// Which of `paths`, relative to `dir` and none a symlink or below one, git leaves out; directories end in a slash.
+/// Which of `paths`, relative to `dir` and none below a symlink, git leaves out. Directories have no slash behind them, with which git
+/// would take `x/**` for a rule about `x` itself.
 pub fn ignored(dir: &Path, paths: &[Vec<u8>]) -> Result<Vec<bool>, Failure> {
     let found = check_ignore(dir, paths)?;
     Ok(found.iter().map(|rule| rule.as_ref().is_some_and(|rule| !is_negative(rule))).collect())

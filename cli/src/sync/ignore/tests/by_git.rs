@@ -95,7 +95,12 @@ fn by_git(dir: &Path) -> BTreeSet<Vec<u8>> {
         match path.symlink_metadata() {
             Ok(meta) if meta.is_dir() => {
                 let prefix = [name.strip_suffix(b"/").unwrap_or(name), b"/"].concat();
-                names.extend(by_git(&path).into_iter().map(|below| [prefix.as_slice(), &below].concat()));
+                let below = by_git(&path);
+                // A submodule without files is tracked, whatever is ignored.
+                if below.is_empty() && empty_dirs(&path, Path::new("")) == [PathBuf::new()] {
+                    names.insert(prefix.clone());
+                }
+                names.extend(below.into_iter().map(|below| [prefix.as_slice(), &below].concat()));
             }
             Ok(_) => drop(names.insert(name.to_vec())),
             Err(_) => {}

@@ -199,13 +199,14 @@ fn tracked_files_are_sent_and_deleted_ones_are_not() {
 #[test]
 fn empty_directories_are_sent_and_those_of_ignored_files_are_not() {
     let dir = tree(&[
-        (".gitignore", "*.pyc\n/ignored/\n"),
+        (".gitignore", "*.pyc\n/ignored/\nlogs/**\n"),
+        ("logs/", ""),
         ("empty/deeper/", ""),
         ("__pycache__/a.pyc", ""),
         ("__pycache__/empty/", ""),
         ("ignored/empty/", ""),
     ]);
-    let expected = [".gitignore", "__pycache__/empty/", "empty/deeper/"];
+    let expected = [".gitignore", "__pycache__/empty/", "empty/deeper/", "logs/"];
     assert_eq!(paths(dir.path()), expected);
     init(dir.path());
     assert_eq!(paths(dir.path()), expected);
