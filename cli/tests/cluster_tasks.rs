@@ -173,6 +173,7 @@ fn the_first_failure_ends_the_others_and_is_the_exit_code() {
     assert!(ran.code == 2 && ran.err.contains("for 3 nodes, and dev has 2"), "{ran:?}");
 }
 
+// SEMANTICS: tasks.6
 #[test]
 fn ctrl_c_asks_every_node_and_what_it_wrote_is_in_the_bucket() {
     if !can_run() {
@@ -195,6 +196,7 @@ fn ctrl_c_asks_every_node_and_what_it_wrote_is_in_the_bucket() {
     assert_eq!(keys(&nodes, "s3://outs"), ["end-0", "end-1"]);
 }
 
+// SEMANTICS: tasks.7
 #[test]
 fn a_link_that_drops_and_returns_costs_no_line_and_no_job() {
     if !can_run() {
@@ -223,6 +225,7 @@ fn a_link_that_drops_and_returns_costs_no_line_and_no_job() {
     }
 }
 
+// SEMANTICS: tasks.8
 #[test]
 fn keys_reach_the_nodes_and_neither_their_disks_nor_their_lists_of_processes() {
     if !can_run() {

@@ -195,6 +195,7 @@ fn a_check_says_what_each_node_has_and_lacks() {
     assert_eq!(checked[1]["facts"]["has_root"], false);
 }
 
+// SEMANTICS: tasks.9
 #[test]
 fn a_new_host_key_is_accepted_once_and_a_changed_one_is_refused() {
     if !can_run() {

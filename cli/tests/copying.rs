@@ -137,6 +137,7 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
     assert_eq!(files(&work)["named"], "x");
 }
 
+// SEMANTICS: tasks.4
 #[test]
 fn what_is_not_copied_is_named_and_the_rest_is_there() {
     let sandbox = Sandbox::new();

@@ -57,6 +57,7 @@ impl Source {
     }
 }
 
+// SEMANTICS: tasks.2
 #[test]
 fn the_line_that_decided_is_named() {
     let source = Source::new(&[

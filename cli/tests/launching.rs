@@ -63,6 +63,7 @@ fn an_interrupt_reaches_the_command_and_the_barrier_still_holds() {
     assert_eq!(sandbox.object("end").as_deref(), Some("4"));
 }
 
+// SEMANTICS: tasks.1
 #[test]
 fn a_mistake_is_shown_with_its_place_before_anything_runs() {
     let sandbox = Sandbox::new();

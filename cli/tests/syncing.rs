@@ -133,6 +133,7 @@ fn everything_arrives_as_it_is_and_a_second_sync_sends_nothing() {
     });
 }
 
+// SEMANTICS: tasks.3
 #[test]
 fn only_what_a_sync_sent_is_removed() {
     in_world("only_what_a_sync_sent_is_removed", &[("dev", PLAIN)], |world| {

@@ -1,6 +1,6 @@
 """A git server over HTTPS for tests: `git http-backend` behind Basic authentication.
 
-usage: https_server.py ROOT CERT KEY, with {"token": …, "user": …} as one line on standard input. Prints its port. Ends with standard input.
+usage: https_server.py ROOT CERT KEY [ADDRESS], with {"token": …, "user": …} as one line on standard input. Prints its port. Ends with standard input.
 
 ROOT/r.git is at /r.git (with the token) and /public/r.git (without). /v0/r.git speaks the old protocol, in which a commit that no ref names
 is refused. /denied/ is 403, /absent/ is 404, /moved/ redirects to the URL in the file ROOT/moved. While the file ROOT/hold is there, a fetch
@@ -73,7 +73,7 @@ class Server(http.server.ThreadingHTTPServer):
         pass  # A client that was killed.
 
 
-server = Server(("127.0.0.1", 0), Handler)
+server = Server((sys.argv[4] if len(sys.argv) > 4 else "127.0.0.1", 0), Handler)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(cert, key)
 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
