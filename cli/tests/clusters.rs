@@ -401,6 +401,29 @@ fn a_transfer_that_is_damaged_is_noticed_and_leaves_nothing() {
 }
 
 #[test]
+fn a_connection_that_is_lost_while_programs_are_sent_is_made_anew() {
+    if !can_run() {
+        return;
+    }
+    let nodes = Nodes::up(&["dev"]);
+    nodes.limit_link("dev", "40mbit");
+    let home = nodes.home("dev").join(".pail");
+    let has_some = || {
+        let sent = names_in(&home).into_iter().map(|name| home.join(name).join("pail"));
+        sent.filter_map(|file| file.metadata().ok()).any(|file| file.len() > 0)
+    };
+    let ran = std::thread::scope(|scope| {
+        let preparing = scope.spawn(|| prepare(&nodes));
+        sandbox::wait_until("some of it has arrived", has_some);
+        nodes.restart("dev");
+        preparing.join().unwrap()
+    });
+    assert_ok(&ran);
+    let names = names_in(&home);
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
 fn what_is_missing_is_installed_by_those_who_may() {
     if !can_run() {
         return;

@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 
 /// How many versions stay on a node.
 const KEPT: usize = 2;
-/// How often a program is sent that arrives damaged.
+/// How often a program is sent that arrives damaged, or whose connection is lost on the way.
 const ATTEMPTS_MAX: u32 = 2;
 
 /// What a task needs of its nodes beside a shell.
@@ -218,7 +218,8 @@ async fn send_into(node: &Node, facts: &Facts, binaries: &Binaries, incoming: &s
         let packed = Packed::of(binary, facts).await?;
         let mut attempt = 1;
         while let Err(failure) = send_one(node, &path, &packed, binary).await {
-            if failure.kind != FailureKind::Verification || attempt == ATTEMPTS_MAX {
+            let is_passing = matches!(failure.kind, FailureKind::Verification | FailureKind::Unreachable);
+            if !is_passing || attempt == ATTEMPTS_MAX {
                 return Err(failure);
             }
             attempt += 1;
