@@ -52,6 +52,7 @@ impl Inputs {
                 let credentials = Credentials::find(url, &variable).await?;
                 let access = credentials.access();
                 let resolved = git::resolve(url, git_ref.as_deref(), &access, &variable).await?;
+                resolved.notes.iter().for_each(|note| terminal::note(note));
                 code = Some(GitCode { resolved, credentials });
             }
         }
