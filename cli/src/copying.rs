@@ -32,16 +32,6 @@ pub struct Copying<'a> {
 }
 
 impl Copying<'_> {
-    /// Copies what a task means by a URI to `target`: everything below it to a directory, or the object of that name to a file. Runs again without
-    /// sending what is there. Errors: nothing is there; as of [`opening::open_bucket`] and [`pail_transfer::download`]. A report that
-    /// [`incomplete`] has something to say about is no error here.
-    #[allow(dead_code, reason = "for tasks, which come to use it")]
-    pub async fn copy_uri_to(&self, address: Address<'_>, target: &Path) -> Result<Report, Failure> {
-        let path = opening::parse_source(address.source)?.prefix;
-        let bucket = self.open(address, false).await?;
-        self.download(&bucket, &Source::of_uri_path(&path), target).await
-    }
-
     /// Opens the bucket at `address`, and creates it where that is wished and it is not there. Errors: as of [`opening::open_bucket`];
     /// `Interrupted`.
     pub async fn open(&self, address: Address<'_>, create: bool) -> Result<OpenBucket, Failure> {
@@ -67,15 +57,16 @@ impl Copying<'_> {
     }
 
     /// Sends local files to the bucket at `address`, which is created where that is wished and it is not there. The keys are those of
-    /// `sources`, whatever prefix the address has. Errors: as of [`opening::open_bucket`] and [`pail_transfer::upload`].
+    /// `sources`, whatever prefix the address has; `scope` names them together, where they may be others the next time. Errors: as of [`opening::open_bucket`] and [`pail_transfer::upload`].
     pub async fn upload_sources(
         &self,
         address: Address<'_>,
         create: bool,
         sources: &[UploadSource],
+        scope: Option<String>,
     ) -> Result<Report, Failure> {
         let bucket = self.open(address, create).await?;
-        let (options, progress) = (self.options(), Arc::new(Progress::default()));
+        let (options, progress) = (Options { scope, ..self.options() }, Arc::new(Progress::default()));
         let copying = pail_transfer::upload(bucket.store.clone(), sources, &options, &progress);
         self.while_reporting(&progress, copying).await.map_err(failure_of)
     }
@@ -98,12 +89,6 @@ impl Copying<'_> {
 /// The keys of one local path in a task: a directory's content, or a file by its name, right below `prefix`.
 pub fn content_of(path: &Path, prefix: &str) -> Result<Vec<UploadSource>, Failure> {
     UploadSource::content_of(path, prefix).map_err(failure_of)
-}
-
-/// The keys of a list of local paths: each by its own name, below `prefix`.
-#[allow(dead_code, reason = "for tasks, which come to use it")]
-pub fn each_of(paths: &[PathBuf], prefix: &str) -> Result<Vec<UploadSource>, Failure> {
-    UploadSource::each_of(paths, prefix).map_err(failure_of)
 }
 
 /// The one key of a path of a bucket. Errors: none can be so long.
@@ -157,6 +142,15 @@ pub fn incomplete(report: &Report) -> Option<Failure> {
         failure = failure.because(format!("{more} more; --json names up to 1,000"));
     }
     Some(failure)
+}
+
+/// What a task's copy leaves out because it can be none, a line each. Errors: something of it could be, and was not copied.
+pub fn left_out(report: &Report) -> Result<Vec<String>, Failure> {
+    match incomplete(report) {
+        Some(failure) if report.failed.count > 0 => Err(failure),
+        Some(failure) => Ok(failure.causes),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// What a copy did, in a line.

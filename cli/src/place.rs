@@ -71,8 +71,9 @@ pub fn make_place(path: &Path, kind: PlaceKind) -> Result<(), Failure> {
         Err(err) => err,
     };
     // By the kernel's own word: a dead mount is neither there nor missing.
+    let missing_kinds = [ErrorKind::NotFound, ErrorKind::NotADirectory];
     let is_missing =
-        |dir: &&Path| matches!(std::fs::symlink_metadata(dir), Err(err) if err.kind() == ErrorKind::NotFound);
+        |dir: &&Path| std::fs::symlink_metadata(dir).is_err_and(|err| missing_kinds.contains(&err.kind()));
     let mut missing: Vec<&Path> = wanted.ancestors().take_while(is_missing).collect();
     missing.reverse();
     let above = missing.first().map_or(Some(wanted), |first| first.parent()).unwrap_or(wanted);

@@ -129,7 +129,7 @@ fn over_https_with_a_token_that_is_nowhere_on_the_nodes() {
         assert_eq!(ran.out.matches(&format!("{word} {commit} token=\n")).count(), 2, "{ran:?}");
         assert!(ran.err.contains("version") && ran.err.contains("kept"), "{ran:?}");
     }
-    let ran = nodes.client(&["exec", "dev", "task.yaml"]);
+    let ran = finish(with_token(&["exec", "dev", "task.yaml"]).env_remove("GIT_TOKEN").spawn().unwrap());
     assert!(ran.code == 4 && ran.err.contains("GIT_TOKEN"), "{ran:?}");
     let ran = finish(with_token(&["exec", "dev", "--git-ref", "mian", "task.yaml"]).spawn().unwrap());
     assert!(ran.code == 3 && ran.err.contains("main"), "{ran:?}");

@@ -235,7 +235,7 @@ fn keys_reach_the_nodes_and_neither_their_disks_nor_their_lists_of_processes() {
     with_task(
         &nodes,
         "secrets: {TOKEN: null}\nworkdir: ~/my-code\nfile_mounts:\n  /outputs: {name: outs}\n  /copied: s3://public/deep/results0\n\
-         setup: test \"$TOKEN\" = hunter2-of-the-task\nrun: |\n  echo \"$TOKEN\" | wc -c\n  touch /outputs/begun\n  while [ ! -e /tmp/go ]; do sleep 0.05; done\n",
+         setup: test ${#TOKEN} = 19\nrun: |\n  echo \"$TOKEN\" | wc -c\n  touch /outputs/begun\n  while [ ! -e /tmp/go ]; do sleep 0.05; done\n",
     );
     let mut command = nodes.command(&["launch", "-c", "dev", "--secret", "TOKEN", "task.yaml"]);
     command.env("TOKEN", "hunter2-of-the-task").stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -274,10 +274,10 @@ fn a_connection_that_is_dead_is_made_anew_and_a_node_that_is_away_is_said_to_be(
     nodes.up_link("dev");
     assert_ok(&nodes.client(&["cluster", "check", "dev"]));
     // A socket that nobody listens at. Other testbeds have sockets of the same names, and another network.
-    let sockets = nodes.client_shell("for p in /run/pail/ssh/*.conf; do :; done; ls /run/pail/ssh");
+    let sockets = nodes.client_shell("ls $(dirname $(find /run/pail -name '*.conf'))");
     let id = sockets.out.lines().find_map(|name| name.strip_suffix(".conf")).unwrap().to_owned();
     let ends = format!(
-        "for p in /proc/[0-9]*; do [ $p != /proc/$$ ] && [ \"$(readlink $p/ns/net)\" = \"$(readlink /proc/self/ns/net)\" ] || continue; case $(tr '\\0' ' ' <$p/cmdline 2>/dev/null) in *'/run/pail/ssh/{id}.'*mux*) kill -9 ${{p#/proc/}};; esac; done"
+        "for p in /proc/[0-9]*; do [ $p != /proc/$$ ] && [ \"$(readlink $p/ns/net)\" = \"$(readlink /proc/self/ns/net)\" ] || continue; case $(tr '\\0' ' ' <$p/cmdline 2>/dev/null) in *'/ssh/{id}.'*mux*) kill -9 ${{p#/proc/}};; esac; done"
     );
     assert_ok(&nodes.client_shell(&ends));
     assert_ok(&nodes.client(&["cluster", "check", "dev"]));

@@ -171,3 +171,68 @@ fn an_empty_task_says_that_there_is_nothing_to_do() {
     let ran = sandbox.pail(&["launch", &task(&sandbox, "")]);
     assert!(ran.code == 0 && ran.err.contains("task.yaml: there is nothing to do"), "{ran:?}");
 }
+
+#[test]
+fn code_files_and_buckets_are_where_the_task_says() {
+    let sandbox = Sandbox::new();
+    let write = |name: &str, text: &str| {
+        let path = sandbox.path("home").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for (name, text) in [
+        ("my-code/train.sh", "echo trained"),
+        ("my-code/.skyignore", "*.log\n"),
+        ("my-code/a.log", ""),
+        ("datasets/d/one", "1"),
+        ("datasets/.gitignore", "skipped\n"),
+        ("datasets/skipped", ""),
+        (".netrc", "dot"),
+    ] {
+        write(name, text);
+    }
+    sandbox.put("deep/results0/a", "A");
+    sandbox.put("deep/results0/odd//key", "");
+    let path = task(
+        &sandbox,
+        "workdir: ~/my-code\nfile_mounts:\n  ~/copies/datasets: ~/datasets\n  ~/copies/.netrc: ~/.netrc\n  in-code: s3://demo-bucket/deep/results0\n  \
+         OUT: {name: uploaded, source: ~/datasets}\nrun: |\n  sh train.sh\n  cat ~/copies/datasets/d/one ~/copies/.netrc in-code/a OUT/d/one\n  ls -A . OUT\n  echo made > made-by-job\n",
+    );
+    let ran = sandbox.pail(&["launch", &path]);
+    // A key that can be no file is named, and the run goes on.
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.err.contains("odd//key"), "{ran:?}");
+    assert!(ran.out.starts_with("trained\n1dotA1"), "{ran:?}");
+    assert!(!ran.out.contains("a.log") && !ran.out.contains("skipped"), "{ran:?}");
+    let ls = sandbox.pail(&["ls", "-r", "s3://uploaded"]);
+    assert_eq!(ls.out, ".gitignore\nd/one\n", "{ls:?}");
+    // Again: what was removed here goes there, what the job made stays, and nothing is sent twice.
+    fs::remove_file(sandbox.path("home/datasets/d/one")).unwrap();
+    write("datasets/d/two", "2");
+    let ran = sandbox.pail(&["exec", &path]);
+    assert!(ran.out.starts_with("trained\n1dotA1"), "exec leaves file_mounts alone: {ran:?}");
+    let ran = sandbox.pail(&["launch", &path]);
+    assert!(ran.code == 5 && ran.err.contains("demo-bucket/deep/results0: copied 0 files"), "{ran:?}");
+    let home = sandbox.path("home");
+    assert!(!home.join("copies/datasets/d/one").exists() && home.join("copies/datasets/d/two").exists());
+    assert_eq!(fs::read_to_string(home.join("sky_workdir/made-by-job")).unwrap(), "made\n");
+}
+
+#[test]
+fn a_detached_run_is_listed_followed_and_ended() {
+    let sandbox = Sandbox::new();
+    let path = task(
+        &sandbox,
+        "name: long\nfile_mounts:\n  OUT: {source: s3://demo-bucket}\nrun: |\n  trap 'echo end > OUT/end; exit 3' TERM\n  echo begun\n  while :; do sleep 0.05; done\n",
+    );
+    let ran = sandbox.pail(&["launch", "--detach", &path]);
+    assert!(ran.code == 0 && ran.out.ends_with("job 1\n"), "{ran:?}");
+    let logs = || sandbox.pail(&["logs", "--no-follow"]).out;
+    wait_until("it prints", || logs() == "begun\n");
+    let queue = sandbox.pail(&["queue"]);
+    assert!(queue.out.contains("long") && queue.out.contains("RUNNING"), "{queue:?}");
+    let ran = sandbox.pail(&["cancel", "1"]);
+    assert_eq!(ran.out, "job 1 of local: CANCELLED\n", "{ran:?}");
+    assert_eq!(sandbox.object("end").as_deref(), Some("4"));
+    assert_eq!(sandbox.pail(&["cancel", "7"]).code, 3);
+}

@@ -185,5 +185,5 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
     } else {
         vec![UploadSource { path: source.to_owned(), key: path }]
     };
-    copying.upload_sources(address(arguments, uri), false, &sources).await
+    copying.upload_sources(address(arguments, uri), false, &sources, None).await
 }

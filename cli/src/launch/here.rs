@@ -23,8 +23,7 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         let progress = sync::SyncProgress::new([HERE.to_owned()], inputs.files.bytes);
         sync::to_here(&inputs.files, &home, &progress).await?
     };
-    let mut not_done =
-        stats.not_done.iter().map(|one| format!("{}: {}", one.path, one.why)).collect::<Vec<_>>();
+    let not_done = stats.not_done.iter().map(|one| format!("{}: {}", one.path, one.why)).collect::<Vec<_>>();
     if let Some(code) = &inputs.code {
         let request = CheckOutRequest {
             resolved: code.resolved.clone(),
@@ -34,11 +33,12 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         };
         check_out(&request, &code.credentials.access(), &home).await?;
     }
-    let prepared = prepare(&inputs.buckets, &home, &environment).await?;
-    not_done.extend(prepared.skipped.iter().cloned());
     if !not_done.is_empty() {
         return Err(not_all(&not_done));
     }
+    let prepared = prepare(&inputs.buckets, &home, &environment).await?;
+    let left_out: Vec<String> = inputs.left_out.iter().chain(&prepared.skipped).cloned().collect();
+    tell_left_out(&left_out);
     let id = identity_of_launch(launch.task.name.as_deref());
     let standing = Standing { rank: 0, addresses: &["127.0.0.1".to_owned()], task_id: &id };
     let environment = variables(&launch.task.environment(), &standing);
@@ -57,9 +57,9 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
             if code != 0 {
                 terminal::note(&format!("error: run ended with exit code {code}"));
             }
-            Ok(last_code(code, flush(launch, &prepared).await))
+            Ok(last_code(code, flush(launch, &prepared).await && left_out.is_empty()))
         }
-        None => Ok(last_code(0, flush(launch, &prepared).await)),
+        None => Ok(last_code(0, flush(launch, &prepared).await && left_out.is_empty())),
     }
 }
 
@@ -77,6 +77,14 @@ pub fn not_all(not_done: &[String]) -> Failure {
     failure.with_hint("the others are there; setup and run were not begun")
 }
 
+/// What can be no file, or no object, does not keep a task from running; the exit code says that not all is there.
+pub fn tell_left_out(left_out: &[String]) {
+    if !left_out.is_empty() {
+        terminal::note("warning: these cannot be copied; the exit code will be 5 where the run succeeds:");
+        left_out.iter().for_each(|line| terminal::note(&format!("  {}", terminal::escaped(line))));
+    }
+}
+
 /// Whatever became of the task: what it wrote belongs into the bucket. Whether all of it is there.
 async fn flush(launch: &Launch, prepared: &Prepared) -> bool {
     let mut progress = Draining::new();
@@ -87,8 +95,8 @@ async fn flush(launch: &Launch, prepared: &Prepared) -> bool {
     left.is_empty()
 }
 
-fn last_code(code: u8, flushed: bool) -> ExitCode {
-    match (code, flushed) {
+fn last_code(code: u8, complete: bool) -> ExitCode {
+    match (code, complete) {
         (0, false) => ExitCode::from(FailureKind::Partial.exit_code()),
         (code, _) => ExitCode::from(code),
     }

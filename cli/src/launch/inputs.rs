@@ -10,13 +10,13 @@ use crate::git::{self, Credentials, Resolved};
 use crate::node::mounts::BucketMount;
 use crate::node::preparing::{BucketCopy, PrepareRequest};
 use crate::place::WORKDIR;
-use crate::sync::ignore::{self, ListOptions};
+use crate::sync::ignore::{self, EntryKind, ListOptions};
 use crate::sync::{Source, SyncItem, SyncPlan};
-use crate::task::{Bucket, Content, Workdir};
+use crate::task::{Bucket, Content, Upload, Workdir};
 use crate::terminal;
 use pail_control::opening::Address;
 use pail_control::{CallerEnvironment, Failure};
-use pail_transfer::CancellationToken;
+use pail_transfer::{CancellationToken, UploadSource};
 use std::path::Path;
 
 /// What goes to the nodes.
@@ -27,6 +27,8 @@ pub struct Inputs {
     pub code: Option<GitCode>,
     /// Buckets.
     pub buckets: PrepareRequest,
+    /// Files that can be no objects, a line each.
+    pub left_out: Vec<String>,
 }
 
 /// A commit, and what opens its repository.
@@ -41,7 +43,7 @@ impl Inputs {
     /// Lists, resolves, and uploads local sources to their buckets. Errors: a source that is not there or cannot be read; a ref that the
     /// repository does not have; a bucket that refuses.
     pub async fn gather(launch: &Launch, environment: &CallerEnvironment) -> Result<Self, Failure> {
-        let (mut items, mut code) = (Vec::new(), None);
+        let (mut items, mut code, mut left_out) = (Vec::new(), None, Vec::new());
         match &launch.task.workdir {
             None => {}
             Some(Workdir::Local(path)) => {
@@ -67,12 +69,12 @@ impl Inputs {
                     items.push(SyncItem { source: Source::File { path: path.clone() }, destination });
                 }
                 Content::Copy(bucket) => {
-                    upload(bucket, environment).await?;
+                    left_out.extend(upload(bucket, environment).await?);
                     let (uri, endpoint_url) = (bucket.uri.clone(), bucket.endpoint_url.clone());
                     buckets.copies.push(BucketCopy { destination, uri, endpoint_url });
                 }
                 Content::Mount { bucket, read_only } => {
-                    upload(bucket, environment).await?;
+                    left_out.extend(upload(bucket, environment).await?);
                     buckets.mounts.push(BucketMount {
                         destination,
                         uri: bucket.uri.clone(),
@@ -84,19 +86,19 @@ impl Inputs {
             }
         }
         let files = blocking(move || SyncPlan::new(items)).await?;
-        Ok(Self { files, code, buckets })
+        Ok(Self { files, code, buckets, left_out })
     }
 }
 
-/// Brings the bucket's local sources into it.
-async fn upload(bucket: &Bucket, environment: &CallerEnvironment) -> Result<(), Failure> {
+/// Brings the bucket's local sources into it. What can be no object, a line each.
+async fn upload(bucket: &Bucket, environment: &CallerEnvironment) -> Result<Vec<String>, Failure> {
     if bucket.upload.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut sources = Vec::new();
     for upload in &bucket.upload {
-        let prefix = upload.name.as_ref().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        sources.extend(copying::content_of(&upload.source, &prefix)?);
+        let upload = upload.clone();
+        sources.extend(blocking(move || objects_of(&upload)).await?);
     }
     let progress = CopyProgress::new();
     let copying =
@@ -107,9 +109,30 @@ async fn upload(bucket: &Bucket, environment: &CallerEnvironment) -> Result<(), 
         region: None,
         profile: None,
     };
-    let report = copying.upload_sources(address, bucket.create, &sources).await?;
+    let report = copying.upload_sources(address, bucket.create, &sources, Some("task".to_owned())).await?;
     terminal::note(&format!("{}: {}", bucket.uri, copying::summary(&report)));
-    copying::incomplete(&report).map_or(Ok(()), Err)
+    copying::left_out(&report)
+}
+
+/// What a local source becomes: of a directory the files that any transport would send.
+fn objects_of(upload: &Upload) -> Result<Vec<UploadSource>, Failure> {
+    let name = upload.name.as_ref().map(|name| name.to_string_lossy().into_owned());
+    if !upload.source.is_dir() {
+        return copying::content_of(&upload.source, "");
+    }
+    let list = ignore::list(&upload.source, &ListOptions { include_git: false })?;
+    list.warnings.iter().for_each(|warning| terminal::note(&format!("warning: {warning}")));
+    let files = list.entries.iter().filter(|entry| entry.kind != EntryKind::EmptyDir);
+    let below = name.map(|name| format!("{name}/")).unwrap_or_default();
+    files
+        .map(|entry| match entry.path.to_str() {
+            Some(path) => Ok(UploadSource { path: upload.source.join(path), key: format!("{below}{path}") }),
+            None => {
+                Err(Failure::usage(format!("{:?} cannot be an object: its name is not UTF-8", entry.path))
+                    .with_hint("rename it, or leave it out by .skyignore"))
+            }
+        })
+        .collect()
 }
 
 async fn directory(path: &Path, destination: &str, include_git: bool) -> Result<SyncItem, Failure> {

@@ -4,7 +4,7 @@
 //! says (`num_nodes`), the head first, and to all where it says nothing.
 
 use super::following::{StageEnd, run_stage};
-use super::here::not_all;
+use super::here::tell_left_out;
 use super::inputs::{GitCode, Inputs};
 use super::nodes::{all_of, connect, each};
 use super::session::Session;
@@ -38,21 +38,23 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     }
     let prepared: Vec<Prepared> =
         each(&sessions, |_| Request::Prepare(Box::new(inputs.buckets.clone()))).await?;
-    let skipped: Vec<String> = prepared.iter().flat_map(|one| one.skipped.iter().cloned()).collect();
-    if !skipped.is_empty() {
-        return Err(not_all(&skipped));
-    }
+    let mut left_out = inputs.left_out.clone();
+    left_out.extend(prepared.iter().flat_map(|one| one.skipped.iter().cloned()));
+    left_out.sort();
+    // The same of each node.
+    left_out.dedup();
+    tell_left_out(&left_out);
     let job = Job::new(launch, cluster, &sessions, &prepared).await?;
     if let Some(setup) = launch.task.setup.as_deref().filter(|_| launch.with_setup) {
         let end = job.stage(Stage::Setup, setup, sessions.len()).await?;
         if end.exit_code != 0 {
-            return Ok(told(&end));
+            return Ok(told(&end, true));
         }
     }
     match &launch.task.run {
-        None => Ok(ExitCode::SUCCESS),
+        None => Ok(told(&StageEnd::default(), left_out.is_empty())),
         Some(run) if launch.detach => job.detach(run, count).await,
-        Some(run) => Ok(told(&job.stage(Stage::Run, run, count).await?)),
+        Some(run) => Ok(told(&job.stage(Stage::Run, run, count).await?, left_out.is_empty())),
     }
 }
 
@@ -103,15 +105,11 @@ async fn send_files(inputs: &Inputs, sessions: &[Session]) -> Result<(), Failure
     let progress =
         SyncProgress::new(sessions.iter().map(|session| session.node.host.clone()), inputs.files.bytes);
     let outcome = sync::to_nodes(&inputs.files, &peers, &SyncOptions::default(), &progress).await;
-    let stats = all_of(sessions, outcome.nodes.into_iter().map(|(_, result)| result).collect())?;
-    let of_node = stats.iter().zip(sessions).flat_map(|(stats, session)| {
-        stats.not_done.iter().map(move |one| format!("{}: {}: {}", session.node.host, one.path, one.why))
-    });
-    let not_done: Vec<String> = of_node.collect();
-    match not_done.is_empty() {
-        true => Ok(()),
-        false => Err(not_all(&not_done)),
+    for (host, result) in &outcome.nodes {
+        let notes = result.iter().flat_map(|stats| &stats.notes);
+        notes.for_each(|note| terminal::note(&format!("{host}: {note}")));
     }
+    outcome.failure().map_or(Ok(()), Err)
 }
 
 async fn check_out_everywhere(launch: &Launch, code: &GitCode, sessions: &[Session]) -> Result<(), Failure> {
@@ -199,13 +197,13 @@ impl<'a> Job<'a> {
 }
 
 /// Tells what failed and what is not in the buckets; the exit code.
-fn told(end: &StageEnd) -> ExitCode {
+fn told(end: &StageEnd, complete: bool) -> ExitCode {
     end.failures.iter().for_each(terminal::print_failure);
     for (host, left) in &end.left {
         terminal::note(&format!("{host}:"));
         terminal::notes(left);
     }
-    match (end.exit_code, end.left.is_empty()) {
+    match (end.exit_code, complete && end.left.is_empty()) {
         (0, false) => ExitCode::from(FailureKind::Partial.exit_code()),
         (code, _) => ExitCode::from(code),
     }

@@ -59,7 +59,7 @@ pub struct Prepared {
     pub dir: PathBuf,
     /// Mount points that the task may write to.
     pub mounts: Vec<PathBuf>,
-    /// What could not be copied, a line each.
+    /// Keys that no file can have, a line each.
     pub skipped: Vec<String>,
 }
 
@@ -133,5 +133,5 @@ async fn copy_out(
     let source = Source::of_uri_path(&opening::parse_source(&copy.uri)?.prefix);
     let report = copying.download(&bucket, &source, destination).await?;
     terminal::note(&format!("{}: {} to {}", copy.uri, copying::summary(&report), destination.display()));
-    Ok(copying::incomplete(&report).map(|failure| failure.causes).unwrap_or_default())
+    copying::left_out(&report)
 }

@@ -1,6 +1,6 @@
 //! SSH: keys in their order, host keys, and a key that stays on the client.
 
-use crate::hosts::{Place, Ran, Ssh, make_key};
+use crate::hosts::{Place, Ran, Ssh, make_key, until};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -124,9 +124,13 @@ fn a_private_agent_is_gone_with_the_command() {
         std::fs::read_dir(place.path("tmp")).unwrap().flatten().map(|entry| entry.path()).collect();
     assert!(left.is_empty(), "{left:?}");
     let socket = place.at("tmp");
-    let agents = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
-        std::fs::read(entry.path().join("cmdline"))
-            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&socket))
+    // It was told to end, and takes a moment to.
+    until("the agent is gone", || {
+        let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let is_agent = |path: std::path::PathBuf| {
+            std::fs::read(path.join("cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&socket))
+        };
+        (!processes.any(|entry| is_agent(entry.path()))).then_some(())
     });
-    assert_eq!(agents.count(), 0);
 }

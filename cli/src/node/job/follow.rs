@@ -3,7 +3,8 @@
 //! Owns: [`follow`], which passes on what a stage's log gains until the stage is over. It is begun again from any offset, so that
 //! a client whose link dropped misses nothing and sees nothing twice.
 
-use super::record::{JobRecord, Jobs, Stage};
+use super::record::{JobRecord, Jobs, Stage, State};
+use crate::terminal;
 use pail_control::{Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -59,6 +60,9 @@ pub async fn follow(
         }
         if said.elapsed() >= SILENCE {
             on_output(&[]).map_err(nobody_reads)?;
+            if let State::Flushing { files_left: files_left @ 1.., .. } = job.state {
+                terminal::note(&format!("flushing: {files_left} files are not in the bucket yet"));
+            }
             said = Instant::now();
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
