@@ -93,8 +93,11 @@ async fn send_files(inputs: &Inputs, sessions: &[Session]) -> Result<(), Failure
         return Ok(());
     }
     terminal::note(&format!(
-        "syncing {} files ({}) to {}",
-        inputs.files.files,
+        "syncing {} ({}) to {}",
+        match inputs.files.files {
+            1 => "1 file".to_owned(),
+            files => format!("{files} files"),
+        },
         ByteSize(inputs.files.bytes).human(),
         match sessions {
             [one] => one.node.host.clone(),

@@ -58,16 +58,23 @@ pub fn in_world(test: &str, nodes: &[(&str, Odd)], work: impl FnOnce(&World)) {
     }
     // Sockets' paths must be short.
     let dir = tempfile::Builder::new().prefix("w").tempdir_in("/tmp").unwrap();
-    let status = Command::new("unshare")
+    let output = Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
         .arg(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(WORLD, dir.path())
         .env("PAIL_SSH_CONFIG", dir.path().join("ssh_config"))
         .env_remove("XDG_RUNTIME_DIR")
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success(), "{test} failed in its namespaces");
+    // Its counts are not this program's.
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{test} failed in its namespaces:\n{}\n{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
 }
 
 impl World {
