@@ -10,6 +10,7 @@
 use crate::terminal;
 use pail_control::Failure;
 use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -24,12 +25,7 @@ pub async fn run(command: &str, dir: &Path, environment: &BTreeMap<String, Strin
     let mut interrupt = signal(SignalKind::interrupt()).map_err(watched)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(watched)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(watched)?;
-    let mut child = Command::new("bash")
-        .arg("-c")
-        .arg(command)
-        .current_dir(dir)
-        .envs(environment)
-        .process_group(0)
+    let mut child = command_of(command, dir, environment, Login::No)
         .spawn()
         .map_err(|err| Failure::from_io("cannot start bash", &err).with_hint("install the package bash"))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
@@ -50,6 +46,44 @@ pub async fn run(command: &str, dir: &Path, environment: &BTreeMap<String, Strin
             terminal::note("passed the signal on; waiting for the command to end");
         }
     }
+}
+
+/// Whether a command's shell reads the user's login files first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Login {
+    /// On a node, where ssh gives a bare environment.
+    Yes,
+    /// On this machine, whose user has set up the environment of this process, such as a virtual one of Python.
+    No,
+}
+
+/// A task's command, as it is started everywhere: in a process group of its own, with the task's variables and the number of this node's
+/// accelerators, and without what opens the repository of its code.
+pub fn command_of(
+    command: &str,
+    dir: &Path,
+    environment: &BTreeMap<String, String>,
+    login: Login,
+) -> Command {
+    let mut bash = Command::new("bash");
+    if login == Login::Yes {
+        bash.arg("--login");
+    }
+    bash.arg("-c").arg(command).current_dir(dir).process_group(0);
+    bash.env_remove("GIT_TOKEN").env("SKYPILOT_NUM_GPUS_PER_NODE", gpu_count().to_string());
+    bash.envs(environment);
+    bash
+}
+
+/// As `/dev` has them.
+fn gpu_count() -> usize {
+    let is_gpu = |name: &str| {
+        let number = name.strip_prefix("nvidia");
+        number.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let devices = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    devices.filter(|device| device.file_name().to_str().is_some_and(is_gpu)).count()
 }
 
 /// As shells have it: 128 and the signal's number where one ended the command.

@@ -185,7 +185,7 @@ fn ctrl_c_asks_every_node_and_what_it_wrote_is_in_the_bucket() {
     let nodes = Nodes::up(&["dev", "dev-worker1"]);
     with_task(
         &nodes,
-        "file_mounts: {/outputs: {name: outs}}\nrun: |\n  trap 'echo end > /outputs/end-$SKYPILOT_NODE_RANK; exit 7' INT\n  \
+        "file_mounts: {/outputs: {name: outs}}\nrun: |\n  trap 'until [ $SKYPILOT_NODE_RANK = 0 -o -e /tmp/go ]; do sleep 0.05; done; echo end > /outputs/end-$SKYPILOT_NODE_RANK; exit 7' INT\n  \
          echo begun\n  while :; do sleep 0.05; done\n",
     );
     let mut command = nodes.command(&["launch", "-c", "dev", "task.yaml"]);

@@ -16,7 +16,7 @@ use pail_store::{
     RawKey, S3Options, S3Store, Store, Upload,
 };
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinHandle;
 
 /// How long the check of a bucket retries.
@@ -186,18 +186,21 @@ async fn open_and_check(
     Ok(OpenBucket { store, prefix, created, first_page, listed_at })
 }
 
-/// What a caller's environment comes to for a machine that has not the caller's files: keys, region and endpoint. Errors: the credentials
+/// What a caller's environment comes to for a machine that has not the caller's files: keys, region and endpoint, and
+/// when the keys expire. Errors: the credentials
 /// that there are cannot be loaded.
-pub async fn lend(environment: &CallerEnvironment) -> Result<CallerEnvironment, Failure> {
+pub async fn lend(
+    environment: &CallerEnvironment,
+) -> Result<(CallerEnvironment, Option<SystemTime>), Failure> {
     // No bucket is named: which one is meant makes no difference to who asks.
     let options = S3Options {
         environment: Some(CallerVariables(environment.variables().clone())),
         ..S3Options::new("any")
     };
-    let lent = pail_store::lend(&options).await.map_err(|cause| {
+    let (lent, expiry) = pail_store::lend(&options).await.map_err(|cause| {
         Failure::new(FailureKind::Credentials, "the credentials for the nodes cannot be had").because(cause)
     })?;
-    Ok(CallerEnvironment::from_lookup(|name| lent.0.get(name).cloned()))
+    Ok((CallerEnvironment::from_lookup(|name| lent.0.get(name).cloned()), expiry))
 }
 
 /// Reads `s3://bucket[/prefix]`. Errors: another scheme, a name that no bucket can have.

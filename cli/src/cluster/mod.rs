@@ -1,7 +1,7 @@
 //! Clusters: nodes that SSH reaches, by the names of the user's SSH configuration.
 //!
 //! Owns: [`Cluster`], which names mean one; `ssh_config`, the names in the user's files; `managed`, the file of those that Pail writes;
-//! `node`, connections; `explain`, what ssh's failures mean; `facts`, what a node has; `binaries` and `bootstrap`, Pail's own programs
+//! `node`, connections; `explain`, what ssh's failures mean; `facts`, what a node has; `failures`, those of many nodes; `binaries` and `bootstrap`, Pail's own programs
 //! there; `packages`, other people's.
 //!
 //! Invariants: ssh itself decides where and how to connect, by the user's own configuration, agents and jump hosts; nothing here is ever
@@ -11,17 +11,17 @@ mod binaries;
 mod bootstrap;
 mod explain;
 mod facts;
+mod failures;
 mod managed;
 mod node;
 mod packages;
 mod ssh_config;
 
 pub use binaries::digest;
-#[allow(unused_imports)] // For callers to come.
 pub use bootstrap::{Agent, Needs, bootstrap, check_programs, missing_programs, shell_word};
 pub use facts::{Facts, survey};
+pub use failures::{alike, on};
 pub use managed::{HostLine, Managed};
-#[allow(unused_imports)] // For callers to come.
 pub use node::{Node, Output};
 pub use packages::can_install;
 
@@ -31,6 +31,9 @@ use ssh_config::{ConfigFile, Names};
 
 /// How many nodes a cluster may have. Each takes a connection, a process or two and a line of the terminal.
 pub const NODES_MAX: u32 = 1000;
+
+/// What this machine is called where clusters are named: none may have it.
+pub const THIS_MACHINE: &str = "local";
 
 /// The nodes of one name: `dev`, `dev-worker1`, `dev-worker2`, …
 #[derive(Debug, Clone)]
@@ -108,6 +111,8 @@ pub fn check_name(name: &str) -> Result<(), Failure> {
         "it must begin with a letter or digit"
     } else if !name.chars().all(is_plain) {
         "only letters, digits, '.', '_' and '-' may be in it"
+    } else if name == THIS_MACHINE || name.bytes().all(|byte| byte.is_ascii_digit()) {
+        "that is this machine's name, or a job's number"
     } else if ssh_config::worker_number(name).is_some() {
         "that is a worker's name: name the cluster"
     } else {
@@ -134,10 +139,11 @@ mod tests {
 
     #[test]
     fn names_are_of_plain_letters_and_no_workers() {
-        for name in ["dev", "a.b_c-d", "9"] {
+        for name in ["dev", "a.b_c-d", "9a"] {
             check_name(name).unwrap();
         }
-        for name in ["", "-dev", "d ev", "dev*", "dev\n", "ü", "dev-worker1", "a/b", "user@dev"] {
+        for name in ["", "local", "9", "-dev", "d ev", "dev*", "dev\n", "ü", "dev-worker1", "a/b", "user@dev"]
+        {
             assert_eq!(check_name(name).unwrap_err().kind, FailureKind::Usage, "{name}");
         }
     }

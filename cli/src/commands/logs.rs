@@ -1,6 +1,6 @@
 //! `pail logs`.
 
-use super::cancel::Named;
+use super::cancel::{Named, print_left};
 use crate::cluster::{Cluster, Needs};
 use crate::launch::{HERE, Labelled, NODE_TIMEOUT_DEFAULT, Session, connect};
 use crate::node::job::{FollowRequest, JobRecord, Stage, follow};
@@ -12,6 +12,8 @@ use pail_control::{Failure, FailureKind};
 use std::process::ExitCode;
 
 /// Show what a job prints, from its beginning until it ends
+///
+/// The exit code is 5 where something that the job wrote could not be published.
 ///
 /// `pail logs` shows the last job that runs detached on this machine, `pail logs 3` its job 3, `pail logs dev` the last one of the cluster dev,
 /// `pail logs dev 3` its job 3.
@@ -29,14 +31,15 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let (cluster, number) = arguments.named.resolve()?;
     let wait = !arguments.no_follow;
-    match cluster {
+    let complete = match cluster {
         None => block_on(here(number, wait))?,
         Some(name) => block_on(of_cluster(&name, number, wait))?,
-    }
-    Ok(ExitCode::SUCCESS)
+    };
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(FailureKind::Partial.exit_code()) })
 }
 
-async fn here(number: Option<u32>, wait: bool) -> Result<(), Failure> {
+/// Whether all that the job wrote is in the buckets.
+async fn here(number: Option<u32>, wait: bool) -> Result<bool, Failure> {
     let jobs = serve::jobs(HERE)?;
     let number = last_of(number, &serve::rows(&jobs), HERE)?;
     let mut output = Labelled::new("", std::io::stdout());
@@ -48,34 +51,39 @@ async fn here(number: Option<u32>, wait: bool) -> Result<(), Failure> {
         };
         unless_missing(follow(&jobs, &request, &mut show).await)?;
     }
-    Ok(())
+    Ok(jobs.get(number).is_none_or(|job| print_left(HERE, &job)))
 }
 
-async fn of_cluster(name: &str, number: Option<u32>, wait: bool) -> Result<(), Failure> {
+async fn of_cluster(name: &str, number: Option<u32>, wait: bool) -> Result<bool, Failure> {
     let sessions = connect(&Cluster::find(name)?, Needs::default()).await?;
     let rows: Vec<JobRow> = sessions[0].call(&Request::Jobs { cluster: name.to_owned() }).await?;
     let number = last_of(number, &rows, name)?;
     let shown = sessions.iter().map(|session| show(session, name, number, wait));
-    join_all(shown).await.into_iter().collect()
+    let shown: Vec<bool> = join_all(shown).await.into_iter().collect::<Result<_, _>>()?;
+    Ok(!shown.contains(&false))
 }
 
-async fn show(session: &Session, cluster: &str, number: u32, wait: bool) -> Result<(), Failure> {
+async fn show(session: &Session, cluster: &str, number: u32, wait: bool) -> Result<bool, Failure> {
     let mut output = Labelled::new(&session.label, std::io::stdout());
-    let mut result = Ok(());
+    let mut result = Ok(None);
     for stage in [Stage::Setup, Stage::Run] {
         let request = FollowRequest { cluster: cluster.to_owned(), number, stage, offset: 0, wait };
         let shown = session.follow(request, NODE_TIMEOUT_DEFAULT, &mut |bytes| output.take(bytes)).await;
-        result = result.and(unless_missing(shown));
+        let shown = unless_missing(shown);
+        result = match (result, shown) {
+            (Ok(before), Ok(job)) => Ok(job.or(before)),
+            (Err(failure), _) | (_, Err(failure)) => Err(failure),
+        };
     }
     output.finish();
-    result
+    Ok(result?.is_none_or(|job| print_left(&session.node.host, &job)))
 }
 
 /// A job without setup, or whose run has not begun or is on other nodes, has no log of it.
-fn unless_missing(followed: Result<JobRecord, Failure>) -> Result<(), Failure> {
+fn unless_missing(followed: Result<JobRecord, Failure>) -> Result<Option<JobRecord>, Failure> {
     match followed {
-        Err(failure) if failure.kind == FailureKind::NotFound => Ok(()),
-        followed => followed.map(|_| ()),
+        Err(failure) if failure.kind == FailureKind::NotFound => Ok(None),
+        followed => followed.map(Some),
     }
 }
 

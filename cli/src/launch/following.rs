@@ -4,15 +4,16 @@
 //! processes of a distributed run wait for each other forever. A link that drops is taken up again where it was.
 
 use super::labelled::Labelled;
+use super::nodes::NODES_AT_A_TIME_MAX;
 use super::session::Session;
+use super::signals::Signals;
 use crate::node::job::{End, FollowRequest, JobRecord, StageRequest, State};
 use crate::node::request::{JobSignal, Request};
 use crate::terminal;
 use futures::future::join_all;
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::stream::{self, FuturesUnordered, StreamExt};
 use pail_control::{Failure, FailureKind};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How a stage ended on all nodes.
 #[derive(Debug, Default)]
@@ -32,8 +33,7 @@ enum Event {
 }
 
 /// Starts a stage on each node, `requests` being theirs by order, and shows its output until it is over everywhere; a node that is out of
-/// reach for `patience` is given up. Errors: it could not be
-/// started; `Interrupted`, when the user asked twice to leave.
+/// reach for `patience` is given up. Errors: it could not be started; `Interrupted`, when the user asked twice to leave.
 pub async fn run_stage(
     sessions: &[Session],
     requests: &[StageRequest],
@@ -63,13 +63,14 @@ pub async fn run_stage(
                 open[index] = false;
                 let failed = end.exit_code != 0;
                 take_end(&mut end, &sessions[index], &requests[index], result);
-                if end.exit_code != 0 && !failed && open.contains(&true) {
+                // Who was asked to end may take the time that this takes.
+                if end.exit_code != 0 && !failed && !asked && open.contains(&true) {
                     terminal::note(&format!(
                         "{} failed: ending {} on the other nodes",
                         sessions[index].node.host,
                         requests[index].stage.name()
                     ));
-                    signal_all(sessions, requests, &open, JobSignal::Terminate).await;
+                    signal_all(sessions, requests, &open, JobSignal::Terminate);
                 }
             }
             Event::Signalled if asked => return Err(left_running(&requests[0])),
@@ -78,7 +79,7 @@ pub async fn run_stage(
                 terminal::note(
                     "asked the job to end on every node, and waiting for it; once more leaves it alone",
                 );
-                signal_all(sessions, requests, &open, JobSignal::Interrupt).await;
+                signal_all(sessions, requests, &open, JobSignal::Interrupt);
             }
         }
     }
@@ -87,13 +88,18 @@ pub async fn run_stage(
 
 /// Starts a stage on each node; where it does not start on all, it is ended on the others. Errors: which did not start it, and why.
 pub async fn start_all(sessions: &[Session], requests: &[StageRequest]) -> Result<(), Failure> {
-    let starts = sessions.iter().zip(requests).map(|(session, request)| async move {
+    let starts = stream::iter(sessions.iter().zip(requests)).map(|(session, request)| async move {
         session.call::<()>(&Request::Start(Box::new(request.clone()))).await
     });
-    let started = join_all(starts).await;
+    let started: Vec<_> = starts.buffered(NODES_AT_A_TIME_MAX).collect().await;
     if started.iter().any(Result::is_err) {
-        let open: Vec<bool> = started.iter().map(Result::is_ok).collect();
-        signal_all(sessions, requests, &open, JobSignal::Terminate).await;
+        let begun = sessions.iter().zip(requests).zip(&started).filter(|(_, started)| started.is_ok());
+        let ends = begun.map(|((session, request), _)| async move {
+            let (cluster, number) = (request.cluster.clone(), request.number);
+            session.call::<bool>(&Request::Signal { cluster, number, signal: JobSignal::Terminate }).await
+        });
+        // What cannot be told is among the failures already, or `pail queue` shows it.
+        join_all(ends).await;
     }
     super::nodes::all_of(sessions, started).map(|_| ())
 }
@@ -155,15 +161,14 @@ fn take_end(
     }
 }
 
-/// Tells the stage to end where it is still open. What cannot be told is noticed by its follower.
-async fn signal_all(sessions: &[Session], requests: &[StageRequest], open: &[bool], signal: JobSignal) {
-    let calls = sessions.iter().zip(requests).zip(open).filter(|(_, open)| **open).map(
-        |((session, request), _)| async move {
-            let cluster = request.cluster.clone();
-            let _ = session.call::<bool>(&Request::Signal { cluster, number: request.number, signal }).await;
-        },
-    );
-    join_all(calls).await;
+/// Tells the stage to end where it is still open. Nobody waits for that: a node that is away is not told, and is noticed by its follower.
+fn signal_all(sessions: &[Session], requests: &[StageRequest], open: &[bool], signal: JobSignal) {
+    for ((session, request), _) in sessions.iter().zip(requests).zip(open).filter(|(_, open)| **open) {
+        let (session, cluster, number) = (session.clone(), request.cluster.clone(), request.number);
+        tokio::spawn(async move {
+            session.call::<bool>(&Request::Signal { cluster, number, signal }).await.unwrap_or_default()
+        });
+    }
 }
 
 fn left_running(request: &StageRequest) -> Failure {
@@ -172,30 +177,4 @@ fn left_running(request: &StageRequest) -> Failure {
         .with_hint(format!(
             "`pail logs {cluster} {number}` follows it, `pail cancel {cluster} {number}` ends it"
         ))
-}
-
-/// The signals by which a user ends a command.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn watch() -> Result<Self, Failure> {
-        let watch = |kind| signal(kind).map_err(|err| Failure::from_io("cannot watch for signals", &err));
-        Ok(Self {
-            interrupt: watch(SignalKind::interrupt())?,
-            terminate: watch(SignalKind::terminate())?,
-            hangup: watch(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }

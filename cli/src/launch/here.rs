@@ -3,14 +3,17 @@
 //! Owns: [`launch`]: the same steps as on a node, in this process. Setup and run have the terminal; a run that is detached is a job.
 
 use super::inputs::Inputs;
+use super::signals::Signals;
 use super::{HERE, Launch};
 use crate::node::environment::{Standing, identity_of_launch, variables};
 use crate::node::job::{Stage, StageRequest};
 use crate::node::preparing::{CheckOutRequest, Prepared, check_out, prepare};
 use crate::node::{flushing, serve};
 use crate::progress::Draining;
-use crate::{notices, shell, sync, terminal};
+use crate::shell::{self, Login};
+use crate::{notices, sync, terminal};
 use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_transfer::CancellationToken;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -36,7 +39,7 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     if !not_done.is_empty() {
         return Err(not_all(&not_done));
     }
-    let prepared = prepare(&inputs.buckets, &home, &environment).await?;
+    let prepared = prepare(&inputs.buckets, &home, &environment, &CancellationToken::new()).await?;
     let left_out: Vec<String> = inputs.left_out.iter().chain(&prepared.skipped).cloned().collect();
     tell_left_out(&left_out);
     let id = identity_of_launch(launch.task.name.as_deref());
@@ -46,7 +49,7 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         let code = shell::run(setup, &prepared.dir, &environment).await?;
         if code != 0 {
             terminal::note(&format!("error: setup ended with exit code {code}"));
-            flush(launch, &prepared).await;
+            flush(launch, &prepared).await?;
             return Ok(ExitCode::from(code));
         }
     }
@@ -57,9 +60,9 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
             if code != 0 {
                 terminal::note(&format!("error: run ended with exit code {code}"));
             }
-            Ok(last_code(code, flush(launch, &prepared).await && left_out.is_empty()))
+            Ok(last_code(code, flush(launch, &prepared).await? && left_out.is_empty()))
         }
-        None => Ok(last_code(0, flush(launch, &prepared).await && left_out.is_empty())),
+        None => Ok(last_code(0, flush(launch, &prepared).await? && left_out.is_empty())),
     }
 }
 
@@ -85,14 +88,31 @@ pub fn tell_left_out(left_out: &[String]) {
     }
 }
 
-/// Whatever became of the task: what it wrote belongs into the bucket. Whether all of it is there.
-async fn flush(launch: &Launch, prepared: &Prepared) -> bool {
+/// Whatever became of the task: what it wrote belongs into the bucket. Whether all of it is there. Errors: `Interrupted`, by a second signal.
+async fn flush(launch: &Launch, prepared: &Prepared) -> Result<bool, Failure> {
+    let mut signals = Signals::watch()?;
     let mut progress = Draining::new();
-    let report =
-        flushing::flush_all(&prepared.mounts, launch.flush_timeout, &mut |step| progress.step(step)).await;
+    let mut step = |how_far| progress.step(how_far);
+    let flushing = flushing::flush_all(&prepared.mounts, launch.flush_timeout, &mut step);
+    tokio::pin!(flushing);
+    let mut asked = false;
+    let report = loop {
+        tokio::select! {
+            report = &mut flushing => break report,
+            () = signals.next() => {
+                if !asked {
+                    asked = true;
+                    terminal::note("flushing what the task wrote; once more gives that up");
+                    continue;
+                }
+                return Err(Failure::new(FailureKind::Interrupted, "left before all that the task wrote is in the buckets")
+                    .with_hint("the daemon goes on; `pail flush` waits for it, `pail status` says what remains"));
+            }
+        }
+    };
     let left = notices::left(&report);
     terminal::notes(&left);
-    left.is_empty()
+    Ok(left.is_empty())
 }
 
 fn last_code(code: u8, complete: bool) -> ExitCode {
@@ -110,7 +130,7 @@ fn detach(
     environment: BTreeMap<String, String>,
 ) -> Result<ExitCode, Failure> {
     let number = serve::jobs(HERE)?.take_number()?;
-    serve::start(StageRequest {
+    serve::start(&StageRequest {
         cluster: HERE.to_owned(),
         number,
         id: id.to_owned(),
@@ -120,6 +140,7 @@ fn detach(
         stage: Stage::Run,
         command: command.to_owned(),
         dir: prepared.dir.clone(),
+        login: Login::No,
         environment,
         mounts: prepared.mounts.clone(),
         flush_timeout_ms: launch.flush_timeout_ms(),

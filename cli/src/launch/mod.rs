@@ -1,7 +1,7 @@
 //! Running a task: here, or on the nodes of a cluster.
 //!
 //! Owns: [`Launch`], a task and how it is to run; `inputs`, what is read and resolved on the client once; `here` and `on_cluster`, the
-//! order of the steps in either place; `session`, `nodes`, `following` and `labelled`, talking to nodes.
+//! order of the steps in either place; `session`, `nodes`, `following` and `labelled`, talking to nodes; `signals`, the user's.
 //!
 //! The steps: inputs (files listed, the git ref resolved, local sources uploaded), code and files to the nodes, git checkouts, mounts and
 //! copies, setup, run, flush. A step begins when the one before has succeeded on every node.
@@ -13,6 +13,7 @@ mod labelled;
 mod nodes;
 mod on_cluster;
 mod session;
+mod signals;
 
 pub use labelled::Labelled;
 pub use nodes::{connect, each};
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// The name of this machine where others are clusters'.
-pub const HERE: &str = "local";
+pub const HERE: &str = crate::cluster::THIS_MACHINE;
 
 /// A task and how it is to run.
 #[derive(Debug)]

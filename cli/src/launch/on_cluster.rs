@@ -15,9 +15,11 @@ use crate::node::environment::{Standing, identity_of_launch, variables};
 use crate::node::job::{Stage, StageRequest};
 use crate::node::preparing::{CheckOutRequest, Prepared};
 use crate::node::request::Request;
+use crate::shell::Login;
 use crate::sync::{SyncOptions, SyncProgress};
 use crate::{sync, terminal};
 use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
 use pail_control::quantity::ByteSize;
 use pail_control::{CallerEnvironment, Failure, FailureKind, opening};
 use std::process::ExitCode;
@@ -34,7 +36,7 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
         check_out_everywhere(launch, code, &sessions).await?;
     }
     if !(inputs.buckets.mounts.is_empty() && inputs.buckets.copies.is_empty()) {
-        inputs.buckets.lent = opening::lend(&environment).await?;
+        inputs.buckets.lent = lend(&environment).await?;
     }
     let prepared: Vec<Prepared> =
         each(&sessions, |_| Request::Prepare(Box::new(inputs.buckets.clone()))).await?;
@@ -45,17 +47,40 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     left_out.dedup();
     tell_left_out(&left_out);
     let job = Job::new(launch, cluster, &sessions, &prepared).await?;
+    let run = launch.task.run.as_deref();
+    let mut of_setup = StageEnd::default();
     if let Some(setup) = launch.task.setup.as_deref().filter(|_| launch.with_setup) {
-        let end = job.stage(Stage::Setup, setup, sessions.len()).await?;
-        if end.exit_code != 0 {
-            return Ok(told(&end, true));
+        of_setup = job.stage(Stage::Setup, setup, sessions.len()).await?;
+        if of_setup.exit_code != 0 {
+            return Ok(told(&of_setup, true));
         }
+        // Where the run follows, its flush is the last word.
+        let runs = |host: &String| {
+            run.is_some() && sessions[..count].iter().any(|session| session.node.host == *host)
+        };
+        of_setup.left.retain(|(host, _)| !runs(host));
     }
-    match &launch.task.run {
-        None => Ok(told(&StageEnd::default(), left_out.is_empty())),
+    match run {
         Some(run) if launch.detach => job.detach(run, count).await,
-        Some(run) => Ok(told(&job.stage(Stage::Run, run, count).await?, left_out.is_empty())),
+        Some(run) => {
+            let mut end = job.stage(Stage::Run, run, count).await?;
+            end.left.append(&mut of_setup.left);
+            Ok(told(&end, left_out.is_empty()))
+        }
+        None => Ok(told(&of_setup, left_out.is_empty())),
     }
+}
+
+/// The keys of this machine, for nodes that have none.
+async fn lend(environment: &CallerEnvironment) -> Result<CallerEnvironment, Failure> {
+    let (lent, expiry) = opening::lend(environment).await?;
+    if let Some(expiry) = expiry.and_then(|expiry| Timestamp::try_from(expiry).ok()) {
+        let expiry = expiry.strftime("%Y-%m-%d %H:%M UTC");
+        terminal::note(&format!(
+            "warning: this machine's keys expire at {expiry}; a node that has none of its own cannot publish after that"
+        ));
+    }
+    Ok(lent)
 }
 
 /// How many nodes the run is for.
@@ -172,6 +197,7 @@ impl<'a> Job<'a> {
             stage,
             command: command.to_owned(),
             dir: prepared.dir.clone(),
+            login: Login::Yes,
             environment: variables(
                 &own,
                 &Standing { rank, addresses: &self.addresses[..count], task_id: &self.id },

@@ -166,6 +166,8 @@ impl Session {
         let told = tokio::spawn(pass_on(errors, self.label.clone()));
         let mut output = BufReader::new(output);
         let ((), answer) = tokio::join!(write, read_answer(&mut output, on_output));
+        // A node whose answer is not understood may go on writing.
+        drop(output);
         let status = child.wait().await.map_err(|err| Failure::from_io("cannot wait for ssh", &err))?;
         let abort = told.abort_handle();
         let told =

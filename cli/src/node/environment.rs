@@ -33,16 +33,6 @@ pub fn variables(own: &BTreeMap<String, String>, standing: &Standing<'_>) -> BTr
     all
 }
 
-/// The number of accelerators of this node, for `SKYPILOT_NUM_GPUS_PER_NODE`.
-pub fn gpu_count() -> usize {
-    let is_gpu = |name: &str| {
-        name.strip_prefix("nvidia")
-            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let devices = std::fs::read_dir("/dev").into_iter().flatten().flatten();
-    devices.filter(|device| device.file_name().to_str().is_some_and(is_gpu)).count()
-}
-
 /// What this launch is called, on every node alike.
 pub fn identity_of_launch(task: Option<&str>) -> String {
     let now = Timestamp::now().strftime("%Y-%m-%d-%H-%M-%S").to_string();

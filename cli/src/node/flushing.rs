@@ -2,13 +2,13 @@
 //!
 //! Owns: [`flush_all`], which waits until what was written to some mounts is in their buckets.
 
-use crate::{daemon, notices};
+use crate::daemon;
 use pail_control::types::{DrainProgress, DrainReport, FlushRequest};
 use pail_control::{Failure, FailureKind};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Flushes each mount, `timeout` at most for each. What remains, and what failed, is in the report: it is not success that nobody can say
+/// Flushes the mounts one after the other, within `timeout` for all of them. What remains, and what failed, is in the report: it is not success that nobody can say
 /// whether everything is in the bucket. What an earlier run left behind has been told by that one.
 pub async fn flush_all(
     mounts: &[PathBuf],
@@ -16,8 +16,10 @@ pub async fn flush_all(
     on_progress: &mut (dyn FnMut(DrainProgress) + Send),
 ) -> DrainReport {
     let mut all = DrainReport::default();
-    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let deadline = Instant::now() + timeout;
     for mount in mounts {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let request = FlushRequest { path: Some(mount.clone()), timeout_ms };
         let flushed = match daemon::running().await {
             Ok((client, _)) => client.flush(&request, on_progress).await,
@@ -33,9 +35,4 @@ pub async fn flush_all(
         }
     }
     all
-}
-
-/// What a report says of what is not in the buckets, a line each; empty where everything is.
-pub fn lines_of(report: &DrainReport) -> Vec<String> {
-    notices::left(report)
 }

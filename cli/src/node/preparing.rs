@@ -63,11 +63,12 @@ pub struct Prepared {
     pub skipped: Vec<String>,
 }
 
-/// Makes the working directory, mounts, and copies. Errors: the first of what failed.
+/// Makes the working directory, mounts, and copies. Errors: the first of what failed; `Interrupted`, by `stop`.
 pub async fn prepare(
     request: &PrepareRequest,
     home: &Path,
     environment: &CallerEnvironment,
+    stop: &CancellationToken,
 ) -> Result<Prepared, Failure> {
     let dir = home.join(place::WORKDIR);
     std::fs::create_dir_all(&dir)
@@ -83,7 +84,7 @@ pub async fn prepare(
     }
     for copy in &request.copies {
         let destination = place::resolve(&copy.destination, home)?;
-        prepared.skipped.extend(copy_out(copy, &destination, environment).await?);
+        prepared.skipped.extend(copy_out(copy, &destination, environment, stop).await?);
     }
     Ok(prepared)
 }
@@ -112,10 +113,10 @@ async fn copy_out(
     copy: &BucketCopy,
     destination: &Path,
     environment: &CallerEnvironment,
+    stop: &CancellationToken,
 ) -> Result<Vec<String>, Failure> {
     let progress = CopyProgress::new();
-    let copying =
-        Copying { environment, report: &|snapshot| progress.show(snapshot), stop: CancellationToken::new() };
+    let copying = Copying { environment, report: &|snapshot| progress.show(snapshot), stop: stop.clone() };
     let address = Address {
         source: &copy.uri,
         endpoint_url: copy.endpoint_url.as_deref(),

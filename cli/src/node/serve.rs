@@ -3,9 +3,8 @@
 //! Owns: [`call`] (`pail node call`): one request on standard input, its answer on standard output; and [`supervise`] (`pail node
 //! supervise`), which that starts for a job.
 
-use super::environment;
 use super::job::{self, JobRecord, Jobs, StageRequest};
-use super::preparing::{CheckOutRequest, PrepareRequest, check_out, prepare};
+use super::preparing::{CheckOutRequest, PrepareRequest, Prepared, check_out, prepare};
 use super::protocol::Frames;
 use super::request::{Down, JobRow, JobSignal, Request};
 use crate::git::Access;
@@ -13,15 +12,20 @@ use crate::{daemon, notices};
 use pail_control::settings::{Directories, process_environment};
 use pail_control::types::UnmountRequest;
 use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_transfer::CancellationToken;
 use rustix::process::Signal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a job may take to end before it is killed: less than what a machine that goes down gives.
 const END_GRACE: Duration = Duration::from_secs(30);
+/// Between two signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long the flush of a job that is ended is waited for.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1800);
 /// The longest request that is read.
 const REQUEST_BYTES_MAX: u64 = 256 << 20;
 
@@ -34,10 +38,24 @@ pub async fn call() -> Result<(), Failure> {
         Err(failure) => return frames.answer::<()>(Err(failure)).map_err(gone),
     };
     match request {
-        Request::Prepare(request) => frames.answer(prepare_here(*request).await),
-        Request::CheckOut { request, by_agent } => frames.answer(check_out_here(*request, by_agent).await),
+        Request::Prepare(request) => {
+            let stop = CancellationToken::new();
+            let prepared = while_heard(&mut frames, &stop, prepare_here(*request, &stop)).await;
+            frames.answer(prepared)
+        }
+        Request::CheckOut { request, by_agent } => {
+            let stop = CancellationToken::new();
+            let checked_out = async {
+                tokio::select! {
+                    done = check_out_here(*request, by_agent) => done,
+                    () = stop.cancelled() => Err(Failure::new(FailureKind::Interrupted, "the client is gone")),
+                }
+            };
+            let checked_out = while_heard(&mut frames, &stop, checked_out).await;
+            frames.answer(checked_out)
+        }
         Request::TakeNumber { cluster } => frames.answer(jobs(&cluster).and_then(|jobs| jobs.take_number())),
-        Request::Start(request) => frames.answer(start(*request)),
+        Request::Start(request) => frames.answer(start(&request)),
         Request::Follow(request) => {
             let followed = match jobs(&request.cluster) {
                 Ok(jobs) => job::follow(&jobs, &request, &mut |bytes| frames.output(bytes)).await,
@@ -61,6 +79,23 @@ pub async fn call() -> Result<(), Failure> {
     .map_err(gone)
 }
 
+/// Does `work`, and says now and then that it is at it. Where nobody hears that any more `stop` is cancelled: another client may be at the same places
+/// by then.
+async fn while_heard<T>(
+    frames: &mut Frames<impl Write>,
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(work);
+    loop {
+        match tokio::time::timeout(HEARTBEAT, &mut work).await {
+            Ok(done) => return done,
+            Err(_) if frames.output(&[]).is_err() => stop.cancel(),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Stays with a stage of a job until it is over.
 pub async fn supervise() -> Result<(), Failure> {
     let request: StageRequest = read_request()?;
@@ -81,23 +116,21 @@ pub fn home() -> Result<PathBuf, Failure> {
         .ok_or_else(|| Failure::usage("HOME is not set").with_hint("set it to your home directory"))
 }
 
-/// Makes the job's folder where another node gave the number, and starts its stage.
-pub fn start(mut request: StageRequest) -> Result<(), Failure> {
+/// Makes the job's folder where another node gave the number, and starts its stage, once.
+pub fn start(request: &StageRequest) -> Result<(), Failure> {
     let jobs = jobs(&request.cluster)?;
+    let _held = jobs.use_number(request.number, &request.id)?;
     // A client whose link dropped asks again.
-    let known = jobs.get(request.number).filter(|job| job.id == request.id);
+    let known = jobs.get(request.number);
     if known.is_some_and(|job| job.stage == request.stage) {
         return Ok(());
     }
-    jobs.use_number(request.number)?;
-    let gpus = environment::gpu_count().to_string();
-    request.environment.insert("SKYPILOT_NUM_GPUS_PER_NODE".to_owned(), gpus);
-    job::start(&request)
+    job::start(request)
 }
 
 /// Ends a job, and waits for its flush. The job as it is then; `None` where there is none of that number.
 pub async fn end(jobs: &Jobs, number: u32) -> Option<JobRecord> {
-    job::end(jobs, number, END_GRACE).await
+    job::end(jobs, number, END_GRACE, FLUSH_PATIENCE).await
 }
 
 /// All jobs, with what is to be said of each.
@@ -110,7 +143,7 @@ pub async fn down(cluster: &str, timeout_ms: u64) -> Result<Down, Failure> {
     let jobs = jobs(cluster)?;
     let mut down = Down::default();
     for running in jobs.all().iter().filter(|job| job.is_active()) {
-        end(&jobs, running.number).await;
+        job::end(&jobs, running.number, END_GRACE, Duration::from_millis(timeout_ms)).await;
         down.ended.push(running.number);
     }
     let client = match daemon::running().await {
@@ -134,9 +167,9 @@ pub async fn down(cluster: &str, timeout_ms: u64) -> Result<Down, Failure> {
     Ok(down)
 }
 
-async fn prepare_here(request: PrepareRequest) -> Result<super::preparing::Prepared, Failure> {
+async fn prepare_here(request: PrepareRequest, stop: &CancellationToken) -> Result<Prepared, Failure> {
     let environment = own_or_lent(&request.lent);
-    prepare(&request, &home()?, &environment).await
+    prepare(&request, &home()?, &environment, stop).await
 }
 
 async fn check_out_here(request: CheckOutRequest, by_agent: bool) -> Result<(), Failure> {

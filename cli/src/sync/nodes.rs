@@ -11,6 +11,7 @@ use super::peer::Peer;
 use super::rsync::{Transfer, fed};
 use super::trouble::{Trouble, VANISHED, named, of_rsync};
 use super::{NotDone, Planned, Stats, SyncOptions, SyncPlan, SyncProgress};
+use crate::cluster::{alike, on};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::StreamExt;
@@ -69,21 +70,13 @@ pub(super) fn session() -> String {
 impl SyncOutcome {
     /// The failure that this is as a whole, if any: 5 where some nodes, or some files, are done; each cause is said once with its nodes.
     pub fn failure(&self) -> Option<Failure> {
-        let mut failed: Vec<(Failure, Vec<&str>)> = Vec::new();
+        let failures = self.nodes.iter().filter_map(|(host, result)| Some((&**host, result.as_ref().err()?)));
+        let failed = alike(failures);
         let mut not_done: BTreeMap<&NotDone, Vec<&str>> = BTreeMap::new();
-        for (host, result) in &self.nodes {
-            match result {
-                Err(failure) => {
-                    let failure = without_host(failure, host);
-                    match failed.iter_mut().find(|(known, _)| *known == failure) {
-                        Some((_, hosts)) => hosts.push(host),
-                        None => failed.push((failure, vec![host])),
-                    }
-                }
-                Ok(stats) => {
-                    stats.not_done.iter().for_each(|name| not_done.entry(name).or_default().push(host))
-                }
-            }
+        for (host, stats) in
+            self.nodes.iter().filter_map(|(host, result)| Some((host, result.as_ref().ok()?)))
+        {
+            stats.not_done.iter().for_each(|name| not_done.entry(name).or_default().push(host));
         }
         let nodes_failed: usize = failed.iter().map(|(_, hosts)| hosts.len()).sum();
         if nodes_failed == 0 && not_done.is_empty() {
@@ -118,40 +111,8 @@ impl SyncOutcome {
     }
 }
 
-/// The failure with "the node" for the node's name, so that those of many nodes are equal.
-fn without_host(failure: &Failure, host: &str) -> Failure {
-    let plain = |text: &str| {
-        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(host) {
-            let (before, after) = (&rest[..at], &rest[at + host.len()..]);
-            let is_word = !before.ends_with(is_part) && !after.starts_with(is_part);
-            plain.push_str(before);
-            plain.push_str(if is_word { "the node" } else { host });
-            rest = after;
-        }
-        plain + rest
-    };
-    Failure {
-        kind: failure.kind,
-        message: plain(&failure.message),
-        causes: failure.causes.iter().map(|cause| plain(cause)).collect(),
-        hint: failure.hint.as_deref().map(plain),
-    }
-}
-
 fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-/// Some nodes by name, many by number.
-fn on(hosts: &[&str]) -> String {
-    match hosts {
-        [one] => format!("on {one}"),
-        few if few.len() <= 4 => format!("on {} nodes ({})", few.len(), few.join(", ")),
-        many => format!("on {} nodes ({}, …)", many.len(), many[..3].join(", ")),
-    }
 }
 
 struct NodeSync<'a> {

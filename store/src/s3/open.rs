@@ -20,6 +20,7 @@ use aws_config::provider_config::ProviderConfig;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::sync::OnceCell;
 
 const REGION_DEFAULT: &str = "us-east-1";
@@ -82,9 +83,9 @@ fn credentials_of(
 }
 
 /// What `options` come to for another machine that has neither this one's files nor its instance role: keys, region and endpoint as
-/// `AWS_*` variables, which the store of that machine takes from its caller's environment. Keys that expire are lent as they are now.
+/// `AWS_*` variables, which the store of that machine takes from its caller's environment. Keys that expire are lent as they are now; when they do is told.
 /// A region is among them only where one was named. Errors: a sentence without any secret.
-pub async fn lend(options: &S3Options) -> std::result::Result<CallerVariables, String> {
+pub async fn lend(options: &S3Options) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
     let surroundings = Surroundings(options.environment.as_ref());
     let profile = Profile::load(options.profile.as_deref(), surroundings).await?;
     let endpoint = endpoint_of(options, surroundings, &profile)?;
@@ -95,6 +96,7 @@ pub async fn lend(options: &S3Options) -> std::result::Result<CallerVariables, S
     let mut put = |name: &str, value: Option<String>| {
         lent.extend(value.map(|value| (name.to_owned(), value)));
     };
+    let expiry = credentials.as_ref().and_then(|keys| keys.expiry());
     if let Some(keys) = credentials {
         put("AWS_ACCESS_KEY_ID", Some(keys.access_key_id().to_owned()));
         put("AWS_SECRET_ACCESS_KEY", Some(keys.secret_access_key().to_owned()));
@@ -102,7 +104,7 @@ pub async fn lend(options: &S3Options) -> std::result::Result<CallerVariables, S
     }
     put("AWS_REGION", region_of(options, surroundings, &profile));
     put("AWS_ENDPOINT_URL_S3", endpoint_url_of(options, surroundings, &profile));
-    Ok(CallerVariables(lent))
+    Ok((CallerVariables(lent), expiry))
 }
 
 /// The certificates to trust in place of the system's, if any are named. Errors: they cannot be had, and the endpoint needs them.

@@ -2,7 +2,7 @@
 //!
 //! Owns: `record`, what is known of a job; `supervisor`, the process that stays with it; `follow`, reading along.
 //!
-//! A stage is Running, then Flushing, then Ended; whichever it is, it is lost where its supervisor is gone.
+//! A stage is Starting, Running, Flushing, then Ended; whichever it is, it is lost where its supervisor is gone.
 
 mod follow;
 mod record;
@@ -13,7 +13,7 @@ pub use record::{End, JobRecord, Jobs, Stage, State};
 pub use supervisor::{StageRequest, start, supervise};
 
 use rustix::process::{Pid, Signal};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks at a job that was told to end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -33,18 +33,20 @@ pub fn send_signal(job: &JobRecord, signal: Signal) -> bool {
     matches!(sent, Some(Ok(())))
 }
 
-/// Tells the job to end, kills it where it has not ended within `grace`, and waits for its flush. The job as it is then.
-pub async fn end(jobs: &Jobs, number: u32, grace: Duration) -> Option<JobRecord> {
-    let mut deadline = Some(std::time::Instant::now() + grace);
-    let job = jobs.get(number)?;
-    send_signal(&job, Signal::TERM);
+/// Tells the job to end, kills it where it has not ended within `grace`, and waits for its flush for `patience` more. The job as it is then.
+pub async fn end(jobs: &Jobs, number: u32, grace: Duration, patience: Duration) -> Option<JobRecord> {
+    let begun = Instant::now();
+    let mut killed = false;
+    let mut told = false;
     loop {
         let job = jobs.get(number)?;
-        if !job.is_active() {
+        if !job.is_active() || begun.elapsed() >= grace + patience {
             return Some(job);
         }
-        if deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline) {
-            deadline = None;
+        // One that is only starting has no command yet.
+        told = told || send_signal(&job, Signal::TERM);
+        if !killed && begun.elapsed() >= grace {
+            killed = true;
             send_signal(&job, Signal::KILL);
         }
         tokio::time::sleep(LOOK_INTERVAL).await;

@@ -68,6 +68,11 @@ impl ProcessIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// Its command is about to be started.
+    Starting {
+        /// By whom.
+        supervisor: ProcessIdentity,
+    },
     /// Its command runs; `command` is the leader of its process group.
     Running {
         /// Who waits for the command.
@@ -127,7 +132,9 @@ impl JobRecord {
     /// Whether somebody still works on it: a supervisor that was killed, or a machine that went down, ends a job without a word.
     pub fn is_active(&self) -> bool {
         match &self.state {
-            State::Running { supervisor, .. } | State::Flushing { supervisor, .. } => supervisor.is_running(),
+            State::Starting { supervisor }
+            | State::Running { supervisor, .. }
+            | State::Flushing { supervisor, .. } => supervisor.is_running(),
             State::Ended(_) => false,
         }
     }
@@ -135,18 +142,25 @@ impl JobRecord {
     /// In one word, as lists show it.
     pub fn status(&self) -> &'static str {
         match (&self.state, self.stage) {
-            (State::Ended(End { cancelled: true, .. }), _) => "CANCELLED",
             (State::Ended(End { exit_code: 0, remaining, .. }), _) if !remaining.is_empty() => "NOT_FLUSHED",
+            (State::Ended(End { cancelled: true, .. }), _) => "CANCELLED",
             (State::Ended(End { exit_code: 0, .. }), Stage::Run) => "SUCCEEDED",
             (State::Ended(End { exit_code: 0, .. }), Stage::Setup) => "SET_UP",
             (State::Ended(_), Stage::Run) => "FAILED",
             (State::Ended(_), Stage::Setup) => "FAILED_SETUP",
             _ if !self.is_active() => "LOST",
+            (State::Starting { .. }, _) => "STARTING",
             (State::Flushing { .. }, _) => "FLUSHING",
             (State::Running { .. }, Stage::Run) => "RUNNING",
             (State::Running { .. }, Stage::Setup) => "SETTING_UP",
         }
     }
+}
+
+/// A job's folder, held against others who would start the job.
+#[derive(Debug)]
+pub struct JobFolder {
+    _lock: fs::File,
 }
 
 /// The jobs of one cluster, as one of its nodes has them.
@@ -180,12 +194,26 @@ impl Jobs {
         Ok(number)
     }
 
-    /// Makes the folder of a job that another node has given its number. What was there under that number of an earlier cluster of the
-    /// same name goes.
-    pub fn use_number(&self, number: u32) -> Result<(), Failure> {
-        private_dirs()
-            .create(self.folder(number))
-            .map_err(|err| Failure::from_io(format!("cannot write {}", self.dir.display()), &err))
+    /// Makes the folder of the job `id` under a number that another node has given, and holds it until the guard is dropped, so that a job is
+    /// started once however often that is asked for. What an earlier job left under that number goes. Blocks. Errors: the local disk's.
+    pub fn use_number(&self, number: u32, id: &str) -> Result<JobFolder, Failure> {
+        let folder = self.folder(number);
+        let hold = || {
+            private_dirs().create(&folder)?;
+            let lock = fs::File::open(&folder)?;
+            rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)?;
+            if self.get(number).is_none_or(|job| job.id != id) {
+                for entry in fs::read_dir(&folder)?.flatten() {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            Ok(JobFolder { _lock: lock })
+        };
+        let held: Result<_, std::io::Error> = hold();
+        let held =
+            held.map_err(|err| Failure::from_io(format!("cannot write {}", folder.display()), &err))?;
+        self.remove_oldest();
+        Ok(held)
     }
 
     /// All jobs, oldest first. Those whose record cannot be read are left out.
@@ -236,8 +264,9 @@ impl Jobs {
 
     /// Best effort: a folder that cannot be removed is tried again with the next job.
     fn remove_oldest(&self) {
-        let ended: Vec<u32> =
-            self.all().iter().filter(|job| !job.is_active()).map(|job| job.number).collect();
+        // One without a record never began.
+        let is_over = |number: &u32| self.get(*number).is_none_or(|job| !job.is_active());
+        let ended: Vec<u32> = self.numbers().into_iter().filter(is_over).collect();
         for number in ended.iter().take(ended.len().saturating_sub(ENDED_JOBS_MAX)) {
             let _ = fs::remove_dir_all(self.folder(*number));
         }
@@ -278,6 +307,21 @@ mod tests {
         assert_eq!(jobs.all().iter().map(JobRecord::status).collect::<Vec<_>>(), ["FAILED"]);
         assert_eq!(jobs.take_number().unwrap(), 3);
         assert!(Jobs::of(dir.path(), "other").all().is_empty());
+    }
+
+    #[test]
+    fn a_number_that_another_job_had_shows_nothing_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let jobs = Jobs::of(dir.path(), "dev");
+        let held = jobs.use_number(7, "id").unwrap();
+        let end = End { exit_code: 0, cancelled: false, remaining: vec![], at: Timestamp::UNIX_EPOCH };
+        jobs.put(&job(7, State::Ended(end))).unwrap();
+        drop(held);
+        std::io::Write::write_all(&mut jobs.open_log(7, Stage::Run).unwrap(), b"old").unwrap();
+        drop(jobs.use_number(7, "id").unwrap());
+        assert_eq!(fs::read(jobs.log(7, Stage::Run)).unwrap(), b"old");
+        drop(jobs.use_number(7, "other").unwrap());
+        assert!(jobs.get(7).is_none() && !jobs.log(7, Stage::Run).exists());
     }
 
     #[test]

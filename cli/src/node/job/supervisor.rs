@@ -8,7 +8,8 @@
 
 use super::record::{End, JobRecord, Jobs, ProcessIdentity, Stage, State};
 use crate::node::flushing;
-use crate::shell::exit_code;
+use crate::notices;
+use crate::shell::{Login, command_of, exit_code};
 use jiff::Timestamp;
 use pail_control::types::DrainReport;
 use pail_control::{Failure, FailureKind};
@@ -20,7 +21,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::process::Child;
+use tokio::signal;
+use tokio::signal::unix::SignalKind;
 
 /// How often the record follows a flush.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
@@ -46,6 +49,8 @@ pub struct StageRequest {
     pub command: String,
     /// Where; it must be there.
     pub dir: PathBuf,
+    /// Whether the command's shell reads the login files.
+    pub login: Login,
     /// Added to the node's own; values may be secret.
     pub environment: BTreeMap<String, String>,
     /// Mounts that are flushed afterwards.
@@ -86,16 +91,14 @@ pub fn start(request: &StageRequest) -> Result<(), Failure> {
 pub async fn supervise(jobs: &Jobs, request: StageRequest) -> Result<(), Failure> {
     // Of its own session: what ends the caller's does not end it.
     let _ = rustix::process::setsid();
+    // Whoever is told that the command runs may end it at once.
+    let mut signals = Signals::watch()?;
     let begun = begin(jobs, &request).await;
     say(begun.as_ref().map(|_| ()).map_err(Clone::clone));
     let (mut job, mut child) = begun?;
-    let (exit_code, cancelled) = wait_for(&mut child).await?;
-    // Setup that went well is followed by a stage that flushes.
-    let report = match request.stage == Stage::Setup && exit_code == 0 {
-        true => DrainReport::default(),
-        false => flush(jobs, &mut job, exit_code, &request).await,
-    };
-    let remaining = flushing::lines_of(&report);
+    let (exit_code, cancelled) = wait_for(&mut child, &mut signals).await?;
+    let report = flush(jobs, &mut job, exit_code, &request).await;
+    let remaining = notices::left(&report);
     job.state = State::Ended(End { exit_code, cancelled, remaining, at: Timestamp::now() });
     jobs.put(&job)
 }
@@ -111,31 +114,15 @@ fn say(begun: Result<(), Failure>) {
     }
 }
 
-async fn begin(jobs: &Jobs, request: &StageRequest) -> Result<(JobRecord, tokio::process::Child), Failure> {
-    let log = jobs.open_log(request.number, request.stage)?;
-    let again = log.try_clone().map_err(|err| Failure::from_io("cannot write the job's log", &err))?;
+/// Starts the command, with a record of it before and after: none runs that nobody knows of.
+async fn begin(jobs: &Jobs, request: &StageRequest) -> Result<(JobRecord, Child), Failure> {
     if !request.dir.is_dir() {
         return Err(Failure::new(FailureKind::NotFound, format!("{} is not there", request.dir.display())));
     }
-    let child = tokio::process::Command::new("bash")
-        .args(["--login", "-c"])
-        .arg(&request.command)
-        .current_dir(&request.dir)
-        .envs(&request.environment)
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(again)
-        .process_group(0)
-        .spawn()
-        .map_err(|err| Failure::from_io("cannot start bash", &err).with_hint("install the package bash"))?;
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-    let supervisor = ProcessIdentity::of(rustix::process::getpid().as_raw_nonzero().get());
-    // A command that has ended already is a zombie until it is waited for, and has no identity; the supervisor's stands in for it.
-    let Some(supervisor) = supervisor else {
+    let Some(supervisor) = ProcessIdentity::of(rustix::process::getpid().as_raw_nonzero().get()) else {
         return Err(Failure::other("/proc does not show this process"));
     };
-    let command = ProcessIdentity::of(pid).unwrap_or(ProcessIdentity { pid, ..supervisor });
-    let job = JobRecord {
+    let mut job = JobRecord {
         number: request.number,
         id: request.id.clone(),
         name: request.name.clone(),
@@ -143,21 +130,54 @@ async fn begin(jobs: &Jobs, request: &StageRequest) -> Result<(JobRecord, tokio:
         nodes: request.nodes,
         submitted: Timestamp::now(),
         stage: request.stage,
-        state: State::Running { supervisor, command },
+        state: State::Starting { supervisor },
     };
+    let log = jobs.open_log(request.number, request.stage)?;
+    let again = log.try_clone().map_err(|err| Failure::from_io("cannot write the job's log", &err))?;
     jobs.put(&job)?;
-    Ok((job, child))
+    let mut bash = command_of(&request.command, &request.dir, &request.environment, request.login);
+    bash.stdin(Stdio::null()).stdout(log).stderr(again);
+    let mut child = bash
+        .spawn()
+        .map_err(|err| Failure::from_io("cannot start bash", &err).with_hint("install the package bash"))?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+    // A command that has ended already is a zombie until it is waited for, and has no identity; the supervisor's stands in for it.
+    let command = ProcessIdentity::of(pid).unwrap_or(ProcessIdentity { pid, ..supervisor });
+    job.state = State::Running { supervisor, command };
+    match jobs.put(&job) {
+        Ok(()) => Ok((job, child)),
+        Err(failure) => {
+            send_to_group(&child, Signal::KILL);
+            let _ = child.wait().await;
+            Err(failure)
+        }
+    }
+}
+
+/// The signals that end a supervisor's command.
+struct Signals {
+    terminate: signal::unix::Signal,
+    interrupt: signal::unix::Signal,
+    /// A login session that ends may send it to all that it has started.
+    hangup: signal::unix::Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Self, Failure> {
+        let watch = |kind| {
+            signal::unix::signal(kind).map_err(|err| Failure::from_io("cannot watch for signals", &err))
+        };
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+            hangup: watch(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// Waits for the command. A signal to the supervisor is passed on, so that whoever ends it, as a machine that goes down does, ends the
 /// command first and still has the flush.
-async fn wait_for(child: &mut tokio::process::Child) -> Result<(u8, bool), Failure> {
-    let watched = |err: std::io::Error| Failure::from_io("cannot watch for signals", &err);
-    let mut terminate = signal(SignalKind::terminate()).map_err(watched)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(watched)?;
-    // A login session that ends may send it to all that it has started.
-    let mut hangup = signal(SignalKind::hangup()).map_err(watched)?;
-    let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+async fn wait_for(child: &mut Child, signals: &mut Signals) -> Result<(u8, bool), Failure> {
     let mut cancelled = false;
     loop {
         let passed_on = tokio::select! {
@@ -165,15 +185,19 @@ async fn wait_for(child: &mut tokio::process::Child) -> Result<(u8, bool), Failu
                 let status = ended.map_err(|err| Failure::from_io("cannot wait for bash", &err))?;
                 return Ok((exit_code(status), cancelled));
             }
-            _ = terminate.recv() => Signal::TERM,
-            _ = interrupt.recv() => Signal::INT,
-            _ = hangup.recv() => continue,
+            _ = signals.terminate.recv() => Signal::TERM,
+            _ = signals.interrupt.recv() => Signal::INT,
+            _ = signals.hangup.recv() => continue,
         };
         cancelled = true;
-        if let Some(group) = group {
-            // It may have ended at this very moment.
-            let _ = rustix::process::kill_process_group(group, passed_on);
-        }
+        send_to_group(child, passed_on);
+    }
+}
+
+fn send_to_group(child: &Child, sent: Signal) {
+    if let Some(group) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+        // It may have ended at this very moment.
+        let _ = rustix::process::kill_process_group(group, sent);
     }
 }
 
