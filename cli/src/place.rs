@@ -47,16 +47,9 @@ pub fn resolve(destination: &str, home: &Path) -> Result<PathBuf, Failure> {
     Ok(plain)
 }
 
-/// Makes a mount point that this user may not make, and leaves one that the user may make to the daemon, which removes it again. Blocks.
-/// Errors: as of [`make_place`].
-pub fn make_mount_point(path: &Path) -> Result<(), Failure> {
-    // A dead mount is neither there nor missing.
-    let is_missing = matches!(std::fs::symlink_metadata(path), Err(err) if err.kind() == ErrorKind::NotFound);
-    let parent = path.ancestors().skip(1).find(|dir| dir.exists());
-    match is_missing && parent.is_some_and(|parent| !is_writable(parent)) {
-        true => make_place(path, PlaceKind::Directory),
-        false => Ok(()),
-    }
+/// Whether nothing is at `path`, by the kernel's own word: a dead mount is neither there nor missing.
+pub fn is_missing(path: &Path) -> bool {
+    matches!(std::fs::symlink_metadata(path), Err(err) if err.kind() == ErrorKind::NotFound)
 }
 
 /// Makes the directories that are missing; by sudo where this user may not and sudo asks no password. Blocks. Errors: neither may,

@@ -19,7 +19,7 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs `command` in `dir` with `environment` added to this process's. Returns its exit code; 128 and the signal's number
-/// where one ended it, as shells have it. SIGINT, SIGTERM and SIGHUP are passed on.
+/// where one ended it, as shells have it. SIGINT, SIGTERM and SIGHUP are passed on; the second of them kills.
 pub async fn run(command: &str, dir: &Path, environment: &BTreeMap<String, String>) -> Result<u8, Failure> {
     let watched = |err: std::io::Error| Failure::from_io("cannot watch for signals", &err);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(watched)?;
@@ -30,6 +30,7 @@ pub async fn run(command: &str, dir: &Path, environment: &BTreeMap<String, Strin
         .map_err(|err| Failure::from_io("cannot start bash", &err).with_hint("install the package bash"))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let _foreground = group.and_then(Foreground::give_to);
+    let mut asked = false;
     loop {
         let passed_on = tokio::select! {
             ended = child.wait() => {
@@ -41,9 +42,16 @@ pub async fn run(command: &str, dir: &Path, environment: &BTreeMap<String, Strin
             _ = hangup.recv() => Signal::HUP,
         };
         if let Some(group) = group {
+            let (sent, told) = match asked {
+                false => {
+                    (passed_on, "passed the signal on; waiting for the command to end; once more kills it")
+                }
+                true => (Signal::KILL, "killed the command"),
+            };
+            asked = true;
             // It may have ended at this very moment.
-            let _ = rustix::process::kill_process_group(group, passed_on);
-            terminal::note("passed the signal on; waiting for the command to end");
+            let _ = rustix::process::kill_process_group(group, sent);
+            terminal::note(told);
         }
     }
 }

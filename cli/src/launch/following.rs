@@ -83,6 +83,9 @@ pub async fn run_stage(
             }
         }
     }
+    if asked && end.exit_code == 0 {
+        end.exit_code = FailureKind::Interrupted.exit_code();
+    }
     Ok(end)
 }
 

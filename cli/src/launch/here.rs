@@ -11,10 +11,12 @@ use crate::node::preparing::{CheckOutRequest, Prepared, check_out, prepare};
 use crate::node::{flushing, serve};
 use crate::progress::Draining;
 use crate::shell::{self, Login};
+use crate::sync::SyncPlan;
 use crate::{notices, sync, terminal};
 use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_transfer::CancellationToken;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the task. Errors: what keeps its run from beginning.
@@ -22,11 +24,7 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     let home = serve::home()?;
     let environment = CallerEnvironment::of_this_process();
     let inputs = Inputs::gather(launch, &environment).await?;
-    let stats = {
-        let progress = sync::SyncProgress::new([HERE.to_owned()], inputs.files.bytes);
-        sync::to_here(&inputs.files, &home, &progress).await?
-    };
-    let not_done = stats.not_done.iter().map(|one| format!("{}: {}", one.path, one.why)).collect::<Vec<_>>();
+    sync_files(&inputs.files, &home).await?;
     if let Some(code) = &inputs.code {
         let request = CheckOutRequest {
             resolved: code.resolved.clone(),
@@ -36,9 +34,7 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         };
         check_out(&request, &code.credentials.access(), &home).await?;
     }
-    if !not_done.is_empty() {
-        return Err(not_all(&not_done));
-    }
+    sync_files(&inputs.nested, &home).await?;
     let prepared = prepare(&inputs.buckets, &home, &environment, &CancellationToken::new()).await?;
     let left_out: Vec<String> = inputs.left_out.iter().chain(&prepared.skipped).cloned().collect();
     tell_left_out(&left_out);
@@ -66,8 +62,16 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     }
 }
 
+async fn sync_files(files: &SyncPlan, home: &Path) -> Result<(), Failure> {
+    let progress = sync::SyncProgress::new([HERE.to_owned()], files.bytes);
+    let stats = sync::to_here(files, home, &progress).await?;
+    terminal::notes(&stats.notes);
+    let not_done: Vec<_> = stats.not_done.iter().map(|one| format!("{}: {}", one.path, one.why)).collect();
+    if not_done.is_empty() { Ok(()) } else { Err(not_all(&not_done)) }
+}
+
 /// What was left out on the way is told before anything runs with a part of its files.
-pub fn not_all(not_done: &[String]) -> Failure {
+fn not_all(not_done: &[String]) -> Failure {
     const NAMED_MAX: usize = 20;
     let count = not_done.len();
     let mut failure = Failure::new(FailureKind::Partial, format!("{count} files could not be copied"));
@@ -129,7 +133,7 @@ fn detach(
     prepared: &Prepared,
     environment: BTreeMap<String, String>,
 ) -> Result<ExitCode, Failure> {
-    let number = serve::jobs(HERE)?.take_number()?;
+    let number = serve::jobs(HERE)?.take_number(0)?;
     serve::start(&StageRequest {
         cluster: HERE.to_owned(),
         number,

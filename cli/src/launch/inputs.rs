@@ -9,7 +9,7 @@ use crate::copying::{self, Copying};
 use crate::git::{self, Credentials, Resolved};
 use crate::node::mounts::BucketMount;
 use crate::node::preparing::{BucketCopy, PrepareRequest};
-use crate::place::WORKDIR;
+use crate::place::{self, WORKDIR};
 use crate::sync::ignore::{self, EntryKind, ListOptions};
 use crate::sync::{Source, SyncItem, SyncPlan};
 use crate::task::{Bucket, Content, Upload, Workdir};
@@ -23,6 +23,8 @@ use std::path::Path;
 pub struct Inputs {
     /// Files, for rsync or a copy.
     pub files: SyncPlan,
+    /// Those that go into what others have brought, after them: also after the code.
+    pub nested: SyncPlan,
     /// Code from git.
     pub code: Option<GitCode>,
     /// Buckets.
@@ -58,10 +60,15 @@ impl Inputs {
                 code = Some(GitCode { resolved, credentials });
             }
         }
+        let code_is_from_git = code.is_some();
         let mut buckets = PrepareRequest { existing: !launch.with_file_mounts, ..PrepareRequest::default() };
-        for file_mount in launch.task.file_mounts.iter().filter(|_| launch.with_file_mounts) {
+        for file_mount in &launch.task.file_mounts {
             let destination = file_mount.destination.clone();
             match &file_mount.content {
+                Content::Mount { bucket, read_only } if !launch.with_file_mounts => {
+                    buckets.mounts.push(mount_of(destination, bucket, *read_only));
+                }
+                _ if !launch.with_file_mounts => {}
                 Content::Local(path) if path.is_dir() => {
                     items.push(directory(path, &destination, launch.include_git).await?);
                 }
@@ -75,19 +82,48 @@ impl Inputs {
                 }
                 Content::Mount { bucket, read_only } => {
                     left_out.extend(upload(bucket, environment).await?);
-                    buckets.mounts.push(BucketMount {
-                        destination,
-                        uri: bucket.uri.clone(),
-                        create: bucket.create,
-                        endpoint_url: bucket.endpoint_url.clone(),
-                        read_only: *read_only,
-                    });
+                    buckets.mounts.push(mount_of(destination, bucket, *read_only));
                 }
             }
         }
-        let files = blocking(move || SyncPlan::new(items)).await?;
-        Ok(Self { files, code, buckets, left_out })
+        let (files, nested) = blocking(move || {
+            let (nested, files) = split_nested(items, code_is_from_git)?;
+            Ok((SyncPlan::new(files)?, SyncPlan::new(nested)?))
+        })
+        .await?;
+        Ok(Self { files, nested, code, buckets, left_out })
     }
+}
+
+fn mount_of(destination: String, bucket: &Bucket, read_only: bool) -> BucketMount {
+    BucketMount {
+        destination,
+        uri: bucket.uri.clone(),
+        create: bucket.create,
+        endpoint_url: bucket.endpoint_url.clone(),
+        read_only,
+    }
+}
+
+/// The items that go into the destination of another, or into the code from git, and the rest: what is within comes after what is around it, and
+/// takes its place.
+fn split_nested(
+    items: Vec<SyncItem>,
+    code_is_from_git: bool,
+) -> Result<(Vec<SyncItem>, Vec<SyncItem>), Failure> {
+    // Any home does: what is compared is where they are to each other.
+    let home = Path::new("/home/user");
+    let places: Vec<_> =
+        items.iter().map(|item| place::resolve(&item.destination, home)).collect::<Result<_, _>>()?;
+    let code = code_is_from_git.then(|| home.join(WORKDIR));
+    let mut nested = Vec::new();
+    let mut rest = Vec::new();
+    for (item, own) in items.into_iter().zip(&places) {
+        let around = places.iter().chain(&code);
+        let is_nested = around.filter(|other| *other != own).any(|other| own.starts_with(other));
+        if is_nested { nested.push(item) } else { rest.push(item) }
+    }
+    Ok((nested, rest))
 }
 
 /// Brings the bucket's local sources into it. What can be no object, a line each.

@@ -16,7 +16,7 @@ use crate::node::job::{Stage, StageRequest};
 use crate::node::preparing::{CheckOutRequest, Prepared};
 use crate::node::request::Request;
 use crate::shell::Login;
-use crate::sync::{SyncOptions, SyncProgress};
+use crate::sync::{SyncOptions, SyncPlan, SyncProgress};
 use crate::{sync, terminal};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
@@ -31,10 +31,11 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     let (sessions, inputs) =
         tokio::try_join!(connect(cluster, needs(launch)), Inputs::gather(launch, &environment))?;
     let mut inputs = inputs;
-    send_files(&inputs, &sessions).await?;
+    send_files(&inputs.files, &sessions).await?;
     if let Some(code) = &inputs.code {
         check_out_everywhere(launch, code, &sessions).await?;
     }
+    send_files(&inputs.nested, &sessions).await?;
     if !(inputs.buckets.mounts.is_empty() && inputs.buckets.copies.is_empty()) {
         inputs.buckets.lent = lend(&environment).await?;
     }
@@ -113,26 +114,25 @@ fn needs(launch: &Launch) -> Needs {
     }
 }
 
-async fn send_files(inputs: &Inputs, sessions: &[Session]) -> Result<(), Failure> {
-    if inputs.files.is_empty() {
+async fn send_files(files: &SyncPlan, sessions: &[Session]) -> Result<(), Failure> {
+    if files.is_empty() {
         return Ok(());
     }
     terminal::note(&format!(
         "syncing {} ({}) to {}",
-        match inputs.files.files {
+        match files.files {
             1 => "1 file".to_owned(),
             files => format!("{files} files"),
         },
-        ByteSize(inputs.files.bytes).human(),
+        ByteSize(files.bytes).human(),
         match sessions {
             [one] => one.node.host.clone(),
             all => format!("{} nodes", all.len()),
         }
     ));
     let peers: Vec<_> = sessions.iter().map(Session::peer).collect();
-    let progress =
-        SyncProgress::new(sessions.iter().map(|session| session.node.host.clone()), inputs.files.bytes);
-    let outcome = sync::to_nodes(&inputs.files, &peers, &SyncOptions::default(), &progress).await;
+    let progress = SyncProgress::new(sessions.iter().map(|session| session.node.host.clone()), files.bytes);
+    let outcome = sync::to_nodes(files, &peers, &SyncOptions::default(), &progress).await;
     for (host, result) in &outcome.nodes {
         let notes = result.iter().flat_map(|stats| &stats.notes);
         notes.for_each(|note| terminal::note(&format!("{host}: {note}")));
@@ -177,8 +177,11 @@ impl<'a> Job<'a> {
         sessions: &'a [Session],
         prepared: &'a [Prepared],
     ) -> Result<Self, Failure> {
-        let cluster_name = cluster.name.clone();
-        let number = sessions[0].call(&Request::TakeNumber { cluster: cluster_name }).await?;
+        // A worker may know more jobs of the cluster than a new head does.
+        let last = each(sessions, |_| Request::LastNumber { cluster: cluster.name.clone() }).await?;
+        let above: u32 = last.into_iter().max().unwrap_or_default();
+        let take = Request::TakeNumber { cluster: cluster.name.clone(), above };
+        let number = sessions[0].call(&take).await?;
         let addresses = sessions.iter().map(Session::address).collect();
         let id = identity_of_launch(launch.task.name.as_deref());
         Ok(Self { launch, cluster, sessions, prepared, id, number, addresses })

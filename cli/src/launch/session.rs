@@ -152,6 +152,8 @@ impl Session {
         let json = encode(request)?;
         ssh.arg(format!("exec {} node call", word(&self.agent.pail)));
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C is for this process, which then asks the job to end.
+        ssh.process_group(0);
         let mut child = ssh.spawn().map_err(|err| Failure::from_io("cannot start ssh", &err))?;
         let (Some(mut input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())

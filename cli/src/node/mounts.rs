@@ -2,12 +2,13 @@
 //!
 //! Owns: [`mount`], which asks the node's own daemon for one.
 
-use crate::place;
+use crate::place::{self, PlaceKind, make_place};
 use crate::{daemon, notices, terminal};
+use pail_control::mountinfo::{self, MountInfo};
 use pail_control::quantity::Permissions;
 use pail_control::settings::{Limits, process_environment};
-use pail_control::types::{MountRequest, MountSpec};
-use pail_control::{CallerEnvironment, Failure};
+use pail_control::types::{MountRequest, MountSpec, MountState};
+use pail_control::{CallerEnvironment, Failure, FailureKind};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -33,9 +34,12 @@ pub async fn mount(
     destination: &Path,
     environment: &CallerEnvironment,
 ) -> Result<PathBuf, Failure> {
-    let place = destination.to_owned();
-    let made = tokio::task::spawn_blocking(move || place::make_mount_point(&place)).await;
-    made.map_err(|err| Failure::other("making the place was cut short").because(err.to_string()))??;
+    // Made here and not by the daemon, which would remove it when it is unmounted: a directory that hosts share may be another's mount point.
+    if place::is_missing(destination) {
+        let place = destination.to_owned();
+        let made = tokio::task::spawn_blocking(move || make_place(&place, PlaceKind::Directory)).await;
+        made.map_err(|err| Failure::other("making the place was cut short").because(err.to_string()))??;
+    }
     let request = MountRequest {
         spec: spec(bucket, destination, environment),
         create_bucket: bucket.create,
@@ -44,6 +48,12 @@ pub async fn mount(
     };
     let outcome = daemon::mount(&request).await?;
     let place = outcome.spec.mount_point.clone();
+    if outcome.already_mounted {
+        existing(std::slice::from_ref(&place)).await.map_err(|failure| {
+            let unmount = format!("`pail umount {}`, and launch again", place.display());
+            Failure::other(failure.message).because("somebody else has unmounted it").with_hint(unmount)
+        })?;
+    }
     let source = &outcome.spec.source;
     if outcome.created_bucket {
         terminal::note(&format!("created the bucket of {source}"));
@@ -54,6 +64,35 @@ pub async fn mount(
         false => terminal::note(&format!("mounted {source} at {}", place.display())),
     }
     Ok(place)
+}
+
+/// The mounts of an earlier launch at `destinations`, by this user's daemon; without any destination all that may be written to. Errors: which is
+/// not mounted, or has no daemon any more.
+pub async fn existing(destinations: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mounts = match daemon::running().await {
+        Ok((client, _)) => client.mounts().await?,
+        Err(failure) if failure.kind == FailureKind::NotRunning => Vec::new(),
+        Err(failure) => return Err(failure),
+    };
+    let table = mountinfo::read().unwrap_or_default();
+    let is_there = |place: &Path| {
+        let mounted =
+            mounts.iter().any(|mount| mount.state == MountState::Mounted && mount.spec.mount_point == place);
+        mounted && mountinfo::at(&table, place).is_some_and(MountInfo::is_pail)
+    };
+    for destination in destinations {
+        let place = pail_control::place::resolve(destination).unwrap_or_else(|_| destination.clone());
+        if !is_there(&place) {
+            return Err(Failure::new(
+                FailureKind::NotFound,
+                format!("{} is not mounted", destination.display()),
+            )
+            .because("what the task writes there would stay on this disk")
+            .with_hint("`pail launch` mounts it"));
+        }
+    }
+    let writable = mounts.iter().filter(|mount| !mount.spec.read_only && is_there(&mount.spec.mount_point));
+    Ok(writable.map(|mount| mount.spec.mount_point.clone()).collect())
 }
 
 /// The defaults of `pail mount`, but for what the task says: the same wish in other words is the same mount.

@@ -7,10 +7,9 @@ use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Copying};
 use crate::git::{self, Access, CheckoutOptions, Resolved, Secret};
 use crate::place::{self, PlaceKind};
-use crate::{daemon, terminal};
+use crate::terminal;
 use pail_control::opening::{self, Address};
-use pail_control::types::MountState;
-use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_control::{CallerEnvironment, Failure};
 use pail_transfer::{CancellationToken, Source};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ pub struct PrepareRequest {
     pub mounts: Vec<BucketMount>,
     /// Objects and prefixes to copy.
     pub copies: Vec<BucketCopy>,
-    /// Mounts that are there already are the job's too: those of an earlier launch, for an `exec`.
+    /// Nothing is mounted or copied: the mounts must be there, by an earlier launch, and are the job's. So it is for an `exec`.
     pub existing: bool,
     /// The client's credentials, as variables; those of the node itself go before them.
     pub lent: CallerEnvironment,
@@ -74,13 +73,16 @@ pub async fn prepare(
     std::fs::create_dir_all(&dir)
         .map_err(|err| Failure::from_io(format!("cannot create {}", dir.display()), &err))?;
     let mut prepared = Prepared { dir, ..Prepared::default() };
+    if request.existing {
+        let destinations: Result<Vec<_>, _> =
+            request.mounts.iter().map(|mount| place::resolve(&mount.destination, home)).collect();
+        prepared.mounts = mounts::existing(&destinations?).await?;
+        return Ok(prepared);
+    }
     for mount in &request.mounts {
         let destination = place::resolve(&mount.destination, home)?;
         let mounted = mounts::mount(mount, &destination, environment).await?;
         prepared.mounts.push(mounted);
-    }
-    if request.existing {
-        prepared.mounts = writable_mounts().await?;
     }
     for copy in &request.copies {
         let destination = place::resolve(&copy.destination, home)?;
@@ -95,18 +97,6 @@ pub async fn check_out(request: &CheckOutRequest, access: &Access, home: &Path) 
     let dir = home.join(place::WORKDIR);
     git::check_out(&dir, &request.resolved, access, &options, &mut |note| terminal::note(&note)).await?;
     Ok(())
-}
-
-/// The mount points of this user's daemon that may be written to.
-async fn writable_mounts() -> Result<Vec<PathBuf>, Failure> {
-    let mounts = match daemon::running().await {
-        Ok((client, _)) => client.mounts().await?,
-        Err(failure) if failure.kind == FailureKind::NotRunning => return Ok(Vec::new()),
-        Err(failure) => return Err(failure),
-    };
-    let writable =
-        mounts.into_iter().filter(|mount| !mount.spec.read_only && mount.state == MountState::Mounted);
-    Ok(writable.map(|mount| mount.spec.mount_point).collect())
 }
 
 async fn copy_out(

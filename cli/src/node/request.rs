@@ -20,10 +20,17 @@ pub enum Request {
         /// The repository is opened by the agent that this session forwards.
         by_agent: bool,
     },
-    /// The next free number of a job; answered by a number.
+    /// The last number that a job of the cluster has had here; answered by it, or 0.
+    LastNumber {
+        /// Whose jobs.
+        cluster: String,
+    },
+    /// The next free number of a job; answered by it.
     TakeNumber {
         /// Whose jobs it is to be among.
         cluster: String,
+        /// The number is higher.
+        above: u32,
     },
     /// Starts a stage of a job; answered when its command runs.
     Start(Box<StageRequest>),
@@ -95,7 +102,7 @@ impl Request {
         match self {
             Self::Prepare(_) => "preparing the node",
             Self::CheckOut { .. } => "checking out the code",
-            Self::TakeNumber { .. } => "numbering the job",
+            Self::LastNumber { .. } | Self::TakeNumber { .. } => "numbering the job",
             Self::Start(request) if request.stage == Stage::Setup => "starting setup",
             Self::Start(_) => "starting the run",
             Self::Follow(_) => "following the job",

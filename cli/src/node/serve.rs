@@ -10,8 +10,8 @@ use super::request::{Down, JobRow, JobSignal, Request};
 use crate::git::Access;
 use crate::{daemon, notices};
 use pail_control::settings::{Directories, process_environment};
-use pail_control::types::UnmountRequest;
-use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_control::types::{DrainReport, UnmountRequest};
+use pail_control::{CallerEnvironment, Failure, FailureKind, once};
 use pail_transfer::CancellationToken;
 use rustix::process::Signal;
 use serde::Serialize;
@@ -54,7 +54,10 @@ pub async fn call() -> Result<(), Failure> {
             let checked_out = while_heard(&mut frames, &stop, checked_out).await;
             frames.answer(checked_out)
         }
-        Request::TakeNumber { cluster } => frames.answer(jobs(&cluster).and_then(|jobs| jobs.take_number())),
+        Request::LastNumber { cluster } => frames.answer(jobs(&cluster).map(|jobs| jobs.last_number())),
+        Request::TakeNumber { cluster, above } => {
+            frames.answer(jobs(&cluster).and_then(|jobs| jobs.take_number(above)))
+        }
         Request::Start(request) => frames.answer(start(&request)),
         Request::Follow(request) => {
             let followed = match jobs(&request.cluster) {
@@ -106,7 +109,16 @@ pub async fn supervise() -> Result<(), Failure> {
 /// The jobs of a cluster on this machine.
 pub fn jobs(cluster: &str) -> Result<Jobs, Failure> {
     let uid = rustix::process::geteuid().as_raw();
-    Ok(Jobs::of(&Directories::from_environment(&process_environment, uid)?.state, cluster))
+    Ok(Jobs::of(&Directories::from_environment(&process_environment, uid)?.state, &host_name(), cluster))
+}
+
+/// Nodes may share a home, and each has its own jobs.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "host".to_owned(),
+        name => name.replace('/', "_"),
+    }
 }
 
 /// This user's home. Errors: it is not set.
@@ -138,33 +150,55 @@ pub fn rows(jobs: &Jobs) -> Vec<JobRow> {
     jobs.all().into_iter().map(|job| JobRow { status: job.status().to_owned(), job }).collect()
 }
 
-/// Ends the cluster's jobs, drains and unmounts everything of this user on this machine, and ends the daemon.
+/// Ends the cluster's jobs, drains and unmounts everything of this user on this machine, and ends the daemon. Where another cluster's job runs here
+/// its mounts stay.
 pub async fn down(cluster: &str, timeout_ms: u64) -> Result<Down, Failure> {
     let jobs = jobs(cluster)?;
     let mut down = Down::default();
-    for running in jobs.all().iter().filter(|job| job.is_active()) {
-        job::end(&jobs, running.number, END_GRACE, Duration::from_millis(timeout_ms)).await;
-        down.ended.push(running.number);
+    for running in jobs.all().iter().filter(|job| job.is_active() || job.status() == "LOST") {
+        if job::end(&jobs, running.number, END_GRACE, Duration::from_millis(timeout_ms)).await.is_some()
+            && running.is_active()
+        {
+            down.ended.push(running.number);
+        }
     }
-    let client = match daemon::running().await {
-        Ok((client, _)) => client,
-        Err(failure) if failure.kind == FailureKind::NotRunning => return Ok(down),
+    if let Some((other, number)) = jobs.active_of_others().first() {
+        down.left.push(format!(
+            "error: nothing is unmounted here: job {number} of {other} runs (`pail queue {other}`, `pail cancel {other} {number}`)"
+        ));
+        return Ok(down);
+    }
+    let report = match daemon::running().await {
+        Ok((client, _)) => {
+            let request = UnmountRequest { mount_point: None, timeout_ms, force: false };
+            match client.unmount(&request, &mut |_| {}).await {
+                // It ended by itself, with nothing left to do.
+                Err(failure) if failure.kind == FailureKind::NotRunning => without_daemon()?,
+                Err(failure) => return Err(failure),
+                Ok(mut report) => {
+                    if report.remaining.is_empty() && report.failures.is_empty() {
+                        report.left_behind = client.left_behind().await?;
+                        let process = daemon::Process::of(&client).await?;
+                        client.shutdown(&mut |_| {}).await?;
+                        process.ended().await?;
+                    }
+                    report
+                }
+            }
+        }
+        Err(failure) if failure.kind == FailureKind::NotRunning => without_daemon()?,
         Err(failure) => return Err(failure),
     };
-    let request = UnmountRequest { mount_point: None, timeout_ms, force: false };
-    let report = match client.unmount(&request, &mut |_| {}).await {
-        // It ended by itself, with nothing left to do.
-        Err(failure) if failure.kind == FailureKind::NotRunning => return Ok(down),
-        report => report?,
-    };
-    down.left = notices::left(&report);
+    down.left.extend(notices::left(&report));
     down.unmounted = report.unmounted;
-    if down.left.is_empty() {
-        let process = daemon::Process::of(&client).await?;
-        client.shutdown(&mut |_| {}).await?;
-        process.ended().await?;
-    }
     Ok(down)
+}
+
+/// What a daemon that was killed has left: dead mounts are cleared, and files that are in no bucket are told.
+fn without_daemon() -> Result<DrainReport, Failure> {
+    let mut report = once::clear_dead(None)?;
+    report.left_behind = once::left_behind()?;
+    Ok(report)
 }
 
 async fn prepare_here(request: PrepareRequest, stop: &CancellationToken) -> Result<Prepared, Failure> {
@@ -192,18 +226,37 @@ async fn check_out_here(request: CheckOutRequest, by_agent: bool) -> Result<(), 
 fn own_or_lent(lent: &CallerEnvironment) -> CallerEnvironment {
     let own = CallerEnvironment::of_this_process();
     match has_own_keys(&own) {
+        // What they may not do is explained by them.
         true => own.overlaid_by(&lent.without_secrets()),
         false => own.overlaid_by(lent),
     }
 }
 
+/// Whether this node has keys of its own: by its variables, or in the profile of its credentials file.
 fn has_own_keys(own: &CallerEnvironment) -> bool {
     let by_variable =
         ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+    if by_variable.iter().any(|name| own.get(name).is_some()) {
+        return true;
+    }
     let named = own.get("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from);
-    let usual = || Some(std::env::home_dir()?.join(".aws/credentials"));
-    by_variable.iter().any(|name| own.get(name).is_some())
-        || named.or_else(usual).is_some_and(|file| file.is_file())
+    let Some(file) = named.or_else(|| Some(std::env::home_dir()?.join(".aws/credentials"))) else {
+        return false;
+    };
+    let profile = own.get("AWS_PROFILE").unwrap_or("default");
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mut within = false;
+    text.lines().map(str::trim).any(|line| {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            within = name.trim() == profile;
+        }
+        let setting = line.split('=').next().unwrap_or_default().trim();
+        within
+            && matches!(
+                setting,
+                "aws_access_key_id" | "credential_process" | "role_arn" | "sso_session" | "sso_start_url"
+            )
+    })
 }
 
 fn send(jobs: &Jobs, number: u32, signal: JobSignal) -> bool {

@@ -14,25 +14,24 @@
 //! half of its timeout.
 //! A rsync whose session is not the last to have begun is refused, and its client begins again.
 
-use super::beneath::{Beneath, Removal};
+use super::beneath::Beneath;
 use super::manifest::{Manifest, Record};
 use super::names::{Kind, Name, Names, group_digests};
-use super::rsync::PARTIAL_DIR;
+use super::removal::{Removed, decoded, remove, remove_asked, remove_by_sudo};
 use crate::place::{self, PlaceKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use pail_control::Failure;
+use pail_control::{Failure, mountinfo};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long another sync of the same place is waited for.
 const OTHERS_WAIT: Duration = Duration::from_secs(600);
@@ -41,8 +40,6 @@ const STALLED: Duration = Duration::from_secs(65);
 /// How long a rsync that was told to end has for it.
 const END_WAIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
-/// Names that are told of those that could not be removed.
-const NAMED_MAX: usize = 20;
 /// The exit code of [`serve`] where another sync of the place began after this one.
 pub const SUPERSEDED: u8 = 75;
 
@@ -128,15 +125,6 @@ pub struct CommitRequest {
     pub keys: Vec<String>,
 }
 
-/// What a removal came to.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Removed {
-    removed: u64,
-    /// What is still ours: `Names::encoded`, in base 64.
-    kept: String,
-    failed: Vec<String>,
-}
-
 /// Makes places ready for a transfer. Blocks. Errors: a place cannot be made or read, another sync of it does not end, a full disk.
 pub fn begin(request: BeginRequest, home: &Path) -> Result<BeginAnswer, Failure> {
     let items =
@@ -152,6 +140,7 @@ pub fn commit(request: CommitRequest, home: &Path) -> Result<(), Failure> {
         let Some(_lock) = record.try_lock()? else { continue };
         if record.session().as_deref() == Some(&request.session) {
             record.clear_serving();
+            record.set_ended()?;
         }
     }
     Ok(())
@@ -161,12 +150,13 @@ pub fn commit(request: CommitRequest, home: &Path) -> Result<(), Failure> {
 pub(super) fn begin_item(item: &BeginItem, session: &str, home: &Path) -> Result<(BegunItem, File), Failure> {
     let path = place::resolve(&item.destination, home)?;
     let record = Record::of(&path, home)?;
+    let ended = record.ended();
     let lock = lock(&record, session, &path)?;
     let old = record.manifest()?;
     let begun = match &item.content {
-        Content::File { name } => Some(begin_file(&record, old, &path, name)?),
+        Content::File { name } => Some(begin_file(&record, old, &path, name, ended)?),
         Content::Directory { digest, names } => {
-            begin_directory(&record, old, &path, digest, names.as_deref())?
+            begin_directory(&record, old, &path, digest, names.as_deref(), ended)?
         }
     };
     if begun.is_some() {
@@ -181,6 +171,7 @@ fn begin_directory(
     path: &Path,
     digest: &str,
     names: Option<&str>,
+    ended: Option<SystemTime>,
 ) -> Result<Option<Ready>, Failure> {
     let is_known = !old.is_file && old.digest == digest && path.is_dir();
     let new = match (is_known, names) {
@@ -188,6 +179,7 @@ fn begin_directory(
         (false, None) => return Ok(None),
         (false, Some(names)) => Some(decoded(names)?),
     };
+    refuse_mounted(path, new.as_ref().unwrap_or(&old.sent))?;
     if old.is_file && path.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
         std::fs::remove_file(path)
             .map_err(|err| Failure::from_io(format!("cannot remove the file {}", path.display()), &err))?;
@@ -199,17 +191,24 @@ fn begin_directory(
         None => (old.sent, Removed::default()),
         Some(new) => {
             let old = if old.is_file { Manifest::default() } else { old };
-            let removed = replace_names(record, path, &old, &new, digest, is_made, by_sudo)?;
+            let removed = replace_names(record, path, &old, &new, digest, is_made, by_sudo, ended)?;
             (new, removed)
         }
     };
     ready(record, path, path, &sent, removed, by_sudo).map(Some)
 }
 
-fn begin_file(record: &Record, old: Manifest, path: &Path, name: &str) -> Result<Ready, Failure> {
+fn begin_file(
+    record: &Record,
+    old: Manifest,
+    path: &Path,
+    name: &str,
+    ended: Option<SystemTime>,
+) -> Result<Ready, Failure> {
     let mut removed = Removed::default();
     if !old.is_file && path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-        removed = replace_names(record, path, &old, &Names::default(), "", old.is_made, needs_sudo(path)?)?;
+        removed =
+            replace_names(record, path, &old, &Names::default(), "", old.is_made, needs_sudo(path)?, ended)?;
         if old.is_made {
             // Where something is left in it, the file comes into it.
             let _ = std::fs::remove_dir(path);
@@ -259,15 +258,8 @@ fn ready(
         removed: removed.removed,
         not_removed: removed.failed,
         by_sudo,
-        note: None,
+        note: note_of_changed(root, &removed.changed),
     })
-}
-
-fn decoded(names: &str) -> Result<Names, Failure> {
-    let bytes = BASE64
-        .decode(names)
-        .map_err(|err| Failure::usage("a list of files came in no known form").because(err.to_string()))?;
-    Names::decoded(&bytes)
 }
 
 /// Whether only root may write to `dir`. Errors: so it is, and sudo asks for a password.
@@ -292,6 +284,7 @@ fn replace_names(
     digest: &str,
     is_made: bool,
     by_sudo: bool,
+    ended: Option<SystemTime>,
 ) -> Result<Removed, Failure> {
     let others: HashSet<&Name> = old.others.all().iter().collect();
     let ours = || old.sent.all().iter().chain(old.kept.all()).filter(|name| !others.contains(name));
@@ -320,8 +313,8 @@ fn replace_names(
     } else {
         record.write(&manifest)?;
         match by_sudo {
-            true => remove_by_sudo(path, &manifest.kept)?,
-            false => remove(path, &manifest.kept).map_err(|err| failed(&err))?,
+            true => remove_by_sudo(path, &manifest.kept, ended)?,
+            false => remove(path, &manifest.kept, ended).map_err(|err| failed(&err))?,
         }
     };
     manifest.kept = decoded(&removed.kept)?;
@@ -330,83 +323,38 @@ fn replace_names(
     Ok(removed)
 }
 
-/// Removes files and symlinks, then directories from below, if they are empty.
-fn remove(path: &Path, names: &Names) -> std::io::Result<Removed> {
-    let mut root = Beneath::open(path)?;
-    let mut report = Removed::default();
-    let mut kept = Vec::new();
-    let (directories, files): (Vec<_>, Vec<_>) =
-        names.all().iter().partition(|name| name.kind == Kind::Directory);
-    for name in files.into_iter().chain(directories.into_iter().rev()) {
-        match root.remove(&name.path, name.kind) {
-            Ok(Removal::Removed) => report.removed += 1,
-            Ok(Removal::Missing) => {}
-            Ok(Removal::Kept) if name.kind == Kind::Directory => kept.push(name.clone()),
-            // A job made something else of it.
-            Ok(Removal::Kept) => {}
-            Err(err) => {
-                kept.push(name.clone());
-                if report.failed.len() < NAMED_MAX {
-                    report.failed.push(format!("{}: {err}", path.join(&name.path).display()));
-                }
-            }
-        }
-        if name.kind == Kind::File {
-            remove_partial(&mut root, &name.path);
+/// Refuses names that lie in something that is mounted below the place: they would come into a bucket, and later go from it.
+fn refuse_mounted(path: &Path, names: &Names) -> Result<(), Failure> {
+    let mounts = mountinfo::read().unwrap_or_default();
+    for mount in mounts.iter().filter(|mount| mount.mount_point != path) {
+        let Ok(below) = mount.mount_point.strip_prefix(path) else { continue };
+        let within =
+            |name: &&Name| Path::new(&name.path).strip_prefix(below).is_ok_and(|rest| rest != Path::new(""));
+        if let Some(name) = names.all().iter().find(within) {
+            let (name, place) = (Path::new(&name.path).display(), mount.mount_point.display());
+            return Err(Failure::usage(format!("{name} would come into what is mounted at {place}"))
+                .with_hint(format!(
+                    "leave {}/ out by .skyignore or .gitignore, or remove it here",
+                    below.display()
+                )));
         }
     }
-    report.kept = BASE64.encode(Names::sorted(kept).encoded());
-    Ok(report)
+    Ok(())
 }
 
-/// Removes what an interrupted transfer of a file left.
-fn remove_partial(root: &mut Beneath, path: &OsStr) {
-    let bytes = path.as_bytes();
-    let at = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
-    let mut partial = OsStr::from_bytes(&bytes[..at]).to_owned();
-    partial.push(PARTIAL_DIR);
-    let dir = partial.clone();
-    partial.push("/");
-    partial.push(OsStr::from_bytes(&bytes[at..]));
-    // What stays is no more than space on the disk.
-    if matches!(root.remove(&partial, Kind::File), Ok(Removal::Removed)) {
-        let _ = root.remove(&dir, Kind::Directory);
-    }
-}
-
-/// Asked of [`remove_asked`].
-#[derive(Serialize, Deserialize)]
-struct RemoveRequest {
-    path: PathBuf,
-    names: String,
-}
-
-/// [`remove`] by root, in a process of its own.
-fn remove_by_sudo(path: &Path, names: &Names) -> Result<Removed, Failure> {
-    let cannot = || Failure::other(format!("cannot remove files in {} by sudo", path.display()));
-    let failed = |err: std::io::Error| cannot().because(err.to_string());
-    let request = RemoveRequest { path: path.to_owned(), names: BASE64.encode(names.encoded()) };
-    let request = serde_json::to_vec(&request).map_err(|err| cannot().because(err.to_string()))?;
-    let program = std::env::current_exe().map_err(failed)?;
-    let mut child = Command::new("sudo")
-        .arg("-n")
-        .arg(program)
-        .args(["node", "sync-remove"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        std::io::Write::write_all(&mut stdin, &request).map_err(failed)?;
-    }
-    let output = child.wait_with_output().map_err(failed)?;
-    serde_json::from_slice(&output.stdout).map_err(|err| cannot().because(err.to_string()))
-}
-
-fn remove_asked(request: &RemoveRequest) -> Result<Removed, Failure> {
-    let names = decoded(&request.names)?;
-    remove(&request.path, &names)
-        .map_err(|err| Failure::from_io(format!("cannot look into {}", request.path.display()), &err))
+fn note_of_changed(root: &Path, changed: &[String]) -> Option<String> {
+    const SHOWN_MAX: usize = 5;
+    let more = match changed.len().saturating_sub(SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let shown = changed.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
+    (!changed.is_empty()).then(|| {
+        format!(
+            "not sent any more, and changed in {} since it was: {shown}{more} stays there",
+            root.display()
+        )
+    })
 }
 
 /// Takes the lock of a place; ends an earlier rsync of the same session for it, or one of a lost link. Blocks.

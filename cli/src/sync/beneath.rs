@@ -1,7 +1,7 @@
 //! Looking and removing below a directory, never outside of it.
 //!
 //! Owns: [`Beneath`]. Invariant: no symlink below its root is followed, whoever makes one meanwhile: directories are opened by the
-//! kernel under `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`, or, where it is older than 5.6, component by component.
+//! kernel under `RESOLVE_BENEATH`, `RESOLVE_NO_SYMLINKS` and `RESOLVE_NO_XDEV` (what is mounted there is not the directory's), or, where it is older than 5.6, component by component.
 
 use super::names::{Kind, Stamp};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
@@ -49,7 +50,7 @@ impl Beneath {
     }
 
     fn open_below(&self, dir: &OsStr) -> Result<OwnedFd, Errno> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
         match rustix::fs::openat2(&self.root, dir, DIRECTORY, Mode::empty(), resolve) {
             Err(Errno::NOSYS | Errno::PERM) => {}
             other => return other,
@@ -95,6 +96,24 @@ impl Beneath {
         Ok(Some(Stamp::new(&stat, target.as_deref())))
     }
 
+    /// Whether what is at `path` was changed after a time, by its ctime, which nobody can set. `false` where nothing is.
+    pub fn is_changed_after(&mut self, path: &OsStr, time: SystemTime) -> io::Result<bool> {
+        let (dir, name) = parted(path);
+        let dir = match self.directory(dir) {
+            Ok(dir) => dir,
+            Err(err) if is_missing(&err) => return Ok(false),
+            Err(err) => return Err(err),
+        };
+        let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        };
+        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let changed = (stat.st_ctime as u64, stat.st_ctime_nsec as u64);
+        Ok(changed > (since_epoch.as_secs(), u64::from(since_epoch.subsec_nanos())))
+    }
+
     /// Removes what is at `path`, if it is of that kind, and a directory only if it is empty. A directory that its owner may
     /// not write is made writable for it.
     pub fn remove(&mut self, path: &OsStr, kind: Kind) -> io::Result<Removal> {
@@ -131,7 +150,7 @@ impl Beneath {
 
 fn is_missing(err: &io::Error) -> bool {
     let errno = err.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV))
 }
 
 #[cfg(test)]

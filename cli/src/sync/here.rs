@@ -5,6 +5,7 @@
 
 use super::agent::{BegunItem, Ready, begin_item};
 use super::beneath::Beneath;
+use super::manifest::Record;
 use super::names::{Kind, Name, Stamp};
 use super::nodes::{fed_names, session};
 use super::rsync;
@@ -46,7 +47,11 @@ fn sync_here(plan: &SyncPlan, home: &Path, progress: &SyncProgress) -> Result<St
             let BegunItem::Ready(place) = begun else {
                 return Err(Failure::other(format!("{} was not made ready", item.destination)));
             };
+            let record = Record::by_key(&place.key, home);
+            record.set_serving(&session)?;
             copy_item(item, &place, &mut stats, &|bytes| progress.step(0, done_bytes + bytes))?;
+            record.clear_serving();
+            record.set_ended()?;
         }
         done_bytes += bytes;
         progress.step(0, done_bytes);

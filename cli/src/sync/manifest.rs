@@ -1,7 +1,8 @@
 //! What a sync sent to one place, kept on the node.
 //!
 //! Owns: [`Record`], the files of one destination below `~/.pail/sync`: `KEY.list`, the names that were sent; `KEY.session`, which sync
-//! came last; `KEY.serving`, the rsync that is under way; `KEY.lock`, held by who changes the place. KEY is the hash of the path.
+//! came last; `KEY.serving`, the rsync that is under way; `KEY.done`, whose time is that of the end of the last
+//! transfer; `KEY.lock`, held by who changes the place. KEY is the hash of the path.
 //!
 //! Invariant: a name that a sync may have sent, and that was not removed since, is in `KEY.list`, whenever either side is killed.
 
@@ -14,6 +15,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Of the hash of a path, what is its key; 128 bits tell any two apart.
 const KEY_DIGITS: usize = 32;
@@ -49,6 +51,7 @@ struct Head {
 const VERSION: u32 = 1;
 const LIST: &str = "list";
 const SERVING: &str = "serving";
+const DONE: &str = "done";
 
 /// Of this start of this machine (random(4)).
 fn boot_id() -> String {
@@ -179,6 +182,18 @@ impl Record {
     pub fn clear_serving(&self) {
         // Where it stays, it names a process that does not hold the lock, and is looked at no more than once.
         let _ = std::fs::remove_file(self.file(SERVING));
+    }
+
+    /// When the last transfer to the place had ended; `None` where one was broken off since, or none is known. What was changed later was
+    /// changed by others.
+    pub fn ended(&self) -> Option<SystemTime> {
+        let is_broken_off = self.file(SERVING).exists();
+        std::fs::metadata(self.file(DONE)).and_then(|meta| meta.modified()).ok().filter(|_| !is_broken_off)
+    }
+
+    /// Notes that a transfer has ended now. Errors: the disk is full.
+    pub fn set_ended(&self) -> Result<(), Failure> {
+        self.replace(DONE, &[])
     }
 
     /// Takes the lock of the place, if nobody has it. It is held until what is returned, and what a program that this process becomes

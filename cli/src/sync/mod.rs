@@ -1,7 +1,7 @@
 //! Code and files to the nodes, and to this machine's own places.
 //!
 //! Owns: `ignore`, which files of a source are sent; [`SyncPlan`], what goes where; [`to_nodes`], by the system's rsync over ssh;
-//! [`to_here`], by reflink or copy; `agent`, what runs on the node before and after; `names`, `beneath` and `manifest`, by which both
+//! [`to_here`], by reflink or copy; `agent`, what runs on the node before and after, and `removal`, of what is no longer sent; `names`, `beneath` and `manifest`, by which both
 //! sides know what is there and whose it is; `rsync`, one run of it; `trouble`, what its failures mean; `progress`.
 //!
 //! Invariants: what the last sync sent to a place and this one lacks is removed there, nothing else; nothing outside of the place is touched,
@@ -16,6 +16,7 @@ mod names;
 mod nodes;
 mod peer;
 pub mod progress;
+mod removal;
 mod rsync;
 mod trouble;
 

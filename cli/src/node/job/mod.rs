@@ -40,7 +40,9 @@ pub async fn end(jobs: &Jobs, number: u32, grace: Duration, patience: Duration) 
     let mut told = false;
     loop {
         let job = jobs.get(number)?;
-        if !job.is_active() || begun.elapsed() >= grace + patience {
+        // The command of a supervisor that was killed goes on by itself.
+        let goes_on = matches!(&job.state, State::Running { command, .. } if command.is_running());
+        if !(job.is_active() || goes_on) || begun.elapsed() >= grace + patience {
             return Some(job);
         }
         // One that is only starting has no command yet.

@@ -1,6 +1,6 @@
 //! Jobs on a node's disk.
 //!
-//! Owns: [`JobRecord`] and its folder, `jobs/CLUSTER/NUMBER` below the state directory: `job.json`, replaced as a whole, and a log for each
+//! Owns: [`JobRecord`] and its folder, `jobs/HOST/CLUSTER/NUMBER` below the state directory: `job.json`, replaced as a whole, and a log for each
 //! stage. Invariants: a number is never given twice on one node, and nothing secret is in the folder but what the job itself prints.
 
 use jiff::Timestamp;
@@ -170,17 +170,35 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Those of `cluster` below `state`, the state directory. Nothing is made yet.
-    pub fn of(state: &Path, cluster: &str) -> Self {
-        Self { dir: state.join("jobs").join(cluster) }
+    /// Those of `cluster` that the host of that name has, below `state`, the state directory. Nothing is made yet.
+    pub fn of(state: &Path, host: &str, cluster: &str) -> Self {
+        Self { dir: state.join("jobs").join(host).join(cluster) }
     }
 
-    /// Takes the next free number, and makes the job's folder. Errors: the local disk's.
-    pub fn take_number(&self) -> Result<u32, Failure> {
+    /// The other clusters whose jobs run on this host, each with a job of it.
+    pub fn active_of_others(&self) -> Vec<(String, u32)> {
+        let clusters =
+            self.dir.parent().and_then(|dir| fs::read_dir(dir).ok()).into_iter().flatten().flatten();
+        let others = clusters.map(|entry| entry.path()).filter(|dir| *dir != self.dir);
+        let active = others.filter_map(|dir| {
+            let name = dir.file_name()?.to_string_lossy().into_owned();
+            let job = Self { dir }.all().into_iter().find(JobRecord::is_active)?;
+            Some((name, job.number))
+        });
+        active.collect()
+    }
+
+    /// The last number that was given; 0 where none was.
+    pub fn last_number(&self) -> u32 {
+        self.numbers().last().copied().unwrap_or_default()
+    }
+
+    /// Takes the next free number above `above`, and makes the job's folder. Errors: the local disk's.
+    pub fn take_number(&self, above: u32) -> Result<u32, Failure> {
         let made = || {
             private_dirs().create(&self.dir)?;
             loop {
-                let number = self.numbers().last().map_or(1, |last| last + 1);
+                let number = self.last_number().max(above) + 1;
                 match fs::DirBuilder::new().mode(0o700).create(self.folder(number)) {
                     // Somebody else took it at the same moment.
                     Err(err) if err.kind() == ErrorKind::AlreadyExists => continue,
@@ -300,19 +318,20 @@ mod tests {
     #[test]
     fn numbers_go_up_and_records_come_back() {
         let dir = tempfile::tempdir().unwrap();
-        let jobs = Jobs::of(dir.path(), "dev");
-        assert_eq!((jobs.take_number().unwrap(), jobs.take_number().unwrap()), (1, 2));
+        let jobs = Jobs::of(dir.path(), "h", "dev");
+        assert_eq!((jobs.take_number(0).unwrap(), jobs.take_number(0).unwrap()), (1, 2));
         let end = End { exit_code: 3, cancelled: false, remaining: vec![], at: Timestamp::UNIX_EPOCH };
         jobs.put(&job(2, State::Ended(end))).unwrap();
         assert_eq!(jobs.all().iter().map(JobRecord::status).collect::<Vec<_>>(), ["FAILED"]);
-        assert_eq!(jobs.take_number().unwrap(), 3);
-        assert!(Jobs::of(dir.path(), "other").all().is_empty());
+        assert_eq!(jobs.take_number(0).unwrap(), 3);
+        assert_eq!(jobs.take_number(7).unwrap(), 8);
+        assert!(Jobs::of(dir.path(), "h", "other").all().is_empty());
     }
 
     #[test]
     fn a_number_that_another_job_had_shows_nothing_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        let jobs = Jobs::of(dir.path(), "dev");
+        let jobs = Jobs::of(dir.path(), "h", "dev");
         let held = jobs.use_number(7, "id").unwrap();
         let end = End { exit_code: 0, cancelled: false, remaining: vec![], at: Timestamp::UNIX_EPOCH };
         jobs.put(&job(7, State::Ended(end))).unwrap();
