@@ -338,7 +338,7 @@ fn a_client() {
     let Some(source) = std::env::var_os("PAIL_TEST_CLIENT_SOURCE") else { return };
     let nodes = pail::cluster::Cluster::find("dev").unwrap().nodes.into_iter();
     let peers: Vec<_> =
-        nodes.map(|node| Peer { node, pail: env!("CARGO_BIN_EXE_pail").to_owned() }).collect();
+        nodes.map(|node| Peer { node, pail: env!("CARGO_BIN_EXE_pail").to_owned(), address: None }).collect();
     let outcome = sync_to(&peers, vec![directory(Path::new(&source), "~/sky_workdir")]);
     println!("{:?}", outcome.failure());
 }

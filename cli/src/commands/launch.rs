@@ -3,6 +3,7 @@
 use super::task_arguments::TaskArguments;
 use crate::cluster::Cluster;
 use crate::launch::{Launch, NODE_TIMEOUT_DEFAULT};
+use crate::sync::FanOut;
 use crate::task::{Caller, Task};
 use crate::{block_on, terminal};
 use pail_control::Failure;
@@ -49,6 +50,10 @@ pub struct How {
     /// Send the workdir's .git directory too
     #[arg(long)]
     include_git: bool,
+
+    /// Whether workers get files from the head, which got them first: auto (where they are large), always or never
+    #[arg(long, value_name = "WHEN", default_value_t)]
+    fan_out: FanOut,
 
     /// Check out the repository's submodules
     #[arg(long)]
@@ -97,6 +102,7 @@ impl How {
             with_setup: steps.setup,
             detach: self.detach,
             include_git: self.include_git,
+            fan_out: self.fan_out,
             submodules: self.git_submodules,
             lfs: self.git_lfs,
             node_timeout: self.node_timeout.0,

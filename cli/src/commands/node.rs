@@ -3,6 +3,7 @@
 use crate::block_on;
 use crate::node::serve;
 use crate::sync::agent::{self, Step};
+use crate::sync::{pull, relay};
 use pail_control::Failure;
 use std::ffi::OsString;
 use std::io::Read;
@@ -29,6 +30,16 @@ enum NodeStep {
     SyncCommit,
     /// Remove names below a directory
     SyncRemove,
+    /// Hand on to other nodes what a sync sent here
+    SyncRelay,
+    /// Become a rsync that fetches from another node
+    SyncPull,
+    /// Connect standard input and output to another node
+    SyncLink {
+        request: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rsync: Vec<OsString>,
+    },
     /// Become the node's rsync
     SyncServe {
         /// Write as root
@@ -49,6 +60,14 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         NodeStep::SyncBegin => step(Step::Begin, home),
         NodeStep::SyncCommit => step(Step::Commit, home),
         NodeStep::SyncRemove => step(Step::Remove, home),
+        NodeStep::SyncRelay => block_on(relay::hand_on(&home)).map(|()| ExitCode::SUCCESS),
+        NodeStep::SyncPull => {
+            let mut request = Vec::new();
+            let read = std::io::stdin().read_to_end(&mut request);
+            read.map_err(|err| Failure::from_io("cannot read the request", &err))?;
+            Ok(ExitCode::from(pull::pull(&request, &home)))
+        }
+        NodeStep::SyncLink { request, rsync } => Ok(ExitCode::from(pull::link(&request, &rsync))),
         NodeStep::SyncServe { sudo, key, session, rsync } => {
             Ok(ExitCode::from(agent::serve(&key, &session, sudo, &rsync, &home)))
         }

@@ -20,6 +20,7 @@ pub use nodes::{connect, each};
 pub use session::{NODE_TIMEOUT_DEFAULT, Session};
 
 use crate::cluster::Cluster;
+use crate::sync::FanOut;
 use crate::task::Task;
 use pail_control::Failure;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ pub struct Launch {
     pub detach: bool,
     /// Send the workdir's `.git` too.
     pub include_git: bool,
+    /// Whether workers get files from the head.
+    pub fan_out: FanOut,
     /// Check out the repository's submodules.
     pub submodules: bool,
     /// Fetch the repository's LFS objects.

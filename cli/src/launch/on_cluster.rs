@@ -31,11 +31,11 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     let (sessions, inputs) =
         tokio::try_join!(connect(cluster, needs(launch)), Inputs::gather(launch, &environment))?;
     let mut inputs = inputs;
-    send_files(&inputs.files, &sessions).await?;
+    send_files(launch, &inputs.files, &sessions).await?;
     if let Some(code) = &inputs.code {
         check_out_everywhere(launch, code, &sessions).await?;
     }
-    send_files(&inputs.nested, &sessions).await?;
+    send_files(launch, &inputs.nested, &sessions).await?;
     if !(inputs.buckets.mounts.is_empty() && inputs.buckets.copies.is_empty()) {
         inputs.buckets.lent = lend(&environment).await?;
     }
@@ -114,7 +114,7 @@ fn needs(launch: &Launch) -> Needs {
     }
 }
 
-async fn send_files(files: &SyncPlan, sessions: &[Session]) -> Result<(), Failure> {
+async fn send_files(launch: &Launch, files: &SyncPlan, sessions: &[Session]) -> Result<(), Failure> {
     if files.is_empty() {
         return Ok(());
     }
@@ -132,7 +132,8 @@ async fn send_files(files: &SyncPlan, sessions: &[Session]) -> Result<(), Failur
     ));
     let peers: Vec<_> = sessions.iter().map(Session::peer).collect();
     let progress = SyncProgress::new(sessions.iter().map(|session| session.node.host.clone()), files.bytes);
-    let outcome = sync::to_nodes(files, &peers, &SyncOptions::default(), &progress).await;
+    let options = SyncOptions { fan_out: launch.fan_out, ..SyncOptions::default() };
+    let outcome = sync::to_nodes(files, &peers, &options, &progress).await;
     for (host, result) in &outcome.nodes {
         let notes = result.iter().flat_map(|stats| &stats.notes);
         notes.for_each(|note| terminal::note(&format!("{host}: {note}")));

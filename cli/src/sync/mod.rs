@@ -2,13 +2,15 @@
 //!
 //! Owns: `ignore`, which files of a source are sent; [`SyncPlan`], what goes where; [`to_nodes`], by the system's rsync over ssh;
 //! [`to_here`], by reflink or copy; `agent`, what runs on the node before and after, and `removal`, of what is no longer sent; `names`, `beneath` and `manifest`, by which both
-//! sides know what is there and whose it is; `rsync`, one run of it; `trouble`, what its failures mean; `progress`.
+//! sides know what is there and whose it is; `rsync`, one run of it; `trouble`, what its failures mean; `progress`; `fan_out`, by which workers
+//! get from the head what it got already, with `relay` on the head and `pull` on the worker.
 //!
 //! Invariants: what the last sync sent to a place and this one lacks is removed there, nothing else; nothing outside of the place is touched,
 //! whatever symlinks are in it; a file is replaced as a whole, by a rename.
 
 pub mod agent;
 mod beneath;
+mod fan_out;
 mod here;
 pub mod ignore;
 mod manifest;
@@ -17,9 +19,12 @@ mod nodes;
 mod peer;
 pub mod progress;
 mod removal;
+pub mod pull;
+pub mod relay;
 mod rsync;
 mod trouble;
 
+pub use fan_out::FanOut;
 pub use here::to_here;
 pub use nodes::{SyncOutcome, to_nodes};
 pub use peer::Peer;
@@ -91,6 +96,8 @@ pub struct SyncOptions {
     pub parallel_max: NonZeroUsize,
     /// For each node; without, as fast as it goes.
     pub bandwidth_kib_per_s: Option<u64>,
+    /// Whether workers fetch from the head what it has got; without a limit of their rate.
+    pub fan_out: FanOut,
     /// After this long without a byte a link counts as lost.
     pub idle_timeout: Duration,
     /// Before each new attempt after a lost link; as many as there are, from anew whenever one got something across.
@@ -102,6 +109,7 @@ impl Default for SyncOptions {
         Self {
             parallel_max: NonZeroUsize::new(16).unwrap_or(NonZeroUsize::MIN),
             bandwidth_kib_per_s: None,
+            fan_out: FanOut::Auto,
             idle_timeout: Duration::from_secs(60),
             retry_pauses: [2, 5, 15].map(Duration::from_secs).to_vec(),
         }
@@ -115,6 +123,8 @@ pub struct Stats {
     pub files: u64,
     /// What of their content was sent: less than they have, where the node had a part already.
     pub bytes: u64,
+    /// Of these, what came from the head and not over the link of this machine.
+    pub head_bytes: u64,
     /// Names that were removed from the node.
     pub deleted: u64,
     /// Names that were listed to rsync; 0 where all was there already.

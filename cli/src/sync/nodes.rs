@@ -4,11 +4,12 @@
 //! many nodes told once.
 //!
 //! An attempt asks the node what is there, sends what differs, and looks again here: a file that changed meanwhile is sent once more, then
-//! named. A lost link leads to another attempt, which takes up from what the last one got across; see [`Trouble`] for what does not.
+//! named. A worker may fetch from the head first (`fan_out`). A lost link leads to another attempt, which takes up from what the last one got across; see [`Trouble`] for what does not.
 
 use super::agent::{BeginAnswer, BeginRequest, BegunItem, CommitRequest, Ready};
+use super::fan_out::{Fetched, Lacking, Spreading};
 use super::peer::Peer;
-use super::rsync::{Transfer, fed};
+use super::rsync::{Report, Transfer, fed};
 use super::trouble::{Trouble, VANISHED, named, of_rsync};
 use super::{NotDone, Planned, Stats, SyncOptions, SyncPlan, SyncProgress};
 use crate::cluster::{alike, on};
@@ -17,6 +18,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::StreamExt;
 use pail_control::{Failure, FailureKind};
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Attempts at one node, however much each of them gets across.
 const ATTEMPTS_MAX: usize = 50;
@@ -40,13 +43,27 @@ pub async fn to_nodes(
     progress: &SyncProgress,
 ) -> SyncOutcome {
     let session = session();
+    let spreading = Spreading::new(plan, nodes, format!("{session}-0"), options, progress);
     let work = nodes.iter().enumerate().map(|(index, peer)| {
         // One for each, for nodes may have one home.
         let session = format!("{session}-{index}");
-        let sync = NodeSync { plan, peer, session, options, progress, index };
+        let sync = NodeSync {
+            plan,
+            peer,
+            session,
+            options,
+            progress,
+            index,
+            spreading: spreading.as_ref(),
+            fetches: AtomicBool::new(index > 0),
+            suspects: Mutex::default(),
+        };
         async move {
             let result = sync.run().await;
             progress.end(index);
+            if let (0, Err(_), Some(spreading)) = (index, &result, sync.spreading) {
+                spreading.head_is_done(None);
+            }
             (peer.node.host.clone(), result)
         }
     });
@@ -58,6 +75,12 @@ pub(super) fn fed_names(item: &Planned, indices: &[usize]) -> Vec<u8> {
     let mut list = Vec::new();
     indices.iter().for_each(|index| fed(&item.names.all()[*index].path, &mut list));
     list
+}
+
+/// What a run sent of files' content.
+fn sent_bytes(report: &Report) -> u64 {
+    let is_whole = report.files > 0 || report.literal_bytes > 0;
+    if is_whole { report.literal_bytes } else { report.progress_bytes }
 }
 
 /// A name that no other sync has.
@@ -122,6 +145,12 @@ struct NodeSync<'a> {
     options: &'a SyncOptions,
     progress: &'a SyncProgress,
     index: usize,
+    /// Where workers may fetch from the head.
+    spreading: Option<&'a Spreading<'a>>,
+    /// It still may.
+    fetches: AtomicBool,
+    /// Of each item, the names that changed on the head after it had them: what was fetched of them may be of no one state.
+    suspects: Mutex<Vec<Vec<usize>>>,
 }
 
 impl NodeSync<'_> {
@@ -152,10 +181,11 @@ impl NodeSync<'_> {
         // What this attempt cannot do, the last one's word does not tell.
         stats.not_done.clear();
         stats.notes.clear();
-        let places = self.begin().await?;
         let mut keys = Vec::new();
+        let places = self.begin_and_fetch(stats, &mut keys).await?;
+        let suspects = self.suspects.lock().map(|suspects| suspects.clone()).unwrap_or_default();
         let mut done_bytes = 0;
-        for (item, place) in self.plan.items.iter().zip(&places) {
+        for (index, (item, place)) in self.plan.items.iter().zip(&places).enumerate() {
             stats.deleted += place.removed;
             stats.notes.extend(place.note.clone());
             let could_not = |why: &String| NotDone {
@@ -164,10 +194,16 @@ impl NodeSync<'_> {
             };
             stats.not_done.extend(place.not_removed.iter().map(could_not));
             let there = BASE64.decode(&place.digests).unwrap_or_default();
-            let names = item.differing(&there);
+            let mut names = item.differing(&there);
+            let suspects = suspects.get(index).map(Vec::as_slice).unwrap_or_default();
+            names.extend(suspects);
+            names.sort_unstable();
+            names.dedup();
             if !names.is_empty() {
-                keys.push(place.key.clone());
-                self.send(item, place, names, done_bytes, stats).await?;
+                if !keys.contains(&place.key) {
+                    keys.push(place.key.clone());
+                }
+                self.send(item, place, names, !suspects.is_empty(), done_bytes, stats).await?;
             }
             done_bytes += item.stamps.iter().flatten().map(|stamp| stamp.size).sum::<u64>();
             self.progress.step(self.index, done_bytes);
@@ -176,7 +212,76 @@ impl NodeSync<'_> {
             let request = CommitRequest { session: self.session.clone(), keys };
             self.step("sync-commit", &request).await?;
         }
+        if let (0, Some(spreading)) = (self.index, self.spreading) {
+            spreading.head_is_done(Some(places));
+        }
         Ok(())
+    }
+
+    /// Makes the places ready, and lets a worker that lacks much fetch it from the head. `keys`: of what was fetched to.
+    async fn begin_and_fetch(
+        &self,
+        stats: &mut Stats,
+        keys: &mut Vec<String>,
+    ) -> Result<Vec<Ready>, Trouble> {
+        let places = self.begin().await?;
+        let Some(spreading) = self.spreading.filter(|_| self.fetches.load(Ordering::Relaxed)) else {
+            return Ok(places);
+        };
+        let (mut lacking, mut bytes) = (Vec::new(), 0);
+        for (index, (item, place)) in self.plan.items.iter().zip(&places).enumerate() {
+            let names = item.differing(&BASE64.decode(&place.digests).unwrap_or_default());
+            if !names.is_empty() {
+                bytes +=
+                    names.iter().filter_map(|name| item.stamps[*name]).map(|stamp| stamp.size).sum::<u64>();
+                lacking.push(Lacking { index, item, place, names: fed_names(item, &names) });
+            }
+        }
+        if lacking.is_empty() || !spreading.is_worth(bytes) {
+            return Ok(places);
+        }
+        let step = |bytes| self.progress.step(self.index, bytes);
+        let count = |report: &Report| {
+            stats.files += report.files;
+            stats.bytes += sent_bytes(report);
+            stats.head_bytes += sent_bytes(report);
+        };
+        let fetched = spreading.fetch(self.peer, &self.session, &lacking, step, count).await;
+        // Whatever it could not, it can no more.
+        self.fetches.store(fetched == Fetched::LinkLost, Ordering::Relaxed);
+        if fetched == Fetched::Nothing {
+            return Ok(places);
+        }
+        keys.extend(lacking.iter().map(|lacking| lacking.place.key.clone()));
+        let (now, suspects) = tokio::join!(self.begin(), self.changed_on(spreading));
+        let mut now = now?;
+        if let Ok(mut all) = self.suspects.lock() {
+            *all = suspects;
+        }
+        for (now, before) in now.iter_mut().zip(places) {
+            now.removed += before.removed;
+            now.not_removed = before.not_removed;
+        }
+        Ok(now)
+    }
+
+    /// Of each item, the names that are on the head no more as they are here; all of them, where it does not say.
+    async fn changed_on(&self, spreading: &Spreading<'_>) -> Vec<Vec<usize>> {
+        let items = self.plan.items.iter().map(|item| item.asked(false)).collect();
+        let request = BeginRequest { session: spreading.head_session.clone(), items };
+        let answer = match serde_json::to_vec(&request) {
+            Ok(request) => spreading.head.step("sync-begin", &request).await.ok(),
+            Err(_) => None,
+        };
+        let answer: Option<BeginAnswer> = answer.and_then(|answer| serde_json::from_slice(&answer).ok());
+        let places = answer.map(|answer| answer.items).unwrap_or_default();
+        let changed = |(index, item): (usize, &Planned)| match places.get(index) {
+            Some(BegunItem::Ready(place)) => {
+                item.differing(&BASE64.decode(&place.digests).unwrap_or_default())
+            }
+            _ => (0..item.names.all().len()).collect(),
+        };
+        self.plan.items.iter().enumerate().map(changed).collect()
     }
 
     async fn step(&self, step: &str, request: &impl serde::Serialize) -> Result<Vec<u8>, Trouble> {
@@ -218,6 +323,7 @@ impl NodeSync<'_> {
         item: &Planned,
         place: &Ready,
         names: Vec<usize>,
+        is_suspect: bool,
         done_bytes: u64,
         stats: &mut Stats,
     ) -> Result<(), Trouble> {
@@ -227,10 +333,9 @@ impl NodeSync<'_> {
         let mut not_done: BTreeMap<String, String> = BTreeMap::new();
         for is_last in [false, true] {
             stats.listed += names.len() as u64;
-            let report = self.transfer(item, place, &names, done_bytes).await?;
+            let report = self.transfer(item, place, &names, is_suspect, done_bytes).await?;
             stats.files += report.files;
-            let is_whole = report.files > 0 || report.literal_bytes > 0;
-            stats.bytes += if is_whole { report.literal_bytes } else { report.progress_bytes };
+            stats.bytes += sent_bytes(&report);
             let connection = self.peer.node.explain_connection(report.stderr.as_bytes());
             if let Some(trouble) = of_rsync(&report, &item.destination, connection) {
                 return Err(trouble);
@@ -270,14 +375,16 @@ impl NodeSync<'_> {
         item: &Planned,
         place: &Ready,
         names: &[usize],
+        is_suspect: bool,
         done_bytes: u64,
-    ) -> Result<super::rsync::Report, Trouble> {
+    ) -> Result<Report, Trouble> {
         let transfer = Transfer {
             peer: self.peer,
             session: &self.session,
             source: &item.source,
             names: (!item.is_file).then(|| fed_names(item, names)),
             place,
+            is_suspect,
             options: self.options,
         };
         let told = transfer.run(|bytes| self.progress.step(self.index, done_bytes + bytes)).await;

@@ -5,6 +5,7 @@
 use super::trouble::{Trouble, of_step};
 use crate::cluster::{Agent, Node};
 use pail_control::Failure;
+use std::net::IpAddr;
 
 /// A node, and our program there.
 #[derive(Debug, Clone)]
@@ -13,6 +14,8 @@ pub struct Peer {
     pub node: Node,
     /// The path of our program on it.
     pub pail: String,
+    /// Where other nodes reach it, if that is known.
+    pub address: Option<IpAddr>,
 }
 
 /// A word of a POSIX shell, whatever it holds.
@@ -23,7 +26,7 @@ pub(super) fn quoted(word: &str) -> String {
 impl Peer {
     /// Of a node that was made ready.
     pub fn new(node: Node, agent: &Agent) -> Self {
-        Self { node, pail: agent.pail.clone() }
+        Self { node, pail: agent.pail.clone(), address: agent.address }
     }
 
     /// The start of a command line that runs our program on the node.

@@ -32,6 +32,8 @@ pub struct Transfer<'a> {
     /// The names below a directory, as [`fed`] has them; `None` for a file.
     pub names: Option<Vec<u8>>,
     pub place: &'a Ready,
+    /// Content is compared also where size and time are equal.
+    pub is_suspect: bool,
     pub options: &'a SyncOptions,
 }
 
@@ -58,7 +60,7 @@ pub fn fed(path: &std::ffi::OsStr, into: &mut Vec<u8>) {
 }
 
 /// What of a file is kept, and what is read of the output. -s: paths reach the node past its shell.
-const OPTIONS: [&str; 10] = [
+pub const OPTIONS: [&str; 10] = [
     "-l",
     "-p",
     "-t",
@@ -70,6 +72,9 @@ const OPTIONS: [&str; 10] = [
     "--no-human-readable",
     "--outbuf=L",
 ];
+
+/// What it is to tell.
+pub const INFO: &str = "--info=progress2,stats2";
 
 /// Copies on this machine as root. Blocks.
 pub fn run_here_by_sudo(source: &Path, names: Option<&[u8]>, target: &str) -> std::io::Result<Report> {
@@ -100,8 +105,11 @@ pub fn run_here_by_sudo(source: &Path, names: Option<&[u8]>, target: &str) -> st
 impl Transfer<'_> {
     fn command(&self) -> Command {
         let mut command = Command::new("rsync");
-        command.args(OPTIONS).arg("--info=progress2,stats2");
+        command.args(OPTIONS).arg(INFO);
         command.arg(format!("--partial-dir={PARTIAL_DIR}"));
+        if self.is_suspect {
+            command.arg("--ignore-times");
+        }
         command.arg(format!("--timeout={}", self.options.idle_timeout.as_secs().max(1)));
         if let Some(rate) = self.options.bandwidth_kib_per_s {
             command.arg(format!("--bwlimit={rate}"));
@@ -121,8 +129,7 @@ impl Transfer<'_> {
         }
         command.arg("--").arg(source).arg(target);
         // Its words are read.
-        command.env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.kill_on_drop(true);
+        command.env("LC_ALL", "C");
         // SAFETY: prctl alone, which may be called between fork and exec.
         unsafe {
             // Where this process is killed, nothing goes on sending.
@@ -136,28 +143,37 @@ impl Transfer<'_> {
 
     /// Runs it; `progress` is told how many bytes are done. Errors: there is no rsync here. Whatever else goes wrong is in the report.
     pub async fn run(&self, progress: impl Fn(u64)) -> Result<Report, Failure> {
-        let mut child = self.command().spawn().map_err(|err| {
+        follow(self.command(), self.names.as_deref(), progress).await.map_err(|err| {
             Failure::from_io("cannot run rsync", &err).with_hint("install the package rsync on this machine")
-        })?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let feed = async {
-            if let (Some(mut stdin), Some(names)) = (stdin, &self.names) {
-                // A rsync that ended early says why.
-                let _ = stdin.write_all(names).await;
-            }
-        };
-        let mut report = Report::default();
-        let told = async {
-            if let Some(stdout) = stdout {
-                read_output(stdout, &mut report, progress).await;
-            }
-        };
-        let ((), (), said, status) = tokio::join!(feed, told, kept(stderr), child.wait());
-        let status = status.map_err(|err| Failure::from_io("cannot wait for rsync", &err))?;
-        report.code = status.code();
-        report.stderr = String::from_utf8_lossy(&said).into_owned();
-        Ok(report)
+        })
     }
+}
+
+/// Runs a command that ends in a rsync whose output this process reads. Errors: it cannot be started.
+pub async fn follow(
+    mut command: Command,
+    input: Option<&[u8]>,
+    progress: impl Fn(u64),
+) -> std::io::Result<Report> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let feed = async {
+        if let (Some(mut stdin), Some(input)) = (stdin, input) {
+            // A rsync that ended early says why.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let mut report = Report::default();
+    let told = async {
+        if let Some(stdout) = stdout {
+            read_output(stdout, &mut report, progress).await;
+        }
+    };
+    let ((), (), said, status) = tokio::join!(feed, told, kept(stderr), child.wait());
+    report.code = status?.code();
+    report.stderr = String::from_utf8_lossy(&said).into_owned();
+    Ok(report)
 }
 
 /// Reads to the end, and keeps the first part.

@@ -137,7 +137,8 @@ impl World {
             true => "/home/u/pail".to_owned(),
             false => env!("CARGO_BIN_EXE_pail").to_owned(),
         };
-        nodes.map(|node| Peer { pail: pail(&node.host), node }).collect()
+        let address = |host: &str| format!("10.99.0.{}", self.number(host)).parse().ok();
+        nodes.map(|node| Peer { pail: pail(&node.host), address: address(&node.host), node }).collect()
     }
 
     /// A node's home, as this process sees it.
