@@ -18,9 +18,9 @@ mod names;
 mod nodes;
 mod peer;
 pub mod progress;
-mod removal;
 pub mod pull;
 pub mod relay;
+mod removal;
 mod rsync;
 mod trouble;
 
