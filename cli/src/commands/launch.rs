@@ -81,6 +81,19 @@ pub struct Steps {
     pub setup: bool,
 }
 
+impl Steps {
+    /// The task as far as its steps are done.
+    fn of(self, mut task: Task) -> Task {
+        if !self.file_mounts {
+            task.file_mounts.clear();
+        }
+        if !self.setup {
+            task.setup = None;
+        }
+        task
+    }
+}
+
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let steps = Steps { file_mounts: true, setup: !arguments.no_setup };
     arguments.how.run(&arguments.task, arguments.cluster.as_deref(), steps)
@@ -93,6 +106,7 @@ impl How {
         let task = Task::read(path, &self.of_task.overrides()?, &caller)?;
         task.notes.iter().for_each(|note| terminal::note(note));
         let cluster = cluster.map(Cluster::find).transpose()?;
+        let task = if self.dryrun { steps.of(task) } else { task };
         if self.dryrun {
             return super::check::print_plan(&task, &caller, cluster.as_ref());
         }

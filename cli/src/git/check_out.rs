@@ -173,7 +173,8 @@ impl Job<'_> {
         workdir.set_origin(&self.resolved.url).await.map_err(suspect)?;
         let known_hosts = self.known_hosts()?;
         let keys = known_hosts.as_deref().map_or(HostKeys::AcceptNew, HostKeys::Only);
-        let transport = Transport::new(self.url, self.access, self.resolved.ssh.as_ref(), keys)?;
+        let transport = Transport::new(self.url, self.access, self.resolved.ssh.as_ref(), keys)?
+            .trusting(self.resolved.authorities.as_deref())?;
         let mut fetched = false;
         let id = &self.resolved.commit;
         let commit = match workdir.fetched(id).await? {

@@ -28,6 +28,9 @@ pub struct Resolved {
     /// What the client knows of an SSH host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshHost>,
+    /// Certificates of the authorities that the client trusts for it by `GIT_SSL_CAINFO`, in PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
     /// What the user should be told, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -64,6 +67,7 @@ pub async fn resolve(
         branch: None,
         git_ref: git_ref.map(str::to_owned),
         ssh: None,
+        authorities: environment("GIT_SSL_CAINFO").and_then(|file| std::fs::read_to_string(file).ok()),
         notes: Vec::new(),
     };
     let mut host = None;

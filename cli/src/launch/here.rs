@@ -7,11 +7,12 @@ use super::signals::Signals;
 use super::{HERE, Launch};
 use crate::node::environment::{Standing, identity_of_launch, variables};
 use crate::node::job::{Stage, StageRequest};
-use crate::node::preparing::{CheckOutRequest, Prepared, check_out, prepare};
+use crate::node::preparing::{CheckOutRequest, Prepared, check_out, leave_checkout, prepare};
 use crate::node::{flushing, serve};
 use crate::progress::Draining;
 use crate::shell::{self, Login};
 use crate::sync::SyncPlan;
+use crate::task::Workdir;
 use crate::{notices, sync, terminal};
 use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_transfer::CancellationToken;
@@ -24,6 +25,9 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     let home = serve::home()?;
     let environment = CallerEnvironment::of_this_process();
     let inputs = Inputs::gather(launch, &environment).await?;
+    if matches!(launch.task.workdir, Some(Workdir::Local(_))) {
+        leave_checkout(&home).await?;
+    }
     sync_files(&inputs.files, &home).await?;
     if let Some(code) = &inputs.code {
         let request = CheckOutRequest {
@@ -38,6 +42,9 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     let prepared = prepare(&inputs.buckets, &home, &environment, &CancellationToken::new()).await?;
     let left_out: Vec<String> = inputs.left_out.iter().chain(&prepared.skipped).cloned().collect();
     tell_left_out(&left_out);
+    if let Some(count @ 2..) = launch.task.num_nodes {
+        terminal::note(&format!("note: the task is for {count} nodes, and runs on this machine alone (-c names a cluster)"));
+    }
     let id = identity_of_launch(launch.task.name.as_deref());
     let standing = Standing { rank: 0, addresses: &["127.0.0.1".to_owned()], task_id: &id };
     let environment = variables(&launch.task.environment(), &standing);

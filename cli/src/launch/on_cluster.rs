@@ -17,6 +17,7 @@ use crate::node::preparing::{CheckOutRequest, Prepared};
 use crate::node::request::Request;
 use crate::shell::Login;
 use crate::sync::{SyncOptions, SyncPlan, SyncProgress};
+use crate::task::Workdir;
 use crate::{sync, terminal};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
@@ -31,6 +32,9 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     let (sessions, inputs) =
         tokio::try_join!(connect(cluster, needs(launch)), Inputs::gather(launch, &environment))?;
     let mut inputs = inputs;
+    if matches!(launch.task.workdir, Some(Workdir::Local(_))) {
+        each::<()>(&sessions, |_| Request::LeaveCheckout).await?;
+    }
     send_files(launch, &inputs.files, &sessions).await?;
     if let Some(code) = &inputs.code {
         check_out_everywhere(launch, code, &sessions).await?;

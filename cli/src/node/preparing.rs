@@ -7,6 +7,7 @@ use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Copying};
 use crate::git::{self, Access, CheckoutOptions, Resolved, Secret};
 use crate::place::{self, PlaceKind};
+use crate::sync::agent;
 use crate::terminal;
 use pail_control::opening::{self, Address};
 use pail_control::{CallerEnvironment, Failure};
@@ -95,7 +96,20 @@ pub async fn prepare(
 pub async fn check_out(request: &CheckOutRequest, access: &Access, home: &Path) -> Result<(), Failure> {
     let options = CheckoutOptions { submodules: request.submodules, lfs: request.lfs };
     let dir = home.join(place::WORKDIR);
+    // What a directory of the client has brought is not the commit's.
+    let owned_home = home.to_owned();
+    let cleared =
+        tokio::task::spawn_blocking(move || agent::clear(&format!("~/{}", place::WORKDIR), &owned_home)).await;
+    let cleared = cleared.map_err(|err| Failure::other(err.to_string()))??;
+    cleared.iter().for_each(|note| terminal::note(note));
     git::check_out(&dir, &request.resolved, access, &options, &mut |note| terminal::note(&note)).await?;
+    Ok(())
+}
+
+/// Takes a checkout off the working directory, which a directory of the client is to fill.
+pub async fn leave_checkout(home: &Path) -> Result<(), Failure> {
+    let kept = git::leave(&home.join(place::WORKDIR)).await?;
+    kept.iter().for_each(|note| terminal::note(note));
     Ok(())
 }
 

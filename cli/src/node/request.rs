@@ -20,6 +20,8 @@ pub enum Request {
         /// The repository is opened by the agent that this session forwards.
         by_agent: bool,
     },
+    /// A checkout is taken off the working directory, where there is one; answered when it is.
+    LeaveCheckout,
     /// The last number that a job of the cluster has had here; answered by it, or 0.
     LastNumber {
         /// Whose jobs.
@@ -101,7 +103,7 @@ impl Request {
     pub fn what(&self) -> &'static str {
         match self {
             Self::Prepare(_) => "preparing the node",
-            Self::CheckOut { .. } => "checking out the code",
+            Self::CheckOut { .. } | Self::LeaveCheckout => "checking out the code",
             Self::LastNumber { .. } | Self::TakeNumber { .. } => "numbering the job",
             Self::Start(request) if request.stage == Stage::Setup => "starting setup",
             Self::Start(_) => "starting the run",

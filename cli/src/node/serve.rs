@@ -4,7 +4,7 @@
 //! supervise`), which that starts for a job.
 
 use super::job::{self, JobRecord, Jobs, StageRequest};
-use super::preparing::{CheckOutRequest, PrepareRequest, Prepared, check_out, prepare};
+use super::preparing::{CheckOutRequest, PrepareRequest, Prepared, check_out, leave_checkout, prepare};
 use super::protocol::Frames;
 use super::request::{Down, JobRow, JobSignal, Request};
 use crate::git::Access;
@@ -53,6 +53,13 @@ pub async fn call() -> Result<(), Failure> {
             };
             let checked_out = while_heard(&mut frames, &stop, checked_out).await;
             frames.answer(checked_out)
+        }
+        Request::LeaveCheckout => {
+            let left = match home() {
+                Ok(home) => leave_checkout(&home).await,
+                Err(failure) => Err(failure),
+            };
+            frames.answer(left)
         }
         Request::LastNumber { cluster } => frames.answer(jobs(&cluster).map(|jobs| jobs.last_number())),
         Request::TakeNumber { cluster, above } => {

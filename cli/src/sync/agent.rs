@@ -132,6 +132,23 @@ pub fn begin(request: BeginRequest, home: &Path) -> Result<BeginAnswer, Failure>
     Ok(BeginAnswer { items: items.collect::<Result<_, _>>()? })
 }
 
+/// Removes what syncs have sent to a destination, where nobody changed it: something else is to be there. Blocks. Errors: as of [`begin`].
+pub fn clear(destination: &str, home: &Path) -> Result<Option<String>, Failure> {
+    let record = Record::of(&place::resolve(destination, home)?, home)?;
+    if record.manifest()?.sent == Names::default() {
+        return Ok(None);
+    }
+    let nothing = Names::default();
+    let content =
+        Content::Directory { digest: nothing.digest(), names: Some(BASE64.encode(nothing.encoded())) };
+    let item = BeginItem { destination: destination.to_owned(), content };
+    let (begun, _lock) = begin_item(&item, "clear", home)?;
+    Ok(match begun {
+        BegunItem::Ready(ready) => ready.note,
+        BegunItem::NeedsNames => None,
+    })
+}
+
 /// Ends a sync: forgets who served it. Blocks.
 pub fn commit(request: CommitRequest, home: &Path) -> Result<(), Failure> {
     for key in &request.keys {

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// Jobs that have ended are kept up to this many for each cluster; then the oldest go.
 const ENDED_JOBS_MAX: usize = 200;
+/// What is kept of the disk for a record.
+const RESERVE: &str = "reserve";
+const RESERVE_BYTES: usize = 64 << 10;
 
 /// The part of a task that a job is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,6 +257,18 @@ impl Jobs {
             Ok(())
         };
         write().map_err(|err| Failure::from_io(format!("cannot write {}", folder.display()), &err))
+    }
+
+    /// Keeps some of the disk for the job's last record: a job that fills the disk is told of all the same. Errors: there is not even that much.
+    pub fn reserve(&self, number: u32) -> Result<(), Failure> {
+        let path = self.folder(number).join(RESERVE);
+        let written = fs::write(&path, vec![0; RESERVE_BYTES]);
+        written.map_err(|err| Failure::from_io(format!("cannot write {}", path.display()), &err))
+    }
+
+    /// Gives the reserve to what is written next.
+    pub fn use_reserve(&self, number: u32) {
+        let _ = fs::remove_file(self.folder(number).join(RESERVE));
     }
 
     /// The log of a job's stage.

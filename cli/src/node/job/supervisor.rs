@@ -97,6 +97,7 @@ pub async fn supervise(jobs: &Jobs, request: StageRequest) -> Result<(), Failure
     say(begun.as_ref().map(|_| ()).map_err(Clone::clone));
     let (mut job, mut child) = begun?;
     let (exit_code, cancelled) = wait_for(&mut child, &mut signals).await?;
+    jobs.use_reserve(request.number);
     let report = flush(jobs, &mut job, exit_code, &request).await;
     let remaining = notices::left(&report);
     job.state = State::Ended(End { exit_code, cancelled, remaining, at: Timestamp::now() });
@@ -135,6 +136,7 @@ async fn begin(jobs: &Jobs, request: &StageRequest) -> Result<(JobRecord, Child)
     let log = jobs.open_log(request.number, request.stage)?;
     let again = log.try_clone().map_err(|err| Failure::from_io("cannot write the job's log", &err))?;
     jobs.put(&job)?;
+    jobs.reserve(request.number)?;
     let mut bash = command_of(&request.command, &request.dir, &request.environment, request.login);
     bash.stdin(Stdio::null()).stdout(log).stderr(again);
     let mut child = bash
