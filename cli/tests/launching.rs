@@ -236,3 +236,64 @@ fn a_detached_run_is_listed_followed_and_ended() {
     assert_eq!(sandbox.object("end").as_deref(), Some("4"));
     assert_eq!(sandbox.pail(&["cancel", "7"]).code, 3);
 }
+
+#[test]
+fn an_exec_without_the_mount_of_its_task_is_refused() {
+    let sandbox = Sandbox::new();
+    let path = task(&sandbox, "file_mounts:\n  OUT: {source: s3://demo-bucket}\nrun: echo x > OUT/x\n");
+    let ran = sandbox.pail(&["exec", &path]);
+    assert!(
+        ran.code == 3 && ran.err.contains("is not mounted") && ran.err.contains("pail launch"),
+        "{ran:?}"
+    );
+    assert_eq!(sandbox.pail(&["launch", &path]).code, 0);
+    assert_eq!(sandbox.pail(&["exec", &path]).code, 0);
+    assert_eq!(sandbox.pail(&["down"]).code, 0);
+    let ran = sandbox.pail(&["exec", &path]);
+    assert!(ran.code == 3 && !sandbox.path("outputs/x").exists(), "{ran:?}");
+}
+
+// SEMANTICS: tasks.3
+#[test]
+fn a_sync_crosses_no_mount_and_removes_nothing_that_a_job_changed() {
+    let sandbox = Sandbox::new();
+    let code = sandbox.path("home/code");
+    fs::create_dir_all(code.join("checkpoints")).unwrap();
+    fs::write(code.join("checkpoints/last.pt"), "initial").unwrap();
+    fs::write(code.join("config"), "of the workdir").unwrap();
+    fs::write(sandbox.path("home/config"), "of the mount").unwrap();
+    let path = task(
+        &sandbox,
+        "workdir: ~/code\nfile_mounts:\n  outputs: {source: s3://demo-bucket}\n  config: ~/config\n\
+         run: |\n  echo trained > checkpoints/last.pt\n  echo w > outputs/model\n  cat config\n",
+    );
+    // What is nested takes the place of what is around it, each time.
+    for _ in 0..3 {
+        let ran = sandbox.pail(&["launch", &path]);
+        assert!(ran.code == 0 && ran.out == "of the mount", "{ran:?}");
+    }
+    // Not sent any more, and changed by the job: it stays, and is named.
+    fs::write(code.join(".gitignore"), "checkpoints/\n").unwrap();
+    let kept = task(&sandbox, "workdir: ~/code\nrun: cat checkpoints/last.pt\n");
+    let ran = sandbox.pail(&["exec", &kept]);
+    assert!(ran.code == 0 && ran.out == "trained\n" && ran.err.contains("checkpoints/last.pt"), "{ran:?}");
+    // What would come into the bucket is refused.
+    fs::create_dir(code.join("outputs")).unwrap();
+    fs::write(code.join("outputs/model"), "old").unwrap();
+    let ran = sandbox.pail(&["exec", &kept]);
+    assert!(ran.code == 2 && ran.err.contains("outputs/model") && ran.err.contains("mounted"), "{ran:?}");
+    assert_eq!(sandbox.object("model").as_deref(), Some("2"));
+}
+
+#[test]
+fn the_job_knows_nothing_of_what_opens_its_repository() {
+    let sandbox = Sandbox::new();
+    let path = task(&sandbox, "run: echo \"token=$GIT_TOKEN gpus=$SKYPILOT_NUM_GPUS_PER_NODE\"\n");
+    let mut command = sandbox.command(&["launch", &path]);
+    command.env("GIT_TOKEN", "hunter2").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ran = finish(command.spawn().unwrap());
+    assert!(
+        ran.out.starts_with("token= gpus=") && ran.out.trim_end().ends_with(|c: char| c.is_ascii_digit()),
+        "{ran:?}"
+    );
+}

@@ -47,7 +47,12 @@ impl Transport {
         };
         // Submodules may be reached by SSH wherever the repository itself is.
         let ssh_command = ssh::command(host, socket, keys);
-        Ok(Self { askpass, ssh_command, is_http: matches!(url.scheme, Scheme::Https | Scheme::Http), authorities: None })
+        Ok(Self {
+            askpass,
+            ssh_command,
+            is_http: matches!(url.scheme, Scheme::Https | Scheme::Http),
+            authorities: None,
+        })
     }
 
     /// The same, that trusts the client's authorities where this process is given none of its own. Errors: the local disk's.

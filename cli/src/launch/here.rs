@@ -43,7 +43,9 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     let left_out: Vec<String> = inputs.left_out.iter().chain(&prepared.skipped).cloned().collect();
     tell_left_out(&left_out);
     if let Some(count @ 2..) = launch.task.num_nodes {
-        terminal::note(&format!("note: the task is for {count} nodes, and runs on this machine alone (-c names a cluster)"));
+        terminal::note(&format!(
+            "note: the task is for {count} nodes, and runs on this machine alone (-c names a cluster)"
+        ));
     }
     let id = identity_of_launch(launch.task.name.as_deref());
     let standing = Standing { rank: 0, addresses: &["127.0.0.1".to_owned()], task_id: &id };

@@ -99,7 +99,8 @@ pub async fn check_out(request: &CheckOutRequest, access: &Access, home: &Path) 
     // What a directory of the client has brought is not the commit's.
     let owned_home = home.to_owned();
     let cleared =
-        tokio::task::spawn_blocking(move || agent::clear(&format!("~/{}", place::WORKDIR), &owned_home)).await;
+        tokio::task::spawn_blocking(move || agent::clear(&format!("~/{}", place::WORKDIR), &owned_home))
+            .await;
     let cleared = cleared.map_err(|err| Failure::other(err.to_string()))??;
     cleared.iter().for_each(|note| terminal::note(note));
     git::check_out(&dir, &request.resolved, access, &options, &mut |note| terminal::note(&note)).await?;
