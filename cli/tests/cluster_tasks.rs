@@ -336,7 +336,7 @@ fn a_directory_and_a_checkout_take_each_other_s_place() {
         ran.out.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(exec(&[]), [".gitignore", "sub", "train.sh"]);
-    assert_eq!(exec(&["--git-url", &url]), [".git", "of-git", "sub"]);
+    assert_eq!(exec(&["--git-url", &url]), [".git", "of-git"]);
     nodes.must_on("dev", "echo mine > ~/sky_workdir/made-by-job");
     assert_eq!(exec(&[]), [".gitignore", "made-by-job", "sub", "train.sh"]);
 }
