@@ -26,7 +26,7 @@ pub struct Facts {
     pub arch: String,
     /// The C library and its version ("glibc 2.36", "musl").
     pub libc: String,
-    /// What of [`PROGRAMS`] is in the user's path or where the system keeps such programs.
+    /// What of `PROGRAMS` is in the user's path or where the system keeps such programs.
     pub programs: Vec<String>,
     /// Whether this user may open `/dev/fuse`.
     pub has_fuse_device: bool,

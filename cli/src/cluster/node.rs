@@ -19,7 +19,6 @@ use sha2::{Digest, Sha256};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -379,11 +378,10 @@ fn sockets_dir(id: &str) -> Result<PathBuf, Failure> {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let _ = std::fs::remove_file(&temporary);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    // Closed to others from the beginning.
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(path))?;
     file.write_all(bytes)?;
-    std::fs::rename(&temporary, path)
+    file.persist(path).map_err(|err| err.error).map(drop)
 }
 
 /// As one argument of ssh_config(5).

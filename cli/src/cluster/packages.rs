@@ -37,7 +37,7 @@ fn package(program: &str) -> &str {
     }
 }
 
-/// Whether [`install`] can be tried: a package manager that is known here, and the right to use it.
+/// Whether `install` can be tried: a package manager that is known here, and the right to use it.
 pub fn can_install(facts: &Facts) -> bool {
     facts.has_root != Some(false) && MANAGERS.iter().any(|manager| facts.has(manager.program))
 }

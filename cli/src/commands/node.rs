@@ -18,7 +18,6 @@ pub struct Arguments {
 }
 
 #[derive(Debug, clap::Subcommand)]
-#[allow(clippy::enum_variant_names, reason = "other steps follow")]
 enum NodeStep {
     /// One request, and its answer
     Call,

@@ -94,7 +94,6 @@ impl Credentials {
     }
 
     /// The socket to forward to nodes (`ssh -A` with this as `SSH_AUTH_SOCK`, over a connection of its own).
-    #[allow(dead_code)] // For whoever connects to nodes.
     pub fn agent_socket(&self) -> Option<&Path> {
         match self {
             Self::Key(agent) => Some(agent.socket()),

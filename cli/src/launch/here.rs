@@ -28,7 +28,8 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     if matches!(launch.task.workdir, Some(Workdir::Local(_))) {
         leave_checkout(&home).await?;
     }
-    sync_files(&inputs.files, &home).await?;
+    let mut left_out = inputs.left_out.clone();
+    left_out.extend(sync_files(&inputs.files, &home).await?);
     if let Some(code) = &inputs.code {
         let request = CheckOutRequest {
             resolved: code.resolved.clone(),
@@ -38,9 +39,9 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         };
         check_out(&request, &code.credentials.access(), &home).await?;
     }
-    sync_files(&inputs.nested, &home).await?;
+    left_out.extend(sync_files(&inputs.nested, &home).await?);
     let prepared = prepare(&inputs.buckets, &home, &environment, &CancellationToken::new()).await?;
-    let left_out: Vec<String> = inputs.left_out.iter().chain(&prepared.skipped).cloned().collect();
+    left_out.extend(prepared.skipped.iter().cloned());
     tell_left_out(&left_out);
     if let Some(count @ 2..) = launch.task.num_nodes {
         terminal::note(&format!(
@@ -71,12 +72,14 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     }
 }
 
-async fn sync_files(files: &SyncPlan, home: &Path) -> Result<(), Failure> {
+/// Brings files to their places; what did not rest meanwhile, a line each.
+async fn sync_files(files: &SyncPlan, home: &Path) -> Result<Vec<String>, Failure> {
     let progress = sync::SyncProgress::new([HERE.to_owned()], files.bytes);
-    let stats = sync::to_here(files, home, &progress).await?;
+    let mut stats = sync::to_here(files, home, &progress).await?;
     terminal::notes(&stats.notes);
+    let restless = stats.take_restless();
     let not_done: Vec<_> = stats.not_done.iter().map(|one| format!("{}: {}", one.path, one.why)).collect();
-    if not_done.is_empty() { Ok(()) } else { Err(not_all(&not_done)) }
+    if not_done.is_empty() { Ok(restless) } else { Err(not_all(&not_done)) }
 }
 
 /// What was left out on the way is told before anything runs with a part of its files.
@@ -93,10 +96,12 @@ fn not_all(not_done: &[String]) -> Failure {
     failure.with_hint("the others are there; setup and run were not begun")
 }
 
-/// What can be no file, or no object, does not keep a task from running; the exit code says that not all is there.
+/// What can be no file or no object, or did not rest while it was copied, does not keep a task from running; the exit code says that not all is there.
 pub fn tell_left_out(left_out: &[String]) {
     if !left_out.is_empty() {
-        terminal::note("warning: these cannot be copied; the exit code will be 5 where the run succeeds:");
+        terminal::note(
+            "warning: these are not there as they are; the exit code will be 5 where the run succeeds:",
+        );
         left_out.iter().for_each(|line| terminal::note(&format!("  {}", terminal::escaped(line))));
     }
 }

@@ -35,17 +35,17 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     if matches!(launch.task.workdir, Some(Workdir::Local(_))) {
         each::<()>(&sessions, |_| Request::LeaveCheckout).await?;
     }
-    send_files(launch, &inputs.files, &sessions).await?;
+    let mut left_out = inputs.left_out.clone();
+    left_out.extend(send_files(launch, &inputs.files, &sessions).await?);
     if let Some(code) = &inputs.code {
         check_out_everywhere(launch, code, &sessions).await?;
     }
-    send_files(launch, &inputs.nested, &sessions).await?;
+    left_out.extend(send_files(launch, &inputs.nested, &sessions).await?);
     if !(inputs.buckets.mounts.is_empty() && inputs.buckets.copies.is_empty()) {
         inputs.buckets.lent = lend(&environment).await?;
     }
     let prepared: Vec<Prepared> =
         each(&sessions, |_| Request::Prepare(Box::new(inputs.buckets.clone()))).await?;
-    let mut left_out = inputs.left_out.clone();
     left_out.extend(prepared.iter().flat_map(|one| one.skipped.iter().cloned()));
     left_out.sort();
     // The same of each node.
@@ -118,9 +118,10 @@ fn needs(launch: &Launch) -> Needs {
     }
 }
 
-async fn send_files(launch: &Launch, files: &SyncPlan, sessions: &[Session]) -> Result<(), Failure> {
+/// Sends files to all nodes; what did not rest meanwhile, a line each.
+async fn send_files(launch: &Launch, files: &SyncPlan, sessions: &[Session]) -> Result<Vec<String>, Failure> {
     if files.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     terminal::note(&format!(
         "syncing {} ({}) to {}",
@@ -137,12 +138,13 @@ async fn send_files(launch: &Launch, files: &SyncPlan, sessions: &[Session]) -> 
     let peers: Vec<_> = sessions.iter().map(Session::peer).collect();
     let progress = SyncProgress::new(sessions.iter().map(|session| session.node.host.clone()), files.bytes);
     let options = SyncOptions { fan_out: launch.fan_out, ..SyncOptions::default() };
-    let outcome = sync::to_nodes(files, &peers, &options, &progress).await;
+    let mut outcome = sync::to_nodes(files, &peers, &options, &progress).await;
     for (host, result) in &outcome.nodes {
         let notes = result.iter().flat_map(|stats| &stats.notes);
         notes.for_each(|note| terminal::note(&format!("{host}: {note}")));
     }
-    outcome.failure().map_or(Ok(()), Err)
+    let restless = outcome.take_restless();
+    outcome.failure().map_or(Ok(restless), Err)
 }
 
 async fn check_out_everywhere(launch: &Launch, code: &GitCode, sessions: &[Session]) -> Result<(), Failure> {

@@ -208,7 +208,8 @@ fn begin_directory(
         None => (old.sent, Removed::default()),
         Some(new) => {
             let old = if old.is_file { Manifest::default() } else { old };
-            let removed = replace_names(record, path, &old, &new, digest, is_made, by_sudo, ended)?;
+            let removed =
+                replace_names(record, path, &old, &new, digest, is_made, Removal { by_sudo, ended })?;
             (new, removed)
         }
     };
@@ -224,8 +225,8 @@ fn begin_file(
 ) -> Result<Ready, Failure> {
     let mut removed = Removed::default();
     if !old.is_file && path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-        removed =
-            replace_names(record, path, &old, &Names::default(), "", old.is_made, needs_sudo(path)?, ended)?;
+        let removal = Removal { by_sudo: needs_sudo(path)?, ended };
+        removed = replace_names(record, path, &old, &Names::default(), "", old.is_made, removal)?;
         if old.is_made {
             // Where something is left in it, the file comes into it.
             let _ = std::fs::remove_dir(path);
@@ -292,6 +293,15 @@ fn needs_sudo(dir: &Path) -> Result<bool, Failure> {
         .with_hint("make it yours once as root, or name a place below your home directory"))
 }
 
+/// How names are removed.
+#[derive(Clone, Copy)]
+struct Removal {
+    /// Only root may.
+    by_sudo: bool,
+    /// When the last transfer ended: what was changed later is another's.
+    ended: Option<SystemTime>,
+}
+
 /// Removes what `old` has of ours and `new` has not, and records what is ours then.
 fn replace_names(
     record: &Record,
@@ -300,8 +310,7 @@ fn replace_names(
     new: &Names,
     digest: &str,
     is_made: bool,
-    by_sudo: bool,
-    ended: Option<SystemTime>,
+    removal: Removal,
 ) -> Result<Removed, Failure> {
     let others: HashSet<&Name> = old.others.all().iter().collect();
     let ours = || old.sent.all().iter().chain(old.kept.all()).filter(|name| !others.contains(name));
@@ -329,9 +338,9 @@ fn replace_names(
         Removed::default()
     } else {
         record.write(&manifest)?;
-        match by_sudo {
-            true => remove_by_sudo(path, &manifest.kept, ended)?,
-            false => remove(path, &manifest.kept, ended).map_err(|err| failed(&err))?,
+        match removal.by_sudo {
+            true => remove_by_sudo(path, &manifest.kept, removal.ended)?,
+            false => remove(path, &manifest.kept, removal.ended).map_err(|err| failed(&err))?,
         }
     };
     manifest.kept = decoded(&removed.kept)?;

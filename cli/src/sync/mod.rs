@@ -144,6 +144,17 @@ pub struct NotDone {
     pub why: String,
 }
 
+impl Stats {
+    /// Takes out of what is not done the files that changed or vanished meanwhile, a line each.
+    pub fn take_restless(&mut self) -> Vec<String> {
+        let is_restless = |one: &NotDone| [trouble::CHANGES, trouble::VANISHED].contains(&one.why.as_str());
+        let (restless, not_done) = std::mem::take(&mut self.not_done).into_iter().partition(is_restless);
+        self.not_done = not_done;
+        let restless: Vec<NotDone> = restless;
+        restless.into_iter().map(|one| format!("{}: {}", one.path, one.why)).collect()
+    }
+}
+
 impl SyncPlan {
     /// Whether there is nothing to bring anywhere.
     pub fn is_empty(&self) -> bool {

@@ -10,7 +10,7 @@ use super::agent::{BeginAnswer, BeginRequest, BegunItem, CommitRequest, Ready};
 use super::fan_out::{Fetched, Lacking, Spreading};
 use super::peer::Peer;
 use super::rsync::{Report, Transfer, fed};
-use super::trouble::{Trouble, VANISHED, named, of_rsync};
+use super::trouble::{CHANGES, Trouble, VANISHED, named, of_rsync};
 use super::{NotDone, Planned, Stats, SyncOptions, SyncPlan, SyncProgress};
 use crate::cluster::{alike, on};
 use base64::Engine as _;
@@ -91,6 +91,16 @@ pub(super) fn session() -> String {
 }
 
 impl SyncOutcome {
+    /// Takes out the files that changed or vanished while they were sent, a line each: no reason to leave the rest undone.
+    pub fn take_restless(&mut self) -> Vec<String> {
+        let stats = self.nodes.iter_mut().filter_map(|(_, result)| result.as_mut().ok());
+        let mut lines: Vec<String> = stats.flat_map(Stats::take_restless).collect();
+        // The same on each node.
+        lines.sort();
+        lines.dedup();
+        lines
+    }
+
     /// The failure that this is as a whole, if any: 5 where some nodes, or some files, are done; each cause is said once with its nodes.
     pub fn failure(&self) -> Option<Failure> {
         let failures = self.nodes.iter().filter_map(|(host, result)| Some((&**host, result.as_ref().err()?)));
@@ -354,7 +364,7 @@ impl NodeSync<'_> {
                 match after {
                     None => drop(not_done.entry(path).or_insert_with(|| VANISHED.to_owned())),
                     Some(now) if Some(*now) == *before => {}
-                    Some(_) if is_last => drop(not_done.insert(path, "changes while it is sent".to_owned())),
+                    Some(_) if is_last => drop(not_done.insert(path, CHANGES.to_owned())),
                     Some(_) => {
                         not_done.remove(&path);
                         changed.push((*index, *after));

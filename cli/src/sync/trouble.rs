@@ -134,6 +134,8 @@ fn named_in(line: &str) -> Option<NotDone> {
 
 /// Of a file that was listed.
 pub const VANISHED: &str = "vanished before it was sent";
+/// What is said of a file that does not rest: a log that somebody writes. What arrived of it may be of two moments.
+pub const CHANGES: &str = "changes while it is sent";
 
 /// Of a name with rsync's escapes, `\#` and three octal digits.
 fn unescaped(path: &str) -> String {
