@@ -99,15 +99,15 @@ fn over_https_with_a_token_that_is_nowhere_on_the_nodes() {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };
-    // Held in the middle of the fetch, while its nodes are looked at; the client's own question is answered before.
-    let resolved = with_token(&["launch", "-c", "dev", "--dryrun", "task.yaml"]).output().unwrap();
-    assert!(resolved.status.success(), "{resolved:?}");
-    let mut command = with_token(&["launch", "-c", "dev", "task.yaml"]);
+    // Held in the middle of the nodes' fetch; a commit's full id is asked of nobody before.
+    let server = nodes.local("srv");
+    fs::write(server.join("hold"), "").unwrap();
+    let mut command = with_token(&["launch", "-c", "dev", "--git-ref", &two, "task.yaml"]);
     let child = command.spawn().unwrap();
-    wait_until("git is at work on the nodes", || {
-        assert_eq!(traces(&nodes, TOKEN), Vec::<String>::new());
-        nodes.names().iter().any(|name| nodes.home(name).join("sky_workdir/.git").exists())
-    });
+    wait_until("git is at work on the nodes", || server.join("holding").exists());
+    assert!(nodes.names().iter().any(|name| nodes.processes(name).contains("git")));
+    assert_eq!(traces(&nodes, TOKEN), Vec::<String>::new());
+    fs::remove_file(server.join("hold")).unwrap();
     let ran = finish(child);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.out.matches(&format!("two {two} token=\n")).count(), 2, "{ran:?}");

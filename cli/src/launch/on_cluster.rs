@@ -66,7 +66,10 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
         of_setup.left.retain(|(host, _)| !runs(host));
     }
     match run {
-        Some(run) if launch.detach => job.detach(run, count).await,
+        Some(run) if launch.detach => {
+            job.detach(run, count).await?;
+            Ok(told(&of_setup, left_out.is_empty()))
+        }
         Some(run) => {
             let mut end = job.stage(Stage::Run, run, count).await?;
             end.left.append(&mut of_setup.left);
@@ -223,7 +226,7 @@ impl<'a> Job<'a> {
         run_stage(&self.sessions[..count], &requests, self.launch.node_timeout).await
     }
 
-    async fn detach(&self, command: &str, count: usize) -> Result<ExitCode, Failure> {
+    async fn detach(&self, command: &str, count: usize) -> Result<(), Failure> {
         let requests = self.requests(Stage::Run, command, count);
         super::following::start_all(&self.sessions[..count], &requests).await?;
         let (name, number) = (&self.cluster.name, self.number);
@@ -231,7 +234,7 @@ impl<'a> Job<'a> {
         terminal::note(&format!(
             "`pail logs {name} {number}` follows it, `pail cancel {name} {number}` ends it"
         ));
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

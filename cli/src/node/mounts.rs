@@ -66,7 +66,7 @@ pub async fn mount(
     Ok(place)
 }
 
-/// The mounts of an earlier launch at `destinations`, by this user's daemon; without any destination all that may be written to. Errors: which is
+/// Of the mounts of an earlier launch at `destinations`, by this user's daemon, those that may be written to; without any destination all of those. Errors: which is
 /// not mounted, or has no daemon any more.
 pub async fn existing(destinations: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mounts = match daemon::running().await {
@@ -80,6 +80,7 @@ pub async fn existing(destinations: &[PathBuf]) -> Result<Vec<PathBuf>, Failure>
             mounts.iter().any(|mount| mount.state == MountState::Mounted && mount.spec.mount_point == place);
         mounted && mountinfo::at(&table, place).is_some_and(MountInfo::is_pail)
     };
+    let mut wanted = Vec::new();
     for destination in destinations {
         let place = pail_control::place::resolve(destination).unwrap_or_else(|_| destination.clone());
         if !is_there(&place) {
@@ -90,9 +91,11 @@ pub async fn existing(destinations: &[PathBuf]) -> Result<Vec<PathBuf>, Failure>
             .because("what the task writes there would stay on this disk")
             .with_hint("`pail launch` mounts it"));
         }
+        wanted.push(place);
     }
-    let writable = mounts.iter().filter(|mount| !mount.spec.read_only && is_there(&mount.spec.mount_point));
-    Ok(writable.map(|mount| mount.spec.mount_point.clone()).collect())
+    let is_wanted = |place: &PathBuf| wanted.is_empty() || wanted.contains(place);
+    let writable = mounts.iter().filter(|mount| !mount.spec.read_only).map(|mount| &mount.spec.mount_point);
+    Ok(writable.filter(|place| is_wanted(place) && is_there(place)).cloned().collect())
 }
 
 /// The defaults of `pail mount`, but for what the task says: the same wish in other words is the same mount.

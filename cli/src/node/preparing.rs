@@ -83,7 +83,9 @@ pub async fn prepare(
     for mount in &request.mounts {
         let destination = place::resolve(&mount.destination, home)?;
         let mounted = mounts::mount(mount, &destination, environment).await?;
-        prepared.mounts.push(mounted);
+        if !mount.read_only {
+            prepared.mounts.push(mounted);
+        }
     }
     for copy in &request.copies {
         let destination = place::resolve(&copy.destination, home)?;
