@@ -13,7 +13,7 @@ use crate::{CallerEnvironment, Failure, FailureKind};
 use bytes::Bytes;
 use pail_store::{
     BucketUri, CallerVariables, Error, ErrorKind, InvalidUri, ListPage, ListRequest, ObjectMeta, Payload,
-    RawKey, S3Options, S3Store, Store, Upload,
+    RawKey, Store, StoreOptions, Upload,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -161,7 +161,7 @@ async fn open_and_check(
         .or_else(|| environment.get("AWS_ENDPOINT_URL"));
     endpoint_url.map(check_endpoint_url).transpose()?;
     let options = store_options(address, environment, &uri);
-    let check = S3Options {
+    let check = StoreOptions {
         retry_deadline: CHECK_DEADLINE,
         connect_timeout: CHECK_WAIT,
         head_timeout: CHECK_WAIT,
@@ -169,7 +169,7 @@ async fn open_and_check(
         ..options.clone()
     };
     let explain = |err: &Error| explain(address, environment, err);
-    let checked = S3Store::open(check).await.map_err(|err| explain(&err))?;
+    let checked = pail_store::open(check).await.map_err(|err| explain(&err))?;
     let prefix = as_directory(&uri.prefix);
     let listed_at = Instant::now();
     let listing = ListRequest { prefix: prefix.clone(), delimiter, ..ListRequest::default() };
@@ -182,7 +182,7 @@ async fn open_and_check(
         }
         Err(err) => return Err(explain(&err)),
     };
-    let store = S3Store::open(options).await.map_err(|err| explain(&err))?;
+    let store = pail_store::open(options).await.map_err(|err| explain(&err))?;
     Ok(OpenBucket { store, prefix, created, first_page, listed_at })
 }
 
@@ -193,9 +193,9 @@ pub async fn lend(
     environment: &CallerEnvironment,
 ) -> Result<(CallerEnvironment, Option<SystemTime>), Failure> {
     // No bucket is named: which one is meant makes no difference to who asks.
-    let options = S3Options {
+    let options = StoreOptions {
         environment: Some(CallerVariables(environment.variables().clone())),
-        ..S3Options::new("any")
+        ..StoreOptions::s3("any")
     };
     let (lent, expiry) = pail_store::lend(&options).await.map_err(|cause| {
         Failure::new(FailureKind::Credentials, "the credentials for the nodes cannot be had").because(cause)
@@ -241,14 +241,14 @@ fn as_directory(prefix: &str) -> String {
     }
 }
 
-fn store_options(address: Address<'_>, environment: &CallerEnvironment, uri: &BucketUri) -> S3Options {
-    S3Options {
+fn store_options(address: Address<'_>, environment: &CallerEnvironment, uri: &BucketUri) -> StoreOptions {
+    StoreOptions {
         region: address.region.map(str::to_owned),
         endpoint_url: address.endpoint_url.map(str::to_owned),
         profile: address.profile.map(str::to_owned),
         environment: Some(CallerVariables(environment.variables().clone())),
         probe_prefix: as_directory(&uri.prefix),
-        ..S3Options::new(uri.bucket.clone())
+        ..StoreOptions::new(uri.clone())
     }
 }
 

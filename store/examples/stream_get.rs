@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use pail_devserver::{Server, ServerConfig};
-use pail_store::{CallerVariables, GetOptions, RawKey, S3Options, S3Store, Store};
+use pail_store::{CallerVariables, GetOptions, RawKey, S3Store, Store, StoreOptions};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -48,10 +48,10 @@ async fn measure(gib: u64) -> Outcome<()> {
     let mut endpoint = String::new();
     BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut endpoint)?;
     let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "testtest")];
-    let store = S3Store::open(S3Options {
+    let store = S3Store::open(StoreOptions {
         endpoint_url: Some(endpoint.trim().to_owned()),
         environment: Some(CallerVariables(keys.map(|(n, v)| (n.to_owned(), v.to_owned())).into())),
-        ..S3Options::new("bucket")
+        ..StoreOptions::s3("bucket")
     })
     .await?;
     let key = RawKey::new("object")?;

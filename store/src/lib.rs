@@ -1,8 +1,9 @@
 //! Object stores behind one narrow trait.
 //!
-//! Owns: what a bucket is to the rest of Pail. [`Store`] is the contract, [`RawKey`] the exact name of an object,
-//! [`Error`] what can go wrong; `s3` is the implementation for the S3 family and `conformance` the suite that any
-//! implementation and any endpoint can be run against.
+//! Owns: what a bucket is to the rest of Pail. `contract` has [`Store`] and all that goes into it; `http` is under every store that speaks
+//! it; `s3`, `gcs`, `azure` and `memory` are the stores; `wrappers` do for any store what is not a store's own; [`open`] finds the store of a
+//! URI; `conformance` is the suite that any implementation and any endpoint can be run against. Each knows only what stands before it
+//! (`tests/tests/imports.rs`).
 //!
 //! Invariants:
 //! - A key reaches the server byte for byte as it is: `a//b`, `./x`, `../x`, `%41` and `d/` beside `d` are all
@@ -11,21 +12,14 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod error;
-mod key;
+mod contract;
+mod http;
 mod memory;
+mod open;
 mod s3;
-mod store;
-mod types;
-mod uri;
 
-pub use error::{Error, ErrorKind, Result};
-pub use key::{InvalidKey, KEY_LEN_BYTES_MAX, RawKey};
+pub use self::http::deadline::{PartOfCall, one_call};
+pub use contract::*;
 pub use memory::MemoryStore;
-pub use s3::{
-    CallerVariables, CounterSnapshot, Enforcement, PartOfCall, S3Options, S3Store, check_endpoint_url, lend,
-    one_call,
-};
-pub use store::Store;
-pub use types::*;
-pub use uri::{BucketUri, InvalidUri};
+pub use open::{lend, open};
+pub use s3::{Enforcement, S3Store, check_endpoint_url};

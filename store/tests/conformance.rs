@@ -7,16 +7,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use pail_devserver::{Quirks, Server, ServerConfig, Settings};
-use pail_store::{CallerVariables, MemoryStore, S3Options, S3Store, Store, conformance};
+use pail_store::{CallerVariables, MemoryStore, PartCopy, S3Store, Store, StoreOptions, conformance};
 use std::sync::Arc;
 
 async fn open(endpoint: &str, bucket: &str, access_key: &str, secret_key: &str) -> Arc<S3Store> {
     let keys = [("AWS_ACCESS_KEY_ID", access_key), ("AWS_SECRET_ACCESS_KEY", secret_key)];
     let environment = keys.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let options = S3Options {
+    let options = StoreOptions {
         endpoint_url: Some(endpoint.to_owned()),
         environment: Some(CallerVariables(environment)),
-        ..S3Options::new(bucket)
+        ..StoreOptions::s3(bucket)
     };
     S3Store::open(options).await.unwrap()
 }
@@ -43,7 +43,11 @@ async fn memory_conforms() {
 async fn devserver_conforms() {
     let (server, store) = devserver(Quirks::default()).await;
     let capabilities = store.capabilities().await.unwrap();
-    assert!(capabilities.conditional_put && capabilities.conditional_complete && capabilities.part_copy);
+    assert!(
+        capabilities.conditional_put
+            && capabilities.conditional_complete
+            && capabilities.part_copy == PartCopy::Ranges
+    );
     assert_conforms(&*store, &[]).await;
     server.shutdown().await;
 }
@@ -69,7 +73,11 @@ async fn a_server_with_the_quirks_of_ceph_conforms() {
     };
     let (server, store) = devserver(quirks).await;
     let capabilities = store.capabilities().await.unwrap();
-    assert!(capabilities.conditional_put && !capabilities.conditional_complete && !capabilities.part_copy);
+    assert!(
+        capabilities.conditional_put
+            && !capabilities.conditional_complete
+            && capabilities.part_copy == PartCopy::None
+    );
     assert_conforms(&*store, &[]).await;
     server.shutdown().await;
 }

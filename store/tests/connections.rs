@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use bytes::Bytes;
-use pail_store::{CallerVariables, ErrorKind, GetOptions, PutOptions, RawKey, S3Options, S3Store, Store};
+use pail_store::{CallerVariables, ErrorKind, GetOptions, PutOptions, RawKey, S3Store, Store, StoreOptions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -47,12 +47,12 @@ impl Server {
     }
 
     async fn store(&self) -> Arc<S3Store> {
-        let options = S3Options {
+        let options = StoreOptions {
             endpoint_url: Some(self.endpoint_url.clone()),
             environment: Some(CallerVariables(Default::default())),
             head_timeout: Duration::from_secs(20),
             retry_deadline: Duration::from_secs(20),
-            ..S3Options::new("bucket")
+            ..StoreOptions::s3("bucket")
         };
         S3Store::open(options).await.unwrap()
     }

@@ -4,7 +4,7 @@
 
 use pail_devserver::{Server, ServerConfig};
 use pail_store::{
-    CallerVariables, ErrorKind, GetOptions, ListRequest, PutOptions, RawKey, S3Options, S3Store, Store,
+    CallerVariables, ErrorKind, GetOptions, ListRequest, PutOptions, RawKey, S3Store, Store, StoreOptions,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ async fn store(endpoint_url: &str, proxy_variable: &str, proxy: &str) -> Arc<S3S
     let variables =
         [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "testtest"), (proxy_variable, proxy)];
     let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    S3Store::open(S3Options {
+    S3Store::open(StoreOptions {
         endpoint_url: Some(endpoint_url.to_owned()),
         environment: Some(CallerVariables(variables)),
         retry_deadline: Duration::ZERO,
-        ..S3Options::new(BUCKET)
+        ..StoreOptions::s3(BUCKET)
     })
     .await
     .unwrap()
@@ -70,10 +70,10 @@ async fn a_tls_endpoint_is_asked_for_by_connect_and_a_refusal_is_told() {
 #[tokio::test]
 async fn certificates_of_the_caller_s_bundle_must_be_there() {
     let variables = CallerVariables([("AWS_CA_BUNDLE".to_owned(), "/is/not/there.pem".to_owned())].into());
-    let options = S3Options {
+    let options = StoreOptions {
         endpoint_url: Some("https://store.invalid".to_owned()),
         environment: Some(variables),
-        ..S3Options::new(BUCKET)
+        ..StoreOptions::s3(BUCKET)
     };
     let error = S3Store::open(options).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Configuration);

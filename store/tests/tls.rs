@@ -4,7 +4,7 @@
 
 use pail_devserver::{Server, ServerConfig};
 use pail_store::{
-    CallerVariables, ErrorKind, GetOptions, ListRequest, PutOptions, RawKey, S3Options, S3Store, Store,
+    CallerVariables, ErrorKind, GetOptions, ListRequest, PutOptions, RawKey, S3Store, Store, StoreOptions,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -67,14 +67,14 @@ async fn tls_before(server: SocketAddr, authority: &Authority) -> SocketAddr {
     address
 }
 
-fn options(port: u16, variables: &[(&str, &str)]) -> S3Options {
+fn options(port: u16, variables: &[(&str, &str)]) -> StoreOptions {
     let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "testtest")];
     let variables = keys.iter().chain(variables).map(|(name, value)| ((*name).into(), (*value).into()));
-    S3Options {
+    StoreOptions {
         endpoint_url: Some(format!("https://localhost:{port}")),
         environment: Some(CallerVariables(variables.collect())),
         retry_deadline: Duration::from_secs(20),
-        ..S3Options::new(BUCKET)
+        ..StoreOptions::s3(BUCKET)
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_server_of_another_authority_is_not_trusted_and_the_error_says_so() {
     let file = bundle(&ours, dir.path(), "ours.pem");
     let server = Server::start(ServerConfig::default()).await.unwrap();
     let port = tls_before(server.addr(), &theirs).await.port();
-    let options = S3Options {
+    let options = StoreOptions {
         retry_deadline: Duration::ZERO,
         ..options(port, &[("AWS_CA_BUNDLE", file.to_str().unwrap())])
     };
@@ -173,10 +173,10 @@ async fn keys_of_a_role_come_through_the_proxy_and_with_the_authority_that_are_n
         ("HTTPS_PROXY", &proxy_url),
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let options = S3Options {
+    let options = StoreOptions {
         endpoint_url: Some(server.endpoint_url()),
         environment: Some(CallerVariables(variables.into())),
-        ..S3Options::new(BUCKET)
+        ..StoreOptions::s3(BUCKET)
     };
     let store = S3Store::open(options).await.unwrap();
     let (asked, checked) = tokio::join!(role_service(proxy, &ours), store.list(ListRequest::default()));
@@ -217,8 +217,8 @@ async fn buckets_on_aws_are_reached_by_names_that_its_certificate_covers() {
         let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy_url = format!("http://{}", proxy.local_addr().unwrap());
         let variables = [("AWS_CA_BUNDLE", file.to_str().unwrap()), ("https_proxy", &proxy_url)];
-        let options = S3Options {
-            bucket: bucket.to_owned(),
+        let options = StoreOptions {
+            bucket: StoreOptions::s3(bucket).bucket,
             region: Some("eu-west-1".to_owned()),
             endpoint_url: None,
             ..options(0, &variables)

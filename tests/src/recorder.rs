@@ -161,6 +161,12 @@ impl Store for Recorder {
     async fn create_bucket(&self) -> Result<()> {
         self.inner.create_bucket().await
     }
+    async fn look_up_bucket(&self) -> Result<()> {
+        self.inner.look_up_bucket().await
+    }
+    async fn delete_bucket(&self) -> Result<()> {
+        self.inner.delete_bucket().await
+    }
     async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
         self.enter("head", key.as_str())?;
         let answer = self.inner.head(key).await;
@@ -224,10 +230,10 @@ impl Store for Recorder {
         &self,
         upload: &Upload,
         parts: &[Part],
-        condition: Condition,
+        options: &PutOptions,
     ) -> Result<Version> {
         self.enter("complete_upload", upload.key.as_str())?;
-        let answer = self.inner.complete_upload(upload, parts, condition).await;
+        let answer = self.inner.complete_upload(upload, parts, options).await;
         self.leave("complete_upload", upload.key.as_str(), answer).await
     }
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {

@@ -117,7 +117,7 @@ fn one_module_names_fuser_and_one_opens_stores() {
             "mountd/src/fuse/requests.rs"
         ]
     );
-    assert_eq!(naming("S3Store::open("), ["control/src/opening.rs"]);
+    assert_eq!(naming("pail_store::open("), ["control/src/opening.rs"]);
 }
 
 #[test]
@@ -127,9 +127,25 @@ fn clap_stays_with_the_commands() {
     }
 }
 
+/// Folders of a crate, and which of the others each may name.
+type Folders = [(&'static str, &'static [&'static str])];
+
+/// The folders of the store, which all of its modules but the root are in.
+const STORE_FOLDERS: &Folders = &[
+    ("contract", &[]),
+    ("http", &["contract"]),
+    ("wrappers", &["contract", "http"]),
+    ("memory", &["contract"]),
+    ("s3", &["contract", "http"]),
+    ("gcs", &["contract", "http"]),
+    ("azure", &["contract", "http"]),
+    ("open", &["contract", "http", "s3", "gcs", "azure", "wrappers"]),
+    ("conformance", &["contract", "wrappers", "memory"]),
+];
+
 /// The folders of the command, and which of the others each may name. What is in none of them is below them all; a folder may name itself,
 /// what is within it, and what is below.
-const FOLDERS: &[(&str, &[&str])] = &[
+const COMMAND_FOLDERS: &Folders = &[
     ("commands", &["launch", "node", "cluster", "sync", "git", "task"]),
     ("launch", &["node", "cluster", "sync", "git", "task"]),
     ("node", &["sync", "git", "task"]),
@@ -140,12 +156,12 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("task", &[]),
 ];
 
-/// The folder of [`FOLDERS`] that a module is in, by the names that lead to it; "" where it is in none.
-fn folder_of(module: &[String]) -> &'static str {
+/// The folder that a module is in, by the names that lead to it; "" where it is in none.
+fn folder_of(folders: &Folders, module: &[String]) -> &'static str {
     let path = module.join("/");
     let holds =
         |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let within = FOLDERS.iter().map(|(folder, _)| *folder).filter(|folder| holds(folder));
+    let within = folders.iter().map(|(folder, _)| *folder).filter(|folder| holds(folder));
     within.max_by_key(|folder| folder.len()).unwrap_or_default()
 }
 
@@ -201,10 +217,10 @@ fn modules_named(module: &[String], text: &str) -> Vec<Vec<String>> {
 }
 
 /// The folders that a source names and may not, as `FROM names TO`.
-fn wrong_ways(module: &[String], text: &str) -> Vec<String> {
-    let from = folder_of(module);
+fn wrong_ways(folders: &Folders, module: &[String], text: &str) -> Vec<String> {
+    let from = folder_of(folders, module);
     let allowed =
-        FOLDERS.iter().find(|(folder, _)| *folder == from).map_or(&[] as &[_], |(_, allowed)| *allowed);
+        folders.iter().find(|(folder, _)| *folder == from).map_or(&[] as &[_], |(_, allowed)| *allowed);
     let is_within = |to: &str, folder: &str| to == folder || to.starts_with(&format!("{folder}/"));
     let is_right = |to: &str| {
         to.is_empty()
@@ -212,7 +228,8 @@ fn wrong_ways(module: &[String], text: &str) -> Vec<String> {
             || allowed.iter().any(|folder| is_within(to, folder))
     };
     let named = modules_named(module, text);
-    let to: BTreeSet<_> = named.iter().map(|path| folder_of(path)).filter(|to| !is_right(to)).collect();
+    let to: BTreeSet<_> =
+        named.iter().map(|path| folder_of(folders, path)).filter(|to| !is_right(to)).collect();
     to.iter().map(|to| format!("{from:?} names {to:?}")).collect()
 }
 
@@ -221,23 +238,30 @@ fn module(path: &str) -> Vec<String> {
     path.split('/').map(str::to_owned).collect()
 }
 
-#[test]
-fn folders_of_the_command_know_only_those_below_them() {
-    let src = root().join("cli/src");
+/// The wrong ways in a crate's sources, but for its root, which puts all of them together.
+fn wrong_ways_in(src: &str, folders: &Folders) -> Vec<String> {
     let mut files = Vec::new();
-    sources(&src, &mut files);
+    sources(&root().join(src), &mut files);
     let mut wrong = Vec::new();
     for file in files {
-        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
-        // The crate's root puts all of them together.
+        let path = file.strip_prefix(root().join(src)).unwrap().to_str().unwrap().to_owned();
         if path != "lib.rs" && path != "main.rs" {
             let text = std::fs::read_to_string(&file).unwrap();
-            wrong.extend(
-                wrong_ways(&module(&path), &text).iter().map(|what| format!("cli/src/{path}: {what}")),
-            );
+            let found = wrong_ways(folders, &module(&path), &text);
+            wrong.extend(found.iter().map(|what| format!("{src}/{path}: {what}")));
         }
     }
-    assert_eq!(wrong, Vec::<String>::new());
+    wrong
+}
+
+#[test]
+fn folders_of_the_command_know_only_those_below_them() {
+    assert_eq!(wrong_ways_in("cli/src", COMMAND_FOLDERS), Vec::<String>::new());
+}
+
+#[test]
+fn folders_of_the_store_know_only_those_below_them() {
+    assert_eq!(wrong_ways_in("store/src", STORE_FOLDERS), Vec::<String>::new());
 }
 
 #[test]
@@ -254,7 +278,7 @@ fn the_wrong_way_is_seen_however_it_is_written() {
         ("sync/ignore/rules.rs", "use crate::cluster::Node;"),
         ("node/mod.rs", "#[cfg(test)]\nmod tests {\n    use super::super::commands::mount;\n}"),
     ] {
-        assert_eq!(wrong_ways(&module(path), text).len(), 1, "{path}: {text}");
+        assert_eq!(wrong_ways(COMMAND_FOLDERS, &module(path), text).len(), 1, "{path}: {text}");
     }
     for (path, text) in [
         ("commands/launch.rs", "use super::mount;\nuse crate::{node, sync::ignore, task::Task, terminal};"),
@@ -266,7 +290,7 @@ fn the_wrong_way_is_seen_however_it_is_written() {
         ),
         ("commands.rs", "use crate::git;"),
     ] {
-        assert_eq!(wrong_ways(&module(path), text), Vec::<String>::new(), "{path}: {text}");
+        assert_eq!(wrong_ways(COMMAND_FOLDERS, &module(path), text), Vec::<String>::new(), "{path}: {text}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Time and mode of a file, as objects carry them.
 //!
-//! Owns: [`Attributes`] and their form in user metadata: `mtime`, seconds since 1970 with up to nine decimals, as rclone writes it, and `mode`, `st_mode` as a
+//! Owns: [`FileAttributes`] and their form in user metadata: `mtime`, seconds since 1970 with up to nine decimals, as rclone writes it, and `mode`, `st_mode` as a
 //! decimal number, as s3fs writes it. Without them a file has the time at which its object was written, and an ordinary mode.
 //! Invariant: of a stored mode only the nine permission bits count, less the umask.
 
@@ -14,17 +14,17 @@ const NANOS: i64 = 1_000_000_000;
 
 /// What a new file gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Attributes {
+pub(crate) struct FileAttributes {
     /// Permission bits; `None` leaves those of a new file.
     pub mode: Option<u32>,
     pub mtime_secs: i64,
     pub mtime_nanos: u32,
 }
 
-impl Attributes {
+impl FileAttributes {
     /// Those of an object, under a umask.
     pub fn of_object(meta: &ObjectMeta, umask: u32) -> Self {
-        let stored = |name: &str| meta.metadata.as_ref()?.get(name).map(String::as_str);
+        let stored = |name: &str| meta.attributes.as_ref()?.metadata.get(name).map(String::as_str);
         let mode = stored(MODE).and_then(parsed_mode).map(|mode| mode & 0o777 & !umask);
         let time = stored(MTIME).and_then(parsed_time).unwrap_or_else(|| split(meta.last_modified));
         Self { mode, mtime_secs: time.0, mtime_nanos: time.1 }
@@ -90,13 +90,17 @@ mod tests {
             let meta = ObjectMeta {
                 key: RawKey::new("k").unwrap(),
                 size: 0,
-                version: Version::unknown(),
+                version: Version::Unknown,
                 last_modified: UNIX_EPOCH + Duration::from_millis(5_500),
-                metadata: Some(Arc::new(entries.collect())),
+                attributes: Some(Arc::new(pail_store::Attributes {
+                    metadata: entries.collect(),
+                    ..pail_store::Attributes::default()
+                })),
+                checksum: None,
             };
-            Attributes::of_object(&meta, 0o022)
+            FileAttributes::of_object(&meta, 0o022)
         };
-        let at = |mode, mtime_secs, mtime_nanos| Attributes { mode, mtime_secs, mtime_nanos };
+        let at = |mode, mtime_secs, mtime_nanos| FileAttributes { mode, mtime_secs, mtime_nanos };
         assert_eq!(of(&[]), at(None, 5, 500_000_000));
         assert_eq!(
             of(&[("mtime", "1700000000.25"), ("mode", "33261")]),

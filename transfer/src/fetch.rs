@@ -7,7 +7,7 @@
 //! Bounds: a request has a connection's permit and one buffer; both are the run's.
 
 use crate::Progress;
-use crate::attributes::Attributes;
+use crate::attributes::FileAttributes;
 use crate::buffers::{BUFFER_BYTES, Buffer, Buffers};
 use crate::directory::{LocalState, Root};
 use crate::file_name::RelativePath;
@@ -15,7 +15,7 @@ use crate::part_sizes::parts;
 use crate::temporary::Temporary;
 use crate::trouble::Trouble;
 use crate::work::{Work, lost};
-use pail_store::{GetOptions, GetResult, ObjectMeta, RawKey, Store, UserMetadata, Version};
+use pail_store::{Attributes, GetOptions, GetResult, ObjectMeta, RawKey, Store, Version};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -106,7 +106,7 @@ impl Fetcher {
         }
         drop((body, connection));
         self.count(&attempt.moved, len);
-        let attributes = self.attributes(attempt.object, meta.metadata);
+        let attributes = self.attributes(attempt.object, meta.attributes);
         let (root, path) = (self.root.clone(), attempt.path.clone());
         let place = move || {
             let temporary = Temporary::create(&root, &path)?;
@@ -140,19 +140,19 @@ impl Fetcher {
         self.on_disk(move || temporary.place(&path, &attributes)).await
     }
 
-    /// Fetches all parts; gives the object's metadata.
+    /// Fetches all parts; gives the object's attributes.
     async fn spawn_parts(
         self: &Arc<Self>,
         attempt: &Attempt<'_>,
         temporary: &Arc<Temporary>,
         part_size: u64,
-        tasks: &mut JoinSet<Result<Option<Arc<UserMetadata>>, Trouble>>,
-    ) -> Result<Option<Arc<UserMetadata>>, Trouble> {
-        let mut metadata = None;
+        tasks: &mut JoinSet<Result<Option<Arc<Attributes>>, Trouble>>,
+    ) -> Result<Option<Arc<Attributes>>, Trouble> {
+        let mut attributes = None;
         for range in parts(attempt.object.size, part_size) {
             let connection = self.connection().await?;
             while let Some(done) = tasks.try_join_next() {
-                metadata = done.map_err(|error| Trouble::Fatal(lost(&error)))??;
+                attributes = done.map_err(|error| Trouble::Fatal(lost(&error)))??;
             }
             let (fetcher, object) = (self.clone(), attempt.object.clone());
             let (temporary, moved) = (temporary.clone(), attempt.moved.clone());
@@ -161,9 +161,9 @@ impl Fetcher {
             }));
         }
         while let Some(done) = tasks.join_next().await {
-            metadata = done.map_err(|error| Trouble::Fatal(lost(&error)))??;
+            attributes = done.map_err(|error| Trouble::Fatal(lost(&error)))??;
         }
-        Ok(metadata)
+        Ok(attributes)
     }
 
     async fn fetch_part(
@@ -173,7 +173,7 @@ impl Fetcher {
         temporary: Arc<Temporary>,
         moved: Arc<AtomicU64>,
         _connection: OwnedSemaphorePermit,
-    ) -> Result<Option<Arc<UserMetadata>>, Trouble> {
+    ) -> Result<Option<Arc<Attributes>>, Trouble> {
         let mut buffer = self.buffer().await?;
         let mut got = self.open(object, Some(range.clone())).await?;
         let mut offset = range.start;
@@ -188,7 +188,7 @@ impl Fetcher {
             self.count(&moved, len);
             offset += len as u64;
         }
-        Ok(got.meta.metadata)
+        Ok(got.meta.attributes)
     }
 
     /// Opens what is wanted of the version that is wanted. Errors: `Changed`, also where the object's length is not what it was.
@@ -203,8 +203,8 @@ impl Fetcher {
     }
 
     /// Of the version whose bytes came; the time is the listing's, which is finer than that of an answer's head.
-    fn attributes(&self, object: &ObjectMeta, metadata: Option<Arc<UserMetadata>>) -> Attributes {
-        Attributes::of_object(&ObjectMeta { metadata, ..object.clone() }, self.umask)
+    fn attributes(&self, object: &ObjectMeta, attributes: Option<Arc<Attributes>>) -> FileAttributes {
+        FileAttributes::of_object(&ObjectMeta { attributes, ..object.clone() }, self.umask)
     }
 
     fn of_key(&self, object: &ObjectMeta, error: pail_store::Error) -> Trouble {

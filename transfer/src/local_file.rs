@@ -3,7 +3,7 @@
 //! Owns: [`OpenFile`], which knows whether the file is still what it was when it was opened, and [`FilePart`], a piece of it as a payload.
 //! A file has changed when its length, its modification time or its change time (which no program sets) is another.
 
-use crate::attributes::Attributes;
+use crate::attributes::FileAttributes;
 use crate::directory::LocalState;
 use crate::work::Work;
 use async_trait::async_trait;
@@ -45,7 +45,7 @@ impl OpenFile {
 
     /// Time and mode for the object.
     pub fn metadata(&self) -> UserMetadata {
-        Attributes::metadata_of(&self.stat)
+        FileAttributes::metadata_of(&self.stat)
     }
 
     /// Whether it is as it was at the opening.

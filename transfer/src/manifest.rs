@@ -174,7 +174,7 @@ fn read(file: &Path, what: &str) -> io::Result<HashMap<Box<str>, (Entry, bool)>>
             break;
         }
         let Line { key, version, size, mtime_ns } = serde_json::from_str(&line)?;
-        let entry = Entry { version: Version::from_etag(&version), local: LocalState { size, mtime_ns } };
+        let entry = Entry { version: Version::from_text(&version), local: LocalState { size, mtime_ns } };
         by_key.insert(key.into(), (entry, false));
     }
     Ok(by_key)
@@ -187,7 +187,8 @@ fn write(file: &Path, what: &str, by_key: &HashMap<Box<str>, (Entry, bool)>) -> 
     writer.write_all(b"\n")?;
     for (key, (Entry { version, local }, _)) in by_key {
         let LocalState { size, mtime_ns } = *local;
-        let line = Line { key: (&**key).into(), version: version.as_str().into(), size, mtime_ns };
+        let text = version.to_text();
+        let line = Line { key: (&**key).into(), version: (&*text).into(), size, mtime_ns };
         serde_json::to_writer(&mut writer, &line)?;
         writer.write_all(b"\n")?;
     }
@@ -209,7 +210,7 @@ mod tests {
         let first = load("a");
         first.record("x\n\"ü", entry("1", 7));
         first.record("y", entry("2", 8));
-        first.record("z", Entry { version: Version::unknown(), ..entry("", 1) });
+        first.record("z", Entry { version: Version::Unknown, ..entry("", 1) });
         drop(first);
 
         let second = load("a");

@@ -8,7 +8,7 @@
 //! size, and its time is the one that the store says of the object, to the nanosecond that the store names. Both are questions of equality: no
 //! clock is asked, so that one that is wrong hides no change.
 
-use crate::attributes::Attributes;
+use crate::attributes::FileAttributes;
 use crate::collisions::{Collisions, Verdict};
 use crate::directory::{LocalState, Root};
 use crate::file_name::{Named, RelativePath, named};
@@ -98,7 +98,7 @@ fn is_unchanged(manifest: &Manifest, object: &ObjectMeta, local: LocalState) -> 
     }
     match manifest.entry(object.key.as_str()) {
         Some(Entry { version, local: noted }) => version == object.version && noted == local,
-        None => Attributes::of_object(object, 0).mtime_ns() == local.mtime_ns,
+        None => FileAttributes::of_object(object, 0).mtime_ns() == local.mtime_ns,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::local_walk::LocalFile;
 use crate::part_sizes::{part_size, parts};
 use crate::trouble::Trouble;
 use crate::work::{Work, lost};
-use pail_store::{Condition, ErrorKind, Part, Payload, PutOptions, RawKey, Store, Upload, Version};
+use pail_store::{Attributes, ErrorKind, Part, Payload, PutOptions, RawKey, Store, Upload, Version};
 use parking_lot::Mutex;
 use std::io;
 use std::ops::Range;
@@ -141,7 +141,7 @@ impl Sender {
         if !is_unchanged || bytes.len() as u64 != len {
             return Err(Trouble::Changed);
         }
-        let options = PutOptions { metadata: file.metadata(), ..PutOptions::default() };
+        let options = options_for(file);
         let payload = Payload::Bytes(bytes.into());
         let put = self.store.put(key, payload, options).await;
         let version = put.map_err(|error| self.of_key(key, error))?;
@@ -155,14 +155,14 @@ impl Sender {
         file: &Arc<OpenFile>,
         moved: &Arc<AtomicU64>,
     ) -> Result<Version, Trouble> {
-        let options = PutOptions { metadata: file.metadata(), ..PutOptions::default() };
+        let options = options_for(file);
         let upload = {
             let _connection = self.connection().await?;
             self.store.start_upload(key, &options).await.map_err(|error| self.of_key(key, error))?
         };
         let mut open = OpenUpload { upload, orphans: self.orphans.clone(), has_ended: false };
         let mut tasks = JoinSet::new();
-        let done = self.send_parts(&open.upload, file, moved, &mut tasks).await;
+        let done = self.send_parts(&open.upload, &options, file, moved, &mut tasks).await;
         if done.is_err() {
             tasks.shutdown().await;
             self.abort(&open.upload).await;
@@ -175,6 +175,7 @@ impl Sender {
     async fn send_parts(
         self: &Arc<Self>,
         upload: &Upload,
+        options: &PutOptions,
         file: &Arc<OpenFile>,
         moved: &Arc<AtomicU64>,
         tasks: &mut JoinSet<Result<Part, Trouble>>,
@@ -200,7 +201,7 @@ impl Sender {
         if !self.on_disk(move || reading.is_unchanged()).await? {
             return Err(Trouble::Changed);
         }
-        let completed = self.store.complete_upload(upload, &sent, Condition::None).await;
+        let completed = self.store.complete_upload(upload, &sent, options).await;
         completed.map_err(|error| self.of_key(&upload.key, error))
     }
 
@@ -256,4 +257,10 @@ impl Sender {
 
 fn over() -> Trouble {
     Trouble::Alone("the run is over".to_owned())
+}
+
+/// What a file becomes: its time and mode are the object's user metadata.
+fn options_for(file: &OpenFile) -> PutOptions {
+    let attributes = Attributes { metadata: file.metadata(), ..Attributes::default() };
+    PutOptions { attributes, ..PutOptions::default() }
 }

@@ -3,7 +3,7 @@
 //! Owns: [`Temporary`], a file under a temporary name in the directory of its final one, which it takes by a rename. Invariants: a name that
 //! somebody else made is never opened; dropped before it was renamed, the file is removed.
 
-use crate::attributes::Attributes;
+use crate::attributes::FileAttributes;
 use crate::directory::{LocalState, Root};
 use crate::file_name::{RelativePath, beginning_of};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
@@ -60,7 +60,7 @@ impl Temporary {
     }
 
     /// Gives it attributes and its final name, in place of whatever file or link has that. Returns its state as it is then.
-    pub fn place(mut self, path: &RelativePath, attributes: &Attributes) -> io::Result<LocalState> {
+    pub fn place(mut self, path: &RelativePath, attributes: &FileAttributes) -> io::Result<LocalState> {
         if let Some(mode) = attributes.mode {
             rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))?;
         }
@@ -110,7 +110,7 @@ mod tests {
         // As long as a name can be, and of letters of two bytes.
         let name = format!("n{}", "ü".repeat(127));
         let path = RelativePath::last_of(Path::new(&name)).unwrap();
-        let attributes = Attributes { mode: Some(0o640), mtime_secs: 1_000_000, mtime_nanos: 7 };
+        let attributes = FileAttributes { mode: Some(0o640), mtime_secs: 1_000_000, mtime_nanos: 7 };
         let temporary = Temporary::create(&root, &path).unwrap();
         temporary.write_at(b"half", 0).unwrap();
         assert_eq!(names(dir.path()).len(), 1);

@@ -134,7 +134,7 @@ fn print_object(arguments: &Arguments, base: &str, object: &ObjectMeta) -> Resul
             key,
             size: Some(object.size),
             last_modified: Some(time),
-            etag: Some(object.version.as_str()),
+            etag: object.version.etag(),
         });
     }
     let name = terminal::shown(key.strip_prefix(base).unwrap_or(key));

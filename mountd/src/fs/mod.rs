@@ -226,7 +226,7 @@ impl BucketFs {
         ReplicaId {
             store: self.store.identity().into(),
             key: key.as_str().into(),
-            version: version.as_str().into(),
+            version: version.to_text().into(),
         }
     }
 

@@ -294,7 +294,8 @@ mod tests {
             size: key.len() as u64,
             version: Version::from_etag(key),
             last_modified: SystemTime::UNIX_EPOCH,
-            metadata: None,
+            attributes: None,
+            checksum: None,
         }
     }
 

@@ -23,7 +23,8 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use pail_store::{
-    Capabilities, Condition, ErrorKind, Part, Payload, PayloadSource, PutOptions, RawKey, Upload, Version,
+    Capabilities, Condition, ErrorKind, Part, PartCopy, Payload, PayloadSource, PutOptions, RawKey, Upload,
+    Version,
 };
 use parking_lot::Mutex;
 use std::ops::Range;
@@ -255,7 +256,8 @@ impl BucketFs {
             return Err(Posix::Interrupted.into());
         }
         let completing = Some(dirty.completing.join());
-        let completed = self.store.complete_upload(&upload, &parts, dirty.condition()).await;
+        let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
+        let completed = self.store.complete_upload(&upload, &parts, &options).await;
         match &completed {
             Ok(_) => {
                 dirty.upload().reset();
@@ -311,7 +313,7 @@ impl BucketFs {
 
     /// What is known of what the endpoint can do; what serves everywhere, where it is not.
     fn known_capabilities(&self) -> Capabilities {
-        let least = || Capabilities { part_copy: false, equal_parts: true, ..Capabilities::full() };
+        let least = || Capabilities { part_copy: PartCopy::None, equal_parts: true, ..Capabilities::full() };
         self.capabilities.get().cloned().unwrap_or_else(least)
     }
 
@@ -435,7 +437,7 @@ impl BucketFs {
     fn copy_source(&self, dirty: &DirtyFile, range: &Range<u64>) -> Option<Base> {
         let capabilities = self.capabilities.get()?;
         let big_enough = range.end - range.start >= capabilities.part_size_bytes_min;
-        (capabilities.part_copy && big_enough && dirty.is_untouched(range.clone()))
+        (capabilities.part_copy == PartCopy::Ranges && big_enough && dirty.is_untouched(range.clone()))
             .then(|| dirty.base())
             .flatten()
     }

@@ -3,8 +3,8 @@
 //! Owns: how the services that give out credentials (SSO, STS, those of machines and containers) are reached: by the AWS library's client,
 //! through the same proxies and with the same certificates as the bucket.
 
-use super::authorities::Authorities;
-use super::proxy::Proxies;
+use crate::http::authorities::Authorities;
+use crate::http::proxy::Proxies;
 use aws_config::provider_config::ProviderConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};

@@ -9,8 +9,9 @@
 //! - A failed renewal is an error only once the old credentials have expired.
 //! - The instance metadata service is asked on AWS alone: elsewhere its address does not answer, and asking takes seconds.
 
-use super::failure::innermost;
-use super::surroundings::Surroundings;
+use super::aws_files::AwsSurroundings;
+use crate::http::failure::innermost;
+use crate::http::surroundings::Surroundings;
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};

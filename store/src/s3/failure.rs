@@ -1,102 +1,15 @@
-//! What one attempt ran into, and what helps.
-//!
-//! Owns: [`Failure`], the reading of every answer that is not the one hoped for, and of every transport error.
-//! [`Remedy`] says whether and how another attempt makes sense; the pipeline applies it.
+//! What an answer of the S3 API says that is not the one hoped for.
 
-use super::exchange::ExchangeError;
-use super::request::S3Request;
 use super::xml;
-use crate::ErrorKind;
+use crate::contract::ErrorKind;
+use crate::http::failure::{Failure, Remedy};
+use crate::http::request::ApiRequest;
 use http::{HeaderMap, StatusCode, header};
 use std::time::{Duration, SystemTime};
 
-/// What another attempt needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Remedy {
-    /// Nothing helps.
-    None,
-    /// Time, at least so much where the server said.
-    Wait(Option<Duration>),
-    /// Another try, in case that this was an accident. Helps twice.
-    Again,
-    /// Another region, which the server named. Helps once.
-    Region(String),
-    /// The server's clock. Helps once.
-    Clock(SystemTime),
-    /// Fresh credentials. Helps once.
-    Credentials,
-}
-
-/// A failed attempt.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub kind: ErrorKind,
-    pub status: Option<u16>,
-    pub code: Option<String>,
-    pub message: String,
-    pub remedy: Remedy,
-    /// The server may have done what was asked before it failed to say so.
-    pub maybe_applied: bool,
-}
-
-impl Failure {
-    /// A failure that no attempt can mend.
-    pub fn last(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            status: None,
-            code: None,
-            message: message.into(),
-            remedy: Remedy::None,
-            maybe_applied: false,
-        }
-    }
-
-    /// The connection failed, before or after the request was sent.
-    pub fn transport(message: String, was_sent: bool) -> Self {
-        Self {
-            remedy: Remedy::Wait(None),
-            maybe_applied: was_sent,
-            ..Self::last(ErrorKind::Unreachable, message)
-        }
-    }
-
-    /// Why there is no answer, in words. `endpoint` is a URL without a query.
-    pub fn of_exchange(error: &ExchangeError, endpoint: &str) -> Self {
-        let (verb, was_sent) = match error {
-            ExchangeError::Malformed(_) => return Self::no_http(endpoint, &innermost(error)),
-            ExchangeError::Strange(beginning) => {
-                let speaks_tls = beginning.starts_with(b"\x15\x03") && endpoint.starts_with("http:");
-                let told =
-                    if speaks_tls { "it speaks TLS; write https:// in its URL" } else { &error.to_string() };
-                return Self::no_http(endpoint, told);
-            }
-            ExchangeError::Connect(_) => ("cannot connect to", false),
-            ExchangeError::Broken(_) => ("the connection broke to", true),
-            ExchangeError::Unsent(..) => ("the connection broke to", false),
-        };
-        Self::transport(format!("{verb} {endpoint}: {}", innermost(error)), was_sent)
-    }
-
-    /// What came is no answer that can be understood.
-    fn no_http(endpoint: &str, told: &str) -> Self {
-        let message = format!("what answers at {endpoint} does not speak HTTP as it should: {told}");
-        Self { remedy: Remedy::Again, ..Self::transport(message, true) }
-    }
-}
-
-/// The innermost cause, which is the one that says something: "Connection refused", "invalid peer certificate".
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
-}
-
 /// Reads an answer. `None` is success.
 pub(super) fn failure_in(
-    request: &S3Request<'_>,
+    request: &ApiRequest<'_>,
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
@@ -111,7 +24,7 @@ pub(super) fn failure_in(
 }
 
 fn of_code(
-    request: &S3Request<'_>,
+    request: &ApiRequest<'_>,
     status: StatusCode,
     headers: &HeaderMap,
     answer: xml::ErrorAnswer,
@@ -154,7 +67,7 @@ fn is_transient_code(code: &str) -> bool {
         )
 }
 
-fn kind_of(request: &S3Request<'_>, status: StatusCode, code: &str) -> ErrorKind {
+fn kind_of(request: &ApiRequest<'_>, status: StatusCode, code: &str) -> ErrorKind {
     let is_conditional =
         [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| request.headers.contains_key(name));
     match code {
@@ -182,7 +95,7 @@ fn kind_of(request: &S3Request<'_>, status: StatusCode, code: &str) -> ErrorKind
 }
 
 fn remedy_for(
-    request: &S3Request<'_>,
+    request: &ApiRequest<'_>,
     status: StatusCode,
     headers: &HeaderMap,
     answer: &xml::ErrorAnswer,

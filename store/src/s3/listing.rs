@@ -4,10 +4,10 @@
 //! a key can. Servers differ in whether a space is `+` or `%20`, and agree that a plus is `%2B`, so `+` is a space. One
 //! that ignores the wish sends keys as they are, and does not name the encoding.
 
-use super::pipeline::Pipeline;
-use super::request::S3Request;
+use super::Pipeline;
 use super::xml;
-use crate::{ErrorKind, ListPage, ListRequest, ObjectMeta, RawKey, Result, Version};
+use crate::contract::{ErrorKind, ListPage, ListRequest, ObjectMeta, RawKey, Result, Version};
+use crate::http::request::ApiRequest;
 use http::Method;
 use percent_encoding::percent_decode_str;
 use std::time::SystemTime;
@@ -17,7 +17,7 @@ const OPERATION: &str = "ListObjectsV2";
 /// One page; see [`Store::list`](crate::Store::list).
 pub(super) async fn list(pipeline: &Pipeline, wanted: ListRequest) -> Result<ListPage> {
     let mut request =
-        S3Request::new(OPERATION, Method::GET).query("list-type", "2").query("encoding-type", "url");
+        ApiRequest::new(OPERATION, Method::GET).query("list-type", "2").query("encoding-type", "url");
     if !wanted.prefix.is_empty() {
         request = request.query("prefix", wanted.prefix);
     }
@@ -57,7 +57,8 @@ fn page_of(listed: xml::ListAnswer) -> ListPage {
             size: object.size,
             version: Version::from_etag(&object.etag),
             last_modified: time_of(&object.last_modified),
-            metadata: None,
+            attributes: None,
+            checksum: None,
         });
     }
     page.prefixes = listed.common_prefixes.into_iter().filter_map(|folded| decode(folded.prefix)).collect();

@@ -3,9 +3,9 @@
 //! Owns: the way from an answer's headers to [`ObjectMeta`] and back from [`PutOptions`] to a request's. Values that are not
 //! ASCII come back from Amazon S3 as RFC 2047 words; they are decoded.
 
-use super::pipeline::Pipeline;
-use super::request::S3Request;
-use crate::{Error, ErrorKind, ObjectMeta, PutOptions, Result, UserMetadata, Version};
+use super::Pipeline;
+use crate::contract::{Attributes, Error, ErrorKind, ObjectMeta, PutOptions, Result, UserMetadata, Version};
+use crate::http::request::ApiRequest;
 use base64::Engine;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::ops::Range;
@@ -16,12 +16,13 @@ const PREFIX: &str = "x-amz-meta-";
 
 /// An ETag as HTTP wants it.
 pub(super) fn quoted(version: &Version) -> String {
-    format!("\"{version}\"")
+    format!("\"{}\"", version.to_text())
 }
 
 /// The version in an answer to a write; unknown where the server sent none.
 pub(super) fn version_in(headers: &HeaderMap) -> Version {
-    text(headers, "etag").map_or_else(Version::unknown, Version::from_etag)
+    let etag = headers.get(header::ETAG).and_then(|etag| std::str::from_utf8(etag.as_bytes()).ok());
+    etag.map_or(Version::Unknown, Version::from_etag)
 }
 
 /// The length of an answer's body; unknown where it comes in chunks, or until the connection ends (RFC 9112, section 6.3).
@@ -35,7 +36,7 @@ pub(super) fn length_in(headers: &HeaderMap) -> Option<u64> {
 /// The metadata in an answer to HEAD. Errors: `Corrupt`, when there is no length.
 pub(super) fn meta_of(
     pipeline: &Pipeline,
-    request: &S3Request<'_>,
+    request: &ApiRequest<'_>,
     headers: &HeaderMap,
 ) -> Result<ObjectMeta> {
     meta_of_size(pipeline, request, headers, text(headers, "content-length").and_then(|len| len.parse().ok()))
@@ -44,7 +45,7 @@ pub(super) fn meta_of(
 /// The metadata in an answer about an object of `size`. Errors: `Corrupt`, when that is unknown.
 pub(super) fn meta_of_size(
     pipeline: &Pipeline,
-    request: &S3Request<'_>,
+    request: &ApiRequest<'_>,
     headers: &HeaderMap,
     size: Option<u64>,
 ) -> Result<ObjectMeta> {
@@ -58,7 +59,8 @@ pub(super) fn meta_of_size(
         size,
         version: version_in(headers),
         last_modified: written.unwrap_or(SystemTime::UNIX_EPOCH),
-        metadata: Some(Arc::new(user_metadata(headers))),
+        attributes: Some(Arc::new(attributes_in(headers))),
+        checksum: None,
     })
 }
 
@@ -86,14 +88,14 @@ pub(super) fn served_range(headers: &HeaderMap, content_length: Option<u64>) -> 
 /// Adds what a new version is to carry. Errors: `Unsupported`, for what no header can hold.
 pub(super) fn add_options(
     pipeline: &Pipeline,
-    request: &mut S3Request<'_>,
+    request: &mut ApiRequest<'_>,
     options: &PutOptions,
 ) -> Result<()> {
     let invalid = |operation, key, what: &str| -> Error {
         let message = format!("{what} cannot be sent in a header");
         pipeline.error(operation, key, ErrorKind::Unsupported, message)
     };
-    for (name, value) in &options.metadata {
+    for (name, value) in &options.attributes.metadata {
         let header = HeaderName::try_from(format!("{PREFIX}{name}"));
         let encoded = HeaderValue::from_bytes(value.as_bytes());
         let (Ok(header), Ok(encoded)) = (header, encoded) else {
@@ -101,7 +103,7 @@ pub(super) fn add_options(
         };
         request.headers.insert(header, encoded);
     }
-    if let Some(content_type) = &options.content_type {
+    if let Some(content_type) = &options.attributes.content_type {
         let value = HeaderValue::from_str(content_type)
             .map_err(|_| invalid(request.operation, request.key, "the content type"))?;
         request.headers.insert(header::CONTENT_TYPE, value);
@@ -111,6 +113,14 @@ pub(super) fn add_options(
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+fn attributes_in(headers: &HeaderMap) -> Attributes {
+    Attributes {
+        metadata: user_metadata(headers),
+        content_type: text(headers, "content-type").map(str::to_owned),
+        ..Attributes::default()
+    }
 }
 
 fn user_metadata(headers: &HeaderMap) -> UserMetadata {

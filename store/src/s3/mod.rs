@@ -1,56 +1,45 @@
 //! Buckets of the S3 family: AWS, R2, IBM COS, Ceph, MinIO, Pail's own dev server and the like.
 //!
-//! Owns: [`S3Store`], which puts the parts together: options are resolved to an [`endpoint`] and [`credentials`], every operation is an
-//! S3 [`request`] and goes through the one [`pipeline`], and [`probe`] knows what may be left to the endpoint.
+//! Owns: [`S3Store`], which puts the parts together: options are resolved to an [`endpoint`] and [`credentials`], every operation is a
+//! request that goes through the one pipeline (`http`), authorized by [`service`], and [`probe`] knows what may be left to the endpoint.
 
-mod authorities;
-mod body;
-mod connections;
-mod counters;
+mod aws_files;
 mod credential_client;
 mod credentials;
-mod deadline;
 mod endpoint;
-mod exchange;
 mod failure;
 mod listing;
 mod meta;
 mod open;
 mod open_uploads;
-mod options;
-mod pipeline;
 mod probe;
-mod proxy;
 mod reading;
-mod request;
-mod retry;
+mod service;
 mod sign;
-mod surroundings;
-mod transport;
 mod writing;
 mod xml;
 
-pub use counters::CounterSnapshot;
-pub use deadline::{PartOfCall, one_call};
 pub use endpoint::check_endpoint_url;
 pub use open::lend;
-pub use options::{CallerVariables, S3Options};
 pub use probe::Enforcement;
 
-use crate::*;
+use crate::contract::*;
+use crate::http::deadline::within_call;
+use crate::http::reading::{self as bodies, Readable};
+use crate::http::request::ApiRequest;
 use async_trait::async_trait;
-use deadline::within_call;
 use futures::{StreamExt, TryStreamExt};
 use http::Method;
-use meta::meta_of;
 use parking_lot::Mutex;
-use pipeline::Pipeline;
-use request::S3Request;
+use service::S3Service;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use writing::Writer;
+
+/// The way to a bucket of the S3 family.
+type Pipeline = crate::http::pipeline::Pipeline<S3Service>;
 
 /// Parts of a copy that are under way at a time.
 const PART_COPIES_MAX: usize = 16;
@@ -72,7 +61,7 @@ pub struct S3Store {
 
 impl S3Store {
     /// Prepares a store; nothing is sent to the endpoint yet. Errors: `Configuration` (an endpoint that cannot be), `Credentials` (they were found, and cannot be loaded).
-    pub async fn open(options: S3Options) -> Result<Arc<Self>> {
+    pub async fn open(options: StoreOptions) -> Result<Arc<Self>> {
         open::open(options).await
     }
 
@@ -122,7 +111,7 @@ impl S3Store {
 
     /// Creates the bucket, in a region that is named or in the server's own.
     async fn send_create(&self, region: Option<&String>) -> Result<()> {
-        let mut request = S3Request::new("CreateBucket", Method::PUT);
+        let mut request = ApiRequest::new("CreateBucket", Method::PUT);
         if let Some(region) = region {
             let document = xml::write(&xml::CreateBucketDocument { location: region.clone() })
                 .map_err(|cause| self.pipeline.error(request.operation, None, ErrorKind::Other, cause))?;
@@ -140,8 +129,8 @@ impl S3Store {
         condition: &Condition,
     ) -> Result<Version> {
         let writer = self.probed_writer().await;
-        let metadata = source.metadata.as_deref().cloned().unwrap_or_default();
-        let upload = writer.start_upload(to, &PutOptions { metadata, ..PutOptions::default() }).await?;
+        let attributes = source.attributes.as_deref().cloned().unwrap_or_default();
+        let upload = writer.start_upload(to, &PutOptions { attributes, ..PutOptions::default() }).await?;
         let starts = (0..source.size).step_by(COPY_PART_SIZE_BYTES as usize);
         let copies = starts.zip(1..).map(|(start, number)| {
             let range = start..source.size.min(start + COPY_PART_SIZE_BYTES);
@@ -192,7 +181,7 @@ impl Store for S3Store {
     }
 
     async fn create_bucket(&self) -> Result<()> {
-        let endpoint = self.pipeline.endpoint();
+        let endpoint = self.pipeline.service.endpoint();
         let names_region = endpoint.is_aws() && endpoint.region != "us-east-1";
         let created = match self.send_create(names_region.then_some(&endpoint.region)).await {
             // Other servers take a bucket without a word about its region, or with the one word that they want.
@@ -212,13 +201,25 @@ impl Store for S3Store {
         }
     }
 
+    async fn look_up_bucket(&self) -> Result<()> {
+        self.pipeline.send(&ApiRequest::new("HeadBucket", Method::HEAD)).await?;
+        Ok(())
+    }
+
+    async fn delete_bucket(&self) -> Result<()> {
+        match self.pipeline.send(&ApiRequest::new("DeleteBucket", Method::DELETE)).await.map_err(Error::from)
+        {
+            Err(error) if error.kind == ErrorKind::NoSuchBucket => Ok(()),
+            deleted => deleted.map(|_| ()),
+        }
+    }
+
     async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
-        let request = S3Request::on("HeadObject", Method::HEAD, key);
-        meta_of(&self.pipeline, &request, &self.pipeline.send(&request).await?.headers)
+        S3Service::head(&self.pipeline, key).await
     }
 
     async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
-        reading::get(&self.pipeline, key, options).await
+        bodies::get(&self.pipeline, key, options).await
     }
 
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
@@ -282,10 +283,11 @@ impl Store for S3Store {
         &self,
         upload: &Upload,
         parts: &[Part],
-        condition: Condition,
+        options: &PutOptions,
     ) -> Result<Version> {
+        let condition = &options.condition;
         within_call(async {
-            self.writer_for(&condition).await.complete_upload(upload, parts, &condition).await
+            self.writer_for(condition).await.complete_upload(upload, parts, condition).await
         })
         .await
     }

@@ -3,18 +3,19 @@
 //! Owns: the order in which options, environment and AWS configuration files decide on endpoint, region and credentials.
 //! It is resolved once, here; nothing later reads the environment.
 
+use super::Pipeline;
 use super::S3Store;
-use super::authorities::Authorities;
+use super::aws_files::AwsSurroundings;
 use super::credential_client;
 use super::credentials::CredentialCache;
 use super::endpoint::Endpoint;
-use super::options::{CallerVariables, S3Options};
-use super::pipeline::Pipeline;
 use super::probe::Enforcement;
-use super::proxy::Proxies;
-use super::surroundings::Surroundings;
-use super::transport;
-use crate::{Error, ErrorKind, Result};
+use super::service::S3Service;
+use crate::contract::{CallerVariables, Error, ErrorKind, Result, StoreOptions};
+use crate::http::authorities::Authorities;
+use crate::http::proxy::Proxies;
+use crate::http::surroundings::Surroundings;
+use crate::http::transport;
 use aws_config::profile::ProfileSet;
 use aws_config::provider_config::ProviderConfig;
 use parking_lot::Mutex;
@@ -25,8 +26,8 @@ use tokio::sync::OnceCell;
 
 const REGION_DEFAULT: &str = "us-east-1";
 
-pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
-    let bucket = options.bucket.clone();
+pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
+    let bucket = options.bucket.bucket.clone();
     let surroundings = Surroundings(options.environment.as_ref());
     let refuse = |kind, message| Error {
         kind,
@@ -62,12 +63,12 @@ pub(super) async fn open(options: S3Options) -> Result<Arc<S3Store>> {
         identity,
         enforcement,
         asked_in_vain: Mutex::default(),
-        pipeline: Arc::new(Pipeline::new(options, endpoint, credentials, client)),
+        pipeline: Arc::new(Pipeline::new(options, S3Service::new(endpoint, credentials), client)),
     }))
 }
 
 fn credentials_of(
-    options: &S3Options,
+    options: &StoreOptions,
     endpoint: &Endpoint,
     proxies: &Proxies,
     authorities: Option<&Authorities>,
@@ -85,7 +86,9 @@ fn credentials_of(
 /// What `options` come to for another machine that has neither this one's files nor its instance role: keys, region and endpoint as
 /// `AWS_*` variables, which the store of that machine takes from its caller's environment. Keys that expire are lent as they are now; when they do is told.
 /// A region is among them only where one was named. Errors: a sentence without any secret.
-pub async fn lend(options: &S3Options) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
+pub async fn lend(
+    options: &StoreOptions,
+) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
     let surroundings = Surroundings(options.environment.as_ref());
     let profile = Profile::load(options.profile.as_deref(), surroundings).await?;
     let endpoint = endpoint_of(options, surroundings, &profile)?;
@@ -129,22 +132,24 @@ fn authorities_of(
 }
 
 fn endpoint_of(
-    options: &S3Options,
+    options: &StoreOptions,
     surroundings: Surroundings<'_>,
     profile: &Profile,
 ) -> Result<Endpoint, String> {
     let region = region_of(options, surroundings, profile).unwrap_or_else(|| REGION_DEFAULT.to_owned());
     match endpoint_url_of(options, surroundings, profile) {
-        Some(url) => Endpoint::custom(&url, &options.bucket, &region, options.virtual_host.unwrap_or(false)),
+        Some(url) => {
+            Endpoint::custom(&url, &options.bucket.bucket, &region, options.virtual_host.unwrap_or(false))
+        }
         // The certificate's wildcard covers one label, so a dotted name must stay in the path.
         None => {
-            let virtual_host = options.virtual_host.unwrap_or(!options.bucket.contains('.'));
-            Ok(Endpoint::aws(&options.bucket, &region, virtual_host))
+            let virtual_host = options.virtual_host.unwrap_or(!options.bucket.bucket.contains('.'));
+            Ok(Endpoint::aws(&options.bucket.bucket, &region, virtual_host))
         }
     }
 }
 
-fn region_of(options: &S3Options, surroundings: Surroundings<'_>, profile: &Profile) -> Option<String> {
+fn region_of(options: &StoreOptions, surroundings: Surroundings<'_>, profile: &Profile) -> Option<String> {
     let named = options.region.clone();
     named
         .or_else(|| surroundings.get("AWS_REGION"))
@@ -152,7 +157,11 @@ fn region_of(options: &S3Options, surroundings: Surroundings<'_>, profile: &Prof
         .or_else(|| profile.get("region"))
 }
 
-fn endpoint_url_of(options: &S3Options, surroundings: Surroundings<'_>, profile: &Profile) -> Option<String> {
+fn endpoint_url_of(
+    options: &StoreOptions,
+    surroundings: Surroundings<'_>,
+    profile: &Profile,
+) -> Option<String> {
     let named = options.endpoint_url.clone();
     named
         .or_else(|| surroundings.get("AWS_ENDPOINT_URL_S3"))

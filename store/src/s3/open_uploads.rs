@@ -3,16 +3,16 @@
 //! Source: Amazon S3 API Reference. Uploads are listed by key, so those of the key itself come before those of longer ones with the same
 //! beginning: the first page has all that is asked for, but for more than 1,000 of one key.
 
-use super::pipeline::Pipeline;
-use super::request::S3Request;
+use super::Pipeline;
 use super::{listing, xml};
-use crate::{ErrorKind, OpenUpload, RawKey, Result, Upload};
+use crate::contract::{ErrorKind, OpenUpload, RawKey, Result, Upload};
+use crate::http::request::ApiRequest;
 use http::Method;
 
 /// See [`Store::open_uploads`](crate::Store::open_uploads).
 pub(super) async fn open_uploads(pipeline: &Pipeline, key: &RawKey) -> Result<Vec<OpenUpload>> {
     const OPERATION: &str = "ListMultipartUploads";
-    let request = S3Request::new(OPERATION, Method::GET)
+    let request = ApiRequest::new(OPERATION, Method::GET)
         .query("uploads", "")
         .query("encoding-type", "url")
         .query("prefix", key.as_str());
@@ -36,7 +36,7 @@ pub(super) async fn open_uploads(pipeline: &Pipeline, key: &RawKey) -> Result<Ve
 /// See [`Store::has_parts`](crate::Store::has_parts).
 pub(super) async fn has_parts(pipeline: &Pipeline, upload: &Upload) -> Result<bool> {
     const OPERATION: &str = "ListParts";
-    let request = S3Request::on(OPERATION, Method::GET, &upload.key)
+    let request = ApiRequest::on(OPERATION, Method::GET, &upload.key)
         .query("uploadId", upload.id.as_str())
         .query("max-parts", "1");
     let answer = pipeline.send(&request).await?;

@@ -8,13 +8,15 @@
 //! where the endpoint cannot be reached, or does not know the credentials, nothing is known; no write fails for that. Where nothing may be
 //! deleted, nothing is written: the object would stay.
 
-use super::deadline::limited;
+use super::Pipeline;
 use super::endpoint::Endpoint;
 use super::meta::quoted;
-use super::pipeline::Pipeline;
-use super::request::S3Request;
 use super::writing::Writer;
-use crate::{Capabilities, Condition, Error, ErrorKind, Payload, PutOptions, RawKey, Result, Version};
+use crate::contract::{
+    Capabilities, Condition, Error, ErrorKind, PartCopy, Payload, PutOptions, RawKey, Result, Version,
+};
+use crate::http::deadline::limited;
+use crate::http::request::ApiRequest;
 use bytes::Bytes;
 use http::Method;
 use std::sync::Arc;
@@ -69,7 +71,7 @@ impl Enforcement {
         Capabilities {
             conditional_put: self.put,
             conditional_complete: self.complete,
-            part_copy: self.part_copy,
+            part_copy: if self.part_copy { PartCopy::Ranges } else { PartCopy::None },
             equal_parts: self.equal_parts,
             ..Capabilities::full()
         }
@@ -119,7 +121,7 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Enforcement> {
         }
     };
     let put = |name: &'static str, value: String| {
-        let request = S3Request::on("PutObject", Method::PUT, key).payload(payload.clone().into());
+        let request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone().into());
         is_enforced(pipeline, request.header(name, &value))
     };
     let mut found = Enforcement::default();
@@ -158,7 +160,7 @@ async fn ask_multipart(
         return Ok(Enforcement::default());
     };
     let found = async {
-        let copied = told(writer.copy_part(&upload, 1, key, &Version::unknown(), 0..len).await)?;
+        let copied = told(writer.copy_part(&upload, 1, key, &Version::Unknown, 0..len).await)?;
         let part_copy = copied.is_some();
         let copy_source =
             part_copy && is_precondition(writer.copy_part(&upload, 2, key, &bogus_version(), 0..len).await)?;
@@ -185,7 +187,7 @@ async fn ask_multipart(
 }
 
 /// Whether the endpoint enforces the condition in `request`, which does not hold. Errors: those that tell nothing.
-async fn is_enforced(pipeline: &Arc<Pipeline>, request: S3Request<'_>) -> Result<bool> {
+async fn is_enforced(pipeline: &Arc<Pipeline>, request: ApiRequest<'_>) -> Result<bool> {
     is_precondition(pipeline.send(&request).await.map_err(Error::from))
 }
 
@@ -199,7 +201,7 @@ fn is_precondition<T>(answer: Result<T>) -> Result<bool> {
 
 /// Whether the endpoint takes a write on condition of the version that stands, in these words. Errors: those that tell nothing.
 async fn takes(pipeline: &Arc<Pipeline>, key: &RawKey, payload: &Bytes, version: String) -> Result<bool> {
-    let request = S3Request::on("PutObject", Method::PUT, key).payload(payload.clone().into());
+    let request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone().into());
     let sent = pipeline.send(&request.header("if-match", &version)).await;
     Ok(told(sent.map_err(Error::from))?.is_some())
 }

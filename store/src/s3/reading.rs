@@ -1,81 +1,50 @@
-//! GetObject, and bodies that survive their connections.
-//!
-//! Owns: what is behind [`GetResult::body`]. When a connection breaks, stalls or ends early, it asks for the bytes that are still
-//! missing, of the same version, and goes on.
-//!
-//! Invariants:
-//! - Exactly the bytes of the range, in order, of one version; or an error.
-//! - The deadline counts the time in which the *server* makes no progress, over all connections: a reader may be as slow as it likes.
-//! - Bytes are read to where the reader wants them.
+//! GetObject.
 
-use super::counters::InFlight;
-use super::deadline::Waiting;
-use super::failure::innermost;
+use super::Pipeline;
 use super::meta::{length_in, meta_of, meta_of_size, quoted, served_range, version_in};
-use super::pipeline::{Answer, OpenBody, Pipeline};
-use super::request::S3Request;
-use super::retry::Backoff;
-use crate::{Error, ErrorKind, GetOptions, GetResult, ObjectBody, ObjectMeta, RawKey, Result, Version};
+use super::service::S3Service;
+use crate::contract::{ErrorKind, ObjectMeta, RawKey, Result, Version};
+use crate::http::counters::InFlight;
+use crate::http::deadline::Waiting;
+use crate::http::pipeline::{Answer, OpenBody};
+use crate::http::reading::{Readable, changed};
+use crate::http::request::ApiRequest;
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::{Method, header};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 const OPERATION: &str = "GetObject";
-/// The least that a body's next bytes are waited for.
-const MOMENT: Duration = Duration::from_secs(1);
 
-/// Opens an object; see [`Store::get`](crate::Store::get).
-pub(super) async fn get(pipeline: &Arc<Pipeline>, key: &RawKey, options: GetOptions) -> Result<GetResult> {
-    if options.range.as_ref().is_some_and(Range::is_empty) {
-        return get_nothing(pipeline, key, options).await;
-    }
-    let pinned = options.if_version.filter(|version| !version.is_unknown());
-    let (meta, range, open) =
-        open(pipeline, key, options.range, pinned.as_ref(), &pipeline.waiting()).await?;
-    let version = meta.version.clone();
-    let reading = Reading {
-        pipeline: pipeline.clone(),
-        key: key.clone(),
-        version,
-        missing: range.clone(),
-        open: Some(open),
-        stuck: None,
-    };
-    Ok(GetResult { meta, range, body: Box::new(reading) })
-}
+#[async_trait]
+impl Readable for S3Service {
+    const OPERATION: &'static str = OPERATION;
 
-/// HTTP has no word for an empty range.
-async fn get_nothing(pipeline: &Arc<Pipeline>, key: &RawKey, options: GetOptions) -> Result<GetResult> {
-    let request = S3Request::on("HeadObject", Method::HEAD, key);
-    let meta = meta_of(pipeline, &request, &pipeline.send(&request).await?.headers)?;
-    let start = options.range.map_or(0, |range| range.start);
-    if options.if_version.is_some_and(|version| !version.is_unknown() && version != meta.version) {
-        return Err(changed(pipeline, key));
+    async fn head(pipeline: &Pipeline, key: &RawKey) -> Result<ObjectMeta> {
+        let request = ApiRequest::on("HeadObject", Method::HEAD, key);
+        meta_of(pipeline, &request, &pipeline.send(&request).await?.headers)
     }
-    if start >= meta.size {
-        let message = "the range starts beyond the object's end".to_owned();
-        return Err(pipeline.error(OPERATION, Some(key), ErrorKind::RangeNotSatisfiable, message));
-    }
-    Ok(GetResult { meta, range: start..start, body: Box::new(Bytes::new()) })
-}
 
-fn changed(pipeline: &Pipeline, key: &RawKey) -> Error {
-    let message = "the object has another version now".to_owned();
-    pipeline.error(OPERATION, Some(key), ErrorKind::Precondition, message)
+    async fn open(
+        pipeline: &Pipeline,
+        key: &RawKey,
+        range: Option<Range<u64>>,
+        version: Option<&Version>,
+        waiting: &Arc<Waiting>,
+    ) -> Result<(ObjectMeta, Range<u64>, OpenBody)> {
+        open(pipeline, key, range, version, waiting).await
+    }
 }
 
 /// One request, checked: the version and the range are what was asked for.
 async fn open(
-    pipeline: &Arc<Pipeline>,
+    pipeline: &Pipeline,
     key: &RawKey,
     range: Option<Range<u64>>,
     version: Option<&Version>,
     waiting: &Arc<Waiting>,
 ) -> Result<(ObjectMeta, Range<u64>, OpenBody)> {
-    let mut request = S3Request::on(OPERATION, Method::GET, key);
+    let mut request = ApiRequest::on(OPERATION, Method::GET, key);
     if let Some(range) = &range {
         request = request.header("range", &format!("bytes={}-{}", range.start, range.end - 1));
     }
@@ -107,124 +76,13 @@ async fn open(
 /// The length of an object whose bytes are on their way, and have the `place`, but do not say how many they are. Their end could tell, or
 /// that of the connection, but for one that comes too early.
 async fn length_by_head(
-    pipeline: &Arc<Pipeline>,
+    pipeline: &Pipeline,
     key: &RawKey,
     version: &Version,
     place: &InFlight,
     waiting: &Arc<Waiting>,
 ) -> Result<u64> {
-    let request = S3Request::on("HeadObject", Method::HEAD, key);
+    let request = ApiRequest::on("HeadObject", Method::HEAD, key);
     let meta = meta_of(pipeline, &request, &pipeline.send_beside(place, &request, waiting).await?.headers)?;
     if meta.version == *version { Ok(meta.size) } else { Err(changed(pipeline, key)) }
-}
-
-/// A body on its way.
-struct Reading {
-    pipeline: Arc<Pipeline>,
-    key: RawKey,
-    version: Version,
-    /// What has not arrived yet.
-    missing: Range<u64>,
-    open: Option<OpenBody>,
-    /// Since when, and how often, nothing came.
-    stuck: Option<(Arc<Waiting>, Backoff)>,
-}
-
-#[async_trait]
-impl ObjectBody for Reading {
-    async fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let wanted =
-            buffer.len().min(usize::try_from(self.missing.end - self.missing.start).unwrap_or(usize::MAX));
-        let mut filled = 0;
-        while filled < wanted {
-            filled += self.read(&mut buffer[filled..wanted]).await?;
-        }
-        Ok(wanted)
-    }
-}
-
-impl Reading {
-    /// Reads some of what is missing, from this connection or the next.
-    async fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        loop {
-            let Some(open) = &mut self.open else {
-                self.resume().await?;
-                continue;
-            };
-            let (began, patience) = (Instant::now(), self.pipeline.options.stall_timeout);
-            let until = match &self.stuck {
-                Some((waiting, _)) => waiting.until(began, patience),
-                None => began + patience.min(self.pipeline.options.retry_deadline.max(MOMENT)),
-            };
-            let cause = match tokio::time::timeout_at(until.into(), open.body.read(buffer)).await {
-                Ok(Ok(0)) => "the connection ended too early".to_owned(),
-                Ok(Ok(count)) => {
-                    self.note(count as u64).await;
-                    return Ok(count);
-                }
-                Ok(Err(error)) => innermost(&error),
-                Err(_) => format!("no bytes for {} s", began.elapsed().as_secs()),
-            };
-            self.pause(cause, began).await?;
-        }
-    }
-
-    async fn note(&mut self, count: u64) {
-        self.missing.start += count;
-        self.stuck = None;
-        self.pipeline.movement.moved();
-        self.pipeline.counters.count_received(count);
-        // The place among the requests in flight is free before the reader lets go of the body.
-        if self.missing.is_empty()
-            && let Some(open) = self.open.take()
-        {
-            open.body.finish().await;
-        }
-    }
-
-    /// The connection is lost, after a wait that began then. Waits before the next one, unless there was no progress for the whole deadline.
-    async fn pause(&mut self, cause: String, began: Instant) -> Result<()> {
-        self.open = None;
-        self.pipeline.counters.count_error(ErrorKind::Unreachable);
-        let Pipeline { movement, options, .. } = &*self.pipeline;
-        let (waiting, backoff) = self.stuck.get_or_insert_with(|| {
-            (Waiting::since(movement, options.retry_deadline, began), Backoff::default())
-        });
-        let delay = backoff.next_delay(None);
-        if delay > waiting.left() {
-            let message = format!("the body stopped at byte {}: {cause}", self.missing.start);
-            return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Unreachable, message));
-        }
-        tracing::warn!(
-            operation = OPERATION,
-            bucket = self.pipeline.bucket,
-            key = %self.key,
-            offset = self.missing.start,
-            cause,
-            "resuming a body"
-        );
-        self.pipeline.counters.count_retry();
-        tokio::time::sleep(delay).await;
-        Ok(())
-    }
-
-    async fn resume(&mut self) -> Result<()> {
-        if self.version.is_unknown() {
-            let message = "the body broke off, and the server names no version to resume it of".to_owned();
-            return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Unreachable, message));
-        }
-        let waiting = match &self.stuck {
-            Some((waiting, _)) => waiting.clone(),
-            None => self.pipeline.waiting(),
-        };
-        let missing = Some(self.missing.clone());
-        let (_, range, open) =
-            open(&self.pipeline, &self.key, missing, Some(&self.version), &waiting).await?;
-        if range != self.missing {
-            let message = "the server sent less than the range that is missing".to_owned();
-            return Err(self.pipeline.error(OPERATION, Some(&self.key), ErrorKind::Corrupt, message));
-        }
-        self.open = Some(open);
-        Ok(())
-    }
 }

@@ -19,17 +19,19 @@
 //! ignore it. Parts carry none: the algorithm would have to be named when the upload begins, and then every part needs its
 //! checksum before its first byte, which one that is read while it is sent does not have.
 
+use super::Pipeline;
 use super::endpoint::encoded_copy_source;
-use super::meta::{add_options, meta_of, quoted, version_in};
-use super::pipeline::{Failed, Pipeline};
+use super::meta::{add_options, quoted, version_in};
 use super::probe::Enforcement;
-use super::reading;
-use super::request::S3Request;
+use super::service::S3Service;
 use super::xml;
-use crate::{
+use crate::contract::{
     Condition, Error, ErrorKind, GetOptions, ObjectMeta, Part, Payload, PutOptions, RawKey, Result, Upload,
     Version,
 };
+use crate::http::pipeline::Failed;
+use crate::http::reading::{self as bodies, Readable};
+use crate::http::request::ApiRequest;
 use base64::Engine;
 use bytes::Bytes;
 use http::Method;
@@ -47,12 +49,11 @@ pub(super) struct Writer<'a> {
 
 impl Writer<'_> {
     pub async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
-        let request = S3Request::on("HeadObject", Method::HEAD, key);
-        meta_of(self.pipeline, &request, &self.pipeline.send(&request).await?.headers)
+        S3Service::head(self.pipeline, key).await
     }
 
     pub async fn put(&self, key: &RawKey, payload: Payload, options: &PutOptions) -> Result<Version> {
-        let mut request = S3Request::on("PutObject", Method::PUT, key).payload(payload.clone());
+        let mut request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone());
         add_options(self.pipeline, &mut request, options)?;
         if let Payload::Bytes(bytes) = &payload {
             request = request.header("x-amz-checksum-crc32c", &crc32c(bytes));
@@ -67,7 +68,7 @@ impl Writer<'_> {
     }
 
     pub async fn delete(&self, key: &RawKey, condition: &Condition) -> Result<()> {
-        let request = S3Request::on("DeleteObject", Method::DELETE, key);
+        let request = ApiRequest::on("DeleteObject", Method::DELETE, key);
         let request = match self.conditioned(request, condition, self.enforcement.delete).await {
             Ok(request) => request,
             Err(error) if error.kind == ErrorKind::Precondition && self.is_absent(key).await? => {
@@ -99,7 +100,7 @@ impl Writer<'_> {
         condition: &Condition,
     ) -> Result<Version> {
         self.check_by_head("CopyObject", to, condition).await?;
-        let request = S3Request::on("CopyObject", Method::PUT, to);
+        let request = ApiRequest::on("CopyObject", Method::PUT, to);
         let copied = self.send_copy(request, from, version).await?;
         self.or_by_head(to, copied).await
     }
@@ -108,7 +109,7 @@ impl Writer<'_> {
     /// not enforce the condition on the source, that is looked at before and after.
     async fn send_copy<'k>(
         &self,
-        request: S3Request<'k>,
+        request: ApiRequest<'k>,
         from: &RawKey,
         version: &Version,
     ) -> Result<Version> {
@@ -121,7 +122,7 @@ impl Writer<'_> {
         Ok(Version::from_etag(&copied.etag))
     }
 
-    fn with_source<'k>(&self, request: S3Request<'k>, from: &RawKey, version: &Version) -> S3Request<'k> {
+    fn with_source<'k>(&self, request: ApiRequest<'k>, from: &RawKey, version: &Version) -> ApiRequest<'k> {
         let request = request.header("x-amz-copy-source", &encoded_copy_source(&self.pipeline.bucket, from));
         match version.is_unknown() {
             true => request,
@@ -130,7 +131,7 @@ impl Writer<'_> {
     }
 
     pub async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
-        let mut request = S3Request::on("CreateMultipartUpload", Method::POST, key).query("uploads", "");
+        let mut request = ApiRequest::on("CreateMultipartUpload", Method::POST, key).query("uploads", "");
         add_options(self.pipeline, &mut request, options)?;
         let answer = self.pipeline.send(&request).await?;
         let begun: xml::UploadAnswer = self.parsed(&request, &answer.body)?;
@@ -175,7 +176,7 @@ impl Writer<'_> {
             let message = format!("the answer has no ETag, without which part {number} cannot be named");
             return Err(self.pipeline.error(operation, Some(&upload.key), ErrorKind::Corrupt, message));
         }
-        Ok(Part { number, etag: etag.to_string(), size, checksum: None })
+        Ok(Part { number, etag: etag.to_text().into_owned(), size, checksum: None })
     }
 
     pub async fn complete_upload(
@@ -192,7 +193,7 @@ impl Writer<'_> {
         });
         let document = xml::write(&xml::CompleteDocument { parts: named.collect() })
             .map_err(|cause| self.pipeline.error(OPERATION, Some(&upload.key), ErrorKind::Other, cause))?;
-        let request = S3Request::on(OPERATION, Method::POST, &upload.key)
+        let request = ApiRequest::on(OPERATION, Method::POST, &upload.key)
             .query("uploadId", upload.id.as_str())
             .payload(Bytes::from(document).into())
             .long_running();
@@ -206,7 +207,7 @@ impl Writer<'_> {
     }
 
     pub async fn abort_upload(&self, upload: &Upload) -> Result<()> {
-        let request = S3Request::on("AbortMultipartUpload", Method::DELETE, &upload.key)
+        let request = ApiRequest::on("AbortMultipartUpload", Method::DELETE, &upload.key)
             .query("uploadId", upload.id.as_str());
         match self.pipeline.send(&request).await.map_err(Error::from) {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
@@ -217,17 +218,20 @@ impl Writer<'_> {
     /// Puts the condition into the request where the endpoint enforces it there, and checks it here where not.
     async fn conditioned<'k>(
         &self,
-        request: S3Request<'k>,
+        request: ApiRequest<'k>,
         condition: &Condition,
         is_enforced: bool,
-    ) -> Result<S3Request<'k>> {
+    ) -> Result<ApiRequest<'k>> {
         let Some(key) = request.key else { return Ok(request) };
         match condition {
             Condition::None => Ok(request),
             Condition::IfAbsent if is_enforced => Ok(request.header("if-none-match", "*")),
             Condition::IfVersion(version) if is_enforced && !version.is_unknown() => {
-                let etag =
-                    if self.enforcement.unquoted_if_match { version.to_string() } else { quoted(version) };
+                let etag = if self.enforcement.unquoted_if_match {
+                    version.to_text().into_owned()
+                } else {
+                    quoted(version)
+                };
                 Ok(request.header("if-match", &etag))
             }
             _ => self.check_by_head(request.operation, key, condition).await.map(|()| request),
@@ -284,7 +288,7 @@ impl Writer<'_> {
         if error.kind != ErrorKind::Precondition || !history.maybe_applied {
             return Err(error);
         }
-        let current = match reading::get(self.pipeline, key, GetOptions::default()).await {
+        let current = match bodies::get(self.pipeline, key, GetOptions::default()).await {
             Ok(current) => current,
             Err(look) => return Err(undecided(error, look)),
         };
@@ -334,11 +338,8 @@ impl Writer<'_> {
         };
         let has_size = current.size == parts.iter().map(|part| part.size).sum::<u64>();
         // An ETag that counts no parts is that of an object which was put whole.
-        let has_count = current
-            .version
-            .as_str()
-            .rsplit_once('-')
-            .is_some_and(|(_, count)| count == parts.len().to_string());
+        let etag = current.version.etag().and_then(|etag| etag.rsplit_once('-'));
+        let has_count = etag.is_some_and(|(_, count)| count == parts.len().to_string());
         if is_news && has_size && has_count { Ok(current.version) } else { Err(error) }
     }
 
@@ -350,7 +351,7 @@ impl Writer<'_> {
     }
 
     /// Reads the answer of a write that has taken effect.
-    fn parsed<T: serde::de::DeserializeOwned>(&self, request: &S3Request<'_>, body: &[u8]) -> Result<T> {
+    fn parsed<T: serde::de::DeserializeOwned>(&self, request: &ApiRequest<'_>, body: &[u8]) -> Result<T> {
         xml::parse(body).map_err(|cause| Error {
             maybe_applied: true,
             ..self.pipeline.error(request.operation, request.key, ErrorKind::Corrupt, cause)
@@ -374,8 +375,8 @@ impl Failed {
     }
 }
 
-fn part_request<'a>(operation: &'static str, upload: &'a Upload, number: u32) -> S3Request<'a> {
-    S3Request::on(operation, Method::PUT, &upload.key)
+fn part_request<'a>(operation: &'static str, upload: &'a Upload, number: u32) -> ApiRequest<'a> {
+    ApiRequest::on(operation, Method::PUT, &upload.key)
         .query("partNumber", number.to_string())
         .query("uploadId", upload.id.as_str())
 }

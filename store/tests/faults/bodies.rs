@@ -3,7 +3,7 @@
 use crate::{BUCKET, SECRET, error_of, key, noise, options, read, start, start_watchful, strike};
 use bytes::Bytes;
 use pail_devserver::FaultAction;
-use pail_store::{ErrorKind, GetOptions, Payload, PayloadSource, PutOptions, S3Options, S3Store, Store};
+use pail_store::{ErrorKind, GetOptions, Payload, PayloadSource, PutOptions, S3Store, Store, StoreOptions};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ async fn a_body_is_not_resumed_from_another_version() {
 async fn a_dropped_body_gives_its_place_back() {
     let (server, _) = start().await;
     server.put_object(BUCKET, "o", noise(8_000_000)).await.unwrap();
-    let one = S3Options { requests_in_flight_max: 1, ..options(&server.endpoint_url(), SECRET) };
+    let one = StoreOptions { requests_in_flight_max: 1, ..options(&server.endpoint_url(), SECRET) };
     let store = S3Store::open(one).await.unwrap();
     let mut got = store.get(&key("o"), GetOptions::default()).await.unwrap();
     got.body.fill(&mut [0; 1_000]).await.unwrap();

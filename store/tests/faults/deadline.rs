@@ -1,8 +1,8 @@
 //! What the deadline counts: all attempts, all pauses and all waits of a call in which nothing moves, and nothing of one that moves.
 
-use crate::{BUCKET, SECRET, error_of, key, noise, options, server_with};
+use crate::{BUCKET, SECRET, error_of, key, noise, on, options, server_with};
 use pail_devserver::{Fault, FaultAction, Server, Settings};
-use pail_store::{Condition, ErrorKind, GetOptions, PutOptions, S3Options, S3Store, Store, one_call};
+use pail_store::{Condition, ErrorKind, GetOptions, PutOptions, S3Store, Store, StoreOptions, one_call};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
@@ -14,8 +14,8 @@ const DEADLINE: Duration = Duration::from_secs(12);
 const SLACK: Duration = Duration::from_secs(5);
 
 /// One attempt is given up before the deadline, and another begun.
-fn waiting_long(endpoint: &str) -> S3Options {
-    S3Options {
+fn waiting_long(endpoint: &str) -> StoreOptions {
+    StoreOptions {
         head_timeout: DEADLINE * 5 / 6,
         stall_timeout: DEADLINE * 5 / 6,
         retry_deadline: DEADLINE,
@@ -74,7 +74,7 @@ async fn what_a_call_asks_one_after_the_other_waits_once() {
     });
     hang(&server, "HeadObject");
     // The look whether it took effect goes on with the wait for the completion.
-    in_time(store.complete_upload(&upload, &[part], Condition::None)).await;
+    in_time(store.complete_upload(&upload, &[part], &on(Condition::None))).await;
     // So does one of a program's call, which knows nothing of the request before.
     in_time(one_call(async {
         store.head(&key("o")).await.unwrap_err();
@@ -99,7 +99,7 @@ async fn a_body_that_stalls_on_every_connection() {
 async fn all_places_are_taken_by_bodies_that_stall() {
     let server = server_with(Settings::default()).await;
     server.put_object(BUCKET, "o", noise(100_000)).await.unwrap();
-    let options = S3Options { requests_in_flight_max: 2, ..waiting_long(&server.endpoint_url()) };
+    let options = StoreOptions { requests_in_flight_max: 2, ..waiting_long(&server.endpoint_url()) };
     let store = S3Store::open(options).await.unwrap();
     let stall = FaultAction::Stall { after_bytes: 0, for_ms: None };
     server.inject(Fault { times: 2, ..Fault::once(Some("GetObject"), stall) });
@@ -117,7 +117,7 @@ async fn what_moves_may_take_longer_and_so_may_who_waits_behind_it() {
     let settings = Settings { bandwidth_bytes_per_s: 4 << 20, ..Settings::default() };
     let server = server_with(settings).await;
     let brief = Duration::from_secs(3);
-    let options = S3Options {
+    let options = StoreOptions {
         requests_in_flight_max: 1,
         head_timeout: brief,
         retry_deadline: brief,

@@ -68,7 +68,7 @@ async fn another_writer_is_not_taken_for_ourselves() {
     let upload = store.start_upload(&key("o"), &PutOptions::default()).await.unwrap();
     let part = store.put_part(&upload, 1, noise(10).into()).await.unwrap();
     strike(&server, "CompleteMultipartUpload", FaultAction::Disconnect);
-    let completed = store.complete_upload(&upload, &[part], Condition::IfVersion(base)).await;
+    let completed = store.complete_upload(&upload, &[part], &on(Condition::IfVersion(base))).await;
     // An ETag that counts no parts is no upload's.
     assert_eq!(completed.unwrap_err().kind, ErrorKind::Precondition);
     assert_eq!(read(&store, "o").await.unwrap(), "theirs, 10");
@@ -109,7 +109,7 @@ async fn complete_with_the_answer_lost(server: &Server, store: &S3Store, conditi
         parts.push(store.put_part(&upload, number, noise(len).into()).await.unwrap());
     }
     strike(server, "CompleteMultipartUpload", FaultAction::ApplyThenDisconnect);
-    let version = store.complete_upload(&upload, &parts, condition.clone()).await.unwrap();
+    let version = store.complete_upload(&upload, &parts, &on(condition.clone())).await.unwrap();
     assert!(server.waiting_faults().is_empty());
     let meta = store.head(&key("u")).await.unwrap();
     assert_eq!((meta.version, meta.size), (version, 5 * 1024 * 1024 + 1), "{condition:?}");
@@ -123,13 +123,13 @@ async fn an_older_object_of_the_same_size_is_no_proof_of_a_completion() {
         let upload = store.start_upload(&key("u"), &PutOptions::default()).await.unwrap();
         let part = store.put_part(&upload, 1, Bytes::from_static(byte).into()).await.unwrap();
         if older.is_none() {
-            older = Some(store.complete_upload(&upload, &[part], Condition::None).await.unwrap());
+            older = Some(store.complete_upload(&upload, &[part], &on(Condition::None)).await.unwrap());
             continue;
         }
         // The first attempt fails before it takes effect, and somebody clears the upload away.
         store.abort_upload(&upload).await.unwrap();
         strike(&server, "CompleteMultipartUpload", FaultAction::Disconnect);
-        let error = error_of(store.complete_upload(&upload, &[part], Condition::None)).await;
+        let error = error_of(store.complete_upload(&upload, &[part], &on(Condition::None))).await;
         assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
     }
     assert_eq!(Some(store.head(&key("u")).await.unwrap().version), older);

@@ -15,7 +15,7 @@ mod timeouts;
 use bytes::Bytes;
 use pail_devserver::{Fault, FaultAction, Server, ServerConfig, Settings};
 use pail_store::{
-    CallerVariables, Condition, Error, GetOptions, PutOptions, RawKey, S3Options, S3Store, Store,
+    CallerVariables, Condition, Error, GetOptions, PutOptions, RawKey, S3Store, Store, StoreOptions,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,22 +24,22 @@ const BUCKET: &str = "bucket";
 const SECRET: &str = "testtest";
 
 /// Every wait is ample, for a loaded machine too.
-fn options(endpoint: &str, secret: &str) -> S3Options {
+fn options(endpoint: &str, secret: &str) -> StoreOptions {
     let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", secret)];
-    S3Options {
+    StoreOptions {
         endpoint_url: Some(endpoint.to_owned()),
         environment: Some(CallerVariables(keys.map(|(n, v)| (n.to_owned(), v.to_owned())).into())),
         connect_timeout: Duration::from_secs(20),
         head_timeout: Duration::from_secs(20),
         stall_timeout: Duration::from_secs(20),
         retry_deadline: Duration::from_secs(20),
-        ..S3Options::new(BUCKET)
+        ..StoreOptions::s3(BUCKET)
     }
 }
 
 /// Gives up soon, after more than one attempt.
-fn impatient(endpoint: &str) -> S3Options {
-    S3Options { retry_deadline: Duration::from_secs(3), ..options(endpoint, SECRET) }
+fn impatient(endpoint: &str) -> StoreOptions {
+    StoreOptions { retry_deadline: Duration::from_secs(3), ..options(endpoint, SECRET) }
 }
 
 async fn server_with(settings: Settings) -> Server {
@@ -58,7 +58,7 @@ async fn start() -> (Server, Arc<S3Store>) {
 async fn start_watchful() -> (Server, Arc<S3Store>) {
     let server = server_with(Settings::default()).await;
     let options =
-        S3Options { stall_timeout: Duration::from_millis(200), ..options(&server.endpoint_url(), SECRET) };
+        StoreOptions { stall_timeout: Duration::from_millis(200), ..options(&server.endpoint_url(), SECRET) };
     let store = S3Store::open(options).await.unwrap();
     (server, store)
 }

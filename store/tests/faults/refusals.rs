@@ -2,7 +2,7 @@
 
 use crate::{BUCKET, SECRET, error_of, impatient, key, noise, on, options, read, server_with, start};
 use pail_devserver::{Fault, FaultAction, Quirks, Settings};
-use pail_store::{Condition, ErrorKind, ListRequest, PutOptions, S3Options, S3Store, Store};
+use pail_store::{Condition, ErrorKind, ListRequest, PartCopy, PutOptions, S3Store, Store, StoreOptions};
 
 #[tokio::test]
 async fn a_wrong_secret_is_denied_and_not_told() {
@@ -21,7 +21,10 @@ async fn a_wrong_secret_is_denied_and_not_told() {
 #[tokio::test]
 async fn an_unknown_bucket_is_named() {
     let (server, _) = start().await;
-    let options = S3Options { bucket: "elsewhere".into(), ..options(&server.endpoint_url(), SECRET) };
+    let options = StoreOptions {
+        bucket: StoreOptions::s3("elsewhere").bucket,
+        ..options(&server.endpoint_url(), SECRET)
+    };
     let store = S3Store::open(options).await.unwrap();
     let error = error_of(store.list(ListRequest::default())).await;
     assert_eq!((error.kind, error.attempts), (ErrorKind::NoSuchBucket, 1));
@@ -34,7 +37,7 @@ async fn a_public_bucket_needs_no_credentials() {
     let (server, _) = start().await;
     server.put_object(BUCKET, "o", noise(10)).await.unwrap();
     server.set_public(BUCKET).unwrap();
-    let without = S3Options { anonymous: true, ..options(&server.endpoint_url(), SECRET) };
+    let without = StoreOptions { anonymous: true, ..options(&server.endpoint_url(), SECRET) };
     let store = S3Store::open(without).await.unwrap();
     store.list(ListRequest::default()).await.unwrap();
     assert_eq!(read(&store, "o").await.unwrap(), noise(10));
@@ -49,7 +52,7 @@ async fn a_probe_leaves_nothing_where_nothing_may_be_deleted() {
     let no_deletions = Fault::once(Some("DeleteObject"), FaultAction::AccessDenied);
     server.inject(Fault { times: u32::MAX, ..no_deletions });
     let capabilities = store.capabilities().await.unwrap();
-    assert!(!capabilities.conditional_put && !capabilities.part_copy);
+    assert!(!capabilities.conditional_put && capabilities.part_copy == PartCopy::None);
     assert_eq!(store.list(ListRequest::default()).await.unwrap().objects, []);
     store.put(&key("o"), noise(1).into(), on(Condition::IfAbsent)).await.unwrap();
     let error = error_of(store.put(&key("o"), noise(2).into(), on(Condition::IfAbsent))).await;
@@ -62,7 +65,7 @@ async fn what_a_probe_cannot_show_is_not_there() {
         let server = server_with(Settings { quirks, ..Settings::default() }).await;
         let store = S3Store::open(impatient(&server.endpoint_url())).await.unwrap();
         let found = store.capabilities().await.expect("no question fails the probe");
-        (found.conditional_put, found.conditional_complete, found.part_copy)
+        (found.conditional_put, found.conditional_complete, found.part_copy == PartCopy::Ranges)
     };
     let full = (true, true, true);
     assert_eq!(with(Quirks { no_abort: true, ..Quirks::default() }).await, full);

@@ -43,7 +43,7 @@ async fn an_error_inside_a_200_is_no_success() {
     strike(&server, "UploadPartCopy", FaultAction::ErrorInsideOk);
     let part = store.copy_part(&upload, 1, &key("from"), &version, 0..10).await.unwrap();
     strike(&server, "CompleteMultipartUpload", FaultAction::ErrorInsideOk);
-    let completed = store.complete_upload(&upload, &[part], Condition::IfAbsent).await.unwrap();
+    let completed = store.complete_upload(&upload, &[part], &on(Condition::IfAbsent)).await.unwrap();
     assert_eq!(store.head(&key("u")).await.unwrap().version, completed);
     assert_eq!(read(&store, "u").await.unwrap(), noise(10));
     assert!(server.waiting_faults().is_empty());
@@ -109,7 +109,7 @@ async fn every_write_outlives_every_passing_failure() {
             store.put_part(&upload, 1, noise(5 << 20).into()).await.unwrap(),
             store.copy_part(&upload, 2, &key("from"), &from, 0..10).await.unwrap(),
         ];
-        let whole = store.complete_upload(&upload, &sent, Condition::IfAbsent).await.unwrap();
+        let whole = store.complete_upload(&upload, &sent, &on(Condition::IfAbsent)).await.unwrap();
         let given_up = store.start_upload(&put, &PutOptions::default()).await.unwrap();
         store.abort_upload(&given_up).await.unwrap();
 

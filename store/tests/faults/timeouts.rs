@@ -2,7 +2,7 @@
 
 use crate::{BUCKET, SECRET, error_of, impatient, key, noise, options, server_with, start};
 use pail_devserver::{Fault, FaultAction, Settings};
-use pail_store::{ErrorKind, GetOptions, ListRequest, S3Options, S3Store, Store};
+use pail_store::{ErrorKind, GetOptions, ListRequest, S3Store, Store, StoreOptions};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -11,7 +11,7 @@ async fn a_reader_may_be_slower_than_every_timeout() {
     let server = server_with(Settings::default()).await;
     let bytes = noise(8 * 1024 * 1024);
     server.put_object(BUCKET, "o", bytes.clone()).await.unwrap();
-    let options = S3Options {
+    let options = StoreOptions {
         stall_timeout: Duration::from_secs(1),
         retry_deadline: Duration::from_secs(1),
         ..options(&server.endpoint_url(), SECRET)
@@ -44,7 +44,7 @@ async fn an_endpoint_that_is_not_there_is_named() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     // Connections are taken by the kernel, and nobody answers.
     let brief = Duration::from_millis(300);
-    let options = S3Options {
+    let options = StoreOptions {
         connect_timeout: brief,
         head_timeout: brief,
         retry_deadline: Duration::from_secs(1),

@@ -18,7 +18,7 @@ async fn hundreds_of_headers_and_folded_ones_are_read() {
     })
     .await;
     let head = soon(server.store().await.head(&RawKey::new("o").unwrap())).await.unwrap();
-    let metadata = head.metadata.unwrap();
+    let metadata = head.attributes.unwrap().metadata.clone();
     assert_eq!((head.size, metadata.len(), metadata["m599"].as_str()), (7, 601, "599"));
     assert_eq!(metadata["folded"], "one two");
 }

@@ -2,7 +2,7 @@
 
 use crate::{Answer, Server, options, soon};
 use bytes::Bytes;
-use pail_store::{ErrorKind, GetOptions, RawKey, S3Options, S3Store, Store};
+use pail_store::{ErrorKind, GetOptions, RawKey, S3Store, Store, StoreOptions};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -66,7 +66,7 @@ async fn objects_and_ranges_are_read_whose_answers_have_no_length() {
     for framing in [Framing::Chunked, Framing::UntilClose] {
         let server = Server::start(move |request| answer(request, framing, LEN)).await;
         // With one place, nothing may wait for a second.
-        let one = S3Options { requests_in_flight_max: 1, ..options(&server.endpoint_url) };
+        let one = StoreOptions { requests_in_flight_max: 1, ..options(&server.endpoint_url) };
         let store = S3Store::open(one).await.unwrap();
         assert!(soon(read(&store, None)).await == object(), "{framing:?}");
         for range in [0..10_u64, 1000..290_000, 299_990..400_000] {
@@ -107,7 +107,7 @@ async fn a_body_that_ends_too_early_is_resumed_where_it_ended() {
 async fn a_body_that_never_comes_whole_is_an_error() {
     for framing in [Framing::Chunked, Framing::UntilClose] {
         let server = Server::start(move |request| answer(request, framing, 0)).await;
-        let brief = S3Options { retry_deadline: Duration::from_secs(1), ..options(&server.endpoint_url) };
+        let brief = StoreOptions { retry_deadline: Duration::from_secs(1), ..options(&server.endpoint_url) };
         let store = S3Store::open(brief).await.unwrap();
         let got = store.get(&RawKey::new("o").unwrap(), GetOptions::default()).await.unwrap();
         let error = soon(got.bytes()).await.unwrap_err();

@@ -1,7 +1,7 @@
 //! Servers that have one region, and want to be told which, or not told another.
 
 use crate::{Answer, Server, options, soon};
-use pail_store::{Error, ErrorKind, S3Options, S3Store, Store};
+use pail_store::{Error, ErrorKind, S3Store, Store, StoreOptions};
 
 /// A server in `region`. What it answers is that of moto outside us-east-1, and of Ceph's gateway in a zone group of that name.
 async fn server_in(region: &'static str) -> Server {
@@ -21,7 +21,7 @@ async fn server_in(region: &'static str) -> Server {
 }
 
 async fn create(server: &Server, region: &str) -> Result<(), Error> {
-    let options = S3Options { region: Some(region.to_owned()), ..options(&server.endpoint_url) };
+    let options = StoreOptions { region: Some(region.to_owned()), ..options(&server.endpoint_url) };
     soon(S3Store::open(options).await.unwrap().create_bucket()).await
 }
 

@@ -8,7 +8,7 @@ mod heads;
 mod lengths;
 mod locations;
 
-use pail_store::{CallerVariables, S3Options, S3Store};
+use pail_store::{CallerVariables, S3Store, StoreOptions};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,15 +67,15 @@ impl Server {
 }
 
 /// Every wait is ample, for a loaded machine too.
-fn options(endpoint_url: &str) -> S3Options {
-    S3Options {
+fn options(endpoint_url: &str) -> StoreOptions {
+    StoreOptions {
         endpoint_url: Some(endpoint_url.to_owned()),
         environment: Some(CallerVariables(Default::default())),
         anonymous: true,
         head_timeout: Duration::from_secs(20),
         stall_timeout: Duration::from_secs(20),
         retry_deadline: Duration::from_secs(300),
-        ..S3Options::new(BUCKET)
+        ..StoreOptions::s3(BUCKET)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use pail_devserver::{Fault, FaultAction, Server, ServerConfig, Settings};
-use pail_store::{CallerVariables, RawKey, S3Options, S3Store, Store};
+use pail_store::{CallerVariables, RawKey, S3Store, Store, StoreOptions};
 use pail_transfer::{Error, Options, Progress, Report, Source, UploadSource};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,11 +35,11 @@ impl Place {
         let server = Server::start(ServerConfig { settings, ..ServerConfig::default() }).await.unwrap();
         server.create_bucket(BUCKET).await.unwrap();
         let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "testtest")];
-        let options = S3Options {
+        let options = StoreOptions {
             endpoint_url: Some(server.endpoint_url()),
             environment: Some(CallerVariables(keys.map(|(n, v)| (n.to_owned(), v.to_owned())).into())),
             stall_timeout: Duration::from_secs(1),
-            ..S3Options::new(BUCKET)
+            ..StoreOptions::s3(BUCKET)
         };
         let store = S3Store::open(options).await.unwrap();
         let dir = tempfile::tempdir().unwrap();

@@ -1,35 +1,41 @@
-//! One operation of the S3 API before it is signed.
+//! One operation of a store's API before it is authorized.
 //!
-//! Owns: [`S3Request`]. It is built once and sent as often as retries need: every attempt makes its own HTTP
+//! Owns: [`ApiRequest`]. It is built once and sent as often as retries need: every attempt makes its own HTTP
 //! request of it, with its own signature and its own body.
 
-use crate::{Payload, RawKey};
+use crate::contract::{Payload, RawKey};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// An operation, its object and what goes with it.
 #[derive(Debug, Clone)]
-pub(super) struct S3Request<'a> {
+pub(crate) struct ApiRequest<'a> {
     /// The API's own word, for errors, logs and counters.
     pub operation: &'static str,
     pub method: Method,
     pub key: Option<&'a RawKey>,
+    /// The path at the endpoint, percent-encoded, where operation and key alone do not say it.
+    pub path: Option<String>,
     pub query: Vec<(&'static str, String)>,
     pub headers: HeaderMap,
     pub payload: Payload,
+    /// A header whose value cannot be sent.
+    pub unsendable: Option<&'static str>,
     /// The server works long before it answers (it copies or assembles data), and may report a failure inside a 200.
     pub long_running: bool,
 }
 
-impl<'a> S3Request<'a> {
+impl<'a> ApiRequest<'a> {
     pub fn new(operation: &'static str, method: Method) -> Self {
         Self {
             operation,
             method,
             key: None,
+            path: None,
             query: Vec::new(),
             headers: HeaderMap::new(),
             payload: Payload::Bytes(Bytes::new()),
+            unsendable: None,
             long_running: false,
         }
     }
@@ -38,15 +44,22 @@ impl<'a> S3Request<'a> {
         Self { key: Some(key), ..Self::new(operation, method) }
     }
 
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
     pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
         self
     }
 
-    /// Adds a header whose value is known to be one: numbers, dates, what is percent-encoded.
+    /// Adds a header, as bytes where it is not ASCII. What no header can hold fails the request when it is sent: a condition that went
+    /// missing would make it another one.
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(HeaderName::from_static(name), value);
+        match HeaderValue::from_bytes(value.as_bytes()) {
+            Ok(value) => drop(self.headers.insert(HeaderName::from_static(name), value)),
+            Err(_) => self.unsendable = Some(name),
         }
         self
     }

@@ -3,7 +3,7 @@
 //! Owns: [`Error`], which names the operation, the bucket, the key and the cause, and [`ErrorKind`], which callers
 //! match on. Invariant: no error holds or prints a credential, a signature or a signed URL.
 
-use crate::RawKey;
+use super::RawKey;
 use std::fmt;
 
 /// A result of a store operation.
@@ -29,6 +29,10 @@ pub enum ErrorKind {
     RangeNotSatisfiable,
     /// The bucket is somebody else's, or already exists.
     BucketTaken,
+    /// The bucket has objects, and so cannot be deleted.
+    NotEmpty,
+    /// The object is archived, and must be restored before it can be read.
+    Archived,
     /// The request itself was wrong, or the endpoint lacks the operation (400, 405, 501).
     Unsupported,
     /// The endpoint could not be reached, or did not answer within the deadline, retries included.
@@ -55,6 +59,8 @@ impl ErrorKind {
             Self::Precondition => "precondition",
             Self::RangeNotSatisfiable => "range_not_satisfiable",
             Self::BucketTaken => "bucket_taken",
+            Self::NotEmpty => "not_empty",
+            Self::Archived => "archived",
             Self::Unsupported => "unsupported",
             Self::Unreachable => "unreachable",
             Self::Exhausted => "server",

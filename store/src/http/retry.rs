@@ -12,7 +12,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(20);
 
 /// The waits between attempts of one request.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 

@@ -4,7 +4,7 @@
 //! `object_store` names objects by normalised paths, so that keys such as `a//b` or `d/` beside `d` cannot be
 //! expressed; see ARCHITECTURE.md.
 
-use crate::*;
+use super::*;
 use async_trait::async_trait;
 use std::fmt::Debug;
 
@@ -39,8 +39,35 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Creates the bucket; it is no error if the caller owns it already. Errors: `BucketTaken` when somebody else does.
     async fn create_bucket(&self) -> Result<()>;
 
-    /// Metadata of one object, user metadata included. Errors: `NotFound`.
+    /// Whether the bucket is there, and may be asked about. Errors: `NoSuchBucket`, `Denied` (it is there, and somebody else's, or the
+    /// credentials do not reach).
+    async fn look_up_bucket(&self) -> Result<()>;
+
+    /// Deletes the bucket, which must be empty; one that is gone is no error. Errors: `NotEmpty`, `Denied`.
+    async fn delete_bucket(&self) -> Result<()>;
+
+    /// Metadata of one object, attributes included, but for the names of its tags. Errors: `NotFound`.
     async fn head(&self, key: &RawKey) -> Result<ObjectMeta>;
+
+    /// All that an edit of this version has to keep, tags included: one request, or two where there are tags. Errors: `NotFound`, `Precondition`
+    /// (another version stands).
+    async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
+        let meta = self.head(key).await?;
+        if !version.is_unknown() && meta.version != *version {
+            return Err(Error {
+                kind: ErrorKind::Precondition,
+                operation: "HeadObject",
+                bucket: self.uri().to_owned(),
+                key: Some(key.clone()),
+                status: None,
+                code: None,
+                message: "the object has another version now".to_owned(),
+                attempts: 1,
+                maybe_applied: false,
+            });
+        }
+        Ok(meta.attributes.as_deref().cloned().unwrap_or_default())
+    }
 
     /// Reads an object or a range of it. Resolves when the answer's head is there; the body follows as a stream.
     /// Errors: `NotFound`, `Precondition` (another version), `RangeNotSatisfiable`.
@@ -53,7 +80,29 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// another stands.
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()>;
 
-    /// Copies an object of any size on the server, metadata included, if `from` still has `version`. Returns the new
+    /// Moves an object to another key in one step, attributes included, if `from` still has `version`. Returns the new version. Errors: those of
+    /// [`copy`](Store::copy); `Unsupported` where [`Capabilities::atomic_rename`] is false.
+    async fn rename(
+        &self,
+        from: &RawKey,
+        _version: &Version,
+        _to: &RawKey,
+        _condition: Condition,
+    ) -> Result<Version> {
+        Err(Error {
+            kind: ErrorKind::Unsupported,
+            operation: "rename",
+            bucket: self.uri().to_owned(),
+            key: Some(from.clone()),
+            status: None,
+            code: None,
+            message: "this store has no rename".to_owned(),
+            attempts: 1,
+            maybe_applied: false,
+        })
+    }
+
+    /// Copies an object of any size on the server, attributes included, if `from` still has `version`. Returns the new
     /// version. Errors: `NotFound`, `Precondition` (of the source, or of `condition` on the destination).
     async fn copy(
         &self,
@@ -66,14 +115,16 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// One page of a listing. Errors: `NoSuchBucket`, `Denied`.
     async fn list(&self, request: ListRequest) -> Result<ListPage>;
 
-    /// Begins a multipart upload. `options.condition` is checked at completion, not here.
+    /// Begins a multipart upload. The same `options` are given to [`complete_upload`](Store::complete_upload): stores differ in where they
+    /// take the attributes. The condition is checked at completion, not here.
     async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload>;
 
     /// Sends part `number` (1 to 10,000); a part of the same number replaces it. Parts may go in any order and at the same
     /// time. Errors: `NotFound` (no such upload), `Source`.
     async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part>;
 
-    /// Makes part `number` from `range` of `from`, on the server, if `from` still has `version`.
+    /// Makes part `number` from `range` of `from`, on the server, if `from` still has `version`. Which ranges can be, [`Capabilities::part_copy`]
+    /// says.
     async fn copy_part(
         &self,
         upload: &Upload,
@@ -85,7 +136,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Makes the object of its parts, which are given in ascending order. Errors: `Precondition`, `NotFound`. An error inside a
     /// 200 answer is an error here.
-    async fn complete_upload(&self, upload: &Upload, parts: &[Part], condition: Condition)
+    async fn complete_upload(&self, upload: &Upload, parts: &[Part], options: &PutOptions)
     -> Result<Version>;
 
     /// Ends an upload and frees its parts; one that is gone is no error.

@@ -28,7 +28,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Which proxy a destination is reached through.
 #[derive(Clone)]
-pub(super) struct Proxies {
+pub(crate) struct Proxies {
     matcher: Arc<Matcher>,
     /// The one for TLS, which may hold a password, and whom none is for.
     tls: Option<String>,
@@ -98,7 +98,7 @@ fn is_tls(destination: &Uri) -> bool {
 
 /// Opens connections to destinations or to their proxies.
 #[derive(Clone)]
-pub(super) struct Route {
+pub(crate) struct Route {
     pub http: HttpConnector,
     pub proxies: Proxies,
 }
@@ -144,7 +144,7 @@ impl Service<Uri> for Route {
 }
 
 /// A connection, which knows whether it ends at a proxy that wants to be told where requests go.
-pub(super) struct Routed {
+pub(crate) struct Routed {
     stream: TokioIo<TcpStream>,
     to_proxy: bool,
 }
@@ -194,7 +194,7 @@ impl Write for Routed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::CallerVariables;
+    use crate::contract::CallerVariables;
 
     fn proxies(vars: &[(&str, &str)]) -> Result<Proxies, String> {
         let caller =

@@ -1,11 +1,9 @@
 //! What the store did, in numbers.
 //!
-//! Owns: [`RequestCounters`], which only grow while the process lives (save `in_flight`), and [`CounterSnapshot`], a copy
-//! of them for metrics.
+//! Owns: [`RequestCounters`], which only grow while the process lives (save `in_flight`).
 
-use crate::ErrorKind;
+use crate::contract::{CounterSnapshot, ErrorKind};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +30,7 @@ const OPERATIONS: [&str; 15] = [
 
 /// Counters of one store; every attempt counts as a request.
 #[derive(Debug, Default)]
-pub(super) struct RequestCounters {
+pub(crate) struct RequestCounters {
     requests: [AtomicU64; OPERATIONS.len()],
     bytes_received: AtomicU64,
     bytes_sent: AtomicU64,
@@ -49,30 +47,6 @@ pub(super) struct RequestCounters {
 struct Trouble {
     requests: u64,
     cause: Option<String>,
-}
-
-/// A copy of a store's counters, for metrics.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CounterSnapshot {
-    /// Requests sent by operation, retries included.
-    pub requests: BTreeMap<String, u64>,
-    /// Requests that failed, and bodies that broke off, by [`ErrorKind::name`]. `not_found` and `precondition` are
-    /// answers that were mostly asked for.
-    pub errors: BTreeMap<String, u64>,
-    /// Bytes of objects that arrived.
-    pub bytes_received: u64,
-    /// Bytes of objects that were sent.
-    pub bytes_sent: u64,
-    /// Requests that were sent again, and bodies that were resumed.
-    pub retries: u64,
-    /// Requests that are open now.
-    pub in_flight: u64,
-    /// Requests that failed and are being tried again now.
-    #[serde(default)]
-    pub retrying: u64,
-    /// Why the last of those failed: operation, object, cause.
-    #[serde(default)]
-    pub retrying_cause: Option<String>,
 }
 
 impl RequestCounters {
@@ -123,7 +97,7 @@ impl RequestCounters {
 
 /// A request that failed and is tried again, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Retrying(Arc<RequestCounters>);
+pub(crate) struct Retrying(Arc<RequestCounters>);
 
 impl Retrying {
     pub fn new(counters: Arc<RequestCounters>) -> Self {
@@ -149,7 +123,7 @@ impl Drop for Retrying {
 
 /// The right to one open request. Kept until the answer is read to its end or dropped.
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     _permit: OwnedSemaphorePermit,
     counters: Arc<RequestCounters>,
 }

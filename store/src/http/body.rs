@@ -4,7 +4,7 @@
 //! and why it broke. Invariants: exactly `Payload::len` bytes or an error; at most one piece of a source is in memory.
 
 use super::deadline::Waiting;
-use crate::{Payload, PayloadSource};
+use crate::contract::{Payload, PayloadSource};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -22,7 +22,7 @@ const PIECE_SIZE_BYTES: u64 = 256 * 1024;
 
 /// How far an upload is. Shared by the body and the one who waits for the answer.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     waiting: Arc<Waiting>,
     began: Instant,
     sent_bytes: AtomicU64,
@@ -65,7 +65,7 @@ impl Progress {
 }
 
 /// A payload on its way.
-pub(super) struct RequestBody {
+pub(crate) struct RequestBody {
     pieces: Pieces,
     offset: u64,
     len: u64,
@@ -85,7 +85,7 @@ enum Pieces {
 
 /// The body broke off because its source did.
 #[derive(Debug)]
-pub(super) struct SourceFailed;
+pub(crate) struct SourceFailed;
 
 impl fmt::Display for SourceFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use std::path::Path;
 
 /// Certificates to trust.
-pub(super) struct Authorities {
+pub(crate) struct Authorities {
     pub roots: RootCertStore,
     /// The same, as they were written (PEM).
     pub pem: Vec<u8>,

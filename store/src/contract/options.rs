@@ -1,15 +1,17 @@
-//! How to reach a bucket of the S3 family.
+//! How to reach a bucket.
 //!
-//! Owns: [`S3Options`], the raw wishes of the caller. They are resolved once, when the store is opened; nothing later sees them.
+//! Owns: [`StoreOptions`], the raw wishes of the caller. They are resolved once, when the store is opened; nothing later reads the
+//! environment.
 
+use super::{BucketUri, NewObjects, StoreKind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How to reach a bucket. [`S3Options::new`] gives the defaults.
+/// How to reach a bucket. [`StoreOptions::new`] gives the defaults.
 #[derive(Debug, Clone)]
-pub struct S3Options {
-    /// The bucket's name.
-    pub bucket: String,
+pub struct StoreOptions {
+    /// The bucket, and which kind of store it is in. The prefix says nothing here.
+    pub bucket: BucketUri,
     /// Else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's, `us-east-1`. On AWS a wrong one is corrected by the
     /// server's word.
     pub region: Option<String>,
@@ -22,6 +24,10 @@ pub struct S3Options {
     pub environment: Option<CallerVariables>,
     /// Send unsigned requests, whatever credentials there are.
     pub anonymous: bool,
+    /// Whoever asks pays for what is sent (requester pays). On Google Cloud Storage the project that pays is `GOOGLE_CLOUD_PROJECT`'s.
+    pub requester_pays: bool,
+    /// What objects get that had no attributes before.
+    pub new_objects: NewObjects,
     /// The bucket in the host name (`true`) or in the path. By default in the path, save on AWS.
     pub virtual_host: Option<bool>,
     /// Under which prefix the objects of [`capabilities`](crate::Store::capabilities)' probe are made; empty, or
@@ -40,16 +46,18 @@ pub struct S3Options {
     pub retry_deadline: Duration,
 }
 
-impl S3Options {
+impl StoreOptions {
     /// The defaults for `bucket`: everything from the environment and the AWS configuration files.
-    pub fn new(bucket: impl Into<String>) -> Self {
+    pub fn new(bucket: BucketUri) -> Self {
         Self {
-            bucket: bucket.into(),
+            bucket,
             region: None,
             endpoint_url: None,
             profile: None,
             environment: None,
             anonymous: false,
+            requester_pays: false,
+            new_objects: NewObjects::default(),
             virtual_host: None,
             probe_prefix: String::new(),
             requests_in_flight_max: 128,
@@ -58,6 +66,18 @@ impl S3Options {
             stall_timeout: Duration::from_secs(30),
             retry_deadline: Duration::from_secs(60),
         }
+    }
+}
+
+impl StoreOptions {
+    /// The defaults for a bucket of that name in S3, or in what speaks like it.
+    pub fn s3(bucket: impl Into<String>) -> Self {
+        Self::new(BucketUri {
+            kind: StoreKind::S3,
+            scope: None,
+            bucket: bucket.into(),
+            prefix: String::new(),
+        })
     }
 }
 

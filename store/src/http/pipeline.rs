@@ -1,33 +1,29 @@
 //! The one way by which requests reach the bucket.
 //!
-//! Owns: [`Pipeline`]: signing, sending, timeouts, retries, the bound on requests in flight, and what was learned of the
-//! server on the way (its region, its clock).
+//! Owns: [`Pipeline`]: sending, timeouts, retries, the bound on requests in flight, and what was learned of the server's clock on the way.
+//! How a request is addressed and authorized, and what an answer means, its [`Service`] knows: one for each API.
 //!
 //! # Why one pipeline, and no `object_store`
 //! Its keys are normalised paths, so half of the operations would need a second way to the server beside it, with a
 //! second pool, second retries and second credentials.
 //!
 //! Invariants:
-//! - Every attempt is signed anew, with the credentials and the clock of its time.
+//! - Every attempt is authorized anew, with the credentials and the clock of its time.
 //! - Whatever is waited for counts towards the request's deadline (see [`deadline`](super::deadline)).
 //! - No error and no log line holds a header, a query or a secret.
 
 use super::body::{Progress, RequestBody};
 use super::counters::{InFlight, RequestCounters, Retrying};
-use super::credentials::CredentialCache;
 use super::deadline::{Movement, Waiting};
-use super::endpoint::Endpoint;
 use super::exchange::{AnswerBody, ExchangeError};
-use super::failure::{Failure, Remedy, failure_in, innermost};
-use super::options::S3Options;
-use super::request::S3Request;
+use super::failure::{Failure, Remedy, innermost};
+use super::request::ApiRequest;
 use super::retry::Backoff;
-use super::sign::sign;
+use super::service::Service;
 use super::transport::HttpClient;
-use crate::{Error, ErrorKind};
+use crate::contract::{Error, ErrorKind, RawKey, StoreOptions};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, header};
-use parking_lot::RwLock;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -44,37 +40,35 @@ const LONG_RUNNING_TIMEOUT: Duration = Duration::from_secs(300);
 const TRIES_AGAIN_MAX: u32 = 2;
 
 /// The state behind one store's requests.
-pub(super) struct Pipeline {
+pub(crate) struct Pipeline<S> {
     pub bucket: String,
-    pub options: S3Options,
-    pub credentials: CredentialCache,
+    pub options: StoreOptions,
+    pub service: S,
     pub counters: Arc<RequestCounters>,
     /// Whether anything of this store moves.
     pub movement: Arc<Movement>,
     client: HttpClient,
-    /// Where requests go; replaced when the server names another region. A leaf, held for a load or a store.
-    endpoint: RwLock<Arc<Endpoint>>,
     in_flight: Arc<Semaphore>,
     /// The server's clock less ours.
     clock_skew_ms: AtomicI64,
 }
 
 /// What came back. The body is whole or, for [`Pipeline::open`], still on its way.
-pub(super) struct Answer<B = Bytes> {
+pub(crate) struct Answer<B = Bytes> {
     pub headers: HeaderMap,
     pub body: B,
     pub history: History,
 }
 
 /// A body on its way, and its place among the requests in flight.
-pub(super) struct OpenBody {
+pub(crate) struct OpenBody {
     pub body: AnswerBody,
     pub in_flight: InFlight,
 }
 
 /// What it took to get an answer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     pub attempts: u32,
     /// An attempt that failed may have taken effect all the same.
     pub maybe_applied: bool,
@@ -82,7 +76,7 @@ pub(super) struct History {
 
 /// An error with its history, for those who must know whether it is of their own making.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     pub error: Error,
     pub history: History,
 }
@@ -102,20 +96,14 @@ struct Tried {
     credentials: bool,
 }
 
-impl Pipeline {
-    pub fn new(
-        options: S3Options,
-        endpoint: Endpoint,
-        credentials: CredentialCache,
-        client: HttpClient,
-    ) -> Self {
+impl<S: Service> Pipeline<S> {
+    pub fn new(options: StoreOptions, service: S, client: HttpClient) -> Self {
         Self {
-            bucket: options.bucket.clone(),
-            credentials,
+            bucket: options.bucket.bucket.clone(),
+            service,
             counters: Arc::default(),
             movement: Movement::new(),
             client,
-            endpoint: RwLock::new(Arc::new(endpoint)),
             in_flight: Arc::new(Semaphore::new(
                 options.requests_in_flight_max.clamp(1, Semaphore::MAX_PERMITS),
             )),
@@ -124,15 +112,11 @@ impl Pipeline {
         }
     }
 
-    pub fn endpoint(&self) -> Arc<Endpoint> {
-        self.endpoint.read().clone()
-    }
-
     /// An error of this bucket that no attempt is behind.
     pub fn error(
         &self,
         operation: &'static str,
-        key: Option<&crate::RawKey>,
+        key: Option<&RawKey>,
         kind: ErrorKind,
         message: String,
     ) -> Error {
@@ -155,7 +139,7 @@ impl Pipeline {
     }
 
     /// Sends until there is an answer, and reads it whole.
-    pub async fn send(&self, request: &S3Request<'_>) -> Result<Answer, Failed> {
+    pub async fn send(&self, request: &ApiRequest<'_>) -> Result<Answer, Failed> {
         let waiting = self.waiting();
         let _in_flight = self.place(request, &waiting).await?;
         self.send_placed(request, &waiting).await
@@ -165,13 +149,13 @@ impl Pipeline {
     pub async fn send_beside(
         &self,
         _place: &InFlight,
-        request: &S3Request<'_>,
+        request: &ApiRequest<'_>,
         waiting: &Arc<Waiting>,
     ) -> Result<Answer, Failed> {
         self.send_placed(request, waiting).await
     }
 
-    async fn send_placed(&self, request: &S3Request<'_>, waiting: &Arc<Waiting>) -> Result<Answer, Failed> {
+    async fn send_placed(&self, request: &ApiRequest<'_>, waiting: &Arc<Waiting>) -> Result<Answer, Failed> {
         self.retrying(request, waiting, |response| async {
             let (parts, body) = response.into_parts();
             Ok((parts, self.collect(body, waiting).await?))
@@ -182,7 +166,7 @@ impl Pipeline {
     /// Sends until there is the head of a good answer, and hands over its body as it arrives. Waits no longer than `waiting` says.
     pub async fn open(
         &self,
-        request: &S3Request<'_>,
+        request: &ApiRequest<'_>,
         waiting: &Arc<Waiting>,
     ) -> Result<Answer<OpenBody>, Failed> {
         let in_flight = self.place(request, waiting).await?;
@@ -211,7 +195,7 @@ impl Pipeline {
     }
 
     /// A place among the requests in flight. Errors: there is none, and nothing of those that have one moves.
-    async fn place(&self, request: &S3Request<'_>, waiting: &Waiting) -> Result<InFlight, Failed> {
+    async fn place(&self, request: &ApiRequest<'_>, waiting: &Waiting) -> Result<InFlight, Failed> {
         let mut acquired = pin!(self.in_flight.clone().acquire_owned());
         loop {
             let (began, until) = (Instant::now(), waiting.deadline());
@@ -227,7 +211,7 @@ impl Pipeline {
                 let message = format!(
                     "none of the {} requests in flight to {} moves, and no more may be",
                     self.options.requests_in_flight_max,
-                    self.endpoint().url()
+                    self.service.url()
                 );
                 return Err(self.failed(request, Failure::transport(message, false), History::default()));
             }
@@ -236,7 +220,7 @@ impl Pipeline {
 
     async fn retrying<B: AsRef<[u8]>, F>(
         &self,
-        request: &S3Request<'_>,
+        request: &ApiRequest<'_>,
         waiting: &Arc<Waiting>,
         read: impl Fn(Response<AnswerBody>) -> F,
     ) -> Result<Answer<B>, Failed>
@@ -300,18 +284,10 @@ impl Pipeline {
                 (tried.again <= TRIES_AGAIN_MAX).then(|| backoff.next_delay(None))
             }
             Remedy::Region(region) => {
-                let current = self.endpoint();
                 if std::mem::replace(&mut tried.region, true) {
                     return None;
                 }
-                tracing::info!(
-                    bucket = self.bucket,
-                    from = current.region,
-                    to = region,
-                    "the bucket is in another region"
-                );
-                *self.endpoint.write() = Arc::new(current.in_region(region));
-                Some(Duration::ZERO)
+                self.service.move_to(region).then_some(Duration::ZERO)
             }
             Remedy::Clock(theirs) => {
                 if std::mem::replace(&mut tried.clock, true) {
@@ -327,7 +303,7 @@ impl Pipeline {
                 Some(Duration::ZERO)
             }
             Remedy::Credentials => {
-                self.credentials.forget();
+                self.service.forget_credentials();
                 (!std::mem::replace(&mut tried.credentials, true)).then_some(Duration::ZERO)
             }
         }
@@ -336,28 +312,29 @@ impl Pipeline {
     /// Signs, sends, and reads one answer.
     async fn attempt<B: AsRef<[u8]>, F>(
         &self,
-        request: &S3Request<'_>,
+        request: &ApiRequest<'_>,
         waiting: &Arc<Waiting>,
         read: impl Fn(Response<AnswerBody>) -> F,
     ) -> Result<(HeaderMap, B), Failure>
     where
         F: Future<Output = Result<(http::response::Parts, B), Failure>>,
     {
+        if let Some(name) = request.unsendable {
+            let message = format!("the value of the header {name} cannot be sent");
+            return Err(Failure::last(ErrorKind::Unsupported, message));
+        }
+        let progress = Progress::new(waiting);
         let patience = waiting.until(Instant::now(), self.options.head_timeout);
-        let credentials = match timeout_at(patience.into(), self.credentials.get()).await {
-            Ok(credentials) => credentials,
-            Err(_) => Err("the lookup takes too long".to_owned()),
-        };
-        let credentials = credentials.map_err(|cause| {
+        let authorized = timeout_at(patience.into(), self.service.authorization()).await;
+        let authorized = authorized.unwrap_or_else(|_| Err("the lookup takes too long".to_owned()));
+        let authorization = authorized.map_err(|cause| {
             Failure::last(ErrorKind::Credentials, format!("the credentials cannot be loaded: {cause}"))
         })?;
-        let endpoint = self.endpoint();
-        let progress = Progress::new(waiting);
-        let http_request = self.http_request(request, credentials.as_ref(), &endpoint, progress.clone())?;
+        let http_request = self.http_request(request, &authorization, progress.clone())?;
         self.counters.count_request(request.operation);
         let started = Instant::now();
         let sending = self.client.request(http_request);
-        let response = self.head_of(request, sending, &progress, &endpoint, waiting).await;
+        let response = self.head_of(request, sending, &progress, waiting).await;
         self.counters.count_sent(progress.sent_bytes());
         let response = response?;
         let status = response.status();
@@ -369,7 +346,7 @@ impl Pipeline {
             "request"
         );
         let (parts, body) = read(response).await?;
-        match failure_in(request, status, &parts.headers, body.as_ref(), self.now()) {
+        match self.service.failure_in(request, status, &parts.headers, body.as_ref(), self.now()) {
             Some(failure) => Err(failure),
             None => Ok((parts.headers, body)),
         }
@@ -377,22 +354,19 @@ impl Pipeline {
 
     fn http_request(
         &self,
-        request: &S3Request<'_>,
-        credentials: Option<&aws_credential_types::Credentials>,
-        endpoint: &Endpoint,
+        request: &ApiRequest<'_>,
+        authorization: &S::Authorization,
         progress: Arc<Progress>,
     ) -> Result<Request<RequestBody>, Failure> {
         let invalid = |cause: String| Failure::last(ErrorKind::Unsupported, cause);
-        let uri = endpoint
-            .uri(request.key, &request.query)
-            .map_err(|e| invalid(format!("the key cannot be sent in a request: {e}")))?;
+        let uri = self.service.uri(request).map_err(invalid)?;
+        let host = uri.authority().and_then(|authority| authority.as_str().parse().ok());
+        let host = host.ok_or_else(|| invalid("the endpoint's host is not valid".to_owned()))?;
         let mut http_request = Request::new(RequestBody::new(&request.payload, progress));
         *http_request.method_mut() = request.method.clone();
         *http_request.uri_mut() = uri;
-        *http_request.headers_mut() = request.headers.clone();
         let headers = http_request.headers_mut();
-        let host =
-            endpoint.authority.parse().map_err(|_| invalid("the endpoint's host is not valid".to_owned()))?;
+        *headers = request.headers.clone();
         headers.insert(header::HOST, host);
         if request.writes() {
             headers.insert(header::CONTENT_LENGTH, request.payload.len().into());
@@ -401,19 +375,16 @@ impl Pipeline {
             header::USER_AGENT,
             const { http::HeaderValue::from_static(concat!("pail/", env!("CARGO_PKG_VERSION"))) },
         );
-        if let Some(credentials) = credentials {
-            sign(&mut http_request, credentials, &endpoint.region, self.now()).map_err(invalid)?;
-        }
+        self.service.authorize(&mut http_request, authorization, self.now()).map_err(invalid)?;
         Ok(http_request)
     }
 
     /// Waits for the answer's head: as long as the upload moves, and then for the head timeout or to the deadline.
     async fn head_of(
         &self,
-        request: &S3Request<'_>,
+        request: &ApiRequest<'_>,
         sending: impl Future<Output = Result<Response<AnswerBody>, ExchangeError>>,
         progress: &Progress,
-        endpoint: &Endpoint,
         waiting: &Waiting,
     ) -> Result<Response<AnswerBody>, Failure> {
         let until = || match request.long_running {
@@ -431,13 +402,14 @@ impl Pipeline {
                             ErrorKind::Source,
                             format!("what is to be uploaded cannot be read: {cause}"),
                         ),
-                        None => Failure::of_exchange(&error, &endpoint.url()),
+                        None => Failure::of_exchange(&error, &self.service.url()),
                     });
                 }
                 Err(_) if until() > patience => {}
                 Err(_) => {
                     let waited = patience.saturating_duration_since(progress.sent_at());
-                    let message = format!("{} did not answer within {} s", endpoint.url(), waited.as_secs());
+                    let message =
+                        format!("{} did not answer within {} s", self.service.url(), waited.as_secs());
                     return Err(Failure::transport(message, true));
                 }
             }
@@ -476,22 +448,12 @@ impl Pipeline {
         if skew_ms < 0 { SystemTime::now() - skew } else { SystemTime::now() + skew }
     }
 
-    fn failed(&self, request: &S3Request<'_>, failure: Failure, history: History) -> Failed {
-        let mut message = failure.message;
-        match failure.kind {
-            ErrorKind::Denied => {
-                message = format!("{message}; the request was sent {}", self.credentials.describe());
-                if failure.code.as_deref() == Some("SignatureDoesNotMatch") {
-                    message.push_str(", whose secret is another; check AWS_SECRET_ACCESS_KEY or the profile");
-                }
-            }
-            ErrorKind::NoSuchBucket => message = format!("{message} at {}", self.endpoint().url()),
-            ErrorKind::Exhausted => message = format!("{message}; {} keeps failing", self.endpoint().url()),
-            _ if matches!(failure.remedy, Remedy::Region(_)) => {
-                message = format!("{message}; the region {} is wrong", self.endpoint().region);
-            }
-            _ => {}
-        }
+    fn failed(&self, request: &ApiRequest<'_>, failure: Failure, history: History) -> Failed {
+        let message = match failure.kind {
+            ErrorKind::NoSuchBucket => format!("{} at {}", failure.message, self.service.url()),
+            ErrorKind::Exhausted => format!("{}; {} keeps failing", failure.message, self.service.url()),
+            _ => self.service.explained(&failure),
+        };
         let error = Error {
             kind: failure.kind,
             operation: request.operation,

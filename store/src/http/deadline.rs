@@ -5,7 +5,7 @@
 //! [`Waiting`], how long one request has been waited for in vain.
 //!
 //! # What is counted
-//! A request fails once nothing of it has moved for [`S3Options::retry_deadline`](super::S3Options::retry_deadline): all attempts, the pauses
+//! A request fails once nothing of it has moved for [`StoreOptions::retry_deadline`](super::StoreOptions::retry_deadline): all attempts, the pauses
 //! between them, and the wait for a place among the requests in flight. What moves it is an answer, and bytes beyond those that an attempt
 //! got across before: one that starts over does not begin the deadline anew.
 //!
@@ -61,13 +61,13 @@ impl PartOfCall {
 }
 
 /// The same where it is not part of a call already.
-pub(super) async fn within_call<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn within_call<T>(work: impl Future<Output = T>) -> T {
     let call = CALL.try_with(|call| *call).unwrap_or(Call { began: Instant::now(), limit: None });
     CALL.scope(call, work).await
 }
 
 /// Runs `work` as a call of its own with a shorter deadline.
-pub(super) async fn limited<T>(limit: Duration, work: impl Future<Output = T>) -> T {
+pub(crate) async fn limited<T>(limit: Duration, work: impl Future<Output = T>) -> T {
     CALL.scope(Call { began: Instant::now(), limit: Some(limit) }, work).await
 }
 
@@ -87,7 +87,7 @@ struct Idle {
 
 /// Whether anything of a store's requests moves.
 #[derive(Debug)]
-pub(super) struct Movement {
+pub(crate) struct Movement {
     base: Instant,
     /// When something moved last, in nanoseconds since `base`.
     moved_ns: AtomicU64,
@@ -137,7 +137,7 @@ struct Still {
 
 /// The wait for one request.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     movement: Arc<Movement>,
     limit: Duration,
     /// A leaf.

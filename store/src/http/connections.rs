@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 use tower_service::Service;
 
 /// A connection to the endpoint or to a proxy, with TLS or without.
-pub(super) type Io = Box<MaybeHttpsStream<Routed>>;
+pub(crate) type Io = Box<MaybeHttpsStream<Routed>>;
 
 /// Below the idle timeouts of servers and load balancers, so that a connection is rarely taken up as it closes.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
 /// Whom a connection is to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Destination {
+pub(crate) struct Destination {
     scheme: Option<Scheme>,
     authority: Option<Authority>,
 }
@@ -51,7 +51,7 @@ struct Kept {
 }
 
 /// The connections of one client that no request is on.
-pub(super) struct Connections {
+pub(crate) struct Connections {
     connector: HttpsConnector<Route>,
     idle_count_max: usize,
     /// Guards the list; a leaf in the lock order.

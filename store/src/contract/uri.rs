@@ -7,9 +7,41 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+/// A kind of store, by the scheme of its URIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoreKind {
+    /// `s3://`: Amazon S3, or what speaks like it at an endpoint of its own.
+    S3,
+    /// `gs://`: Google Cloud Storage.
+    Gcs,
+    /// `r2://`: Cloudflare R2.
+    R2,
+    /// `cos://`: IBM Cloud Object Storage.
+    Ibm,
+    /// `az://`: Azure Blob Storage.
+    Azure,
+}
+
+impl StoreKind {
+    /// The scheme of its URIs.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Gcs => "gs",
+            Self::R2 => "r2",
+            Self::Ibm => "cos",
+            Self::Azure => "az",
+        }
+    }
+}
+
 /// A bucket, and the prefix within it that is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BucketUri {
+    /// The kind of store.
+    pub kind: StoreKind,
+    /// What stands before the bucket: the region of `cos://`, the account of `az://`; `None` elsewhere.
+    pub scope: Option<String>,
     /// The bucket's name.
     pub bucket: String,
     /// What follows the bucket and its slash, as it is: empty for the whole bucket.
@@ -40,14 +72,27 @@ impl FromStr for BucketUri {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         match broken_rule(bucket) {
             Some(rule) => Err(InvalidUri::Name { name: bucket.to_owned(), rule }),
-            None => Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() }),
+            None => Ok(Self {
+                kind: StoreKind::S3,
+                scope: None,
+                bucket: bucket.to_owned(),
+                prefix: prefix.to_owned(),
+            }),
         }
+    }
+}
+
+impl BucketUri {
+    /// The bucket's URI without the prefix.
+    pub fn bucket_uri(&self) -> String {
+        let scope = self.scope.as_ref().map(|scope| format!("{scope}/")).unwrap_or_default();
+        format!("{}://{scope}{}", self.kind.scheme(), self.bucket)
     }
 }
 
 impl fmt::Display for BucketUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}", self.bucket)?;
+        f.write_str(&self.bucket_uri())?;
         if !self.prefix.is_empty() {
             write!(f, "/{}", self.prefix)?;
         }

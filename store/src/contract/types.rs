@@ -1,69 +1,12 @@
-//! What goes into and comes out of a [`Store`](crate::Store): versions, metadata, options, pages, bodies.
+//! What goes into and comes out of a [`Store`](crate::Store): metadata, options, pages, bodies.
 
-use crate::{RawKey, Result};
+use super::{Attributes, Checksum, RawKey, Result, Version};
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
-use md5::{Digest, Md5};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
-
-/// One version of an object: the ETag of the S3 family, without its quotes. Equal versions have equal bytes.
-///
-/// Some servers leave the ETag out of listings: such a version [is unknown](Version::is_unknown). To a read it pins
-/// nothing, and a write on condition of it fails; HEAD the object to learn its version.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Version(Arc<str>);
-
-impl Version {
-    /// Takes an ETag with or without quotes.
-    pub fn from_etag(etag: &str) -> Self {
-        Self(etag.trim().trim_matches('"').into())
-    }
-
-    /// What Amazon S3 and most others make an object of these parts: the MD5 of the parts' MD5s, and their count. `None` where the parts'
-    /// ETags are no MD5s. Others make it otherwise, so that only what is equal tells something.
-    pub fn of_parts(parts: &[Part]) -> Option<Self> {
-        let mut hasher = Md5::new();
-        for part in parts {
-            let digest = hex::decode(&part.etag).ok().filter(|digest| digest.len() == 16)?;
-            hasher.update(digest);
-        }
-        Some(Self::from_etag(&format!("{}-{}", hex::encode(hasher.finalize()), parts.len())))
-    }
-
-    /// The version of an object whose ETag the store did not say.
-    pub fn unknown() -> Self {
-        Self("".into())
-    }
-
-    /// Whether the store did not say which version it is.
-    pub fn is_unknown(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The ETag without quotes.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// User metadata of an object: lower-case names without the `x-amz-meta-` prefix, and their values.
-pub type UserMetadata = BTreeMap<String, String>;
 
 /// What a store says of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +19,10 @@ pub struct ObjectMeta {
     pub version: Version,
     /// When it was written, by the store's clock.
     pub last_modified: SystemTime,
-    /// User metadata, or `None` where the answer did not carry it (listings).
-    pub metadata: Option<Arc<UserMetadata>>,
+    /// What it carries beside its bytes, or `None` where the answer did not tell (listings).
+    pub attributes: Option<Arc<Attributes>>,
+    /// A checksum of the whole object, where the store told one.
+    pub checksum: Option<Checksum>,
 }
 
 /// How to read an object.
@@ -147,10 +92,8 @@ pub enum Condition {
 pub struct PutOptions {
     /// When the write takes effect.
     pub condition: Condition,
-    /// User metadata of the new version.
-    pub metadata: UserMetadata,
-    /// `Content-Type` of the new version; `None` leaves the store's default.
-    pub content_type: Option<String>,
+    /// What the new version carries beside its bytes. What is `None` there is the store's own choice (see [`NewObjects`]).
+    pub attributes: Attributes,
 }
 
 /// Where an upload's bytes come from. Read again when a request is retried, so its answers must not change while
@@ -257,56 +200,4 @@ pub struct Part {
     pub size: u64,
     /// The part's checksum as the store wants it again on completion, where one was sent.
     pub checksum: Option<String>,
-}
-
-/// What an endpoint can do. Known for the big ones, probed on others: some servers answer 200 to a condition that
-/// they ignore.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Capabilities {
-    /// `If-None-Match: *` and `If-Match` on PutObject are enforced.
-    pub conditional_put: bool,
-    /// The same on CompleteMultipartUpload.
-    pub conditional_complete: bool,
-    /// UploadPartCopy with a range works.
-    pub part_copy: bool,
-    /// All parts but the last must have one size (R2).
-    pub equal_parts: bool,
-    /// The smallest part but the last, in bytes.
-    pub part_size_bytes_min: u64,
-    /// The largest part, in bytes.
-    pub part_size_bytes_max: u64,
-    /// The most parts an upload can have.
-    pub part_count_max: u32,
-    /// The largest object one PutObject can make, in bytes.
-    pub put_size_bytes_max: u64,
-}
-
-impl Capabilities {
-    /// Everything, with the limits of Amazon S3 (User Guide, "Amazon S3 multipart upload limits").
-    pub fn full() -> Self {
-        Self {
-            conditional_put: true,
-            conditional_complete: true,
-            part_copy: true,
-            equal_parts: false,
-            part_size_bytes_min: 5 * 1024 * 1024,
-            part_size_bytes_max: 5 * 1024 * 1024 * 1024,
-            part_count_max: 10_000,
-            put_size_bytes_max: 5 * 1024 * 1024 * 1024,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_upload_s_etag_is_that_of_its_parts() {
-        let part = |etag: &str| Part { number: 1, etag: etag.into(), size: 1, checksum: None };
-        let md5_of_a = "0cc175b9c0f1b6a831c399e269772661";
-        let etag = Version::of_parts(&[part(md5_of_a), part(md5_of_a)]);
-        assert_eq!(etag, Some(Version::from_etag("7b3c799ee8b11a11c798c8b41bed8502-2")));
-        assert_eq!(Version::of_parts(&[part("opaque")]), None);
-    }
 }

@@ -37,7 +37,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// There is no connection.
     #[error("{0}")]
     Connect(#[source] BoxError),
@@ -64,7 +64,7 @@ impl ExchangeError {
 }
 
 /// Sends a request on a connection to `destination`, which goes back to `connections` when the answer's body has been read.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     io: Io,
     request: Request<RequestBody>,
     destination: Destination,
@@ -154,7 +154,7 @@ struct Home {
 }
 
 /// The bytes after an answer's head.
-pub(super) struct AnswerBody {
+pub(crate) struct AnswerBody {
     source: Source,
     home: Home,
 }

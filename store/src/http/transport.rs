@@ -8,8 +8,8 @@ use super::authorities::Authorities;
 use super::body::RequestBody;
 use super::connections::{Connections, Destination};
 use super::exchange::{AnswerBody, ExchangeError, exchange};
-use super::options::S3Options;
 use super::proxy::{Proxies, Route};
+use crate::contract::StoreOptions;
 use http::{Request, Response, Uri, header};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::{Connection, HttpConnector};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Sends requests, over connections that are kept for the next ones.
-pub(super) struct HttpClient {
+pub(crate) struct HttpClient {
     connections: Arc<Connections>,
     proxies: Proxies,
 }
@@ -62,8 +62,8 @@ fn origin_form(uri: &Uri) -> Uri {
 }
 
 /// A client for one store. Errors: a sentence, when TLS is wanted and there are no certificates to trust.
-pub(super) fn connect(
-    options: &S3Options,
+pub(crate) fn connect(
+    options: &StoreOptions,
     tls: bool,
     proxies: Proxies,
     authorities: Option<&Authorities>,

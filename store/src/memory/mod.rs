@@ -7,7 +7,7 @@
 //! - Every operation is atomic: the one lock is taken once, after the payload has been read, and never across an await.
 //! - Every write makes a version that never was before, also where the bytes are the same.
 
-use crate::*;
+use crate::contract::*;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -43,13 +43,13 @@ struct Object {
     bytes: Bytes,
     version: Version,
     last_modified: SystemTime,
-    metadata: Arc<UserMetadata>,
+    attributes: Arc<Attributes>,
 }
 
 struct PendingUpload {
     initiated: std::time::SystemTime,
     key: RawKey,
-    metadata: Arc<UserMetadata>,
+    attributes: Arc<Attributes>,
     parts: BTreeMap<u32, (String, Bytes)>,
 }
 
@@ -237,9 +237,9 @@ impl State {
         key: &RawKey,
         bytes: Bytes,
         version: Version,
-        metadata: Arc<UserMetadata>,
+        attributes: Arc<Attributes>,
     ) -> Version {
-        let object = Object { bytes, version: version.clone(), last_modified: SystemTime::now(), metadata };
+        let object = Object { bytes, version: version.clone(), last_modified: SystemTime::now(), attributes };
         self.objects.insert(key.clone(), object);
         version
     }
@@ -268,13 +268,14 @@ fn token_of(bound: &Bound<String>) -> String {
 }
 
 impl Object {
-    fn meta(&self, key: &RawKey, with_metadata: bool) -> ObjectMeta {
+    fn meta(&self, key: &RawKey, with_attributes: bool) -> ObjectMeta {
         ObjectMeta {
             key: key.clone(),
             size: self.bytes.len() as u64,
             version: self.version.clone(),
             last_modified: self.last_modified,
-            metadata: with_metadata.then(|| self.metadata.clone()),
+            attributes: with_attributes.then(|| self.attributes.clone()),
+            checksum: None,
         }
     }
 }
@@ -303,6 +304,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn look_up_bucket(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn delete_bucket(&self) -> Result<()> {
+        if self.state.lock().objects.is_empty() {
+            return Ok(());
+        }
+        Err(self.error(ErrorKind::NotEmpty, "DeleteBucket", None, "the bucket has objects"))
+    }
+
     async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
         Ok(self.found(&self.state.lock(), "HeadObject", key)?.meta(key, true))
     }
@@ -310,7 +322,7 @@ impl Store for MemoryStore {
     async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
         let object = {
             let state = self.state.lock();
-            let version = options.if_version.unwrap_or_else(Version::unknown);
+            let version = options.if_version.unwrap_or_default();
             self.pinned(&state, "GetObject", key, &version)?.clone()
         };
         let size = object.bytes.len() as u64;
@@ -335,7 +347,7 @@ impl Store for MemoryStore {
         let mut state = self.state.lock();
         self.check(&state, "PutObject", key, &options.condition)?;
         let version = state.next_version();
-        Ok(state.insert(key, bytes, version, Arc::new(options.metadata)))
+        Ok(state.insert(key, bytes, version, Arc::new(options.attributes)))
     }
 
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
@@ -358,7 +370,7 @@ impl Store for MemoryStore {
         let source = self.pinned(&state, "CopyObject", from, version)?.clone();
         self.check(&state, "CopyObject", to, &condition)?;
         let version = state.next_version();
-        Ok(state.insert(to, source.bytes, version, source.metadata))
+        Ok(state.insert(to, source.bytes, version, source.attributes))
     }
 
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
@@ -398,7 +410,7 @@ impl Store for MemoryStore {
         let pending = PendingUpload {
             initiated: std::time::SystemTime::now(),
             key: key.clone(),
-            metadata: Arc::new(options.metadata.clone()),
+            attributes: Arc::new(options.attributes.clone()),
             parts: BTreeMap::new(),
         };
         state.uploads.insert(id.clone(), pending);
@@ -438,17 +450,17 @@ impl Store for MemoryStore {
         &self,
         upload: &Upload,
         parts: &[Part],
-        condition: Condition,
+        options: &PutOptions,
     ) -> Result<Version> {
         let mut state = self.state.lock();
         let pending = self.pending(&mut state, "CompleteMultipartUpload", upload)?;
         let bytes = self.joined(pending, parts)?;
-        let metadata = pending.metadata.clone();
-        self.check(&state, "CompleteMultipartUpload", &upload.key, &condition)?;
+        let attributes = pending.attributes.clone();
+        self.check(&state, "CompleteMultipartUpload", &upload.key, &options.condition)?;
         state.uploads.remove(&upload.id);
         // The parts' were never before, and so neither was theirs.
         let version = Version::of_parts(parts).unwrap_or_else(|| state.next_version());
-        Ok(state.insert(&upload.key, bytes, version, metadata))
+        Ok(state.insert(&upload.key, bytes, version, attributes))
     }
 
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {

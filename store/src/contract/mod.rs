@@ -1,0 +1,25 @@
+//! What a bucket is to the rest of Pail.
+//!
+//! Owns: [`Store`], and all that goes into it and comes out. It knows of no store in particular.
+
+mod attributes;
+mod capabilities;
+mod counters;
+mod error;
+mod key;
+mod options;
+mod store;
+mod types;
+mod uri;
+mod version;
+
+pub use attributes::{Attributes, Checksum, Encryption, NewObjects, UserMetadata};
+pub use capabilities::{Capabilities, PartCopy};
+pub use counters::CounterSnapshot;
+pub use error::{Error, ErrorKind, Result};
+pub use key::{InvalidKey, KEY_LEN_BYTES_MAX, RawKey};
+pub use options::{CallerVariables, StoreOptions};
+pub use store::Store;
+pub use types::*;
+pub use uri::{BucketUri, InvalidUri, StoreKind};
+pub use version::Version;

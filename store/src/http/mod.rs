@@ -1,0 +1,19 @@
+//! HTTP under every store that speaks it: connections, requests and their answers, retries, deadlines, bounds.
+//!
+//! Owns: [`pipeline::Pipeline`], the one way by which requests go out, over a [`service::Service`] that knows one API.
+
+pub(crate) mod authorities;
+pub(crate) mod body;
+mod connections;
+pub(crate) mod counters;
+pub(crate) mod deadline;
+pub(crate) mod exchange;
+pub(crate) mod failure;
+pub(crate) mod pipeline;
+pub(crate) mod proxy;
+pub(crate) mod reading;
+pub(crate) mod request;
+mod retry;
+pub(crate) mod service;
+pub(crate) mod surroundings;
+pub(crate) mod transport;

@@ -1,0 +1,53 @@
+//! What the pipeline asks of an API.
+//!
+//! Owns: [`Service`]: one implementation for the S3 family, one for Google Cloud Storage.
+
+use super::body::RequestBody;
+use super::failure::Failure;
+use super::request::ApiRequest;
+use async_trait::async_trait;
+use http::{HeaderMap, Request, StatusCode, Uri};
+use std::time::SystemTime;
+
+/// An API over HTTP: where its requests go, who sends them, and what its answers mean.
+#[async_trait]
+pub(crate) trait Service: Send + Sync + 'static {
+    /// By what a request is authorized: keys, a token, nothing.
+    type Authorization: Send + Sync;
+
+    /// What requests are authorized by now; it is looked up or renewed where it has to be. Errors: a sentence without any secret.
+    async fn authorization(&self) -> Result<Self::Authorization, String>;
+
+    /// Where a request goes. Errors: a sentence.
+    fn uri(&self, request: &ApiRequest<'_>) -> Result<Uri, String>;
+
+    /// Adds what authorizes a request that is complete but for that. `now` is by the server's clock. Errors: a sentence without any secret.
+    fn authorize(
+        &self,
+        request: &mut Request<RequestBody>,
+        authorization: &Self::Authorization,
+        now: SystemTime,
+    ) -> Result<(), String>;
+
+    /// Reads an answer, whose body is empty where it is still on its way. `None` is success.
+    fn failure_in(
+        &self,
+        request: &ApiRequest<'_>,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        our_time: SystemTime,
+    ) -> Option<Failure>;
+
+    /// The server names the region that the bucket is in. Whether another attempt makes sense.
+    fn move_to(&self, region: &str) -> bool;
+
+    /// The server says that the credentials have expired, whatever their date.
+    fn forget_credentials(&self);
+
+    /// What is told of a failure: its message, and what this service knows about its cause (whose credentials were refused).
+    fn explained(&self, failure: &Failure) -> String;
+
+    /// The endpoint as a person would write it, without a query.
+    fn url(&self) -> String;
+}
