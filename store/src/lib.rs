@@ -17,9 +17,11 @@ mod http;
 mod memory;
 mod open;
 mod s3;
+mod wrappers;
 
 pub use self::http::deadline::{PartOfCall, one_call};
 pub use contract::*;
 pub use memory::MemoryStore;
 pub use open::{lend, open};
 pub use s3::{Enforcement, S3Store, check_endpoint_url};
+pub use wrappers::lost_answers::{Found, LostAnswers, Trace, look_for};

@@ -4,26 +4,30 @@
 
 use crate::contract::{CallerVariables, Error, ErrorKind, Result, Store, StoreKind, StoreOptions};
 use crate::s3::{self, S3Store};
+use crate::wrappers::lost_answers::LostAnswers;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Prepares the store of a bucket; nothing is sent to its endpoint yet. Errors: `Configuration` (an endpoint that cannot be), `Credentials`
 /// (they were found, and cannot be loaded).
 pub async fn open(options: StoreOptions) -> Result<Arc<dyn Store>> {
-    match options.bucket.kind {
-        StoreKind::S3 | StoreKind::R2 | StoreKind::Ibm => Ok(S3Store::open(options).await?),
-        kind @ (StoreKind::Gcs | StoreKind::Azure) => Err(Error {
-            kind: ErrorKind::Unsupported,
-            operation: "open",
-            bucket: options.bucket.bucket.clone(),
-            key: None,
-            status: None,
-            code: None,
-            message: format!("{}:// is not supported yet", kind.scheme()),
-            attempts: 1,
-            maybe_applied: false,
-        }),
-    }
+    let store: Arc<dyn Store> = match options.bucket.kind {
+        StoreKind::S3 | StoreKind::R2 | StoreKind::Ibm => S3Store::open(options).await?,
+        kind @ (StoreKind::Gcs | StoreKind::Azure) => {
+            return Err(Error {
+                kind: ErrorKind::Unsupported,
+                operation: "open",
+                bucket: options.bucket.bucket.clone(),
+                key: None,
+                status: None,
+                code: None,
+                message: format!("{}:// is not supported yet", kind.scheme()),
+                attempts: 1,
+                maybe_applied: false,
+            });
+        }
+    };
+    Ok(LostAnswers::resolved(store))
 }
 
 /// What `options` come to for another machine that has neither this one's files nor its instance role, as variables that the store of that

@@ -10,7 +10,7 @@ use pail_mountd::fs::{
     Attr, BucketFs, FsError, FsOptions, FsResult, OpenFlags, Posix, ROOT, RenameMode, SetAttr,
 };
 use pail_store::MemoryStore;
-use pail_store::{Payload, PutOptions, RawKey, Store};
+use pail_store::{LostAnswers, Payload, PutOptions, RawKey, Store};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -64,7 +64,7 @@ impl Files {
         };
         let cache = Cache::open(config, tokio::runtime::Handle::current()).expect("a cache");
         let requests = Recorder::new(bucket.clone());
-        let fs = BucketFs::new(requests.clone(), cache.clone(), options);
+        let fs = BucketFs::new(LostAnswers::resolved(requests.clone()), cache.clone(), options);
         Self { fs, bucket, requests, cache, dir }
     }
 

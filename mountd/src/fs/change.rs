@@ -152,7 +152,7 @@ impl BucketFs {
         self.check_empty(&inode).await?;
         let prefix = name::dir_prefix(&dir, name);
         let key = RawKey::new(prefix.as_str()).map_err(|_| Posix::NameTooLong)?;
-        self.delete_object(&key, Condition::None).await?;
+        self.store.delete(&key, Condition::None).await?;
         {
             let mut namespace = self.namespace.lock();
             namespace.forget_tree(&prefix);
@@ -212,7 +212,7 @@ impl BucketFs {
         let dirty = self.dirty_content(inode);
         let removable = dirty.as_ref().map_or(Some(Condition::None), |dirty| dirty.removable());
         let removed = match removable {
-            Some(condition) => self.delete_object(&name::key(&dir, name)?, condition).await,
+            Some(condition) => self.store.delete(&name::key(&dir, name)?, condition).await,
             None => Ok(()),
         };
         match removed {

@@ -246,7 +246,7 @@ impl BucketFs {
             RenameMode::KeepTarget => Condition::IfAbsent,
             RenameMode::Replace => Condition::None,
         };
-        let version = match self.copy_object(&from, &facts.version, &to, condition).await {
+        let version = match self.store.copy(&from, &facts.version, &to, condition).await {
             Ok(version) => version,
             Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
                 return Err(self.why_not_copied(step, facts, mode, error).await);
@@ -270,7 +270,7 @@ impl BucketFs {
             true => Condition::None,
             false => Condition::IfVersion(facts.version.clone()),
         };
-        match self.delete_object(&from, condition).await {
+        match self.store.delete(&from, condition).await {
             Ok(()) => self.remember_name(&step.from_dir, step.from_name, Known::Absent),
             Err(error) if error.kind == ErrorKind::Precondition => {
                 self.leave_to_others(&step.from_dir, step.from_name).await;
@@ -357,7 +357,7 @@ impl BucketFs {
         }
         if let Some(condition) = dirty.removable() {
             let from = name::key(&step.from_dir, step.from_name)?;
-            match self.delete_object(&from, condition).await {
+            match self.store.delete(&from, condition).await {
                 Ok(()) => self.remember_name(&step.from_dir, step.from_name, Known::Absent),
                 Err(error) if error.kind == ErrorKind::Precondition => {
                     self.leave_to_others(&step.from_dir, step.from_name).await;

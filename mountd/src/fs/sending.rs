@@ -16,15 +16,15 @@ use super::inode::Inode;
 use super::part_plan::PartPlan;
 use super::sum::{Sum, sum_of};
 use super::tally::Member;
-use super::unheard::{Trace, Unheard};
+use super::unheard::Unheard;
 use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
 use super::whole::WITHOUT_DISK_BYTES_MAX;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use pail_store::{
-    Capabilities, Condition, ErrorKind, Part, PartCopy, Payload, PayloadSource, PutOptions, RawKey, Upload,
-    Version,
+    Capabilities, Condition, ErrorKind, Part, PartCopy, Payload, PayloadSource, PutOptions, RawKey, Trace,
+    Upload, Version,
 };
 use parking_lot::Mutex;
 use std::ops::Range;
@@ -161,7 +161,8 @@ impl BucketFs {
             if (may_be_there || is_given_up)
                 && let Some(sum) = sum
             {
-                dirty.set_unheard(Some(Unheard { generation, len, trace: Trace::Bytes(sum) }));
+                let trace = Trace::of_bytes(len, sum);
+                dirty.set_unheard(Some(Unheard { generation, len, trace, is_of_parts: false }));
             }
             error
         })?;
@@ -265,8 +266,8 @@ impl BucketFs {
                 dirty.replica.set_published().await;
             }
             Err(error) if may_have_made_it(error) => {
-                let trace = Trace::Parts(Version::of_parts(&parts));
-                dirty.set_unheard(Some(Unheard { generation, len, trace }));
+                let trace = Trace::of_parts(&parts);
+                dirty.set_unheard(Some(Unheard { generation, len, trace, is_of_parts: true }));
             }
             Err(_) => {}
         }

@@ -1,6 +1,6 @@
 //! Sums of a file's bytes, by which what was sent of it is recognised.
 //!
-//! Owns: [`Sum`] of what is read piece by piece, [`sum_of`] what is in memory.
+//! Owns: [`Sum`] of what is read piece by piece, [`sum_of`] what is in memory: CRC-64/NVME, as [`pail_store::Trace`] takes it.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -41,7 +41,7 @@ impl Sum {
 }
 
 /// A sum of nothing yet.
-pub(super) fn new_digest() -> Digest {
+fn new_digest() -> Digest {
     Digest::new(CrcAlgorithm::Crc64Nvme)
 }
 

@@ -198,6 +198,6 @@ pub struct Part {
     pub etag: String,
     /// The part's length in bytes.
     pub size: u64,
-    /// The part's checksum as the store wants it again on completion, where one was sent.
-    pub checksum: Option<String>,
+    /// The part's own checksum, where it is known.
+    pub checksum: Option<Checksum>,
 }

@@ -57,7 +57,6 @@ pub(crate) struct Pipeline<S> {
 pub(crate) struct Answer<B = Bytes> {
     pub headers: HeaderMap,
     pub body: B,
-    pub history: History,
 }
 
 /// A body on its way, and its place among the requests in flight.
@@ -68,23 +67,10 @@ pub(crate) struct OpenBody {
 
 /// What it took to get an answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct History {
+struct History {
     pub attempts: u32,
     /// An attempt that failed may have taken effect all the same.
     pub maybe_applied: bool,
-}
-
-/// An error with its history, for those who must know whether it is of their own making.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    pub error: Error,
-    pub history: History,
-}
-
-impl From<Failed> for Error {
-    fn from(failed: Failed) -> Self {
-        failed.error
-    }
 }
 
 /// Which remedies a request has used up that help once or a few times.
@@ -139,7 +125,7 @@ impl<S: Service> Pipeline<S> {
     }
 
     /// Sends until there is an answer, and reads it whole.
-    pub async fn send(&self, request: &ApiRequest<'_>) -> Result<Answer, Failed> {
+    pub async fn send(&self, request: &ApiRequest<'_>) -> Result<Answer, Error> {
         let waiting = self.waiting();
         let _in_flight = self.place(request, &waiting).await?;
         self.send_placed(request, &waiting).await
@@ -151,11 +137,11 @@ impl<S: Service> Pipeline<S> {
         _place: &InFlight,
         request: &ApiRequest<'_>,
         waiting: &Arc<Waiting>,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<Answer, Error> {
         self.send_placed(request, waiting).await
     }
 
-    async fn send_placed(&self, request: &ApiRequest<'_>, waiting: &Arc<Waiting>) -> Result<Answer, Failed> {
+    async fn send_placed(&self, request: &ApiRequest<'_>, waiting: &Arc<Waiting>) -> Result<Answer, Error> {
         self.retrying(request, waiting, |response| async {
             let (parts, body) = response.into_parts();
             Ok((parts, self.collect(body, waiting).await?))
@@ -168,7 +154,7 @@ impl<S: Service> Pipeline<S> {
         &self,
         request: &ApiRequest<'_>,
         waiting: &Arc<Waiting>,
-    ) -> Result<Answer<OpenBody>, Failed> {
+    ) -> Result<Answer<OpenBody>, Error> {
         let in_flight = self.place(request, waiting).await?;
         let answer = self
             .retrying(request, waiting, |response| async {
@@ -180,22 +166,20 @@ impl<S: Service> Pipeline<S> {
             })
             .await?;
         match answer.body {
-            OpenOrRead::Open(body) => Ok(Answer {
-                headers: answer.headers,
-                body: OpenBody { body, in_flight },
-                history: answer.history,
-            }),
+            OpenOrRead::Open(body) => {
+                Ok(Answer { headers: answer.headers, body: OpenBody { body, in_flight } })
+            }
             // `retrying` returns only successes, and those are open.
             OpenOrRead::Read(_) => Err(self.failed(
                 request,
                 Failure::last(ErrorKind::Other, "an answer without a body"),
-                answer.history,
+                History::default(),
             )),
         }
     }
 
     /// A place among the requests in flight. Errors: there is none, and nothing of those that have one moves.
-    async fn place(&self, request: &ApiRequest<'_>, waiting: &Waiting) -> Result<InFlight, Failed> {
+    async fn place(&self, request: &ApiRequest<'_>, waiting: &Waiting) -> Result<InFlight, Error> {
         let mut acquired = pin!(self.in_flight.clone().acquire_owned());
         loop {
             let (began, until) = (Instant::now(), waiting.deadline());
@@ -223,7 +207,7 @@ impl<S: Service> Pipeline<S> {
         request: &ApiRequest<'_>,
         waiting: &Arc<Waiting>,
         read: impl Fn(Response<AnswerBody>) -> F,
-    ) -> Result<Answer<B>, Failed>
+    ) -> Result<Answer<B>, Error>
     where
         F: Future<Output = Result<(http::response::Parts, B), Failure>>,
     {
@@ -236,7 +220,7 @@ impl<S: Service> Pipeline<S> {
             let failure = match self.attempt(request, waiting, &read).await {
                 Ok((headers, body)) => {
                     self.movement.moved();
-                    return Ok(Answer { headers, body, history });
+                    return Ok(Answer { headers, body });
                 }
                 Err(failure) => failure,
             };
@@ -260,7 +244,7 @@ impl<S: Service> Pipeline<S> {
                     let told = self.failed(request, failure, History::default());
                     trouble
                         .get_or_insert_with(|| Retrying::new(self.counters.clone()))
-                        .because(told.error.to_string());
+                        .because(told.to_string());
                     tokio::time::sleep(delay).await;
                 }
                 _ => {
@@ -448,13 +432,13 @@ impl<S: Service> Pipeline<S> {
         if skew_ms < 0 { SystemTime::now() - skew } else { SystemTime::now() + skew }
     }
 
-    fn failed(&self, request: &ApiRequest<'_>, failure: Failure, history: History) -> Failed {
+    fn failed(&self, request: &ApiRequest<'_>, failure: Failure, history: History) -> Error {
         let message = match failure.kind {
             ErrorKind::NoSuchBucket => format!("{} at {}", failure.message, self.service.url()),
             ErrorKind::Exhausted => format!("{}; {} keeps failing", failure.message, self.service.url()),
             _ => self.service.explained(&failure),
         };
-        let error = Error {
+        Error {
             kind: failure.kind,
             operation: request.operation,
             bucket: self.bucket.clone(),
@@ -464,8 +448,7 @@ impl<S: Service> Pipeline<S> {
             message,
             attempts: history.attempts,
             maybe_applied: history.maybe_applied,
-        };
-        Failed { error, history }
+        }
     }
 }
 

@@ -207,8 +207,7 @@ impl Store for S3Store {
     }
 
     async fn delete_bucket(&self) -> Result<()> {
-        match self.pipeline.send(&ApiRequest::new("DeleteBucket", Method::DELETE)).await.map_err(Error::from)
-        {
+        match self.pipeline.send(&ApiRequest::new("DeleteBucket", Method::DELETE)).await {
             Err(error) if error.kind == ErrorKind::NoSuchBucket => Ok(()),
             deleted => deleted.map(|_| ()),
         }

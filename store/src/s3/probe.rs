@@ -188,7 +188,7 @@ async fn ask_multipart(
 
 /// Whether the endpoint enforces the condition in `request`, which does not hold. Errors: those that tell nothing.
 async fn is_enforced(pipeline: &Arc<Pipeline>, request: ApiRequest<'_>) -> Result<bool> {
-    is_precondition(pipeline.send(&request).await.map_err(Error::from))
+    is_precondition(pipeline.send(&request).await)
 }
 
 /// Whether it was refused for its condition. One that is not known, and said so, is not enforced; nor is one at which the endpoint fails.
@@ -203,7 +203,7 @@ fn is_precondition<T>(answer: Result<T>) -> Result<bool> {
 async fn takes(pipeline: &Arc<Pipeline>, key: &RawKey, payload: &Bytes, version: String) -> Result<bool> {
     let request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone().into());
     let sent = pipeline.send(&request.header("if-match", &version)).await;
-    Ok(told(sent.map_err(Error::from))?.is_some())
+    Ok(told(sent)?.is_some())
 }
 
 /// What a question was answered with; `None` where it failed: what it was about is not there. Errors: those that tell nothing. A connection

@@ -8,11 +8,7 @@
 //! goes for the version of a copy's source, with one more HEAD after the copy, by which it is known what was copied.
 //!
 //! # A write that may have happened already
-//! When an attempt's answer is lost, the next attempt of a conditional write meets what the first one wrote, and is refused.
-//! So a refusal after such an attempt is checked before it is believed: if the object now holds exactly the bytes that
-//! were to be written, the write took effect. (Another writer of the same bytes at the same moment cannot be told from
-//! ourselves.) A completion's bytes are no longer at hand; its ETag is the MD5 of its parts' where the server makes it so,
-//! and where not, an unconditional completion is not believed: the object may be an older one of the same size.
+//! A refusal after an attempt whose answer was lost is told with `maybe_applied`; `wrappers::lost_answers` finds out.
 //!
 //! # Checksums
 //! PutObject of bytes in memory carries their CRC32C: servers that know it refuse what was damaged on the way, others
@@ -26,20 +22,15 @@ use super::probe::Enforcement;
 use super::service::S3Service;
 use super::xml;
 use crate::contract::{
-    Condition, Error, ErrorKind, GetOptions, ObjectMeta, Part, Payload, PutOptions, RawKey, Result, Upload,
-    Version,
+    Condition, Error, ErrorKind, ObjectMeta, Part, Payload, PutOptions, RawKey, Result, Upload, Version,
 };
-use crate::http::pipeline::Failed;
-use crate::http::reading::{self as bodies, Readable};
+use crate::http::reading::Readable;
 use crate::http::request::ApiRequest;
 use base64::Engine;
 use bytes::Bytes;
 use http::Method;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// How much of an object is compared at a time with what was to be written: as much as may be asked of a source.
-const COMPARED_SIZE_BYTES: usize = 1024 * 1024;
 
 /// Writes through one pipeline under one endpoint's rules.
 pub(super) struct Writer<'a> {
@@ -61,8 +52,8 @@ impl Writer<'_> {
         let request = self.conditioned(request, &options.condition, self.enforcement.put).await?;
         let version = match self.pipeline.send(&request).await {
             Ok(answer) => version_in(&answer.headers),
-            Err(failed) if options.condition == Condition::None => return Err(failed.error),
-            Err(failed) => self.own_earlier_put(key, &payload, failed).await?,
+            Err(error) if options.condition == Condition::None => return Err(error),
+            Err(error) => return Err(on_absent_is_precondition(error)),
         };
         self.or_by_head(key, version).await
     }
@@ -76,7 +67,7 @@ impl Writer<'_> {
             }
             Err(error) => return Err(error),
         };
-        match self.pipeline.send(&request).await.map_err(Error::from) {
+        match self.pipeline.send(&request).await {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             Err(error) if error.kind == ErrorKind::Precondition && self.is_absent(key).await? => Ok(()),
             outcome => outcome.map(|_| ()),
@@ -115,7 +106,7 @@ impl Writer<'_> {
     ) -> Result<Version> {
         self.check_source(request.operation, from, version).await?;
         let request = self.with_source(request.long_running(), from, version);
-        let sent = self.pipeline.send(&request).await.map_err(Error::from);
+        let sent = self.pipeline.send(&request).await;
         let answer = sent.map_err(|error| of_source(error, from))?;
         let copied: xml::EtagAnswer = self.parsed(&request, &answer.body)?;
         self.check_source(request.operation, from, version).await?;
@@ -189,7 +180,7 @@ impl Writer<'_> {
         let named = parts.iter().map(|part| xml::CompletePart {
             number: part.number,
             etag: format!("\"{}\"", part.etag),
-            checksum_crc32c: part.checksum.clone(),
+            checksum_crc32c: None,
         });
         let document = xml::write(&xml::CompleteDocument { parts: named.collect() })
             .map_err(|cause| self.pipeline.error(OPERATION, Some(&upload.key), ErrorKind::Other, cause))?;
@@ -200,7 +191,7 @@ impl Writer<'_> {
         let request = self.conditioned(request, condition, self.enforcement.complete).await?;
         let version = match self.pipeline.send(&request).await {
             Ok(answer) => Version::from_etag(&self.parsed::<xml::EtagAnswer>(&request, &answer.body)?.etag),
-            Err(failed) => self.own_earlier_completion(&upload.key, parts, condition, failed).await?,
+            Err(error) => return Err(on_absent_upload_stays(error)),
         };
         // Ceph RGW completes with an empty ETag.
         self.or_by_head(&upload.key, version).await
@@ -209,7 +200,7 @@ impl Writer<'_> {
     pub async fn abort_upload(&self, upload: &Upload) -> Result<()> {
         let request = ApiRequest::on("AbortMultipartUpload", Method::DELETE, &upload.key)
             .query("uploadId", upload.id.as_str());
-        match self.pipeline.send(&request).await.map_err(Error::from) {
+        match self.pipeline.send(&request).await {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             outcome => outcome.map(|_| ()),
         }
@@ -282,67 +273,6 @@ impl Writer<'_> {
         Err(self.pipeline.error(operation, Some(from), ErrorKind::Precondition, message))
     }
 
-    /// A refused PUT after an attempt whose outcome is unknown: the version, if the object holds our bytes.
-    async fn own_earlier_put(&self, key: &RawKey, payload: &Payload, failed: Failed) -> Result<Version> {
-        let Failed { error, history } = failed.on_absent_is_precondition();
-        if error.kind != ErrorKind::Precondition || !history.maybe_applied {
-            return Err(error);
-        }
-        let current = match bodies::get(self.pipeline, key, GetOptions::default()).await {
-            Ok(current) => current,
-            Err(look) => return Err(undecided(error, look)),
-        };
-        if current.meta.size != payload.len() {
-            return Err(error);
-        }
-        let version = current.meta.version.clone();
-        let (mut body, mut buffer, mut offset) = (current.body, vec![0; COMPARED_SIZE_BYTES], 0);
-        while offset < payload.len() {
-            let count = match body.fill(&mut buffer).await {
-                Ok(count) => count,
-                Err(look) => return Err(undecided(error, look)),
-            };
-            if count == 0 || !is_part_of(payload, offset, &buffer[..count]).await {
-                return Err(error);
-            }
-            offset += count as u64;
-        }
-        Ok(version)
-    }
-
-    /// The same of a completion, by ETag and size. Ceph RGW calls it an internal error to complete an upload again.
-    async fn own_earlier_completion(
-        &self,
-        key: &RawKey,
-        parts: &[Part],
-        condition: &Condition,
-        failed: Failed,
-    ) -> Result<Version> {
-        let Failed { error, history } = failed.on_absent_upload_stays();
-        let is_candidate = history.maybe_applied
-            && matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound | ErrorKind::Exhausted);
-        if !is_candidate {
-            return Err(error);
-        }
-        let current = match self.head(key).await {
-            Ok(current) => current,
-            Err(look) => return Err(undecided(error, look)),
-        };
-        if Version::of_parts(parts).is_some_and(|version| version == current.version) {
-            return Ok(current.version);
-        }
-        let is_news = match condition {
-            Condition::None => false,
-            Condition::IfAbsent => true,
-            Condition::IfVersion(base) => *base != current.version,
-        };
-        let has_size = current.size == parts.iter().map(|part| part.size).sum::<u64>();
-        // An ETag that counts no parts is that of an object which was put whole.
-        let etag = current.version.etag().and_then(|etag| etag.rsplit_once('-'));
-        let has_count = etag.is_some_and(|(_, count)| count == parts.len().to_string());
-        if is_news && has_size && has_count { Ok(current.version) } else { Err(error) }
-    }
-
     async fn or_by_head(&self, key: &RawKey, version: Version) -> Result<Version> {
         if !version.is_unknown() {
             return Ok(version);
@@ -359,34 +289,24 @@ impl Writer<'_> {
     }
 }
 
-impl Failed {
-    /// AWS answers If-Match on an object that is gone with 404.
-    fn on_absent_is_precondition(mut self) -> Self {
-        if self.error.kind == ErrorKind::NotFound {
-            self.error.kind = ErrorKind::Precondition;
-            self.error.message = "the object is gone".to_owned();
-        }
-        self
+/// AWS answers If-Match on an object that is gone with 404.
+fn on_absent_is_precondition(mut error: Error) -> Error {
+    if error.kind == ErrorKind::NotFound {
+        error.kind = ErrorKind::Precondition;
+        error.message = "the object is gone".to_owned();
     }
+    error
+}
 
-    /// The same on a completion, where another 404 says that the upload is gone.
-    fn on_absent_upload_stays(self) -> Self {
-        if self.error.code.as_deref() == Some("NoSuchKey") { self.on_absent_is_precondition() } else { self }
-    }
+/// The same on a completion, where another 404 says that the upload is gone.
+fn on_absent_upload_stays(error: Error) -> Error {
+    if error.code.as_deref() == Some("NoSuchKey") { on_absent_is_precondition(error) } else { error }
 }
 
 fn part_request<'a>(operation: &'static str, upload: &'a Upload, number: u32) -> ApiRequest<'a> {
     ApiRequest::on(operation, Method::PUT, &upload.key)
         .query("partNumber", number.to_string())
         .query("uploadId", upload.id.as_str())
-}
-
-/// A write was refused, and the look whether by what it made itself failed: where that passes, it is not known yet.
-fn undecided(refused: Error, look: Error) -> Error {
-    match look.kind {
-        ErrorKind::Unreachable | ErrorKind::Exhausted => Error { maybe_applied: true, ..look },
-        _ => refused,
-    }
 }
 
 /// Names the source in an error that is about it.
@@ -401,15 +321,6 @@ fn of_source(mut error: Error, from: &RawKey) -> Error {
 fn crc32c(bytes: &[u8]) -> String {
     let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32;
     base64::engine::general_purpose::STANDARD.encode(checksum.to_be_bytes())
-}
-
-/// Whether `piece` is what the payload has at `offset`.
-async fn is_part_of(payload: &Payload, offset: u64, piece: &[u8]) -> bool {
-    let end = offset + piece.len() as u64;
-    match payload {
-        Payload::Bytes(bytes) => bytes.get(offset as usize..end as usize) == Some(piece),
-        Payload::Source { source, .. } => source.read(offset..end).await.is_ok_and(|ours| ours == piece),
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::{BUCKET, SECRET, error_of, key, noise, options, read, start, start_watchful, strike};
 use bytes::Bytes;
 use pail_devserver::FaultAction;
-use pail_store::{ErrorKind, GetOptions, Payload, PayloadSource, PutOptions, S3Store, Store, StoreOptions};
+use pail_store::{ErrorKind, GetOptions, Payload, PayloadSource, PutOptions, StoreOptions};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn a_broken_body_is_resumed_where_it_broke() {
     ] {
         strike(&server, "GetObject", action);
     }
-    assert!(read(&store, "o").await.unwrap() == bytes, "byte for byte");
+    assert!(read(&*store, "o").await.unwrap() == bytes, "byte for byte");
     assert!(server.waiting_faults().is_empty());
     assert!(server.counters().bytes_out < 30 * 1024 * 1024, "what had arrived is not fetched again");
 
@@ -51,7 +51,7 @@ async fn a_dropped_body_gives_its_place_back() {
     let (server, _) = start().await;
     server.put_object(BUCKET, "o", noise(8_000_000)).await.unwrap();
     let one = StoreOptions { requests_in_flight_max: 1, ..options(&server.endpoint_url(), SECRET) };
-    let store = S3Store::open(one).await.unwrap();
+    let store = pail_store::open(one).await.unwrap();
     let mut got = store.get(&key("o"), GetOptions::default()).await.unwrap();
     got.body.fill(&mut [0; 1_000]).await.unwrap();
     assert_eq!(store.counters().in_flight, 1);
@@ -76,7 +76,7 @@ async fn an_empty_object_says_its_length() {
         stream.write_all(answer).await.unwrap();
         String::from_utf8(head).unwrap().to_lowercase()
     });
-    let store = S3Store::open(options(&endpoint, SECRET)).await.unwrap();
+    let store = pail_store::open(options(&endpoint, SECRET)).await.unwrap();
     store.put(&key("o"), Bytes::new().into(), PutOptions::default()).await.unwrap();
     let head = server.await.unwrap();
     assert!(head.contains("\r\ncontent-length: 0\r\n"), "{head}");
@@ -103,7 +103,7 @@ async fn a_source_is_read_again_for_a_retry_and_its_error_is_its_own() {
     let payload = |readable| Payload::Source { len, source: Arc::new(Torn(readable)) };
     strike(&server, "PutObject", FaultAction::CutRequest { after_bytes: 1_000_000 });
     store.put(&key("o"), payload(len), PutOptions::default()).await.unwrap();
-    assert!(read(&store, "o").await.unwrap() == vec![7; len as usize]);
+    assert!(read(&*store, "o").await.unwrap() == vec![7; len as usize]);
     let error = error_of(store.put(&key("torn"), payload(2_000_000), PutOptions::default())).await;
     assert_eq!(error.kind, ErrorKind::Source);
     assert!(error.to_string().contains("the disk is gone"), "{error}");

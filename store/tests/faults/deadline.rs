@@ -2,7 +2,7 @@
 
 use crate::{BUCKET, SECRET, error_of, key, noise, on, options, server_with};
 use pail_devserver::{Fault, FaultAction, Server, Settings};
-use pail_store::{Condition, ErrorKind, GetOptions, PutOptions, S3Store, Store, StoreOptions, one_call};
+use pail_store::{Condition, ErrorKind, GetOptions, PutOptions, Store, StoreOptions, one_call};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
@@ -23,8 +23,8 @@ fn waiting_long(endpoint: &str) -> StoreOptions {
     }
 }
 
-async fn store_of(server: &Server) -> Arc<S3Store> {
-    S3Store::open(waiting_long(&server.endpoint_url())).await.unwrap()
+async fn store_of(server: &Server) -> Arc<dyn Store> {
+    pail_store::open(waiting_long(&server.endpoint_url())).await.unwrap()
 }
 
 fn hang(server: &Server, operation: &str) {
@@ -55,7 +55,7 @@ async fn a_server_that_takes_all_and_answers_nothing() {
             });
         }
     });
-    let store = S3Store::open(waiting_long(&endpoint)).await.unwrap();
+    let store = pail_store::open(waiting_long(&endpoint)).await.unwrap();
     let payload = noise(8 << 20);
     // Each attempt gets all of it across, which moves the first alone.
     let error = in_time(store.put(&key("o"), payload.into(), PutOptions::default())).await;
@@ -100,7 +100,7 @@ async fn all_places_are_taken_by_bodies_that_stall() {
     let server = server_with(Settings::default()).await;
     server.put_object(BUCKET, "o", noise(100_000)).await.unwrap();
     let options = StoreOptions { requests_in_flight_max: 2, ..waiting_long(&server.endpoint_url()) };
-    let store = S3Store::open(options).await.unwrap();
+    let store = pail_store::open(options).await.unwrap();
     let stall = FaultAction::Stall { after_bytes: 0, for_ms: None };
     server.inject(Fault { times: 2, ..Fault::once(Some("GetObject"), stall) });
     let name = key("o");
@@ -123,7 +123,7 @@ async fn what_moves_may_take_longer_and_so_may_who_waits_behind_it() {
         retry_deadline: brief,
         ..options(&server.endpoint_url(), SECRET)
     };
-    let store = S3Store::open(options).await.unwrap();
+    let store = pail_store::open(options).await.unwrap();
     let (small, large) = (key("small"), key("large"));
     let began = Instant::now();
     let (put, head) = tokio::join!(store.put(&large, noise(32 << 20).into(), PutOptions::default()), async {

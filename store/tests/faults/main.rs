@@ -14,9 +14,7 @@ mod timeouts;
 
 use bytes::Bytes;
 use pail_devserver::{Fault, FaultAction, Server, ServerConfig, Settings};
-use pail_store::{
-    CallerVariables, Condition, Error, GetOptions, PutOptions, RawKey, S3Store, Store, StoreOptions,
-};
+use pail_store::{CallerVariables, Condition, Error, GetOptions, PutOptions, RawKey, Store, StoreOptions};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,18 +46,18 @@ async fn server_with(settings: Settings) -> Server {
     server
 }
 
-async fn start() -> (Server, Arc<S3Store>) {
+async fn start() -> (Server, Arc<dyn Store>) {
     let server = server_with(Settings::default()).await;
-    let store = S3Store::open(options(&server.endpoint_url(), SECRET)).await.unwrap();
+    let store = pail_store::open(options(&server.endpoint_url(), SECRET)).await.unwrap();
     (server, store)
 }
 
 /// As `start`, with a store that soon takes an answer for stalled. A slow one that it takes for stalled is only asked for once more.
-async fn start_watchful() -> (Server, Arc<S3Store>) {
+async fn start_watchful() -> (Server, Arc<dyn Store>) {
     let server = server_with(Settings::default()).await;
     let options =
         StoreOptions { stall_timeout: Duration::from_millis(200), ..options(&server.endpoint_url(), SECRET) };
-    let store = S3Store::open(options).await.unwrap();
+    let store = pail_store::open(options).await.unwrap();
     (server, store)
 }
 
@@ -75,7 +73,7 @@ fn on(condition: Condition) -> PutOptions {
     PutOptions { condition, ..PutOptions::default() }
 }
 
-async fn read(store: &S3Store, name: &str) -> Result<Bytes, Error> {
+async fn read(store: &dyn Store, name: &str) -> Result<Bytes, Error> {
     store.get(&key(name), GetOptions::default()).await?.bytes().await
 }
 

@@ -2,13 +2,13 @@
 
 use crate::{BUCKET, SECRET, error_of, impatient, key, noise, on, options, read, server_with, start};
 use pail_devserver::{Fault, FaultAction, Quirks, Settings};
-use pail_store::{Condition, ErrorKind, ListRequest, PartCopy, PutOptions, S3Store, Store, StoreOptions};
+use pail_store::{Condition, ErrorKind, ListRequest, PartCopy, PutOptions, StoreOptions};
 
 #[tokio::test]
 async fn a_wrong_secret_is_denied_and_not_told() {
     let (server, _) = start().await;
     let wrong = "a-mistyped-secret";
-    let store = S3Store::open(options(&server.endpoint_url(), wrong)).await.unwrap();
+    let store = pail_store::open(options(&server.endpoint_url(), wrong)).await.unwrap();
     let error = error_of(store.list(ListRequest::default())).await;
     assert_eq!((error.kind, error.attempts), (ErrorKind::Denied, 1));
     let text = format!("{error} {error:?} {store:?}");
@@ -25,7 +25,7 @@ async fn an_unknown_bucket_is_named() {
         bucket: StoreOptions::s3("elsewhere").bucket,
         ..options(&server.endpoint_url(), SECRET)
     };
-    let store = S3Store::open(options).await.unwrap();
+    let store = pail_store::open(options).await.unwrap();
     let error = error_of(store.list(ListRequest::default())).await;
     assert_eq!((error.kind, error.attempts), (ErrorKind::NoSuchBucket, 1));
     let text = error.to_string();
@@ -38,9 +38,9 @@ async fn a_public_bucket_needs_no_credentials() {
     server.put_object(BUCKET, "o", noise(10)).await.unwrap();
     server.set_public(BUCKET).unwrap();
     let without = StoreOptions { anonymous: true, ..options(&server.endpoint_url(), SECRET) };
-    let store = S3Store::open(without).await.unwrap();
+    let store = pail_store::open(without).await.unwrap();
     store.list(ListRequest::default()).await.unwrap();
-    assert_eq!(read(&store, "o").await.unwrap(), noise(10));
+    assert_eq!(read(&*store, "o").await.unwrap(), noise(10));
     let error = error_of(store.put(&key("p"), noise(1).into(), PutOptions::default())).await;
     assert_eq!(error.kind, ErrorKind::Denied);
     assert!(error.to_string().contains("without credentials"), "{error}");
@@ -63,7 +63,7 @@ async fn a_probe_leaves_nothing_where_nothing_may_be_deleted() {
 async fn what_a_probe_cannot_show_is_not_there() {
     let with = |quirks: Quirks| async move {
         let server = server_with(Settings { quirks, ..Settings::default() }).await;
-        let store = S3Store::open(impatient(&server.endpoint_url())).await.unwrap();
+        let store = pail_store::open(impatient(&server.endpoint_url())).await.unwrap();
         let found = store.capabilities().await.expect("no question fails the probe");
         (found.conditional_put, found.conditional_complete, found.part_copy == PartCopy::Ranges)
     };
@@ -78,7 +78,7 @@ async fn what_a_probe_cannot_show_is_not_there() {
 #[tokio::test]
 async fn a_write_on_condition_goes_on_where_the_endpoint_cannot_be_asked() {
     let (server, _) = start().await;
-    let store = S3Store::open(impatient(&server.endpoint_url())).await.unwrap();
+    let store = pail_store::open(impatient(&server.endpoint_url())).await.unwrap();
     let unreachable = Fault::once(None, FaultAction::Disconnect);
     server.inject(Fault { key_contains: Some(".pail-probe".into()), times: u32::MAX, ..unreachable });
     store.put(&key("o"), noise(1).into(), on(Condition::IfAbsent)).await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::{error_of, key, noise, on, read, start, start_watchful, strike};
 use pail_devserver::FaultAction;
-use pail_store::{Condition, ErrorKind, ListRequest, PutOptions, Store};
+use pail_store::{Condition, ErrorKind, ListRequest, PutOptions};
 
 #[tokio::test]
 async fn throttling_and_passing_failures_are_waited_out() {
@@ -23,7 +23,7 @@ async fn throttling_and_passing_failures_are_waited_out() {
     }
     strike(&server, "ListObjectsV2", FaultAction::TruncateBody { after_bytes: 100 });
     assert_eq!(store.head(&key("o")).await.unwrap().size, 100_000);
-    assert_eq!(read(&store, "o").await.unwrap(), bytes);
+    assert_eq!(read(&*store, "o").await.unwrap(), bytes);
     assert_eq!(store.list(ListRequest::default()).await.unwrap().objects.len(), 1);
     store.delete(&key("o"), Condition::None).await.unwrap();
     assert!(server.waiting_faults().is_empty());
@@ -37,7 +37,7 @@ async fn an_error_inside_a_200_is_no_success() {
     let version = store.put(&key("from"), noise(10).into(), PutOptions::default()).await.unwrap();
     strike(&server, "CopyObject", FaultAction::ErrorInsideOk);
     store.copy(&key("from"), &version, &key("to"), Condition::None).await.unwrap();
-    assert_eq!(read(&store, "to").await.unwrap(), noise(10));
+    assert_eq!(read(&*store, "to").await.unwrap(), noise(10));
 
     let upload = store.start_upload(&key("u"), &PutOptions::default()).await.unwrap();
     strike(&server, "UploadPartCopy", FaultAction::ErrorInsideOk);
@@ -45,7 +45,7 @@ async fn an_error_inside_a_200_is_no_success() {
     strike(&server, "CompleteMultipartUpload", FaultAction::ErrorInsideOk);
     let completed = store.complete_upload(&upload, &[part], &on(Condition::IfAbsent)).await.unwrap();
     assert_eq!(store.head(&key("u")).await.unwrap().version, completed);
-    assert_eq!(read(&store, "u").await.unwrap(), noise(10));
+    assert_eq!(read(&*store, "u").await.unwrap(), noise(10));
     assert!(server.waiting_faults().is_empty());
 }
 
@@ -114,9 +114,9 @@ async fn every_write_outlives_every_passing_failure() {
         store.abort_upload(&given_up).await.unwrap();
 
         assert_eq!(store.head(&put).await.unwrap().version, version, "{action:?}");
-        assert_eq!(read(&store, copy.as_str()).await.unwrap(), noise(10), "{action:?}");
+        assert_eq!(read(&*store, copy.as_str()).await.unwrap(), noise(10), "{action:?}");
         assert_eq!(store.head(&parts).await.unwrap().version, whole, "{action:?}");
-        assert!(read(&store, parts.as_str()).await.unwrap() == [noise(5 << 20), noise(10)].concat());
+        assert!(read(&*store, parts.as_str()).await.unwrap() == [noise(5 << 20), noise(10)].concat());
         store.delete(&put, Condition::IfVersion(version)).await.unwrap();
         assert_eq!(store.head(&put).await.unwrap_err().kind, ErrorKind::NotFound, "{action:?}");
         assert!(server.waiting_faults().is_empty(), "{action:?}: {:?}", server.waiting_faults());

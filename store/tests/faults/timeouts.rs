@@ -2,7 +2,7 @@
 
 use crate::{BUCKET, SECRET, error_of, impatient, key, noise, options, server_with, start};
 use pail_devserver::{Fault, FaultAction, Settings};
-use pail_store::{ErrorKind, GetOptions, ListRequest, S3Store, Store, StoreOptions};
+use pail_store::{ErrorKind, GetOptions, ListRequest, StoreOptions};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
@@ -16,7 +16,7 @@ async fn a_reader_may_be_slower_than_every_timeout() {
         retry_deadline: Duration::from_secs(1),
         ..options(&server.endpoint_url(), SECRET)
     };
-    let store = S3Store::open(options).await.unwrap();
+    let store = pail_store::open(options).await.unwrap();
     let mut body = store.get(&key("o"), GetOptions::default()).await.unwrap().body;
     let mut got = vec![0; bytes.len()];
     body.fill(&mut got[..100_000]).await.unwrap();
@@ -29,7 +29,7 @@ async fn a_reader_may_be_slower_than_every_timeout() {
 #[tokio::test]
 async fn a_server_that_keeps_failing_exhausts_the_deadline() {
     let (server, _) = start().await;
-    let store = S3Store::open(impatient(&server.endpoint_url())).await.unwrap();
+    let store = pail_store::open(impatient(&server.endpoint_url())).await.unwrap();
     let fault = Fault { times: u32::MAX, ..Fault::once(None, FaultAction::InternalError) };
     server.inject(fault);
     let error = error_of(store.head(&key("o"))).await;
@@ -50,7 +50,7 @@ async fn an_endpoint_that_is_not_there_is_named() {
         retry_deadline: Duration::from_secs(1),
         ..options(&endpoint, SECRET)
     };
-    let store = S3Store::open(options).await.unwrap();
+    let store = pail_store::open(options).await.unwrap();
     let silent = error_of(store.list(ListRequest::default())).await;
     assert_eq!(silent.kind, ErrorKind::Unreachable, "{silent}");
     assert!(silent.to_string().contains(&endpoint), "{silent}");
