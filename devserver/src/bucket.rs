@@ -8,6 +8,7 @@
 
 use crate::error::S3Error;
 use crate::folder::{BucketRecord, Folder};
+use crate::gcs::{GcsBucket, next_generation};
 use crate::object::{Object, now};
 use crate::upload::Upload;
 use jiff::Timestamp;
@@ -43,6 +44,8 @@ pub(crate) struct Bucket {
     objects: RwLock<ObjectMap>,
     /// Guards the uploads in progress by id. See the lock order above.
     pub(crate) uploads: Mutex<BTreeMap<String, Upload>>,
+    /// Guards what the GCS API sets of the bucket. A leaf.
+    pub(crate) gcs: Mutex<GcsBucket>,
     folder: Option<Arc<Folder>>,
 }
 
@@ -54,6 +57,7 @@ impl Bucket {
             public: AtomicBool::new(false),
             objects: RwLock::default(),
             uploads: Mutex::default(),
+            gcs: Mutex::default(),
             folder,
         }
     }
@@ -64,14 +68,51 @@ impl Bucket {
     }
 
     /// Puts an object in place if `check` agrees to what is there. Errors: those of `check`, and of the folder.
-    pub(crate) fn insert(
+    pub(crate) fn insert<E: From<io::Error>>(
         &self,
         key: &str,
-        mut object: Object,
-        check: impl FnOnce(Option<&Object>) -> Result<(), S3Error>,
-    ) -> Result<Arc<Object>, S3Error> {
+        object: Object,
+        check: impl FnOnce(Option<&Object>) -> Result<(), E>,
+    ) -> Result<Arc<Object>, E> {
+        self.replace(key, |current| check(current).map(|()| object))
+    }
+
+    /// Puts in place what `make` makes of what is there. Errors: those of `make`, and of the folder.
+    pub(crate) fn replace<E: From<io::Error>>(
+        &self,
+        key: &str,
+        make: impl FnOnce(Option<&Object>) -> Result<Object, E>,
+    ) -> Result<Arc<Object>, E> {
         let mut objects = self.objects.write();
-        check(objects.get(key.as_bytes()).map(Arc::as_ref))?;
+        let object = make(objects.get(key.as_bytes()).map(Arc::as_ref))?;
+        Ok(self.place(&mut objects, key, object)?)
+    }
+
+    /// Puts what `make` makes of the objects at `from` and `to` at `to`, and removes the one at `from`, at one moment. `make` refuses
+    /// where they are one. Errors: those of `make`, and of the folder.
+    pub(crate) fn relocate<E: From<io::Error>>(
+        &self,
+        from: &str,
+        to: &str,
+        make: impl FnOnce(Option<&Object>, Option<&Object>) -> Result<Object, E>,
+    ) -> Result<Arc<Object>, E> {
+        let mut objects = self.objects.write();
+        let at = |key: &str| objects.get(key.as_bytes()).map(Arc::as_ref);
+        let object = make(at(from), at(to))?;
+        let object = self.place(&mut objects, to, object)?;
+        if let Some(sidecar) =
+            objects.remove(from.as_bytes()).as_ref().and_then(|moved| moved.sidecar.as_ref())
+        {
+            sidecar.remove();
+        }
+        Ok(object)
+    }
+
+    /// A new object gets its generation here, whichever API wrote it.
+    fn place(&self, objects: &mut ObjectMap, key: &str, mut object: Object) -> io::Result<Arc<Object>> {
+        if object.gcs.generation == 0 {
+            object.gcs.generation = next_generation();
+        }
         if let Some(folder) = &self.folder {
             object.sidecar = Some(folder.write_object(&self.name, key, &object)?);
         }
@@ -84,11 +125,11 @@ impl Bucket {
     }
 
     /// Removes an object if `check` agrees; an absent one is no error unless `check` says so.
-    pub(crate) fn remove(
+    pub(crate) fn remove<E>(
         &self,
         key: &str,
-        check: impl FnOnce(Option<&Object>) -> Result<(), S3Error>,
-    ) -> Result<(), S3Error> {
+        check: impl FnOnce(Option<&Object>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut objects = self.objects.write();
         check(objects.get(key.as_bytes()).map(Arc::as_ref))?;
         if let Some(removed) = objects.remove(key.as_bytes())
@@ -110,10 +151,12 @@ impl Bucket {
         self.record()
     }
 
-    fn record(&self) -> io::Result<()> {
+    /// Writes the bucket's own record, if there is a folder. Errors: those of the folder.
+    pub(crate) fn record(&self) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let public = self.public.load(Ordering::Acquire);
-        folder.write_bucket(&self.name, &BucketRecord { created_s: self.created.as_second(), public })
+        let gcs = self.gcs.lock().clone();
+        folder.write_bucket(&self.name, &BucketRecord { created_s: self.created.as_second(), public, gcs })
     }
 }
 
@@ -135,6 +178,7 @@ impl Buckets {
             let created = Timestamp::from_second(found.record.created_s).unwrap_or_default();
             let bucket = Bucket::new(&found.name, created, Some(folder.clone()));
             bucket.public.store(found.record.public, Ordering::Release);
+            *bucket.gcs.lock() = found.record.gcs;
             *bucket.objects.write() =
                 found.objects.into_iter().map(|(key, object)| (Key(key.into()), Arc::new(object))).collect();
             by_name.insert(found.name, Arc::new(bucket));
@@ -160,6 +204,11 @@ impl Buckets {
         if !is_bucket_name(name) {
             return Err(S3Error::new(400, "InvalidBucketName", "The specified bucket is not valid."));
         }
+        self.create_with(name, GcsBucket::default()).map(|_| ())
+    }
+
+    /// A bucket whose name was checked: it is no path. Errors: `BucketAlreadyOwnedByYou`, and those of the folder.
+    pub(crate) fn create_with(&self, name: &str, gcs: GcsBucket) -> Result<Arc<Bucket>, S3Error> {
         let mut by_name = self.by_name.write();
         if by_name.contains_key(name) {
             return Err(S3Error::new(
@@ -168,10 +217,11 @@ impl Buckets {
                 "Your previous request to create the named bucket succeeded and you already own it.",
             ));
         }
-        let bucket = Bucket::new(name, now(), self.folder.clone());
+        let bucket = Arc::new(Bucket::new(name, now(), self.folder.clone()));
+        *bucket.gcs.lock() = gcs;
         bucket.record()?;
-        by_name.insert(name.to_owned(), Arc::new(bucket));
-        Ok(())
+        by_name.insert(name.to_owned(), bucket.clone());
+        Ok(bucket)
     }
 
     /// Errors: `NoSuchBucket`, `BucketNotEmpty`, and those of the folder.

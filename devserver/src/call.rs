@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::counters::{OpenRequest, Tally};
 use crate::error::S3Error;
 use crate::fault::{FaultAction, Faults};
+use crate::gcs::GcsState;
 use crate::key_locks::KeyLocks;
 use crate::pace::Link;
 use crate::sigv4::Authenticator;
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) tally: Arc<Tally>,
     pub(crate) faults: Faults,
     pub(crate) key_locks: KeyLocks,
+    pub(crate) gcs: GcsState,
     pub(crate) authenticator: Authenticator,
     /// Guards the settings, which are replaced as a whole; a request works with those it began with. A leaf.
     settings: RwLock<Arc<Settings>>,
@@ -34,6 +36,7 @@ impl Shared {
             tally: Arc::default(),
             faults: Faults::default(),
             key_locks: KeyLocks::default(),
+            gcs: GcsState::default(),
             authenticator,
             settings: RwLock::new(Arc::new(settings)),
         }

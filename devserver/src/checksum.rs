@@ -31,6 +31,10 @@ impl EtagHasher {
         }
     }
 
+    pub(crate) fn is_md5(&self) -> bool {
+        matches!(self, Self::Md5(_))
+    }
+
     pub(crate) fn finish(self) -> String {
         match self {
             Self::Fast(hasher) => hex::encode(hasher.digest128().to_be_bytes()),
@@ -125,6 +129,14 @@ impl ChecksumHasher {
         match &mut self.hasher {
             Hasher::Crc(crc, _) => crc.update(bytes),
             Hasher::Sha256(sha) => Digest::update(sha.as_mut(), bytes),
+        }
+    }
+
+    /// The low 32 bits of a CRC; 0 for other algorithms.
+    pub(crate) fn finish_u32(self) -> u32 {
+        match self.hasher {
+            Hasher::Crc(crc, _) => crc.finalize() as u32,
+            Hasher::Sha256(_) => 0,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Owns: [`ServerConfig`] (fixed at the start; one field per command-line flag) and [`Settings`] (timing and quirks,
 //! replaced as a whole through [`Server::set_settings`](crate::Server::set_settings) or `POST /_pail/settings`).
 
+use crate::gcs::GcsSettings;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub foreign_buckets: Vec<String>,
     /// Ways in which other servers differ from S3.
     pub quirks: Quirks,
+    /// How it behaves as Google Cloud Storage.
+    pub gcs: GcsSettings,
 }
 
 impl Default for Settings {
@@ -81,6 +84,7 @@ impl Default for Settings {
             list_page_max: 1000,
             foreign_buckets: Vec::new(),
             quirks: Quirks::default(),
+            gcs: GcsSettings::default(),
         }
     }
 }

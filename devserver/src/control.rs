@@ -13,6 +13,7 @@
 //! | `GET /_pail/faults` | the [`Fault`]s that still wait |
 //! | `POST /_pail/faults` | adds one, or a list |
 //! | `POST /_pail/faults/clear` | removes all |
+//! | `POST /_pail/gcs/expire-tokens` | the tokens that were given out until now are refused |
 //! | `POST /_pail/public/BUCKET` | allows reading and listing without a signature |
 
 use crate::call::Shared;
@@ -75,6 +76,10 @@ async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Reply, S3
         (&Method::POST, "faults/clear") => {
             shared.faults.clear();
             json(&shared.faults.waiting())
+        }
+        (&Method::POST, "gcs/expire-tokens") => {
+            shared.gcs.tokens.expire();
+            json(&true)
         }
         (&Method::POST, path) if path.starts_with("public/") => {
             let bucket = shared.buckets.get(path.trim_start_matches("public/"))?;

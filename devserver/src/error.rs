@@ -35,6 +35,12 @@ impl S3Error {
         self
     }
 
+    /// The text of a header of the answer.
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
+        Some(value.to_str().ok()?.to_owned())
+    }
+
     pub(crate) fn no_such_key() -> Self {
         Self::new(404, "NoSuchKey", "The specified key does not exist.")
     }

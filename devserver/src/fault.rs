@@ -4,7 +4,6 @@
 //! [`Server::inject`](crate::Server::inject) or `POST /_pail/faults`; the first that matches a request strikes it, one
 //! for each request, and is used up after `times`.
 
-use crate::operation::Operation;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Which operation it strikes, by its name in the API (`GetObject`); any, if `None`.
+    /// Which operation it strikes, by its name in the API (`GetObject`, `objects.get`); any, if `None`.
     #[serde(default)]
     pub operation: Option<String>,
     /// Strikes only requests whose key contains this; any, if `None`.
@@ -38,8 +37,8 @@ impl Fault {
         Self { operation: operation.map(str::to_owned), key_contains: None, skip: 0, times: 1, action }
     }
 
-    fn matches(&self, operation: Operation, key: &str) -> bool {
-        self.operation.as_deref().is_none_or(|name| name == operation.name())
+    fn matches(&self, operation: &str, key: &str) -> bool {
+        self.operation.as_deref().is_none_or(|name| name == operation)
             && self.key_contains.as_deref().is_none_or(|part| key.contains(part))
     }
 }
@@ -141,8 +140,8 @@ impl Faults {
         self.waiting.lock().clone()
     }
 
-    /// What is to happen to this request.
-    pub(crate) fn take(&self, operation: Operation, key: &str) -> Option<FaultAction> {
+    /// What is to happen to this request, whose operation is given by its name in the API.
+    pub(crate) fn take(&self, operation: &str, key: &str) -> Option<FaultAction> {
         let mut waiting = self.waiting.lock();
         let mut struck = None;
         for fault in waiting.iter_mut().filter(|fault| fault.matches(operation, key)) {

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! data/N                       bytes; one or several objects name the file
-//! buckets/NAME/bucket.json     whether it is public
-//! buckets/NAME/N.json          a sidecar: one object's key, headers and where its bytes are
+//! buckets/NAME/bucket.json     whether it is public, its location and class
+//! buckets/NAME/N.json          a sidecar: one object's key, headers, generation and where its bytes are
 //! ```
 //!
 //! # Why numbers for names
@@ -19,6 +19,7 @@
 
 use crate::checksum::Checksum;
 use crate::content::{Content, DataFile, Segment, Source};
+use crate::gcs::{GcsAttributes, GcsBucket, next_generation, raise_generations};
 use crate::object::Object;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,8 @@ struct Record {
     headers: Vec<(String, String)>,
     checksum: Option<Checksum>,
     part_lens: Vec<u64>,
+    #[serde(default)]
+    gcs: GcsAttributes,
     /// Number of the data file, offset and length in bytes.
     segments: Vec<(u64, u64, u64)>,
 }
@@ -75,6 +78,8 @@ struct Record {
 pub(crate) struct BucketRecord {
     pub(crate) created_s: i64,
     pub(crate) public: bool,
+    #[serde(default)]
+    pub(crate) gcs: GcsBucket,
 }
 
 /// A bucket as it was found.
@@ -195,6 +200,7 @@ impl Folder {
             headers: object.headers.clone(),
             checksum: object.checksum.clone(),
             part_lens: object.part_lens.clone(),
+            gcs: object.gcs.clone(),
             segments,
         };
         let path = self.bucket_path(bucket).join(format!("{}.json", self.number()));
@@ -229,6 +235,12 @@ fn load_object(record: Record, path: PathBuf, known: &HashMap<u64, Arc<DataFile>
     object.modified = Timestamp::from_second(record.modified_s).unwrap_or_default();
     object.checksum = record.checksum;
     object.part_lens = record.part_lens;
+    object.gcs = record.gcs;
+    if object.gcs.generation == 0 {
+        // An earlier version of this server wrote it.
+        object.gcs.generation = next_generation();
+    }
+    raise_generations(object.gcs.generation);
     object.sidecar = Some(hold(path, files));
     Ok(object)
 }

@@ -1,6 +1,7 @@
-//! An S3 server for the quickstart, the tests and the benchmarks.
+//! An S3 and Google Cloud Storage server for the quickstart, the tests and the benchmarks.
 //!
-//! Owns: [`Server`], which clients cannot tell from S3 in what it implements, which costs little enough to rank
+//! Owns: [`Server`], which clients cannot tell from S3 in what it implements, and from the JSON API of Google Cloud Storage on the same
+//! port, of the same objects (a path below `/storage/v1/`, `/upload/storage/v1/` and the like is of that API, which is described in `gcs`), which costs little enough to rank
 //! clients by, and which is slow, fails and imitates other servers on demand.
 //!
 //! ```no_run
@@ -47,6 +48,7 @@ mod counters;
 mod error;
 mod fault;
 mod folder;
+mod gcs;
 mod key_locks;
 mod listing;
 mod object;
@@ -67,4 +69,5 @@ mod xml;
 pub use config::{Quirks, ServerConfig, Settings};
 pub use counters::{Counters, REQUEST_LOG_LEN_MAX, RequestRecord};
 pub use fault::{Fault, FaultAction};
+pub use gcs::GcsSettings;
 pub use server::{Server, StartError};

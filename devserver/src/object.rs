@@ -6,6 +6,7 @@ use crate::checksum::Checksum;
 use crate::content::Content;
 use crate::error::S3Error;
 use crate::folder::Sidecar;
+use crate::gcs::GcsAttributes;
 use crate::reply::Reply;
 use http::header::{ACCEPT_RANGES, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName};
@@ -25,7 +26,8 @@ const STORED_HEADERS: [&str; 7] = [
 /// User metadata takes at most this many bytes, names and values together.
 const METADATA_LEN_BYTES_MAX: usize = 2048;
 
-const METADATA_PREFIX: &str = "x-amz-meta-";
+/// What the names of user metadata begin with, among the headers of an object.
+pub(crate) const METADATA_PREFIX: &str = "x-amz-meta-";
 
 /// One version of an object.
 #[derive(Debug)]
@@ -35,11 +37,13 @@ pub(crate) struct Object {
     pub(crate) etag: String,
     /// Whole seconds, as far as HTTP can say.
     pub(crate) modified: Timestamp,
-    /// Lower-case names.
+    /// Lower-case names, but for the keys of metadata that came through the GCS API.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) checksum: Option<Checksum>,
     /// The lengths of the parts it was uploaded in; empty if it was none.
     pub(crate) part_lens: Vec<u64>,
+    /// Its generation, and what else GCS knows of it.
+    pub(crate) gcs: GcsAttributes,
     /// Where it is recorded in the folder, if the server has one and the object is in a bucket.
     pub(crate) sidecar: Option<Sidecar>,
 }
@@ -47,7 +51,16 @@ pub(crate) struct Object {
 impl Object {
     pub(crate) fn new(content: Content, etag: String, headers: Vec<(String, String)>) -> Self {
         let modified = now();
-        Self { content, etag, modified, headers, checksum: None, part_lens: Vec::new(), sidecar: None }
+        Self {
+            content,
+            etag,
+            modified,
+            headers,
+            checksum: None,
+            part_lens: Vec::new(),
+            gcs: GcsAttributes::default(),
+            sidecar: None,
+        }
     }
 
     pub(crate) fn quoted_etag(&self) -> String {

@@ -100,7 +100,7 @@ fn read(call: &Call, with_body: bool) -> Result<Reply, S3Error> {
 
 /// The bytes that a Range header asks for, or `None` where it is to be ignored (no single range of bytes).
 /// Errors: `InvalidRange`.
-fn parse_range(text: &str, len: u64) -> Result<Option<Range<u64>>, S3Error> {
+pub(crate) fn parse_range(text: &str, len: u64) -> Result<Option<Range<u64>>, S3Error> {
     let Some((first, last)) = text.trim().strip_prefix("bytes=").and_then(|spec| spec.split_once('-')) else {
         return Ok(None);
     };

@@ -168,6 +168,11 @@ impl Server {
         self.shared.buckets.get(bucket).map_err(to_io)?.set_public(true)
     }
 
+    /// All tokens that the server's token endpoints gave out until now are refused: as after an hour, at once.
+    pub fn expire_gcs_tokens(&self) {
+        self.shared.gcs.tokens.expire();
+    }
+
     /// Ends the server. Open connections are cut.
     pub async fn shutdown(self) {
         drop(self.stop);

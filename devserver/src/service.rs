@@ -13,7 +13,7 @@ use crate::pace::Link;
 use crate::reply::{Cut, Reply, ReplyBody};
 use crate::sigv4::Identity;
 use crate::target::Target;
-use crate::{bucket_ops, control, listing, object_ops, upload_ops};
+use crate::{bucket_ops, control, gcs, listing, object_ops, upload_ops};
 use http::header::{ETAG, EXPECT};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -39,6 +39,9 @@ pub(crate) async fn serve(
         let reply = control::serve(&shared, request).await;
         return Ok(reply.into_response(link, 0, None, Tally::uncounted()));
     }
+    if gcs::is_gcs(request.method(), request.uri().path(), request.headers()) {
+        return gcs::serve(shared, link, request).await;
+    }
     let settings = shared.settings();
     let (parts, body) = request.into_parts();
     let request_id = format!("{:016X}", rand::random::<u64>());
@@ -52,7 +55,7 @@ pub(crate) async fn serve(
     };
     let operation = Operation::of(&parts, &target);
     let open = shared.tally.begin(operation.name(), record(operation, &target, &parts.headers));
-    let fault = shared.faults.take(operation, &target.key);
+    let fault = shared.faults.take(operation.name(), &target.key);
     let mut call = Call { shared, settings, link, parts, target, fault, open, body: Some(body) };
     let reply = answer(&mut call, operation, &request_id).await?;
     call.open.answered();
@@ -178,7 +181,7 @@ async fn dispatch(call: &mut Call, operation: Operation) -> Result<Reply, S3Erro
 }
 
 /// Reads what is left of a refused body, unless the client waits for a 100 before it sends one.
-async fn drain(call: &mut Call) {
+pub(crate) async fn drain(call: &mut Call) {
     let Some(mut body) = call.body.take() else { return };
     if call.parts.headers.contains_key(EXPECT) {
         return;
@@ -192,7 +195,7 @@ async fn drain(call: &mut Call) {
     }
 }
 
-async fn wait_for_first_byte(settings: &Settings) {
+pub(crate) async fn wait_for_first_byte(settings: &Settings) {
     let jitter = if settings.jitter_ms == 0 { 0 } else { rand::random_range(0..=settings.jitter_ms) };
     let ms = settings.first_byte_ms + jitter;
     if ms > 0 {

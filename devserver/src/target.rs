@@ -40,12 +40,7 @@ impl Target {
         if key.len() > KEY_LEN_BYTES_MAX {
             return Err(S3Error::new(400, "KeyTooLongError", "Your key is too long"));
         }
-        let mut query = Vec::new();
-        for pair in parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            query.push((decode_query(name)?, decode_query(value)?));
-        }
-        Ok(Self { bucket, key, query })
+        Ok(Self { bucket, key, query: query_of(parts.uri.query())? })
     }
 
     /// The value of a query parameter.
@@ -72,6 +67,16 @@ impl Target {
             }),
         }
     }
+}
+
+/// The parameters of a query, or of a form. Errors: `InvalidURI`.
+pub(crate) fn query_of(text: Option<&str>) -> Result<Vec<(String, String)>, S3Error> {
+    let mut query = Vec::new();
+    for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        query.push((decode_query(name)?, decode_query(value)?));
+    }
+    Ok(query)
 }
 
 /// Percent-decodes. Errors: `InvalidURI`.
