@@ -35,6 +35,19 @@ pub(crate) struct RelatedDecoder {
     ready_first: Option<Bytes>,
 }
 
+/// The boundary of a multipart body. Errors: 400 for a content type without one.
+pub(crate) fn boundary_of(content_type: &str) -> Result<String, GcsError> {
+    content_type
+        .split(';')
+        .skip(1)
+        .find_map(|parameter| {
+            let (name, value) = parameter.trim().split_once('=')?;
+            name.eq_ignore_ascii_case("boundary").then(|| value.trim_matches(['"', '\'']).to_owned())
+        })
+        .filter(|boundary| !boundary.is_empty() && boundary.len() <= BOUNDARY_LEN_BYTES_MAX)
+        .ok_or_else(|| GcsError::invalid("The multipart content type has no usable boundary."))
+}
+
 /// What stands before the bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
@@ -46,13 +59,7 @@ pub(crate) struct Head {
 impl RelatedDecoder {
     /// `len` in bytes, of the whole body. Errors: 400 for a content type without a boundary.
     pub(crate) fn new(content_type: &str, len: Option<u64>) -> Result<Self, GcsError> {
-        let boundary = content_type.split(';').skip(1).find_map(|parameter| {
-            let (name, value) = parameter.trim().split_once('=')?;
-            name.eq_ignore_ascii_case("boundary").then(|| value.trim_matches(['"', '\'']))
-        });
-        let boundary = boundary
-            .filter(|boundary| !boundary.is_empty() && boundary.len() <= BOUNDARY_LEN_BYTES_MAX)
-            .ok_or_else(|| GcsError::invalid("The multipart/related content type has no usable boundary."))?;
+        let boundary = boundary_of(content_type)?;
         Ok(Self {
             dashed: format!("--{boundary}").into_bytes(),
             left: len,
