@@ -4,6 +4,7 @@
 
 mod attributes;
 mod capabilities;
+mod content_type;
 mod counters;
 mod error;
 mod key;
@@ -15,6 +16,7 @@ mod version;
 
 pub use attributes::{Attributes, Checksum, Encryption, NewObjects, UserMetadata};
 pub use capabilities::{Capabilities, PartCopy};
+pub use content_type::content_type_of;
 pub use counters::CounterSnapshot;
 pub use error::{Error, ErrorKind, Result};
 pub use key::{InvalidKey, KEY_LEN_BYTES_MAX, RawKey};
