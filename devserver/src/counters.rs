@@ -162,6 +162,19 @@ impl OpenRequest {
         }
     }
 
+    /// The key of the request has become known: the log has it in the newest record of its operation and bucket that has none.
+    pub(crate) fn set_key(&self, operation: &str, bucket: &str, key: &str) {
+        if let Some(Counting { tally, .. }) = &self.0 {
+            let mut log = tally.log.lock();
+            let is_it = |record: &&mut RequestRecord| {
+                record.key.is_empty() && record.operation == operation && record.bucket == bucket
+            };
+            if let Some(record) = log.records.iter_mut().rev().find(is_it) {
+                record.key = key.to_owned();
+            }
+        }
+    }
+
     /// The answer begins: what arrives from now on may have waited for it.
     pub(crate) fn answered(&self) {
         if let Some(Counting { tally, round }) = &self.0 {

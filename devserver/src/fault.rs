@@ -142,9 +142,18 @@ impl Faults {
 
     /// What is to happen to this request, whose operation is given by its name in the API.
     pub(crate) fn take(&self, operation: &str, key: &str) -> Option<FaultAction> {
+        self.take_of(|fault| fault.matches(operation, key))
+    }
+
+    /// The same for a request whose key stands in its body and has become known now: those faults that ask for a key.
+    pub(crate) fn take_by_key(&self, operation: &str, key: &str) -> Option<FaultAction> {
+        self.take_of(|fault| fault.key_contains.is_some() && fault.matches(operation, key))
+    }
+
+    fn take_of(&self, matches: impl Fn(&Fault) -> bool) -> Option<FaultAction> {
         let mut waiting = self.waiting.lock();
         let mut struck = None;
-        for fault in waiting.iter_mut().filter(|fault| fault.matches(operation, key)) {
+        for fault in waiting.iter_mut().filter(|fault| matches(fault)) {
             if fault.skip > 0 {
                 fault.skip -= 1;
             } else if fault.times > 0 {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Run an S3 server on this machine, for trying things out, tests and benchmarks
+/// Run an S3 and Google Cloud Storage server on this machine, for trying things out, tests and benchmarks
 ///
 /// Prints its endpoint as the first line on standard output when it is ready, and runs until a signal ends it. Not for data that
 /// matters.

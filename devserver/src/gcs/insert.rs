@@ -15,7 +15,8 @@ use crate::gcs::receive::{
     receive, sink,
 };
 use crate::gcs::related::RelatedDecoder;
-use crate::gcs::{bucket_of, object_reply, route};
+use crate::gcs::route::{self, Operation};
+use crate::gcs::{bucket_of, found_name, object_reply};
 use crate::object::Object;
 use crate::reply::Reply;
 use serde_json::{Map, Value};
@@ -141,12 +142,13 @@ async fn insert_related(call: &mut Call) -> Result<Reply, GcsError> {
     let len = body_len(call);
     check_len(len)?;
     let decoder = RelatedDecoder::new(call.header("content-type").unwrap_or_default(), len)?;
-    let digests = Digests::new(call.settings.md5_etags, call.parts.headers.contains_key("content-md5"));
+    let digests = Digests::new(call.settings.md5_etags, wants_md5(&Claims::of_headers(&call.parts.headers)));
     let mut related = RelatedUpload::new(decoder, Upload { sink: sink(call, len).await?, digests });
     receive(call, &mut related).await?;
     let (head, upload) = related.finish().await?;
     let resource = parse_document(&head.document)?.unwrap_or_default();
     let plan = Plan::of(call, &resource, head.content_type.as_deref())?;
+    found_name(call, Operation::ObjectsInsert, &plan.name)?;
     let content = upload.sink.finish().await?;
     plan.finish(call, &bucket, content, upload.digests.finish()).await
 }

@@ -94,6 +94,7 @@ async fn answer(
     source: Option<(String, String)>,
 ) -> Result<Reply, Cut> {
     if call.fault == Some(FaultAction::Disconnect) {
+        // Before anything takes effect.
         return Err(Cut);
     }
     let allowed = authorize(call, operation).and_then(|()| fault_before(call).map_or(Ok(()), Err));
@@ -101,7 +102,7 @@ async fn answer(
         Ok(()) => dispatch(call, operation, source).await,
         Err(error) => Err(error),
     };
-    if call.link.is_reset() {
+    if call.link.is_reset() || call.fault == Some(FaultAction::Disconnect) {
         return Err(Cut);
     }
     drain(call).await;
@@ -116,6 +117,27 @@ async fn answer(
     }
     wait_for_first_byte(&call.settings).await;
     Ok(identified(reply))
+}
+
+/// Call when the name of an upload was found in its resource: the log gets it, and faults that ask for it strike now. Errors: those of the
+/// fault.
+fn found_name(call: &mut Call, operation: Operation, name: &str) -> Result<(), GcsError> {
+    if !call.target.key.is_empty() {
+        return Ok(());
+    }
+    call.target.key = name.to_owned();
+    call.open.set_key(operation.name(), &call.target.bucket, name);
+    if call.fault.is_none() {
+        call.fault = call.shared.faults.take_by_key(operation.name(), name);
+    }
+    match call.fault {
+        Some(FaultAction::CutRequest { .. }) => {
+            call.link.reset_when_closed();
+            Err(GcsError::broken_upload())
+        }
+        Some(FaultAction::Disconnect) => Err(GcsError::broken_upload()),
+        _ => fault_before(call).map_or(Ok(()), Err),
+    }
 }
 
 /// The service's own: answers to media requests have no JSON.

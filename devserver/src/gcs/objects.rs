@@ -5,6 +5,7 @@
 
 use crate::bucket::Bucket;
 use crate::call::Call;
+use crate::condition::names;
 use crate::gcs::attributes::Editable;
 use crate::gcs::condition::{Preconditions, number};
 use crate::gcs::error::GcsError;
@@ -39,11 +40,24 @@ pub(crate) async fn get(call: &Call) -> Result<Reply, GcsError> {
     let name = &call.target.key;
     let object = live(&bucket, name, number(&call.target, "generation")?)?;
     Preconditions::of(&call.target)?.check_read(&object)?;
+    check_tag(call, &object)?;
     match call.target.param("alt") {
         Some("media") => media(call, &bucket, &object).await,
         None | Some("json") => object_reply(call, &bucket, name, &object).await,
         Some(_) => Err(GcsError::new(400, "invalidAltValue", "alt is json or media.")),
     }
+}
+
+/// Conditions by tag, as HTTP has them. Errors: 412, 304.
+fn check_tag(call: &Call, object: &Object) -> Result<(), GcsError> {
+    let tag = resource::etag(object.gcs.generation, object.gcs.metageneration);
+    if call.header("if-match").is_some_and(|tags| !names(tags, &tag)) {
+        return Err(GcsError::condition_not_met());
+    }
+    if call.header("if-none-match").is_some_and(|tags| names(tags, &tag)) {
+        return Err(GcsError::not_modified());
+    }
+    Ok(())
 }
 
 async fn media(call: &Call, bucket: &Bucket, object: &Object) -> Result<Reply, GcsError> {

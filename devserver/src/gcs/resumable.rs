@@ -12,7 +12,8 @@ use crate::content::Content;
 use crate::gcs::error::GcsError;
 use crate::gcs::insert::{Plan, check_len, wants_md5};
 use crate::gcs::receive::{Claims, Digests, Receiver, body_len, receive, receive_document, sink};
-use crate::gcs::{bucket_named, bucket_of, endpoint};
+use crate::gcs::route::Operation;
+use crate::gcs::{bucket_named, bucket_of, endpoint, found_name};
 use crate::reply::Reply;
 use crate::sink::Sink;
 use bytes::Bytes;
@@ -160,8 +161,9 @@ impl Receiver for Chunk<'_> {
 pub(crate) async fn start(call: &mut Call) -> Result<Reply, GcsError> {
     let bucket = bucket_of(call)?;
     let resource = receive_document(call).await?.unwrap_or_default();
-    let content_type = call.header("x-upload-content-type");
-    let plan = Plan::of(call, &resource, content_type)?;
+    let content_type = call.header("x-upload-content-type").map(str::to_owned);
+    let plan = Plan::of(call, &resource, content_type.as_deref())?;
+    found_name(call, Operation::ObjectsStartResumable, &plan.name)?;
     plan.check(&bucket)?;
     let len = call.header("x-upload-content-length").map(str::parse).transpose();
     let len = len.map_err(|_| GcsError::invalid("Invalid value for: X-Upload-Content-Length"))?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// How the server behaves as Google Cloud Storage. Absent JSON fields take their defaults.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GcsSettings {
     /// Bearer tokens that are accepted, beside those that the server's own token endpoints gave out. `None` accepts every request,
@@ -25,6 +25,21 @@ pub struct GcsSettings {
     pub rewrite_bytes_per_call_max: u64,
     /// Buckets that only answer requests with a `userProject`, beside those whose resource says so.
     pub requester_pays: BTreeSet<String>,
+}
+
+/// Tokens and identities are left out.
+impl std::fmt::Debug for GcsSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GcsSettings")
+            .field("tokens", &self.tokens.as_ref().map(BTreeSet::len))
+            .field("token_lifetime_s", &self.token_lifetime_s)
+            .field("identities", &self.identities.as_ref().map(BTreeSet::len))
+            .field("metadata_account", &self.metadata_account)
+            .field("project", &self.project)
+            .field("rewrite_bytes_per_call_max", &self.rewrite_bytes_per_call_max)
+            .field("requester_pays", &self.requester_pays)
+            .finish()
+    }
 }
 
 impl Default for GcsSettings {

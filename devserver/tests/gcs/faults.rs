@@ -1,8 +1,9 @@
 //! Failures, timing and counters on demand: as for S3.
 
-use crate::gcs_client::{json, reason, start};
+use crate::gcs_client::{self, reason, start};
 use bytes::Bytes;
 use pail_devserver::{Fault, FaultAction, Settings};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -30,6 +31,26 @@ async fn faults_strike_operations_by_their_names() {
     let path = "/upload/storage/v1/b/bucket/o?uploadType=media&name=o";
     assert!(gcs.0.send("POST", path, &[], "xyz").await.is_err());
     assert_eq!(gcs.get("o").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_name_in_the_resource_is_one_for_faults_and_the_log() {
+    let (server, gcs) = start(Settings::default()).await;
+    let fault = |action| Fault { key_contains: Some("target".into()), ..Fault::once(None, action) };
+    server.inject(fault(FaultAction::SlowDown));
+    assert_eq!(gcs.related("", &json!({"name": "other"}), b"x").await.status, 200);
+    assert_eq!(gcs.related("", &json!({"name": "target"}), b"x").await.status, 429);
+    server.inject(fault(FaultAction::SlowDown));
+    let start = "/upload/storage/v1/b/bucket/o?uploadType=resumable";
+    assert_eq!(gcs.send("POST", start, &json!({"name": "target"})).await.status, 429);
+    server.inject(fault(FaultAction::Disconnect));
+    let headers = [("content-type", "multipart/related; boundary=b")];
+    let body = "--b\r\n\r\n{\"name\": \"target\"}\r\n--b\r\n\r\nx\r\n--b--";
+    let path = "/upload/storage/v1/b/bucket/o?uploadType=multipart";
+    assert!(gcs.0.send("POST", path, &headers, body).await.is_err());
+    assert_eq!(gcs.get("target").await.status, 404);
+    let keys: Vec<String> = server.requests().into_iter().map(|record| record.key).collect();
+    assert_eq!(keys, ["other", "target", "target", "target", "target"]);
 }
 
 #[tokio::test]
@@ -66,6 +87,6 @@ async fn requests_are_counted_logged_and_delayed() {
     assert_eq!(log[3].query["prefix"], "a");
     server.set_settings(Settings { first_byte_ms: 50, ..Settings::default() });
     let begun = Instant::now();
-    assert_eq!(json(&gcs.get("a//b").await)["size"], "5");
+    assert_eq!(gcs_client::json(&gcs.get("a//b").await)["size"], "5");
     assert!(begun.elapsed() >= Duration::from_millis(50));
 }

@@ -66,6 +66,13 @@ async fn writes_hold_to_generations_and_zero_is_absence() {
     assert_eq!(read(format!("?ifGenerationNotMatch={first}&ifMetagenerationMatch=1")).await, 200);
     assert_eq!(read("?ifMetagenerationMatch=2".into()).await, 412);
     assert_eq!(read("?ifGenerationMatch=x".into()).await, 400);
+    let tag = json(&gcs.get("o").await)["etag"].as_str().unwrap().to_owned();
+    for (header, status) in
+        [(("if-none-match", tag.as_str()), 304), (("if-match", "other"), 412), (("if-match", &tag), 200)]
+    {
+        let answer = gcs.0.ask("GET", "/storage/v1/b/bucket/o/o?alt=media", &[header], b"").await;
+        assert_eq!(answer.status, status, "{header:?}");
+    }
     // A write through the other API is a new generation, too.
     let owner = Client::new(&server.endpoint_url(), "test", Some("testtest"));
     owner.put("/bucket/o", b"by S3").await;

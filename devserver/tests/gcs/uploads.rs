@@ -4,6 +4,9 @@ use crate::client::Answer;
 use crate::gcs_client::{Gcs, enc, generation, json, reason, start};
 use pail_devserver::{Fault, FaultAction, Settings};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const UNIT: usize = 256 * 1024;
 
@@ -104,6 +107,35 @@ async fn what_arrived_before_the_connection_broke_is_kept() {
         (asked.status.as_u16(), generation(&json(&asked))),
         (200, generation(&json(&gcs.get("lost").await)))
     );
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_does_not_hold_its_session() {
+    let (server, gcs) = start(Settings::default()).await;
+    let session = begin(&gcs, "o", "", &json!({})).await;
+    let mut hanging = TcpStream::connect(server.addr()).await.unwrap();
+    let all = bytes(4 * UNIT);
+    let head = format!(
+        "PUT {session} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\ncontent-range: bytes 0-{}/{}\r\n\r\n",
+        all.len(),
+        all.len() - 1,
+        all.len()
+    );
+    hanging.write_all(head.as_bytes()).await.unwrap();
+    hanging.write_all(&all[..UNIT + 5]).await.unwrap();
+    let arrived = async {
+        while server.counters().bytes_in < (UNIT + 5) as u64 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), arrived).await.expect("the bytes arrive");
+    let asking = chunk(&gcs, &session, "bytes */*", b"");
+    let asked =
+        tokio::time::timeout(Duration::from_secs(60), asking).await.expect("the question is answered");
+    assert_eq!((asked.status.as_u16(), asked.header("range")), (308, Some("bytes=0-262143")));
+    let rest = format!("bytes {UNIT}-{}/{}", all.len() - 1, all.len());
+    assert_eq!(chunk(&gcs, &session, &rest, &all[UNIT..]).await.status, 200);
+    assert_eq!(gcs.media("o").await.body, all);
 }
 
 #[tokio::test]
