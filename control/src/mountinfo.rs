@@ -3,16 +3,15 @@
 //! Owns: [`MountInfo`] and the reading of `/proc/self/mountinfo`. Source: proc_pid_mountinfo(5). Reading it never touches the
 //! mounted file systems, so it is safe where a `stat` would hang on a dead one.
 
+use pail_store::StoreKind;
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// The type of Pail's mounts.
 const PAIL_FSTYPE: &str = "fuse.pail";
 /// The type of those that root's daemons made once, and that a killed one may have left: their source tells them apart.
 const FUSE_FSTYPE: &str = "fuse";
-/// How Pail's sources begin. Other bucket file systems call theirs by their own name.
-const SOURCE_SCHEME: &[u8] = b"s3://";
 
 /// One mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +27,9 @@ pub struct MountInfo {
 impl MountInfo {
     /// Whether it is one of Pail's, of whichever daemon.
     pub fn is_pail(&self) -> bool {
-        let named = self.source.as_bytes().starts_with(SOURCE_SCHEME);
+        // Other bucket file systems call theirs by their own name.
+        let source = self.source.to_str().and_then(|source| source.split_once("://"));
+        let named = source.is_some_and(|(scheme, _)| StoreKind::of_scheme(scheme).is_some());
         self.fs_type == PAIL_FSTYPE || (self.fs_type == FUSE_FSTYPE && named)
     }
 }
@@ -121,6 +122,8 @@ mod tests {
         };
         assert!(is_pail("fuse.pail", "whatever"));
         assert!(is_pail("fuse", "s3://bucket"));
+        assert!(is_pail("fuse", "az://account/container/prefix"));
+        assert!(!is_pail("fuse", "bucket:gs"));
         assert!(!is_pail("fuse", "mountpoint-s3"));
         assert!(!is_pail("fuse.s3fs", "s3://bucket"));
     }

@@ -13,7 +13,7 @@ use crate::{CallerEnvironment, Failure, FailureKind};
 use bytes::Bytes;
 use pail_store::{
     BucketUri, CallerVariables, Error, ErrorKind, InvalidUri, ListPage, ListRequest, ObjectMeta, Payload,
-    RawKey, Store, StoreOptions, Upload,
+    RawKey, Store, StoreKind, StoreOptions, Upload, UriPart,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -155,10 +155,7 @@ async fn open_and_check(
     delimiter: bool,
 ) -> Result<OpenBucket, Failure> {
     let uri: BucketUri = parse_source(address.source)?;
-    let endpoint_url = address
-        .endpoint_url
-        .or_else(|| environment.get("AWS_ENDPOINT_URL_S3"))
-        .or_else(|| environment.get("AWS_ENDPOINT_URL"));
+    let endpoint_url = address.endpoint_url.or_else(|| endpoint_url_of(uri.kind, environment));
     endpoint_url.map(check_endpoint_url).transpose()?;
     let options = store_options(address, environment, &uri);
     let check = StoreOptions {
@@ -203,28 +200,49 @@ pub async fn lend(
     Ok((CallerEnvironment::from_lookup(|name| lent.0.get(name).cloned()), expiry))
 }
 
-/// Reads `s3://bucket[/prefix]`. Errors: another scheme, a name that no bucket can have.
+/// Reads a bucket's URI. Errors: what is wrong with it, and what to write in its place.
 pub fn parse_source(source: &str) -> Result<BucketUri, Failure> {
     source.parse::<BucketUri>().map_err(|err| {
-        let failure = Failure::usage(format!("{source:?} is not a bucket")).because(err.to_string());
-        match err {
-            InvalidUri::Scheme(uri) => failure.with_hint(scheme_hint(&uri)),
-            InvalidUri::Name { .. } => failure.with_hint("write s3://bucket or s3://bucket/prefix"),
-        }
+        let shown = shown_source(source);
+        Failure::usage(format!("{shown:?} is not a bucket"))
+            .because(err.to_string())
+            .with_hint(uri_hint(&err))
     })
 }
 
-/// What to write in place of a URI that is not `s3://`.
-pub fn scheme_hint(uri: &str) -> String {
-    match uri.split_once("://") {
-        Some(("http" | "https", _)) => {
-            "write s3://bucket or s3://bucket/prefix, and the server as the endpoint (--endpoint-url, or `endpoint:` in a task)".to_owned()
-        }
-        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => format!(
-            "{scheme}:// is not supported, only s3:// is; where that store has an S3 interface, write s3://bucket and give its endpoint (--endpoint-url, or `endpoint:` in a task)"
+/// What to write in place of a URI that is wrong.
+pub fn uri_hint(err: &InvalidUri) -> String {
+    let is_foreign = err.part == UriPart::Scheme && err.kind.is_none();
+    let hint = err.hint();
+    match is_foreign {
+        true => format!(
+            "{hint}; of another server with an S3 interface s3://BUCKET, and its URL as the endpoint (--endpoint-url, or `endpoint:` in a task)"
         ),
-        _ => "write s3://bucket or s3://bucket/prefix".to_owned(),
+        false => hint,
     }
+}
+
+/// A URI as it may be shown: without a query, which of a web address may hold a signature, and without a user.
+fn shown_source(source: &str) -> String {
+    let open = source.split('?').next().unwrap_or_default();
+    match open.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => {
+            format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
+        }
+        _ => open.to_owned(),
+    }
+}
+
+/// The endpoint that `environment` names for a store of `kind` by variables of the AWS tools, which mean no other store.
+pub fn endpoint_url_of(kind: StoreKind, environment: &CallerEnvironment) -> Option<&str> {
+    let names = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+    names.iter().filter(|_| kind == StoreKind::S3).find_map(|name| environment.get(name))
+}
+
+/// The region that `environment` names for a store of `kind` by variables of the AWS tools.
+pub fn region_of(kind: StoreKind, environment: &CallerEnvironment) -> Option<&str> {
+    let names = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+    names.iter().filter(|_| kind == StoreKind::S3).find_map(|name| environment.get(name))
 }
 
 /// Checks a URL that an endpoint is to be reached by. Errors: what is wrong with it.

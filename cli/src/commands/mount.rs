@@ -144,16 +144,17 @@ fn spec(
     options: &Options,
     environment: &CallerEnvironment,
 ) -> Result<MountSpec, Failure> {
-    let first = |names: &[&str]| names.iter().find_map(|name| environment.get(name)).map(str::to_owned);
+    let kind = opening::parse_source(uri)?.kind;
+    let by_environment = |found: Option<&str>| found.map(str::to_owned);
     let endpoint_url =
-        options.endpoint_url.clone().or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
+        options.endpoint_url.clone().or_else(|| by_environment(opening::endpoint_url_of(kind, environment)));
     // A mistake is told before a daemon is started for it.
     endpoint_url.as_deref().map(opening::check_endpoint_url).transpose()?;
     Ok(MountSpec {
         source: uri.trim_end_matches('/').to_owned(),
         mount_point: absolute(dir)?,
         endpoint_url,
-        region: options.region.clone().or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"])),
+        region: options.region.clone().or_else(|| by_environment(opening::region_of(kind, environment))),
         profile: options.profile.clone(),
         read_only: options.read_only,
         metadata_ttl: options.metadata_ttl.unwrap_or(MountSpec::default_ttl(options.read_only)),

@@ -5,10 +5,12 @@
 use crate::place::{self, PlaceKind, make_place};
 use crate::{daemon, notices, terminal};
 use pail_control::mountinfo::{self, MountInfo};
+use pail_control::opening;
 use pail_control::quantity::Permissions;
 use pail_control::settings::{Limits, process_environment};
 use pail_control::types::{MountRequest, MountSpec, MountState};
 use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_store::StoreKind;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -100,13 +102,13 @@ pub async fn existing(destinations: &[PathBuf]) -> Result<Vec<PathBuf>, Failure>
 
 /// The defaults of `pail mount`, but for what the task says: the same wish in other words is the same mount.
 fn spec(bucket: &BucketMount, mount_point: &Path, environment: &CallerEnvironment) -> MountSpec {
-    let first = |names: &[&str]| names.iter().find_map(|name| environment.get(name)).map(str::to_owned);
-    let endpoint_url = bucket.endpoint_url.clone();
+    let kind = opening::parse_source(&bucket.uri).map_or(StoreKind::S3, |uri| uri.kind);
+    let endpoint_url = bucket.endpoint_url.as_deref().or_else(|| opening::endpoint_url_of(kind, environment));
     MountSpec {
         source: bucket.uri.trim_end_matches('/').to_owned(),
         mount_point: mount_point.to_owned(),
-        endpoint_url: endpoint_url.or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])),
-        region: first(&["AWS_REGION", "AWS_DEFAULT_REGION"]),
+        endpoint_url: endpoint_url.map(str::to_owned),
+        region: opening::region_of(kind, environment).map(str::to_owned),
         profile: None,
         read_only: bucket.read_only,
         metadata_ttl: MountSpec::default_ttl(bucket.read_only),

@@ -9,6 +9,7 @@ use super::mistakes::{Mistake, Mistakes};
 use super::reader::{Object, Reader, Word, check_text};
 use super::yaml::{Key, Node, Value};
 use pail_control::opening;
+use pail_store::StoreKind;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -142,17 +143,9 @@ impl Entry<'_> {
                 "write mode: MOUNT, which caches what is read, and has a file in the bucket when its close returns",
             ));
         }
-        if let Some(store) = self.reader.choice_of(object, "store", STORES).filter(|store| *store != "s3") {
-            let place = object.get("store").map_or(object.place, |node| node.place);
-            // A wrong name is worth telling whatever the store.
-            if let Some(name) = &parts.name {
-                mistakes.keep(bucket::check_name(store, name));
-            }
-            mistakes.add(Mistake::new(place, format!("store {store} is not supported yet")).with_hint(
-                "s3 is; where that store has an S3 interface, write `store: s3` and its URL as `endpoint:`",
-            ));
-        } else if let Some(name) = &parts.name {
-            mistakes.keep(bucket::check_name("s3", name));
+        parts.store = self.store(object, mistakes);
+        if let Some(name) = &parts.name {
+            mistakes.keep(bucket::check_name(parts.store.unwrap_or(StoreKind::S3), name));
         }
         match object.get("source") {
             Some(Node { value: Value::List(items), place }) => {
@@ -172,6 +165,19 @@ impl Entry<'_> {
             None => {}
         }
         parts
+    }
+
+    /// The kind of store that is named.
+    fn store(&self, object: &Object<'_>, mistakes: &mut Mistakes) -> Option<StoreKind> {
+        let word = self.reader.choice_of(object, "store", STORES)?;
+        let kind = StoreKind::of_word(word);
+        if kind.is_none() {
+            let place = object.get("store").map_or(object.place, |node| node.place);
+            mistakes.add(Mistake::new(place, format!("store {word} is not supported")).with_hint(
+                "where that store has an S3 interface, write `store: s3` and its URL as `endpoint:`",
+            ));
+        }
+        kind
     }
 
     /// What name and source mean together.
@@ -214,7 +220,7 @@ impl Entry<'_> {
                 bucket_at(uri, endpoint_url)
             }
             (Some(name), None) => Bucket {
-                uri: format!("s3://{}", name.value),
+                uri: format!("{}://{}", parts.store.unwrap_or(StoreKind::S3).scheme(), name.value),
                 // A copy of what is not there is a mistake, unless it is uploaded first.
                 create: mode == Mode::Mount || !parts.sources.is_empty(),
                 endpoint_url,
@@ -275,6 +281,7 @@ impl Entry<'_> {
 #[derive(Default)]
 struct Parts {
     name: Option<Word>,
+    store: Option<StoreKind>,
     endpoint: Option<Word>,
     sources: Vec<Word>,
     is_list: bool,

@@ -169,6 +169,6 @@ impl Caller {
 /// The URI that a path was probably meant to be.
 fn bucket_meant(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once(":/").or_else(|| text.split_once("//"))?;
-    super::bucket::store_of(scheme)?;
+    pail_store::StoreKind::of_scheme(scheme)?;
     Some(format!("{scheme}://{}", rest.trim_start_matches('/')))
 }

@@ -10,7 +10,6 @@
 //! Invariant: no message and no `Debug` shows the value of a secret.
 
 mod bucket;
-mod bucket_name;
 mod destination;
 mod fields;
 mod file_mount;

@@ -3,10 +3,12 @@
 //! Owns: [`Store`], and all that goes into it and comes out. It knows of no store in particular.
 
 mod attributes;
+mod bucket_name;
 mod capabilities;
 mod content_type;
 mod counters;
 mod error;
+mod foreign_uri;
 mod key;
 mod options;
 mod store;
@@ -23,5 +25,7 @@ pub use key::{InvalidKey, KEY_LEN_BYTES_MAX, RawKey};
 pub use options::{CallerVariables, StoreOptions};
 pub use store::Store;
 pub use types::*;
-pub use uri::{BucketUri, InvalidUri, StoreKind};
+pub use uri::{
+    BucketUri, IBM_REGIONS, InvalidUri, StoreKind, UriPart, check_account, check_bucket_name, check_region,
+};
 pub use version::Version;
