@@ -61,11 +61,3 @@ impl Default for NewObjects {
     }
 }
 
-/// A checksum of a whole object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checksum {
-    /// CRC-64/NVME.
-    Crc64Nvme(u64),
-    /// CRC-32C (Castagnoli).
-    Crc32c(u32),
-}

@@ -5,6 +5,7 @@
 mod attributes;
 mod bucket_name;
 mod capabilities;
+mod checksum;
 mod content_type;
 mod counters;
 mod error;
@@ -16,8 +17,10 @@ mod types;
 mod uri;
 mod version;
 
-pub use attributes::{Attributes, Checksum, Encryption, NewObjects, UserMetadata};
+pub use attributes::{Attributes, Encryption, NewObjects, UserMetadata};
 pub use capabilities::{Capabilities, PartCopy};
+pub use checksum::Checksum;
+pub(crate) use checksum::Crc;
 pub use content_type::content_type_of;
 pub use counters::CounterSnapshot;
 pub use error::{Error, ErrorKind, Result};

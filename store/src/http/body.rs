@@ -4,7 +4,7 @@
 //! and why it broke. Invariants: exactly `Payload::len` bytes or an error; at most one piece of a source is in memory.
 
 use super::deadline::Waiting;
-use crate::contract::{Payload, PayloadSource};
+use crate::contract::{Crc, Payload, PayloadSource};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -28,23 +28,29 @@ pub(crate) struct Progress {
     sent_bytes: AtomicU64,
     /// When that was last more, in milliseconds since it began.
     sent_ms: AtomicU64,
+    /// The checksum of what was sent, where it is made. A leaf, held for an update of a piece; nobody else asks before the body's end.
+    crc: Option<Mutex<Crc>>,
     /// Why the source could not be read; a leaf, held for a store or a load.
     source_error: Mutex<Option<String>>,
 }
 
 impl Progress {
     /// Of an attempt that begins now.
-    pub fn new(waiting: &Arc<Waiting>) -> Arc<Self> {
+    pub fn new(waiting: &Arc<Waiting>, summed: bool) -> Arc<Self> {
         Arc::new(Self {
             waiting: waiting.clone(),
             began: Instant::now(),
             sent_bytes: AtomicU64::new(0),
             sent_ms: AtomicU64::new(0),
+            crc: summed.then(|| Mutex::new(Crc::crc64())),
             source_error: Mutex::default(),
         })
     }
 
-    fn sent(&self, offset: u64) {
+    fn sent(&self, offset: u64, piece: &[u8]) {
+        if let Some(crc) = &self.crc {
+            crc.lock().update(piece);
+        }
         self.sent_bytes.store(offset, Ordering::Relaxed);
         self.sent_ms.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
         self.waiting.sent(offset, self.began);
@@ -57,6 +63,11 @@ impl Progress {
 
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The CRC-64/NVME of what was sent, where it was to be made.
+    pub fn sent_crc64(&self) -> Option<u64> {
+        self.crc.as_ref().map(|crc| crc.lock().value())
     }
 
     pub fn source_error(&self) -> Option<String> {
@@ -144,7 +155,7 @@ impl Body for RequestBody {
         Poll::Ready(Some(match futures::ready!(this.poll_piece(cx)) {
             Ok(piece) => {
                 this.offset += piece.len() as u64;
-                this.progress.sent(this.offset);
+                this.progress.sent(this.offset, &piece);
                 Ok(Frame::data(piece))
             }
             Err(error) => {

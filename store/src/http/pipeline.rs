@@ -57,6 +57,8 @@ pub(crate) struct Pipeline<S> {
 pub(crate) struct Answer<B = Bytes> {
     pub headers: HeaderMap,
     pub body: B,
+    /// The CRC-64/NVME of what this answer's request carried, where it was to be made.
+    pub sent_crc64: Option<u64>,
 }
 
 /// A body on its way, and its place among the requests in flight.
@@ -166,9 +168,11 @@ impl<S: Service> Pipeline<S> {
             })
             .await?;
         match answer.body {
-            OpenOrRead::Open(body) => {
-                Ok(Answer { headers: answer.headers, body: OpenBody { body, in_flight } })
-            }
+            OpenOrRead::Open(body) => Ok(Answer {
+                headers: answer.headers,
+                body: OpenBody { body, in_flight },
+                sent_crc64: None,
+            }),
             // `retrying` returns only successes, and those are open.
             OpenOrRead::Read(_) => Err(self.failed(
                 request,
@@ -218,9 +222,9 @@ impl<S: Service> Pipeline<S> {
         loop {
             history.attempts += 1;
             let failure = match self.attempt(request, waiting, &read).await {
-                Ok((headers, body)) => {
+                Ok((headers, body, sent_crc64)) => {
                     self.movement.moved();
-                    return Ok(Answer { headers, body });
+                    return Ok(Answer { headers, body, sent_crc64 });
                 }
                 Err(failure) => failure,
             };
@@ -299,7 +303,7 @@ impl<S: Service> Pipeline<S> {
         request: &ApiRequest<'_>,
         waiting: &Arc<Waiting>,
         read: impl Fn(Response<AnswerBody>) -> F,
-    ) -> Result<(HeaderMap, B), Failure>
+    ) -> Result<(HeaderMap, B, Option<u64>), Failure>
     where
         F: Future<Output = Result<(http::response::Parts, B), Failure>>,
     {
@@ -307,7 +311,7 @@ impl<S: Service> Pipeline<S> {
             let message = format!("the value of the header {name} cannot be sent");
             return Err(Failure::last(ErrorKind::Unsupported, message));
         }
-        let progress = Progress::new(waiting);
+        let progress = Progress::new(waiting, request.summed);
         let patience = waiting.until(Instant::now(), self.options.head_timeout);
         let authorized = timeout_at(patience.into(), self.service.authorization()).await;
         let authorized = authorized.unwrap_or_else(|_| Err("the lookup takes too long".to_owned()));
@@ -332,7 +336,7 @@ impl<S: Service> Pipeline<S> {
         let (parts, body) = read(response).await?;
         match self.service.failure_in(request, status, &parts.headers, body.as_ref(), self.now()) {
             Some(failure) => Err(failure),
-            None => Ok((parts.headers, body)),
+            None => Ok((parts.headers, body, progress.sent_crc64())),
         }
     }
 
@@ -359,6 +363,7 @@ impl<S: Service> Pipeline<S> {
             header::USER_AGENT,
             const { http::HeaderValue::from_static(concat!("pail/", env!("CARGO_PKG_VERSION"))) },
         );
+        self.service.add_headers(request, headers);
         self.service.authorize(&mut http_request, authorization, self.now()).map_err(invalid)?;
         Ok(http_request)
     }

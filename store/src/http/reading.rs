@@ -7,6 +7,8 @@
 //! - Exactly the bytes of the range, in order, of one version; or an error.
 //! - The deadline counts the time in which the *server* makes no progress, over all connections: a reader may be as slow as it likes.
 //! - Bytes are read to where the reader wants them.
+//! - A whole object whose checksum the store told is checked while it is read, and the last [`fill`](ObjectBody::fill) says what came of that. A
+//!   range has no checksum: it is read with no more work than before.
 
 use super::deadline::Waiting;
 use super::failure::innermost;
@@ -14,7 +16,7 @@ use super::pipeline::{OpenBody, Pipeline};
 use super::retry::Backoff;
 use super::service::Service;
 use crate::contract::{
-    Error, ErrorKind, GetOptions, GetResult, ObjectBody, ObjectMeta, RawKey, Result, Version,
+    Checksum, Crc, Error, ErrorKind, GetOptions, GetResult, ObjectBody, ObjectMeta, RawKey, Result, Version,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -58,6 +60,7 @@ pub(crate) async fn get<S: Readable>(
     let (meta, range, open) =
         S::open(pipeline, key, options.range, pinned.as_ref(), &pipeline.waiting()).await?;
     let version = meta.version.clone();
+    let checked = meta.checksum.filter(|_| range == (0..meta.size));
     let reading = Reading {
         pipeline: pipeline.clone(),
         key: key.clone(),
@@ -65,6 +68,7 @@ pub(crate) async fn get<S: Readable>(
         missing: range.clone(),
         open: Some(open),
         stuck: None,
+        checked: checked.map(|checksum| Box::new((checksum, Crc::like(checksum)))),
     };
     Ok(GetResult { meta, range, body: Box::new(reading) })
 }
@@ -103,6 +107,8 @@ struct Reading<S> {
     open: Option<OpenBody>,
     /// Since when, and how often, nothing came.
     stuck: Option<(Arc<Waiting>, Backoff)>,
+    /// What the bytes must come to, and what they come to so far; of whole objects alone.
+    checked: Option<Box<(Checksum, Crc)>>,
 }
 
 #[async_trait]
@@ -113,6 +119,9 @@ impl<S: Readable> ObjectBody for Reading<S> {
         let mut filled = 0;
         while filled < wanted {
             filled += self.read(&mut buffer[filled..wanted]).await?;
+        }
+        if self.missing.is_empty() {
+            self.check()?;
         }
         Ok(wanted)
     }
@@ -134,6 +143,9 @@ impl<S: Readable> Reading<S> {
             let cause = match tokio::time::timeout_at(until.into(), open.body.read(buffer)).await {
                 Ok(Ok(0)) => "the connection ended too early".to_owned(),
                 Ok(Ok(count)) => {
+                    if let Some(checked) = &mut self.checked {
+                        checked.1.update(&buffer[..count]);
+                    }
                     self.note(count as u64).await;
                     return Ok(count);
                 }
@@ -142,6 +154,22 @@ impl<S: Readable> Reading<S> {
             };
             self.pause(cause, began).await?;
         }
+    }
+
+    /// Whether what has come is what the store has. Errors: `Corrupt`.
+    fn check(&self) -> Result<()> {
+        let Some(checked) = &self.checked else { return Ok(()) };
+        let (checksum, crc) = &**checked;
+        if crc.is(*checksum) {
+            return Ok(());
+        }
+        let message = format!(
+            "what arrived is not what is stored: its {} is not {}, which the store has of it",
+            checksum.name(),
+            checksum.to_base64()
+        );
+        self.pipeline.counters.count_error(ErrorKind::Corrupt);
+        Err(self.pipeline.error(S::OPERATION, Some(&self.key), ErrorKind::Corrupt, message))
     }
 
     async fn note(&mut self, count: u64) {

@@ -21,6 +21,8 @@ pub(crate) struct ApiRequest<'a> {
     pub payload: Payload,
     /// A header whose value cannot be sent.
     pub unsendable: Option<&'static str>,
+    /// The CRC-64/NVME of what is sent is made on the way ([`Answer::sent_crc64`](super::pipeline::Answer::sent_crc64)).
+    pub summed: bool,
     /// The server works long before it answers (it copies or assembles data), and may report a failure inside a 200.
     pub long_running: bool,
 }
@@ -36,6 +38,7 @@ impl<'a> ApiRequest<'a> {
             headers: HeaderMap::new(),
             payload: Payload::Bytes(Bytes::new()),
             unsendable: None,
+            summed: false,
             long_running: false,
         }
     }
@@ -56,8 +59,13 @@ impl<'a> ApiRequest<'a> {
 
     /// Adds a header, as bytes where it is not ASCII. What no header can hold fails the request when it is sent: a condition that went
     /// missing would make it another one.
-    pub fn header(mut self, name: &'static str, value: &str) -> Self {
-        match HeaderValue::from_bytes(value.as_bytes()) {
+    pub fn header(self, name: &'static str, value: &str) -> Self {
+        self.header_bytes(name, value.as_bytes())
+    }
+
+    /// As [`ApiRequest::header`], of what need be no text.
+    pub fn header_bytes(mut self, name: &'static str, value: &[u8]) -> Self {
+        match HeaderValue::from_bytes(value) {
             Ok(value) => drop(self.headers.insert(HeaderName::from_static(name), value)),
             Err(_) => self.unsendable = Some(name),
         }
@@ -66,6 +74,11 @@ impl<'a> ApiRequest<'a> {
 
     pub fn payload(mut self, payload: Payload) -> Self {
         self.payload = payload;
+        self
+    }
+
+    pub fn summed(mut self, summed: bool) -> Self {
+        self.summed = summed;
         self
     }
 

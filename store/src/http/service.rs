@@ -21,6 +21,9 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// Where a request goes. Errors: a sentence.
     fn uri(&self, request: &ApiRequest<'_>) -> Result<Uri, String>;
 
+    /// Adds the headers that every request of its operation has, whatever it is for.
+    fn add_headers(&self, _request: &ApiRequest<'_>, _headers: &mut HeaderMap) {}
+
     /// Adds what authorizes a request that is complete but for that. `now` is by the server's clock. Errors: a sentence without any secret.
     fn authorize(
         &self,

@@ -137,6 +137,13 @@ impl Endpoint {
         self.scheme == "https"
     }
 
+    /// Whether what is sent there never leaves this machine.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host);
+        let address: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        host == "localhost" || host.ends_with(".localhost") || address.is_some_and(|ip| ip.is_loopback())
+    }
+
     /// As a person would write it, without the bucket's path.
     pub fn url(&self) -> String {
         format!("{}://{}{}", self.scheme, self.authority, self.root)
@@ -158,6 +165,11 @@ impl Endpoint {
         }
         Uri::builder().scheme(self.scheme).authority(self.authority.as_str()).path_and_query(target).build()
     }
+}
+
+/// A name or a value of a query.
+pub(super) fn encoded_query(text: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(text, QUERY)
 }
 
 /// A key (or a copy source `/bucket/key`) as it stands in a header.

@@ -40,7 +40,10 @@ fn of_code(
         kind,
         status: Some(status.as_u16()),
         code: (!code.is_empty()).then(|| code.to_owned()),
-        message: message_of(kind, status, &answer.message),
+        message: match kind {
+            ErrorKind::Archived => archived(&answer),
+            _ => message_of(kind, status, &answer.message),
+        },
         remedy,
         maybe_applied,
     }
@@ -63,7 +66,6 @@ fn is_transient_code(code: &str) -> bool {
                 | "RequestTimeout"
                 | "OperationAborted"
                 | "IncompleteBody"
-                | "BadDigest"
         )
 }
 
@@ -75,6 +77,8 @@ fn kind_of(request: &ApiRequest<'_>, status: StatusCode, code: &str) -> ErrorKin
         "NoSuchKey" | "NoSuchUpload" => return ErrorKind::NotFound,
         "BucketAlreadyExists" | "BucketAlreadyOwnedByYou" => return ErrorKind::BucketTaken,
         "PreconditionFailed" | "ConditionalRequestConflict" => return ErrorKind::Precondition,
+        "InvalidObjectState" => return ErrorKind::Archived,
+        "BucketNotEmpty" => return ErrorKind::NotEmpty,
         "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" => return ErrorKind::Corrupt,
         "ExpiredToken" | "RequestTimeTooSkewed" | "InvalidToken" => return ErrorKind::Denied,
         code if is_transient_code(code) => return ErrorKind::Exhausted,
@@ -109,6 +113,8 @@ fn remedy_for(
         {
             return named_region.or_else(|| answer.region.clone()).map_or(Remedy::None, Remedy::Region);
         }
+        // Damaged on the way, or made wrong here.
+        (_, "BadDigest") => return Remedy::Again,
         (_, "ExpiredToken" | "TokenRefreshRequired") => return Remedy::Credentials,
         // Another request was under way, whatever came of it; the condition may hold still. An upload cannot be completed any more.
         (_, "ConditionalRequestConflict") if request.operation != "CompleteMultipartUpload" => {
@@ -135,6 +141,19 @@ fn skewed_clock(headers: &HeaderMap, our_time: SystemTime) -> Option<SystemTime>
     let theirs = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
     let skew = theirs.duration_since(our_time).unwrap_or_else(|behind| behind.duration());
     (skew > SKEW_TOLERATED).then_some(theirs)
+}
+
+/// Of an object that must be restored first (Amazon S3 User Guide, "Working with archived objects").
+fn archived(answer: &xml::ErrorAnswer) -> String {
+    let tier = answer.access_tier.as_deref().map(|tier| format!(", access tier {tier}")).unwrap_or_default();
+    let place = match answer.storage_class.as_deref() {
+        Some(class) => format!(" (storage class {class}{tier})"),
+        None => String::new(),
+    };
+    format!(
+        "the object is archived{place} and cannot be read before it is restored: ask for that with `aws s3api restore-object` or in the \
+         console, and try again when the restore is done, which takes minutes to days by the class"
+    )
 }
 
 fn message_of(kind: ErrorKind, status: StatusCode, said: &str) -> String {

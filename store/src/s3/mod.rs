@@ -3,10 +3,16 @@
 //! Owns: [`S3Store`], which puts the parts together: options are resolved to an [`endpoint`] and [`credentials`], every operation is a
 //! request that goes through the one pipeline (`http`), authorized by [`service`], and [`probe`] knows what may be left to the endpoint.
 
+mod attributes;
 mod aws_files;
+mod checksums;
+mod copying;
 mod credential_client;
 mod credentials;
+mod customer_key;
 mod endpoint;
+mod etag;
+mod extras;
 mod failure;
 mod listing;
 mod meta;
@@ -16,6 +22,7 @@ mod probe;
 mod reading;
 mod service;
 mod sign;
+mod uploads;
 mod writing;
 mod xml;
 
@@ -28,7 +35,6 @@ use crate::http::deadline::within_call;
 use crate::http::reading::{self as bodies, Readable};
 use crate::http::request::ApiRequest;
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt};
 use http::Method;
 use parking_lot::Mutex;
 use service::S3Service;
@@ -41,13 +47,8 @@ use writing::Writer;
 /// The way to a bucket of the S3 family.
 type Pipeline = crate::http::pipeline::Pipeline<S3Service>;
 
-/// Parts of a copy that are under way at a time.
-const PART_COPIES_MAX: usize = 16;
 /// An endpoint that could not be asked what it enforces is left alone for so long.
 const PROBED_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// The size of a copied part: 10,000 of them are more than the largest object, and one takes about a second.
-const COPY_PART_SIZE_BYTES: u64 = 1024 * 1024 * 1024;
-
 /// A bucket of the S3 family.
 pub struct S3Store {
     pipeline: Arc<Pipeline>,
@@ -89,6 +90,11 @@ impl S3Store {
         Writer { pipeline: &self.pipeline, enforcement }
     }
 
+    /// The writer that goes by what is known of the endpoint already.
+    fn known_writer(&self) -> Writer<'_> {
+        self.writer(self.enforcement.get().copied().unwrap_or_default())
+    }
+
     /// The writer that knows what the endpoint enforces. Where it could not be asked, nothing is left to it.
     async fn probed_writer(&self) -> Writer<'_> {
         self.writer(self.enforcement().await.unwrap_or_default())
@@ -96,7 +102,7 @@ impl S3Store {
 
     async fn writer_for(&self, condition: &Condition) -> Writer<'_> {
         match condition {
-            Condition::None => self.writer(self.enforcement.get().copied().unwrap_or_default()),
+            Condition::None => self.known_writer(),
             _ => self.probed_writer().await,
         }
     }
@@ -119,35 +125,6 @@ impl S3Store {
         }
         self.pipeline.send(&request).await?;
         Ok(())
-    }
-
-    /// Copies what one CopyObject cannot, part by part.
-    async fn copy_by_parts(
-        &self,
-        source: &ObjectMeta,
-        to: &RawKey,
-        condition: &Condition,
-    ) -> Result<Version> {
-        let writer = self.probed_writer().await;
-        let attributes = source.attributes.as_deref().cloned().unwrap_or_default();
-        let upload = writer.start_upload(to, &PutOptions { attributes, ..PutOptions::default() }).await?;
-        let starts = (0..source.size).step_by(COPY_PART_SIZE_BYTES as usize);
-        let copies = starts.zip(1..).map(|(start, number)| {
-            let range = start..source.size.min(start + COPY_PART_SIZE_BYTES);
-            writer.copy_part(&upload, number, &source.key, &source.version, range)
-        });
-        let copied = async {
-            let parts: Vec<Part> =
-                futures::stream::iter(copies).buffered(PART_COPIES_MAX).try_collect().await?;
-            writer.complete_upload(&upload, &parts, condition).await
-        }
-        .await;
-        if copied.is_err()
-            && let Err(error) = writer.abort_upload(&upload).await
-        {
-            tracing::warn!(%error, "a failed copy's parts could not be freed");
-        }
-        copied
     }
 }
 
@@ -217,6 +194,10 @@ impl Store for S3Store {
         S3Service::head(&self.pipeline, key).await
     }
 
+    async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
+        copying::attributes(&self.pipeline, key, version).await
+    }
+
     async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
         bodies::get(&self.pipeline, key, options).await
     }
@@ -237,19 +218,7 @@ impl Store for S3Store {
         to: &RawKey,
         condition: Condition,
     ) -> Result<Version> {
-        let copied = async { self.copier_of(version).await.copy(from, version, to, &condition).await };
-        match within_call(copied).await {
-            // Servers word their limit differently; whether it was the size is asked only once a copy was refused.
-            Err(error) if matches!(error.kind, ErrorKind::Unsupported) => {
-                let source = self.head(from).await?;
-                let is_pinned = version.is_unknown() || source.version == *version;
-                if !is_pinned || source.size <= Capabilities::full().put_size_bytes_max {
-                    return Err(error);
-                }
-                self.copy_by_parts(&source, to, &condition).await
-            }
-            outcome => outcome,
-        }
+        within_call(async { self.copier_of(version).await.copy(from, version, to, &condition).await }).await
     }
 
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
@@ -261,7 +230,7 @@ impl Store for S3Store {
     }
 
     async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
-        self.writer(Enforcement::default()).put_part(upload, number, payload).await
+        self.known_writer().put_part(upload, number, payload).await
     }
 
     async fn copy_part(

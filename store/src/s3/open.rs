@@ -8,7 +8,9 @@ use super::S3Store;
 use super::aws_files::AwsSurroundings;
 use super::credential_client;
 use super::credentials::CredentialCache;
+use super::customer_key::{self, CustomerKey};
 use super::endpoint::Endpoint;
+use super::extras::Extras;
 use super::probe::Enforcement;
 use super::service::S3Service;
 use crate::contract::{CallerVariables, Error, ErrorKind, Result, StoreOptions};
@@ -52,6 +54,8 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
         .map_err(|e| refuse(ErrorKind::Configuration, e))?;
     let credentials = credentials_of(&options, &endpoint, &proxies, authorities.as_ref())
         .map_err(|e| refuse(ErrorKind::Configuration, e))?;
+    let extras = extras_of(&options, surroundings, &endpoint)
+        .map_err(|e| refuse(ErrorKind::Configuration, e))?;
     let identity = match endpoint.is_aws() {
         true => format!("s3://{bucket}"),
         false => format!("{} {bucket}", endpoint.url()),
@@ -63,8 +67,26 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
         identity,
         enforcement,
         asked_in_vain: Mutex::default(),
-        pipeline: Arc::new(Pipeline::new(options, S3Service::new(endpoint, credentials), client)),
+        pipeline: Arc::new(Pipeline::new(options, S3Service::new(endpoint, credentials, extras), client)),
     }))
+}
+
+/// Errors: the customer's key cannot be read, or would be sent in the clear.
+fn extras_of(
+    options: &StoreOptions,
+    surroundings: Surroundings<'_>,
+    endpoint: &Endpoint,
+) -> std::result::Result<Extras, String> {
+    let file = surroundings.get(customer_key::VARIABLE);
+    let customer_key = file.map(|file| CustomerKey::read(&surroundings.path(&file))).transpose()?;
+    if customer_key.is_some() && !endpoint.is_tls() && !endpoint.is_loopback() {
+        return Err(format!(
+            "{} names a key, and {} has no TLS: the key would be sent in the clear; write https:// in the endpoint's URL",
+            customer_key::VARIABLE,
+            endpoint.url()
+        ));
+    }
+    Ok(Extras { requester_pays: options.requester_pays, customer_key })
 }
 
 fn credentials_of(

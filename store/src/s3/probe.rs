@@ -10,7 +10,7 @@
 
 use super::Pipeline;
 use super::endpoint::Endpoint;
-use super::meta::quoted;
+use super::etag::{quoted, unquoted};
 use super::writing::Writer;
 use crate::contract::{
     Capabilities, Condition, Error, ErrorKind, PartCopy, Payload, PutOptions, RawKey, Result, Version,
@@ -43,6 +43,8 @@ pub struct Enforcement {
     pub copy_source: bool,
     /// All parts but the last must have one size.
     pub equal_parts: bool,
+    /// CRC64NVME is known: writes may carry it, and are answered with it.
+    pub crc64nvme: bool,
 }
 
 impl Enforcement {
@@ -53,7 +55,7 @@ impl Enforcement {
         let writes =
             Self { put: true, complete: true, part_copy: true, copy_source: true, ..Self::default() };
         if endpoint.is_aws() {
-            Some(Self { delete: true, ..writes })
+            Some(Self { delete: true, crc64nvme: true, ..writes })
         } else if is_of("r2.cloudflarestorage.com") {
             Some(Self { complete: false, equal_parts: true, ..writes })
         } else if is_of("storage.googleapis.com") {
@@ -120,17 +122,17 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Enforcement> {
             return Ok(Enforcement::default());
         }
     };
-    let put = |name: &'static str, value: String| {
+    let put = |name: &'static str, value: Vec<u8>| {
         let request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone().into());
-        is_enforced(pipeline, request.header(name, &value))
+        is_enforced(pipeline, request.header_bytes(name, &value))
     };
     let mut found = Enforcement::default();
-    if put("if-none-match", "*".to_owned()).await? && put("if-match", quoted(&bogus_version())).await? {
+    if put("if-none-match", b"*".to_vec()).await? && put("if-match", quoted(&bogus_version())).await? {
         let version = writer.head(key).await.map_or(version, |meta| meta.version);
         let takes_quoted = takes(pipeline, key, &payload, quoted(&version)).await?;
         let version = writer.head(key).await.map_or(version, |meta| meta.version);
         found.unquoted_if_match =
-            !takes_quoted && takes(pipeline, key, &payload, version.to_string()).await?;
+            !takes_quoted && takes(pipeline, key, &payload, unquoted(&version)).await?;
         found.put = takes_quoted || found.unquoted_if_match;
     }
     let multipart = ask_multipart(pipeline, key, payload.len() as u64, found.put).await?;
@@ -200,9 +202,9 @@ fn is_precondition<T>(answer: Result<T>) -> Result<bool> {
 }
 
 /// Whether the endpoint takes a write on condition of the version that stands, in these words. Errors: those that tell nothing.
-async fn takes(pipeline: &Arc<Pipeline>, key: &RawKey, payload: &Bytes, version: String) -> Result<bool> {
+async fn takes(pipeline: &Arc<Pipeline>, key: &RawKey, payload: &Bytes, version: Vec<u8>) -> Result<bool> {
     let request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone().into());
-    let sent = pipeline.send(&request.header("if-match", &version)).await;
+    let sent = pipeline.send(&request.header_bytes("if-match", &version)).await;
     Ok(told(sent)?.is_some())
 }
 

@@ -1,7 +1,8 @@
 //! GetObject.
 
 use super::Pipeline;
-use super::meta::{length_in, meta_of, meta_of_size, quoted, served_range, version_in};
+use super::etag::{quoted, version_in};
+use super::meta::{length_in, meta_of, meta_of_size, served_range};
 use super::service::S3Service;
 use crate::contract::{ErrorKind, ObjectMeta, RawKey, Result, Version};
 use crate::http::counters::InFlight;
@@ -49,7 +50,7 @@ async fn open(
         request = request.header("range", &format!("bytes={}-{}", range.start, range.end - 1));
     }
     if let Some(version) = version {
-        request = request.header("if-match", &quoted(version));
+        request = request.header_bytes("if-match", &quoted(version));
     }
     let Answer { headers, body, .. } = pipeline.open(&request, waiting).await?;
     let current = version_in(&headers);

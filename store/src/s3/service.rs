@@ -4,6 +4,7 @@
 
 use super::credentials::CredentialCache;
 use super::endpoint::Endpoint;
+use super::extras::Extras;
 use super::failure::failure_in;
 use super::sign::sign;
 use crate::contract::ErrorKind;
@@ -16,6 +17,7 @@ use aws_credential_types::Credentials;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use parking_lot::RwLock;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 /// A bucket's endpoint and credentials.
@@ -23,11 +25,35 @@ pub(super) struct S3Service {
     /// Where requests go; replaced when the server names another region. A leaf, held for a load or a store.
     endpoint: RwLock<Arc<Endpoint>>,
     credentials: CredentialCache,
+    /// What every request has beside what it is for.
+    extras: Extras,
+    /// The endpoint refuses the checksums of writes.
+    refuses_checksums: AtomicBool,
 }
 
 impl S3Service {
-    pub fn new(endpoint: Endpoint, credentials: CredentialCache) -> Self {
-        Self { endpoint: RwLock::new(Arc::new(endpoint)), credentials }
+    pub fn new(endpoint: Endpoint, credentials: CredentialCache, extras: Extras) -> Self {
+        Self {
+            endpoint: RwLock::new(Arc::new(endpoint)),
+            credentials,
+            extras,
+            refuses_checksums: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether writes are sent with a checksum.
+    pub fn sends_checksums(&self) -> bool {
+        !self.refuses_checksums.load(Ordering::Relaxed)
+    }
+
+    /// The endpoint takes a write only without.
+    pub fn send_no_checksums(&self) {
+        self.refuses_checksums.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a write may say how it is to be encrypted.
+    pub fn takes_encryption(&self) -> bool {
+        self.extras.customer_key.is_none()
     }
 
     pub fn endpoint(&self) -> Arc<Endpoint> {
@@ -47,6 +73,10 @@ impl Service for S3Service {
     fn uri(&self, request: &ApiRequest<'_>) -> Result<Uri, String> {
         let uri = self.endpoint().uri(request.key, &request.query);
         uri.map_err(|err| format!("the key cannot be sent in a request: {err}"))
+    }
+
+    fn add_headers(&self, request: &ApiRequest<'_>, headers: &mut HeaderMap) {
+        self.extras.add(request, headers);
     }
 
     fn authorize(

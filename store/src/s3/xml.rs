@@ -15,6 +15,10 @@ pub(super) struct ErrorAnswer {
     pub message: String,
     /// The bucket's region, in AuthorizationHeaderMalformed.
     pub region: Option<String>,
+    /// In InvalidObjectState, what the object is archived in.
+    pub storage_class: Option<String>,
+    /// The same in Intelligent-Tiering.
+    pub access_tier: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,14 +78,34 @@ pub(super) struct PartsAnswer {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ListedPart {}
 
-/// The answer to CopyObject, UploadPartCopy and CompleteMultipartUpload: of each, only the ETag matters.
+/// The answer to CopyObject, UploadPartCopy and CompleteMultipartUpload: of each, the ETag matters, and of a part its checksum.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct EtagAnswer {
     #[serde(rename = "ETag")]
     pub etag: String,
-    #[serde(rename = "ChecksumCRC32C")]
-    pub checksum_crc32c: Option<String>,
+    #[serde(rename = "ChecksumCRC64NVME")]
+    pub checksum_crc64nvme: Option<String>,
+}
+
+/// The answer to GetObjectTagging.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct TaggingAnswer {
+    pub tag_set: TagSet,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct TagSet {
+    pub tag: Vec<Tag>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Tag {
+    pub key: String,
+    pub value: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,8 +121,6 @@ pub(super) struct CompletePart {
     pub number: u32,
     #[serde(rename = "ETag")]
     pub etag: String,
-    #[serde(rename = "ChecksumCRC32C", skip_serializing_if = "Option::is_none")]
-    pub checksum_crc32c: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -163,7 +185,7 @@ mod tests {
 
     #[test]
     fn completion_is_written() {
-        let parts = vec![CompletePart { number: 1, etag: "\"a\"".into(), checksum_crc32c: None }];
+        let parts = vec![CompletePart { number: 1, etag: "\"a\"".into() }];
         let document = write(&CompleteDocument { parts }).unwrap();
         assert_eq!(
             document,

@@ -85,19 +85,8 @@ impl Trace {
 
 /// The checksum of the parts together, where each has one of the same kind.
 fn checksum_of_parts(parts: &[Part]) -> Option<Checksum> {
-    let join = |whole: Checksum, part: &Part| match (whole, part.checksum?) {
-        (Checksum::Crc64Nvme(whole), Checksum::Crc64Nvme(next)) => Some(Checksum::Crc64Nvme(
-            crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, whole, next, part.size),
-        )),
-        (Checksum::Crc32c(whole), Checksum::Crc32c(next)) => {
-            let (whole, next) = (u64::from(whole), u64::from(next));
-            let combined = crc_fast::checksum_combine(CrcAlgorithm::Crc32Iscsi, whole, next, part.size);
-            Some(Checksum::Crc32c(combined as u32))
-        }
-        _ => None,
-    };
     let (first, others) = parts.split_first()?;
-    others.iter().try_fold(first.checksum?, join)
+    others.iter().try_fold(first.checksum?, |whole, part| whole.followed_by(part.checksum?, part.size))
 }
 
 /// Looks whether a write took effect. Errors: the store's; `NotFound` where nothing stands there.
