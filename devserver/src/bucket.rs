@@ -6,6 +6,8 @@
 //! Lock order: `Buckets::by_name`, then `Bucket::uploads`, then `Bucket::objects`. None is held across an await. With a
 //! folder, an object's record (a small file) is written under `Bucket::objects`.
 
+use crate::config::BucketSettings;
+use crate::encryption::Encryption;
 use crate::error::S3Error;
 use crate::folder::{BucketRecord, Folder};
 use crate::gcs::{GcsBucket, next_generation};
@@ -18,7 +20,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An object's key. It is looked up by bytes, because the end of a range of keys need not be UTF-8; the order of bytes
 /// is the order of the API's listings.
@@ -39,7 +40,8 @@ pub(crate) type ObjectMap = BTreeMap<Key, Arc<Object>>;
 pub(crate) struct Bucket {
     pub(crate) name: String,
     pub(crate) created: Timestamp,
-    pub(crate) public: AtomicBool,
+    /// Guards what can be changed of it. A leaf.
+    settings: RwLock<BucketSettings>,
     /// Guards which version each key has. See the lock order above.
     objects: RwLock<ObjectMap>,
     /// Guards the uploads in progress by id. See the lock order above.
@@ -54,7 +56,7 @@ impl Bucket {
         Self {
             name: name.to_owned(),
             created,
-            public: AtomicBool::new(false),
+            settings: RwLock::default(),
             objects: RwLock::default(),
             uploads: Mutex::default(),
             gcs: Mutex::default(),
@@ -75,6 +77,20 @@ impl Bucket {
         check: impl FnOnce(Option<&Object>) -> Result<(), E>,
     ) -> Result<Arc<Object>, E> {
         self.replace(key, |current| check(current).map(|()| object))
+    }
+
+    /// Changes what is stored with an object: its bytes, its ETag and its time stay. Errors: `NoSuchKey`, those of `change`, and of the
+    /// folder.
+    pub(crate) fn amend(
+        &self,
+        key: &str,
+        change: impl FnOnce(&mut Object) -> Result<(), S3Error>,
+    ) -> Result<Arc<Object>, S3Error> {
+        self.replace(key, |current| {
+            let mut object = current.ok_or_else(S3Error::no_such_key)?.duplicate();
+            change(&mut object)?;
+            Ok(object)
+        })
     }
 
     /// Puts in place what `make` makes of what is there. Errors: those of `make`, and of the folder.
@@ -145,18 +161,27 @@ impl Bucket {
         look(&self.objects.read())
     }
 
-    /// Allows reading and listing without a signature. Errors: those of the folder.
-    pub(crate) fn set_public(&self, public: bool) -> io::Result<()> {
-        self.public.store(public, Ordering::Release);
+    pub(crate) fn settings(&self) -> BucketSettings {
+        self.settings.read().clone()
+    }
+
+    /// Errors: those of the folder.
+    pub(crate) fn change_settings(&self, change: impl FnOnce(&mut BucketSettings)) -> io::Result<()> {
+        change(&mut self.settings.write());
         self.record()
+    }
+
+    /// How objects are encrypted that are written without asking for it.
+    pub(crate) fn encryption(&self) -> Encryption {
+        self.settings.read().kms_key_id.as_ref().map_or(Encryption::Store, |key| Encryption::kms(key, true))
     }
 
     /// Writes the bucket's own record, if there is a folder. Errors: those of the folder.
     pub(crate) fn record(&self) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        let public = self.public.load(Ordering::Acquire);
         let gcs = self.gcs.lock().clone();
-        folder.write_bucket(&self.name, &BucketRecord { created_s: self.created.as_second(), public, gcs })
+        let record = BucketRecord { created_s: self.created.as_second(), settings: self.settings(), gcs };
+        folder.write_bucket(&self.name, &record)
     }
 }
 
@@ -177,7 +202,7 @@ impl Buckets {
         for found in loaded {
             let created = Timestamp::from_second(found.record.created_s).unwrap_or_default();
             let bucket = Bucket::new(&found.name, created, Some(folder.clone()));
-            bucket.public.store(found.record.public, Ordering::Release);
+            *bucket.settings.write() = found.record.settings;
             *bucket.gcs.lock() = found.record.gcs;
             *bucket.objects.write() =
                 found.objects.into_iter().map(|(key, object)| (Key(key.into()), Arc::new(object))).collect();

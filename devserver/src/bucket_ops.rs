@@ -1,7 +1,7 @@
 //! The operations on buckets.
 //!
-//! Owns: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, and the fixed answers of
-//! GetBucketVersioning (never enabled) and GetObjectTagging (no tags), which clients ask for on their way.
+//! Owns: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, and the fixed answer of
+//! GetBucketVersioning (never enabled), which clients ask for on their way.
 
 use crate::call::Call;
 use crate::error::S3Error;
@@ -71,11 +71,4 @@ pub(crate) fn get_location(call: &Call) -> Result<Reply, S3Error> {
 pub(crate) fn get_versioning(call: &Call) -> Result<Reply, S3Error> {
     call.bucket()?;
     Ok(Reply::xml(XmlWriter::root("VersioningConfiguration").finish_root("VersioningConfiguration")))
-}
-
-pub(crate) fn get_tagging(call: &Call) -> Result<Reply, S3Error> {
-    call.bucket()?.get(&call.target.key)?;
-    let mut xml = XmlWriter::root("Tagging");
-    xml.leaf("TagSet", "");
-    Ok(Reply::xml(xml.finish_root("Tagging")))
 }

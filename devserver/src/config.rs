@@ -1,6 +1,6 @@
 //! What a server is started with, and what can be changed while it runs.
 //!
-//! Owns: [`ServerConfig`] (fixed at the start; one field per command-line flag) and [`Settings`] (timing and quirks,
+//! Owns: [`ServerConfig`] (fixed at the start; one field per command-line flag), [`BucketSettings`], and [`Settings`] (timing and quirks,
 //! replaced as a whole through [`Server::set_settings`](crate::Server::set_settings) or `POST /_pail/settings`).
 
 use crate::gcs::GcsSettings;
@@ -87,6 +87,21 @@ impl Default for Settings {
             gcs: GcsSettings::default(),
         }
     }
+}
+
+/// What can be changed of one bucket, through [`Server::set_bucket`](crate::Server::set_bucket) or `POST /_pail/buckets/NAME`.
+/// Absent JSON fields take their defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BucketSettings {
+    /// Whether it is read and listed without a signature.
+    pub public: bool,
+    /// Whether only those who say that they pay (`x-amz-request-payer: requester`) may use it.
+    pub requester_pays: bool,
+    /// Where it is. Requests that are signed for another region are sent there; for `None` every region is right.
+    pub region: Option<String>,
+    /// The KMS key of objects that are written without asking for an encryption; the store's own keys, if `None`.
+    pub kms_key_id: Option<String>,
 }
 
 /// Ways in which other servers differ from S3, imitated so that a client's probing can be tested.

@@ -15,9 +15,11 @@
 //! | `POST /_pail/faults/clear` | removes all |
 //! | `POST /_pail/gcs/expire-tokens` | the tokens that were given out until now are refused |
 //! | `POST /_pail/public/BUCKET` | allows reading and listing without a signature |
+//! | `GET /_pail/buckets/BUCKET` | its [`BucketSettings`] as JSON |
+//! | `POST /_pail/buckets/BUCKET` | replaces them; fields left out take their defaults |
 
 use crate::call::Shared;
-use crate::config::Settings;
+use crate::config::{BucketSettings, Settings};
 use crate::error::S3Error;
 use crate::fault::Fault;
 use crate::reply::Reply;
@@ -83,8 +85,16 @@ async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Reply, S3
         }
         (&Method::POST, path) if path.starts_with("public/") => {
             let bucket = shared.buckets.get(path.trim_start_matches("public/"))?;
-            bucket.set_public(true)?;
+            bucket.change_settings(|settings| settings.public = true)?;
             json(&true)
+        }
+        (method, path) if path.starts_with("buckets/") => {
+            let bucket = shared.buckets.get(path.trim_start_matches("buckets/"))?;
+            if method == Method::POST {
+                let settings = read::<BucketSettings>(body).await?;
+                bucket.change_settings(|current| *current = settings)?;
+            }
+            json(&bucket.settings())
         }
         _ => Err(S3Error::new(
             404,

@@ -16,6 +16,8 @@ pub(crate) struct S3Error {
     pub(crate) message: Cow<'static, str>,
     /// Beside those of every answer.
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Elements of the document, beside those of every error.
+    elements: Vec<(&'static str, String)>,
 }
 
 impl S3Error {
@@ -25,6 +27,7 @@ impl S3Error {
             code,
             message: message.into(),
             headers: Vec::new(),
+            elements: Vec::new(),
         }
     }
 
@@ -39,6 +42,11 @@ impl S3Error {
     pub(crate) fn header(&self, name: &HeaderName) -> Option<String> {
         let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
         Some(value.to_str().ok()?.to_owned())
+    }
+
+    pub(crate) fn with_element(mut self, name: &'static str, text: &str) -> Self {
+        self.elements.push((name, text.to_owned()));
+        self
     }
 
     pub(crate) fn no_such_key() -> Self {
@@ -107,6 +115,9 @@ impl S3Error {
         xml.open("Error");
         xml.leaf("Code", self.code);
         xml.leaf("Message", &self.message);
+        for (name, text) in &self.elements {
+            xml.leaf(name, text);
+        }
         xml.leaf("Resource", resource);
         xml.leaf("RequestId", request_id);
         xml.close("Error");

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! data/N                       bytes; one or several objects name the file
-//! buckets/NAME/bucket.json     whether it is public, its location and class
-//! buckets/NAME/N.json          a sidecar: one object's key, headers, generation and where its bytes are
+//! buckets/NAME/bucket.json     its settings
+//! buckets/NAME/N.json          a sidecar: one object's key, attributes, generation and where its bytes are
 //! ```
 //!
 //! # Why numbers for names
@@ -17,7 +17,9 @@
 //! at the next start. Uploads in progress do not outlive the server. Nothing is fsynced: this is no place for data that
 //! must survive a power cut.
 
+use crate::attributes::Attributes;
 use crate::checksum::Checksum;
+use crate::config::BucketSettings;
 use crate::content::{Content, DataFile, Segment, Source};
 use crate::gcs::{GcsAttributes, GcsBucket, next_generation, raise_generations};
 use crate::object::Object;
@@ -64,11 +66,14 @@ struct Record {
     key: String,
     etag: String,
     modified_s: i64,
-    headers: Vec<(String, String)>,
+    #[serde(default)]
+    attributes: Attributes,
     checksum: Option<Checksum>,
     part_lens: Vec<u64>,
     #[serde(default)]
     gcs: GcsAttributes,
+    #[serde(default)]
+    restored_until_s: Option<i64>,
     /// Number of the data file, offset and length in bytes.
     segments: Vec<(u64, u64, u64)>,
 }
@@ -77,7 +82,8 @@ struct Record {
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct BucketRecord {
     pub(crate) created_s: i64,
-    pub(crate) public: bool,
+    #[serde(default)]
+    pub(crate) settings: BucketSettings,
     #[serde(default)]
     pub(crate) gcs: GcsBucket,
 }
@@ -197,10 +203,11 @@ impl Folder {
             key: key.to_owned(),
             etag: object.etag.clone(),
             modified_s: object.modified.as_second(),
-            headers: object.headers.clone(),
+            attributes: object.attributes.clone(),
             checksum: object.checksum.clone(),
             part_lens: object.part_lens.clone(),
             gcs: object.gcs.clone(),
+            restored_until_s: object.restored_until.map(Timestamp::as_second),
             segments,
         };
         let path = self.bucket_path(bucket).join(format!("{}.json", self.number()));
@@ -231,9 +238,10 @@ fn load_object(record: Record, path: PathBuf, known: &HashMap<u64, Arc<DataFile>
             files.push(file.clone());
         }
     }
-    let mut object = Object::new(content, record.etag, record.headers);
+    let mut object = Object::new(content, record.etag, record.attributes);
     object.modified = Timestamp::from_second(record.modified_s).unwrap_or_default();
     object.checksum = record.checksum;
+    object.restored_until = record.restored_until_s.and_then(|until_s| Timestamp::from_second(until_s).ok());
     object.part_lens = record.part_lens;
     object.gcs = record.gcs;
     if object.gcs.generation == 0 {

@@ -31,10 +31,12 @@
 //! lines of mostly generated code to build, for some twenty operations.
 //!
 //! # What is left out
-//! Versions, tags, ACLs, encryption, SHA-1 checksums, TLS, HTTP/2, and the check of signatures inside
+//! Versions, ACLs, SHA-1 checksums, TLS, HTTP/2, and the check of signatures inside
 //! chunks of `STREAMING-AWS4-HMAC-SHA256-PAYLOAD` bodies (their framing is decoded). Operations that are not there
 //! answer 501 NotImplemented. The checksum of a multipart object is not given back.
 
+mod archive;
+mod attributes;
 mod aws_chunked;
 mod bucket;
 mod bucket_ops;
@@ -45,6 +47,7 @@ mod config;
 mod content;
 pub mod control;
 mod counters;
+mod encryption;
 mod error;
 mod fault;
 mod folder;
@@ -61,12 +64,13 @@ mod server;
 mod service;
 mod sigv4;
 mod sink;
+mod tags;
 mod target;
 mod upload;
 mod upload_ops;
 mod xml;
 
-pub use config::{Quirks, ServerConfig, Settings};
+pub use config::{BucketSettings, Quirks, ServerConfig, Settings};
 pub use counters::{Counters, REQUEST_LOG_LEN_MAX, RequestRecord};
 pub use fault::{Fault, FaultAction};
 pub use gcs::GcsSettings;

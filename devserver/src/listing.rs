@@ -179,7 +179,7 @@ impl<'a> Request<'a> {
                 xml.leaf("LastModified", &iso_date(object.modified));
                 xml.leaf("ETag", &object.quoted_etag());
                 xml.number("Size", object.content.len());
-                xml.leaf("StorageClass", "STANDARD");
+                xml.leaf("StorageClass", object.attributes.storage_class());
                 xml.close("Contents");
             }
         }
@@ -247,10 +247,11 @@ pub(crate) fn list_v1(call: &Call) -> Result<Reply, S3Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attributes::Attributes;
     use crate::content::Content;
 
     fn objects(keys: &[&str]) -> ObjectMap {
-        let object = Arc::new(Object::new(Content::default(), "e".into(), Vec::new()));
+        let object = Arc::new(Object::new(Content::default(), "e".into(), Attributes::default()));
         keys.iter().map(|key| (Key((*key).into()), object.clone())).collect()
     }
 

@@ -1,33 +1,17 @@
 //! One version of an object.
 //!
-//! Owns: [`Object`]: content, ETag and the headers stored with it. Immutable; a write replaces it as a whole.
+//! Owns: [`Object`]: content, ETag and the attributes stored with it. Immutable; a write replaces it as a whole.
 
+use crate::archive;
+use crate::attributes::Attributes;
 use crate::checksum::Checksum;
 use crate::content::Content;
-use crate::error::S3Error;
 use crate::folder::Sidecar;
 use crate::gcs::GcsAttributes;
 use crate::reply::Reply;
-use http::header::{ACCEPT_RANGES, CONTENT_TYPE, ETAG, LAST_MODIFIED};
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
+use http::header::{ACCEPT_RANGES, ETAG, LAST_MODIFIED};
 use jiff::{Timestamp, tz::TimeZone};
-
-/// Headers that are stored with an object and given back with it, beside `x-amz-meta-*`.
-const STORED_HEADERS: [&str; 7] = [
-    "content-type",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "expires",
-    "x-amz-website-redirect-location",
-];
-
-/// User metadata takes at most this many bytes, names and values together.
-const METADATA_LEN_BYTES_MAX: usize = 2048;
-
-/// What the names of user metadata begin with, among the headers of an object.
-pub(crate) const METADATA_PREFIX: &str = "x-amz-meta-";
 
 /// One version of an object.
 #[derive(Debug)]
@@ -37,11 +21,12 @@ pub(crate) struct Object {
     pub(crate) etag: String,
     /// Whole seconds, as far as HTTP can say.
     pub(crate) modified: Timestamp,
-    /// Lower-case names, but for the keys of metadata that came through the GCS API.
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) attributes: Attributes,
     pub(crate) checksum: Option<Checksum>,
     /// The lengths of the parts it was uploaded in; empty if it was none.
     pub(crate) part_lens: Vec<u64>,
+    /// Until when an archived object can be read.
+    pub(crate) restored_until: Option<Timestamp>,
     /// Its generation, and what else GCS knows of it.
     pub(crate) gcs: GcsAttributes,
     /// Where it is recorded in the folder, if the server has one and the object is in a bucket.
@@ -49,16 +34,32 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    pub(crate) fn new(content: Content, etag: String, headers: Vec<(String, String)>) -> Self {
+    pub(crate) fn new(content: Content, etag: String, attributes: Attributes) -> Self {
         let modified = now();
         Self {
             content,
             etag,
             modified,
-            headers,
+            attributes,
             checksum: None,
             part_lens: Vec::new(),
+            restored_until: None,
             gcs: GcsAttributes::default(),
+            sidecar: None,
+        }
+    }
+
+    /// The same version again, not recorded in any folder yet.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            content: self.content.clone(),
+            etag: self.etag.clone(),
+            modified: self.modified,
+            attributes: self.attributes.clone(),
+            checksum: self.checksum.clone(),
+            part_lens: self.part_lens.clone(),
+            restored_until: self.restored_until,
+            gcs: self.gcs.clone(),
             sidecar: None,
         }
     }
@@ -72,12 +73,8 @@ impl Object {
         reply.set(ETAG, &self.quoted_etag());
         reply.set(LAST_MODIFIED, &http_date(self.modified));
         reply.set(ACCEPT_RANGES, "bytes");
-        reply.set(CONTENT_TYPE, "binary/octet-stream");
-        for (name, value) in &self.headers {
-            if let Ok(name) = HeaderName::try_from(name.as_str()) {
-                reply.set(name, value);
-            }
-        }
+        self.attributes.describe(reply);
+        archive::describe(self, reply);
         if with_checksum {
             self.describe_checksum(reply);
         }
@@ -91,42 +88,6 @@ impl Object {
             reply.set(HeaderName::from_static("x-amz-checksum-type"), "FULL_OBJECT");
         }
     }
-}
-
-/// The headers of an upload that are stored with it. Errors: `MetadataTooLarge`.
-pub(crate) fn stored_headers(headers: &HeaderMap) -> Result<Vec<(String, String)>, S3Error> {
-    let mut stored = Vec::new();
-    let mut metadata_len = 0;
-    for name in headers.keys() {
-        let is_metadata = name.as_str().starts_with(METADATA_PREFIX);
-        if !is_metadata && !STORED_HEADERS.contains(&name.as_str()) {
-            continue;
-        }
-        let values: Vec<_> =
-            headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        let mut value = values.join(",");
-        if is_metadata {
-            metadata_len += name.as_str().len() - METADATA_PREFIX.len() + value.len();
-        }
-        if name.as_str() == "content-encoding" {
-            // The framing of the upload is not part of the object.
-            let kept: Vec<&str> =
-                value.split(',').map(str::trim).filter(|coding| *coding != "aws-chunked").collect();
-            value = kept.join(",");
-            if value.is_empty() {
-                continue;
-            }
-        }
-        stored.push((name.as_str().to_owned(), value));
-    }
-    if metadata_len > METADATA_LEN_BYTES_MAX {
-        return Err(S3Error::new(
-            400,
-            "MetadataTooLarge",
-            "Your metadata headers exceed the maximum allowed metadata size",
-        ));
-    }
-    Ok(stored)
 }
 
 /// The present, in whole seconds.

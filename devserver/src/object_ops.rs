@@ -3,12 +3,15 @@
 //! Owns: PutObject, GetObject, HeadObject, CopyObject, DeleteObject, DeleteObjects.
 //! Source: Amazon S3 API Reference, the pages of those names.
 
+use crate::archive::check_readable;
+use crate::attributes::{Attributes, changes_itself};
 use crate::call::Call;
 use crate::checksum::EtagHasher;
 use crate::condition::{Conditions, names};
 use crate::content::Content;
+use crate::encryption;
 use crate::error::S3Error;
-use crate::object::{Object, iso_date, stored_headers};
+use crate::object::{Object, iso_date};
 use crate::payload::{receive, receive_document, require_hash};
 use crate::reply::Reply;
 use crate::target::decode;
@@ -36,14 +39,15 @@ const OVERRIDES: [&str; 6] = [
 
 pub(crate) async fn put_object(call: &mut Call) -> Result<Reply, S3Error> {
     let bucket = call.bucket()?;
-    let headers = stored_headers(&call.parts.headers)?;
+    let attributes = Attributes::of(&call.parts.headers, &bucket.encryption())?;
     let received = receive(call).await?;
-    let mut object = Object::new(received.content, received.etag, headers);
+    let mut object = Object::new(received.content, received.etag, attributes);
     object.checksum = received.checksum;
     let object = bucket.insert(&call.target.key, object, |current| check_write(call, current))?;
     let mut reply = Reply::ok();
     reply.set(ETAG, &object.quoted_etag());
     object.describe_checksum(&mut reply);
+    object.attributes.encryption.describe(&mut reply);
     Ok(reply)
 }
 
@@ -66,7 +70,11 @@ pub(crate) fn head_object(call: &Call) -> Result<Reply, S3Error> {
 
 fn read(call: &Call, with_body: bool) -> Result<Reply, S3Error> {
     let object = call.bucket()?.get(&call.target.key)?;
+    object.attributes.encryption.check(&call.parts.headers, encryption::ITSELF)?;
     Conditions::of(&call.parts.headers).check_read(&object)?;
+    if with_body {
+        check_readable(&object)?;
+    }
     let len = object.content.len();
     let part = call.target.number("partNumber")?;
     let range = match part {
@@ -133,7 +141,9 @@ fn part_range(object: &Object, number: u64) -> Result<Range<u64>, S3Error> {
 pub(crate) fn copy_source(call: &Call) -> Result<Arc<Object>, S3Error> {
     let (bucket, key) = copy_source_name(call)?;
     let object = call.bucket_named(&bucket)?.get(&key)?;
+    object.attributes.encryption.check(&call.parts.headers, encryption::COPY_SOURCE)?;
     Conditions::of_copy_source(&call.parts.headers).check_copy_source(&object)?;
+    check_readable(&object)?;
     Ok(object)
 }
 
@@ -160,23 +170,24 @@ pub(crate) async fn copy_object(call: &mut Call) -> Result<Reply, S3Error> {
             "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
         ));
     }
-    let replaces =
-        call.header("x-amz-metadata-directive").is_some_and(|word| word.eq_ignore_ascii_case("replace"));
-    if !replaces && copy_source_name(call)? == (call.target.bucket.clone(), call.target.key.clone()) {
+    let onto_itself = copy_source_name(call)? == (call.target.bucket.clone(), call.target.key.clone());
+    if onto_itself && !changes_itself(&call.parts.headers)? {
         return Err(S3Error::invalid_request(
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
         ));
     }
-    let headers = if replaces { stored_headers(&call.parts.headers)? } else { source.headers.clone() };
+    let attributes = source.attributes.copied(&call.parts.headers, &bucket.encryption())?;
     let etag = if source.etag.contains('-') {
         etag_of(&source.content, call.settings.md5_etags).await?
     } else {
         source.etag.clone()
     };
-    let mut object = Object::new(source.content.clone(), etag, headers);
+    let mut object = Object::new(source.content.clone(), etag, attributes);
     object.checksum = source.checksum.clone();
     let object = bucket.insert(&call.target.key, object, |current| check_write(call, current))?;
-    Ok(copy_result("CopyObjectResult", &object.quoted_etag(), &iso_date(object.modified)))
+    let mut reply = copy_result("CopyObjectResult", &object.quoted_etag(), &iso_date(object.modified));
+    object.attributes.encryption.describe(&mut reply);
+    Ok(reply)
 }
 
 /// The answer to CopyObject and UploadPartCopy.

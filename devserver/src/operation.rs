@@ -23,14 +23,15 @@ macro_rules! operations {
 operations! {
     ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, GetBucketVersioning,
     ListObjects, ListObjectsV2, ListMultipartUploads, DeleteObjects,
-    GetObject, HeadObject, PutObject, CopyObject, DeleteObject, GetObjectTagging,
+    GetObject, HeadObject, PutObject, CopyObject, DeleteObject,
+    GetObjectTagging, PutObjectTagging, DeleteObjectTagging, RestoreObject,
     CreateMultipartUpload, UploadPart, UploadPartCopy, CompleteMultipartUpload, AbortMultipartUpload, ListParts,
     Unsupported,
 }
 
 /// Query parameters that name an operation this server does not have; without this list `GET ?acl` would be taken
 /// for a listing.
-const UNSUPPORTED_PARAMS: [&str; 24] = [
+const UNSUPPORTED_PARAMS: [&str; 23] = [
     "accelerate",
     "acl",
     "analytics",
@@ -51,7 +52,6 @@ const UNSUPPORTED_PARAMS: [&str; 24] = [
     "publicAccessBlock",
     "replication",
     "requestPayment",
-    "restore",
     "retention",
     "torrent",
     "website",
@@ -92,6 +92,8 @@ impl Operation {
         let upload = target.has("uploadId");
         match parts.method {
             Method::GET if target.has("tagging") => Self::GetObjectTagging,
+            Method::PUT if target.has("tagging") => Self::PutObjectTagging,
+            Method::DELETE if target.has("tagging") => Self::DeleteObjectTagging,
             _ if target.has("tagging") => Self::Unsupported,
             Method::GET if upload => Self::ListParts,
             Method::GET => Self::GetObject,
@@ -100,6 +102,7 @@ impl Operation {
             Method::PUT if upload => Self::UploadPart,
             Method::PUT if copies => Self::CopyObject,
             Method::PUT => Self::PutObject,
+            Method::POST if target.has("restore") => Self::RestoreObject,
             Method::POST if target.has("uploads") => Self::CreateMultipartUpload,
             Method::POST if upload => Self::CompleteMultipartUpload,
             Method::DELETE if upload => Self::AbortMultipartUpload,

@@ -3,10 +3,11 @@
 //! Owns: [`Server`], the accept loop, and [`Socket`], which decides how a connection ends.
 //! Invariant: when [`Server::shutdown`] returns no connection is served any more; dropping the server ends it too, a little later.
 
+use crate::attributes::Attributes;
 use crate::bucket::Buckets;
 use crate::call::Shared;
 use crate::checksum::EtagHasher;
-use crate::config::{ServerConfig, Settings};
+use crate::config::{BucketSettings, ServerConfig, Settings};
 use crate::counters::{Counters, RequestRecord};
 use crate::error::S3Error;
 use crate::fault::Fault;
@@ -159,13 +160,22 @@ impl Server {
             }
             _ => bytes.into(),
         };
-        bucket.insert(key, Object::new(content, etag.finish(), Vec::new()), |_| Ok(())).map_err(to_io)?;
+        bucket
+            .insert(key, Object::new(content, etag.finish(), Attributes::default()), |_| Ok(()))
+            .map_err(to_io)?;
         Ok(())
     }
 
     /// Allows reading and listing a bucket without a signature. Errors: no such bucket; those of the folder.
     pub fn set_public(&self, bucket: &str) -> io::Result<()> {
-        self.shared.buckets.get(bucket).map_err(to_io)?.set_public(true)
+        let bucket = self.shared.buckets.get(bucket).map_err(to_io)?;
+        bucket.change_settings(|settings| settings.public = true)
+    }
+
+    /// Replaces what can be changed of a bucket. Errors: no such bucket; those of the folder.
+    pub fn set_bucket(&self, bucket: &str, settings: BucketSettings) -> io::Result<()> {
+        let bucket = self.shared.buckets.get(bucket).map_err(to_io)?;
+        bucket.change_settings(|current| *current = settings)
     }
 
     /// All tokens that the server's token endpoints gave out until now are refused: as after an hour, at once.

@@ -13,13 +13,12 @@ use crate::pace::Link;
 use crate::reply::{Cut, Reply, ReplyBody};
 use crate::sigv4::Identity;
 use crate::target::Target;
-use crate::{bucket_ops, control, gcs, listing, object_ops, upload_ops};
+use crate::{archive, bucket_ops, control, gcs, listing, object_ops, tags, upload_ops};
 use http::header::{ETAG, EXPECT};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How much of a body that nobody wants is read before the answer, in bytes, so that a client that sends first and
@@ -145,8 +144,7 @@ fn authorize(call: &Call, operation: Operation) -> Result<(), S3Error> {
     if call.shared.authenticator.check(&call.parts, &call.target)? == Identity::Owner {
         return Ok(());
     }
-    let public =
-        operation.is_public_read() && call.bucket().is_ok_and(|bucket| bucket.public.load(Ordering::Acquire));
+    let public = operation.is_public_read() && call.bucket().is_ok_and(|bucket| bucket.settings().public);
     if public { Ok(()) } else { Err(S3Error::access_denied()) }
 }
 
@@ -158,7 +156,10 @@ async fn dispatch(call: &mut Call, operation: Operation) -> Result<Reply, S3Erro
         Operation::DeleteBucket => bucket_ops::delete_bucket(call),
         Operation::GetBucketLocation => bucket_ops::get_location(call),
         Operation::GetBucketVersioning => bucket_ops::get_versioning(call),
-        Operation::GetObjectTagging => bucket_ops::get_tagging(call),
+        Operation::GetObjectTagging => tags::get_tagging(call),
+        Operation::PutObjectTagging => tags::put_tagging(call).await,
+        Operation::DeleteObjectTagging => tags::delete_tagging(call),
+        Operation::RestoreObject => archive::restore_object(call).await,
         Operation::ListObjects => listing::list_v1(call),
         Operation::ListObjectsV2 => listing::list_v2(call),
         Operation::GetObject => object_ops::get_object(call),

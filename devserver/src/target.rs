@@ -86,7 +86,7 @@ pub(crate) fn decode(text: &str) -> Result<String, S3Error> {
 }
 
 /// Percent-decodes a query's name or value, in which `+` is a space.
-fn decode_query(text: &str) -> Result<String, S3Error> {
+pub(crate) fn decode_query(text: &str) -> Result<String, S3Error> {
     if text.contains('+') { decode(&text.replace('+', "%20")) } else { decode(text) }
 }
 

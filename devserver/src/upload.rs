@@ -4,6 +4,7 @@
 //! are.
 //! Source: Amazon S3 API Reference, CompleteMultipartUpload; User Guide, "Amazon S3 multipart upload limits".
 
+use crate::attributes::Attributes;
 use crate::checksum::{Algorithm, Checksum, multipart_etag};
 use crate::config::Settings;
 use crate::content::Content;
@@ -31,7 +32,7 @@ pub(crate) struct Part {
 pub(crate) struct Upload {
     pub(crate) key: Arc<str>,
     pub(crate) initiated: Timestamp,
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) attributes: Attributes,
     pub(crate) parts: BTreeMap<u16, Part>,
 }
 
@@ -44,8 +45,8 @@ pub(crate) struct NamedPart {
 }
 
 impl Upload {
-    pub(crate) fn new(key: &str, headers: Vec<(String, String)>) -> Self {
-        Self { key: key.into(), initiated: now(), headers, parts: BTreeMap::new() }
+    pub(crate) fn new(key: &str, attributes: Attributes) -> Self {
+        Self { key: key.into(), initiated: now(), attributes, parts: BTreeMap::new() }
     }
 
     /// The object that these parts make. Errors: `InvalidPartOrder`, `InvalidPart`, `EntityTooSmall`, `MalformedXML`.
@@ -84,7 +85,7 @@ impl Upload {
             content.append(&part.content);
         }
         let etag = multipart_etag(parts.iter().map(|part| part.etag.as_str()), settings.md5_etags);
-        let mut object = Object::new(content, etag, self.headers.clone());
+        let mut object = Object::new(content, etag, self.attributes.clone());
         object.part_lens = parts.iter().map(|part| part.content.len()).collect();
         Ok(object)
     }

@@ -4,11 +4,13 @@
 //! ListMultipartUploads.
 //! Source: Amazon S3 API Reference, the pages of those names.
 
+use crate::attributes::Attributes;
 use crate::bucket::Bucket;
 use crate::call::Call;
 use crate::condition::Conditions;
+use crate::encryption::{self, Encryption};
 use crate::error::S3Error;
-use crate::object::{iso_date, now, stored_headers};
+use crate::object::{iso_date, now};
 use crate::object_ops::{COPY_LEN_BYTES_MAX, copy_result, copy_source, etag_of};
 use crate::payload::{receive, receive_document};
 use crate::reply::Reply;
@@ -24,14 +26,18 @@ const PAGE_LEN_MAX: u64 = 1000;
 
 pub(crate) fn create(call: &Call) -> Result<Reply, S3Error> {
     let bucket = call.bucket()?;
-    let upload = Upload::new(&call.target.key, stored_headers(&call.parts.headers)?);
+    let attributes = Attributes::of(&call.parts.headers, &bucket.encryption())?;
+    let encryption = attributes.encryption.clone();
+    let upload = Upload::new(&call.target.key, attributes);
     let id = hex::encode(rand::random::<[u8; 16]>());
     bucket.uploads.lock().insert(id.clone(), upload);
     let mut xml = XmlWriter::root("InitiateMultipartUploadResult");
     xml.leaf("Bucket", &call.target.bucket);
     xml.leaf("Key", &call.target.key);
     xml.leaf("UploadId", &id);
-    Ok(Reply::xml(xml.finish_root("InitiateMultipartUploadResult")))
+    let mut reply = Reply::xml(xml.finish_root("InitiateMultipartUploadResult"));
+    encryption.describe(&mut reply);
+    Ok(reply)
 }
 
 fn part_number(call: &Call) -> Result<u16, S3Error> {
@@ -57,6 +63,14 @@ fn with_upload<T>(
     }
 }
 
+/// How the upload's bytes are encrypted, if the request brings the key that adds to them. Errors: `NoSuchUpload`, `InvalidRequest`.
+fn encryption_of_upload(call: &Call, bucket: &Bucket) -> Result<Encryption, S3Error> {
+    with_upload(call, bucket, |upload| {
+        let encryption = &upload.attributes.encryption;
+        encryption.check(&call.parts.headers, encryption::ITSELF).map(|()| encryption.clone())
+    })
+}
+
 fn keep(call: &Call, bucket: &Bucket, number: u16, part: Part) -> Result<(), S3Error> {
     with_upload(call, bucket, |upload| {
         upload.parts.insert(number, part);
@@ -67,7 +81,7 @@ fn keep(call: &Call, bucket: &Bucket, number: u16, part: Part) -> Result<(), S3E
 pub(crate) async fn upload_part(call: &mut Call) -> Result<Reply, S3Error> {
     let bucket = call.bucket()?;
     let number = part_number(call)?;
-    with_upload(call, &bucket, |_| Ok(()))?;
+    let encryption = encryption_of_upload(call, &bucket)?;
     let received = receive(call).await?;
     let mut reply = Reply::ok();
     reply.set(ETAG, &format!("\"{}\"", received.etag));
@@ -79,6 +93,7 @@ pub(crate) async fn upload_part(call: &mut Call) -> Result<Reply, S3Error> {
     let part =
         Part { content: received.content, etag: received.etag, modified: now(), checksum: received.checksum };
     keep(call, &bucket, number, part)?;
+    encryption.describe(&mut reply);
     Ok(reply)
 }
 
@@ -91,7 +106,7 @@ pub(crate) async fn upload_part_copy(call: &mut Call) -> Result<Reply, S3Error> 
     }
     let bucket = call.bucket()?;
     let number = part_number(call)?;
-    with_upload(call, &bucket, |_| Ok(()))?;
+    let encryption = encryption_of_upload(call, &bucket)?;
     let source = copy_source(call)?;
     let len = source.content.len();
     let range = match call.header("x-amz-copy-source-range") {
@@ -108,7 +123,9 @@ pub(crate) async fn upload_part_copy(call: &mut Call) -> Result<Reply, S3Error> 
     let part = Part { content, etag: etag.clone(), modified: now(), checksum: None };
     let modified = iso_date(part.modified);
     keep(call, &bucket, number, part)?;
-    Ok(copy_result("CopyPartResult", &format!("\"{etag}\""), &modified))
+    let mut reply = copy_result("CopyPartResult", &format!("\"{etag}\""), &modified);
+    encryption.describe(&mut reply);
+    Ok(reply)
 }
 
 /// `bytes=first-last`, both given and within the source, as UploadPartCopy wants it. Errors: `InvalidArgument`.
@@ -159,7 +176,9 @@ pub(crate) async fn complete(call: &mut Call) -> Result<Reply, S3Error> {
     xml.leaf("Bucket", &call.target.bucket);
     xml.leaf("Key", &call.target.key);
     xml.leaf("ETag", &if quirks.no_complete_etag { String::new() } else { object.quoted_etag() });
-    Ok(Reply::xml(xml.finish_root("CompleteMultipartUploadResult")))
+    let mut reply = Reply::xml(xml.finish_root("CompleteMultipartUploadResult"));
+    object.attributes.encryption.describe(&mut reply);
+    Ok(reply)
 }
 
 pub(crate) fn abort(call: &Call) -> Result<Reply, S3Error> {

@@ -9,7 +9,7 @@
 //! Source: Cloud Storage documentation, "Object metadata" and "Objects: resource representation".
 
 use crate::gcs::error::GcsError;
-use crate::object::METADATA_PREFIX;
+use crate::attributes::METADATA_PREFIX;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

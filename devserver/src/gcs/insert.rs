@@ -4,6 +4,7 @@
 //! in place; resumable uploads end there, too.
 //! Source: Cloud Storage documentation, "Objects: insert" and "Uploads and downloads".
 
+use crate::attributes::Attributes;
 use crate::bucket::Bucket;
 use crate::call::Call;
 use crate::content::Content;
@@ -92,7 +93,7 @@ pub(crate) fn new_object(
         custom_time: editable.custom_time.clone(),
         ..GcsAttributes::default()
     };
-    let mut object = Object::new(content, etag, editable.into_headers(others));
+    let mut object = Object::new(content, etag, Attributes::of_headers(editable.into_headers(others)));
     object.gcs = attributes;
     object
 }

@@ -50,7 +50,6 @@ use hyper::body::Incoming;
 use route::{Operation, Route};
 use serde_json::Value;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What the requests of this API share.
@@ -184,7 +183,7 @@ fn authorize(call: &Call, operation: Operation) -> Result<(), GcsError> {
 }
 
 fn is_public(call: &Call) -> bool {
-    call.bucket().is_ok_and(|bucket| bucket.public.load(Ordering::Acquire))
+    call.bucket().is_ok_and(|bucket| bucket.settings().public)
 }
 
 async fn dispatch(

@@ -7,7 +7,8 @@ use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, ChecksumHasher};
 use crate::content::{Content, FRAME_BYTES_MAX};
 use crate::gcs::attributes::Editable;
-use crate::object::{METADATA_PREFIX, Object, http_date};
+use crate::attributes::METADATA_PREFIX;
+use crate::object::{Object, http_date};
 use crate::reply::Reply;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,7 +17,6 @@ use http::header::{ACCEPT_RANGES, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use std::io;
-use std::sync::atomic::Ordering;
 
 /// The storage class of what names none.
 pub(crate) const STORAGE_CLASS: &str = "STANDARD";
@@ -116,7 +116,7 @@ pub(crate) async fn object_resource(
 
 fn add_attributes(fields: &mut Map<String, Value>, object: &Object) {
     let attributes = &object.gcs;
-    let editable = Editable::of(&object.headers, attributes);
+    let editable = Editable::of(&object.attributes.headers(), attributes);
     for (field, value) in editable.fields() {
         fields.insert(field.into(), value.into());
     }
@@ -150,7 +150,7 @@ pub(crate) async fn describe(object: &Object, bucket: &Bucket, reply: &mut Reply
     reply.set(LAST_MODIFIED, &http_date(updated(object)));
     reply.set(ACCEPT_RANGES, "bytes");
     reply.set(CONTENT_TYPE, "application/octet-stream");
-    for (name, value) in &object.headers {
+    for (name, value) in &object.attributes.headers() {
         let name = match name.strip_prefix(METADATA_PREFIX) {
             Some(key) => HeaderName::try_from(format!("x-goog-meta-{key}")),
             None if name.starts_with("x-amz-") => continue,
@@ -160,12 +160,12 @@ pub(crate) async fn describe(object: &Object, bucket: &Bucket, reply: &mut Reply
             reply.set(name, value);
         }
     }
-    let encoding = object.headers.iter().find(|(name, _)| name == "content-encoding");
+    let encoding = object.attributes.content_encoding.as_deref();
     let mut goog = |name: &'static str, value: &str| reply.set(HeaderName::from_static(name), value);
     goog("x-goog-generation", &attributes.generation.to_string());
     goog("x-goog-metageneration", &attributes.metageneration.to_string());
     goog("x-goog-stored-content-length", &object.content.len().to_string());
-    goog("x-goog-stored-content-encoding", encoding.map_or("identity", |(_, value)| value));
+    goog("x-goog-stored-content-encoding", encoding.unwrap_or("identity"));
     let class = attributes.storage_class.clone().unwrap_or_else(|| bucket.gcs.lock().storage_class.clone());
     goog("x-goog-storage-class", &class);
     if let Some(count) = attributes.component_count {
@@ -183,7 +183,7 @@ pub(crate) async fn describe(object: &Object, bucket: &Bucket, reply: &mut Reply
 pub(crate) fn bucket_resource(endpoint: &str, bucket: &Bucket, requester_pays: bool) -> Value {
     let gcs = bucket.gcs.lock().clone();
     let created = rfc3339(bucket.created);
-    let public = bucket.public.load(Ordering::Acquire);
+    let public = bucket.settings().public;
     let mut resource = json!({
         "kind": "storage#bucket",
         "id": bucket.name,
