@@ -31,9 +31,9 @@
 //! lines of mostly generated code to build, for some twenty operations.
 //!
 //! # What is left out
-//! Versions, ACLs, SHA-1 checksums, TLS, HTTP/2, and the check of signatures inside
+//! Versions, ACLs, TLS, HTTP/2, and the check of signatures inside
 //! chunks of `STREAMING-AWS4-HMAC-SHA256-PAYLOAD` bodies (their framing is decoded). Operations that are not there
-//! answer 501 NotImplemented. The checksum of a multipart object is not given back.
+//! answer 501 NotImplemented.
 
 mod archive;
 mod attributes;
@@ -67,6 +67,7 @@ mod sink;
 mod tags;
 mod target;
 mod upload;
+mod upload_checksum;
 mod upload_ops;
 mod xml;
 

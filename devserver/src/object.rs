@@ -9,7 +9,6 @@ use crate::content::Content;
 use crate::folder::Sidecar;
 use crate::gcs::GcsAttributes;
 use crate::reply::Reply;
-use http::HeaderName;
 use http::header::{ACCEPT_RANGES, ETAG, LAST_MODIFIED};
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -81,11 +80,8 @@ impl Object {
     }
 
     pub(crate) fn describe_checksum(&self, reply: &mut Reply) {
-        if let Some(checksum) = &self.checksum
-            && let Ok(name) = HeaderName::try_from(checksum.header.as_str())
-        {
-            reply.set(name, &checksum.value);
-            reply.set(HeaderName::from_static("x-amz-checksum-type"), "FULL_OBJECT");
+        if let Some(checksum) = &self.checksum {
+            checksum.describe_with_type(reply);
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::archive::check_readable;
 use crate::attributes::{Attributes, changes_itself};
 use crate::call::Call;
-use crate::checksum::EtagHasher;
+use crate::checksum::{Algorithm, Checksum, ChecksumHasher, ChecksumType, EtagHasher};
 use crate::condition::{Conditions, names};
 use crate::content::Content;
 use crate::encryption;
@@ -24,6 +24,9 @@ use std::sync::Arc;
 /// The most bytes that CopyObject and UploadPartCopy copy: 5 GiB.
 pub(crate) const COPY_LEN_BYTES_MAX: u64 = 5 << 30;
 
+/// The checksum of what comes without one, as S3 has it since December 2024.
+pub(crate) const CHECKSUM_DEFAULT: Algorithm = Algorithm::Crc64Nvme;
+
 /// The most keys of one DeleteObjects.
 const DELETE_LEN_MAX: usize = 1000;
 
@@ -40,7 +43,7 @@ const OVERRIDES: [&str; 6] = [
 pub(crate) async fn put_object(call: &mut Call) -> Result<Reply, S3Error> {
     let bucket = call.bucket()?;
     let attributes = Attributes::of(&call.parts.headers, &bucket.encryption())?;
-    let received = receive(call).await?;
+    let received = receive(call, CHECKSUM_DEFAULT).await?;
     let mut object = Object::new(received.content, received.etag, attributes);
     object.checksum = received.checksum;
     let object = bucket.insert(&call.target.key, object, |current| check_write(call, current))?;
@@ -177,40 +180,66 @@ pub(crate) async fn copy_object(call: &mut Call) -> Result<Reply, S3Error> {
         ));
     }
     let attributes = source.attributes.copied(&call.parts.headers, &bucket.encryption())?;
-    let etag = if source.etag.contains('-') {
-        etag_of(&source.content, call.settings.md5_etags).await?
-    } else {
-        source.etag.clone()
+    let asked = call.header("x-amz-checksum-algorithm").map(Algorithm::by_name).transpose()?;
+    let kept = source.checksum.clone().filter(|checksum| {
+        checksum.of == ChecksumType::FullObject && asked.is_none_or(|asked| asked == checksum.algorithm)
+    });
+    let (etag, checksum) = match kept {
+        Some(checksum) if !source.etag.contains('-') => (source.etag.clone(), checksum),
+        _ => {
+            let algorithm = source.checksum.as_ref().map(|checksum| checksum.algorithm);
+            let algorithm = asked.or(algorithm).unwrap_or(CHECKSUM_DEFAULT);
+            hashes_of(&source.content, call.settings.md5_etags, algorithm).await?
+        }
     };
     let mut object = Object::new(source.content.clone(), etag, attributes);
-    object.checksum = source.checksum.clone();
+    object.checksum = Some(checksum);
     let object = bucket.insert(&call.target.key, object, |current| check_write(call, current))?;
-    let mut reply = copy_result("CopyObjectResult", &object.quoted_etag(), &iso_date(object.modified));
+    let mut reply = copy_result(
+        "CopyObjectResult",
+        &object.quoted_etag(),
+        &iso_date(object.modified),
+        object.checksum.as_ref(),
+    );
     object.attributes.encryption.describe(&mut reply);
     Ok(reply)
 }
 
 /// The answer to CopyObject and UploadPartCopy.
-pub(crate) fn copy_result(root: &str, quoted_etag: &str, modified: &str) -> Reply {
+pub(crate) fn copy_result(
+    root: &str,
+    quoted_etag: &str,
+    modified: &str,
+    checksum: Option<&Checksum>,
+) -> Reply {
     let mut xml = XmlWriter::root(root);
     xml.leaf("LastModified", modified);
     xml.leaf("ETag", quoted_etag);
+    if let Some(checksum) = checksum {
+        checksum.write(&mut xml);
+    }
     Reply::xml(xml.finish_root(root))
 }
 
-/// The ETag that an upload of these bytes in one request would have.
-pub(crate) async fn etag_of(content: &Content, md5: bool) -> Result<String, S3Error> {
-    let mut hasher = EtagHasher::new(md5);
+/// The ETag and the checksum that an upload of these bytes in one request would have.
+pub(crate) async fn hashes_of(
+    content: &Content,
+    md5: bool,
+    algorithm: Algorithm,
+) -> Result<(String, Checksum), S3Error> {
+    let mut etag = EtagHasher::new(md5);
+    let mut checksum = ChecksumHasher::new(algorithm);
     for segment in content.segments() {
         let mut segment = segment.clone();
         while segment.len > 0 {
             let bytes = segment.read_front(crate::content::FRAME_BYTES_MAX).await?;
-            hasher.update(&bytes);
+            etag.update(&bytes);
+            checksum.update(&bytes);
             segment.advance(bytes.len() as u64);
             tokio::task::consume_budget().await;
         }
     }
-    Ok(hasher.finish())
+    Ok((etag.finish(), checksum.finish()))
 }
 
 pub(crate) fn delete_object(call: &Call) -> Result<Reply, S3Error> {

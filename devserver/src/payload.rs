@@ -1,7 +1,7 @@
 //! Receiving the body of a request.
 //!
 //! Owns: [`Claims`], what the head says of the body, and [`receive`], which takes the body in, at the connection's
-//! bandwidth, and proves the claims. Only hashes that were claimed are computed, and the ETag.
+//! bandwidth, and proves the claims. Beside hashes that were claimed, the ETag and one checksum are computed.
 
 use crate::aws_chunked::ChunkedDecoder;
 use crate::call::Call;
@@ -43,9 +43,6 @@ struct Claims {
 impl Claims {
     fn of(headers: &HeaderMap) -> Result<Self, S3Error> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        if text("x-amz-checksum-sha1").is_some() {
-            return Err(S3Error::not_implemented("SHA-1 checksums are not implemented by this server."));
-        }
         let payload = text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD");
         let chunked = payload.starts_with("STREAMING-");
         let signed = !chunked && payload != "UNSIGNED-PAYLOAD";
@@ -59,13 +56,31 @@ impl Claims {
             return Err(S3Error::new(400, "InvalidDigest", "The Content-MD5 you specified was invalid."));
         }
         let trailer = text("x-amz-trailer").and_then(Algorithm::by_header);
+        let mut sent = Algorithm::ALL
+            .into_iter()
+            .filter_map(|algorithm| Some((algorithm, text(algorithm.header())?.to_owned())));
+        let checksum = sent.next();
+        if sent.next().is_some() {
+            return Err(S3Error::invalid_request(
+                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+            ));
+        }
+        if let Some((algorithm, value)) = &checksum
+            && !algorithm.takes(value)
+        {
+            let header = algorithm.header();
+            return Err(S3Error::invalid_request(format!("Value for {header} header is invalid.")));
+        }
+        if text("x-amz-sdk-checksum-algorithm").is_some() && checksum.is_none() && trailer.is_none() {
+            return Err(S3Error::invalid_request(
+                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.",
+            ));
+        }
         let len_header = if chunked { "x-amz-decoded-content-length" } else { "content-length" };
         Ok(Self {
             sha256: signed.then(|| payload.to_ascii_lowercase()),
             md5,
-            checksum: Algorithm::ALL
-                .into_iter()
-                .find_map(|algorithm| Some((algorithm, text(algorithm.header())?.to_owned()))),
+            checksum,
             chunked,
             trailer,
             len: text(len_header).and_then(|len| len.parse().ok()),
@@ -77,8 +92,10 @@ impl Claims {
 pub(crate) struct Received {
     pub(crate) content: Content,
     pub(crate) etag: String,
-    /// What the client sent and what was verified, to be given back with the object.
+    /// By the client's algorithm, and what it sent then, or else by the one that was asked for.
     pub(crate) checksum: Option<Checksum>,
+    /// Whether the client sent it.
+    pub(crate) checksum_sent: bool,
 }
 
 /// The running hashes of a body.
@@ -125,29 +142,34 @@ impl Hashes {
         }
         let mut checksum = None;
         if let Some(hasher) = self.checksum {
-            let header = hasher.algorithm().header();
+            let computed = hasher.finish();
+            let header = computed.algorithm.header();
             let in_trailer = trailers.iter().find(|(name, _)| name == header).map(|(_, value)| value);
-            let claimed = claims.checksum.as_ref().map(|(_, value)| value).or(in_trailer);
-            let value = hasher.finish();
-            match claimed {
-                Some(claimed) if *claimed != value => return Err(bad_digest(header)),
-                Some(_) => checksum = Some(Checksum { header: header.to_owned(), value }),
-                None => {
+            match claims.checksum.as_ref().map(|(_, value)| value).or(in_trailer) {
+                Some(claimed) if *claimed != computed.value => return Err(bad_digest(header)),
+                None if claims.trailer.is_some() => {
                     return Err(S3Error::new(
                         400,
                         "MalformedTrailerError",
                         "The announced trailer is missing.",
                     ));
                 }
+                _ => checksum = Some(computed),
             }
         }
         Ok((self.etag.finish(), checksum))
     }
 }
 
-/// Takes the body of an object or a part in. Errors: `MissingContentLength`, `EntityTooLarge`, `IncompleteBody`, `BadDigest`
+/// The algorithm of the checksum that a request brings. Errors: those of what its head says of its body.
+pub(crate) fn algorithm_sent(headers: &HeaderMap) -> Result<Option<Algorithm>, S3Error> {
+    let claims = Claims::of(headers)?;
+    Ok(claims.checksum.map(|(algorithm, _)| algorithm).or(claims.trailer))
+}
+
+/// Takes the body of an object or a part in; where the client sends no checksum, one by `algorithm` is computed. Errors: `MissingContentLength`, `EntityTooLarge`, `IncompleteBody`, `BadDigest`
 /// and its kin.
-pub(crate) async fn receive(call: &mut Call) -> Result<Received, S3Error> {
+pub(crate) async fn receive(call: &mut Call, algorithm: Algorithm) -> Result<Received, S3Error> {
     let claims = Claims::of(&call.parts.headers)?;
     let len = claims.len.ok_or_else(|| {
         S3Error::new(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
@@ -163,13 +185,17 @@ pub(crate) async fn receive(call: &mut Call) -> Result<Received, S3Error> {
         Some(folder) if len > 0 => Sink::file(folder.new_data_file()).await?,
         _ => Sink::memory(len),
     };
-    receive_into(call, &claims, sink, len).await
+    receive_into(call, &claims, Some(algorithm), sink, len).await
 }
 
 /// Takes a request document in. Errors: `MalformedXML` when it is too long, `IncompleteBody`, `BadDigest` and its kin.
 pub(crate) async fn receive_document(call: &mut Call) -> Result<Bytes, S3Error> {
-    let claims = Claims::of(&call.parts.headers)?;
-    let received = receive_into(call, &claims, Sink::memory(0), DOCUMENT_LEN_BYTES_MAX).await?;
+    let mut claims = Claims::of(&call.parts.headers)?;
+    if call.target.has("uploadId") {
+        // What completes an upload speaks of the object.
+        claims.checksum = None;
+    }
+    let received = receive_into(call, &claims, None, Sink::memory(0), DOCUMENT_LEN_BYTES_MAX).await?;
     let mut document = Vec::with_capacity(received.content.len() as usize);
     for segment in received.content.segments() {
         document.extend_from_slice(&segment.read_front(segment.len).await?);
@@ -180,20 +206,17 @@ pub(crate) async fn receive_document(call: &mut Call) -> Result<Bytes, S3Error> 
 async fn receive_into(
     call: &mut Call,
     claims: &Claims,
+    algorithm: Option<Algorithm>,
     mut sink: Sink,
     len_max: u64,
 ) -> Result<Received, S3Error> {
     let mut body = call.take_body()?;
+    let sent = claims.checksum.as_ref().map(|(algorithm, _)| *algorithm).or(claims.trailer);
     let mut hashes = Hashes {
         etag: EtagHasher::new(call.settings.md5_etags),
         md5: claims.md5.as_ref().map(|_| Md5::default()),
         sha256: claims.sha256.as_ref().map(|_| Sha256::default()),
-        checksum: claims
-            .checksum
-            .as_ref()
-            .map(|(algorithm, _)| *algorithm)
-            .or(claims.trailer)
-            .map(ChecksumHasher::new),
+        checksum: sent.or(algorithm).map(ChecksumHasher::new),
     };
     let mut decoder = claims.chunked.then(ChunkedDecoder::new);
     let cut_after = match call.fault {
@@ -228,7 +251,7 @@ async fn receive_into(
     }
     let trailers = decoder.map(ChunkedDecoder::finish).transpose()?.unwrap_or_default();
     let (etag, checksum) = hashes.prove(claims, &trailers)?;
-    Ok(Received { content: sink.finish().await?, etag, checksum })
+    Ok(Received { content: sink.finish().await?, etag, checksum, checksum_sent: sent.is_some() })
 }
 
 fn incomplete() -> S3Error {

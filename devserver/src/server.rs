@@ -6,12 +6,13 @@
 use crate::attributes::Attributes;
 use crate::bucket::Buckets;
 use crate::call::Shared;
-use crate::checksum::EtagHasher;
+use crate::checksum::{ChecksumHasher, EtagHasher};
 use crate::config::{BucketSettings, ServerConfig, Settings};
 use crate::counters::{Counters, RequestRecord};
 use crate::error::S3Error;
 use crate::fault::Fault;
 use crate::object::Object;
+use crate::object_ops::CHECKSUM_DEFAULT;
 use crate::pace::Link;
 use crate::service::serve;
 use crate::sigv4::Authenticator;
@@ -152,6 +153,8 @@ impl Server {
         let bucket = self.shared.buckets.get(bucket).map_err(to_io)?;
         let mut etag = EtagHasher::new(self.shared.settings().md5_etags);
         etag.update(&bytes);
+        let mut checksum = ChecksumHasher::new(CHECKSUM_DEFAULT);
+        checksum.update(&bytes);
         let content = match self.shared.buckets.folder() {
             Some(folder) if !bytes.is_empty() => {
                 let mut sink = Sink::file(folder.new_data_file()).await?;
@@ -160,9 +163,9 @@ impl Server {
             }
             _ => bytes.into(),
         };
-        bucket
-            .insert(key, Object::new(content, etag.finish(), Attributes::default()), |_| Ok(()))
-            .map_err(to_io)?;
+        let mut object = Object::new(content, etag.finish(), Attributes::default());
+        object.checksum = Some(checksum.finish());
+        bucket.insert(key, object, |_| Ok(())).map_err(to_io)?;
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::content::Content;
 use crate::error::S3Error;
 use crate::object::{Object, now};
+use crate::upload_checksum::UploadChecksum;
 use crate::xml::Element;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -24,7 +25,8 @@ pub(crate) struct Part {
     pub(crate) content: Content,
     pub(crate) etag: String,
     pub(crate) modified: Timestamp,
-    pub(crate) checksum: Option<Checksum>,
+    /// By the algorithm of the upload.
+    pub(crate) checksum: Checksum,
 }
 
 /// An upload in progress.
@@ -33,6 +35,7 @@ pub(crate) struct Upload {
     pub(crate) key: Arc<str>,
     pub(crate) initiated: Timestamp,
     pub(crate) attributes: Attributes,
+    pub(crate) checksum: UploadChecksum,
     pub(crate) parts: BTreeMap<u16, Part>,
 }
 
@@ -45,8 +48,8 @@ pub(crate) struct NamedPart {
 }
 
 impl Upload {
-    pub(crate) fn new(key: &str, attributes: Attributes) -> Self {
-        Self { key: key.into(), initiated: now(), attributes, parts: BTreeMap::new() }
+    pub(crate) fn new(key: &str, attributes: Attributes, checksum: UploadChecksum) -> Self {
+        Self { key: key.into(), initiated: now(), attributes, checksum, parts: BTreeMap::new() }
     }
 
     /// The object that these parts make. Errors: `InvalidPartOrder`, `InvalidPart`, `EntityTooSmall`, `MalformedXML`.
@@ -86,18 +89,22 @@ impl Upload {
         }
         let etag = multipart_etag(parts.iter().map(|part| part.etag.as_str()), settings.md5_etags);
         let mut object = Object::new(content, etag, self.attributes.clone());
+        let UploadChecksum { algorithm, of, .. } = self.checksum;
+        let checksums = parts.iter().map(|part| (part.checksum.value.as_str(), part.content.len()));
+        object.checksum = Some(Checksum::of_parts(algorithm, of, checksums));
         object.part_lens = parts.iter().map(|part| part.content.len()).collect();
         Ok(object)
     }
 
     fn find(&self, named: &NamedPart) -> Result<&Part, S3Error> {
+        self.checksum.check_named(named.number, named.checksum.is_some())?;
         let part = u16::try_from(named.number).ok().and_then(|number| self.parts.get(&number));
         part.filter(|part| {
-            let claimed = named.checksum.as_ref();
-            let stored = part.checksum.as_ref();
-            let same_checksum = claimed.zip(stored).is_none_or(|((algorithm, value), stored)| {
-                algorithm.header() != stored.header || *value == stored.value
-            });
+            let stored = &part.checksum;
+            let same_checksum = named
+                .checksum
+                .as_ref()
+                .is_none_or(|(algorithm, value)| *algorithm == stored.algorithm && *value == stored.value);
             part.etag == named.etag && same_checksum
         })
         .ok_or_else(|| {

@@ -11,13 +11,14 @@ use crate::condition::Conditions;
 use crate::encryption::{self, Encryption};
 use crate::error::S3Error;
 use crate::object::{iso_date, now};
-use crate::object_ops::{COPY_LEN_BYTES_MAX, copy_result, copy_source, etag_of};
-use crate::payload::{receive, receive_document};
+use crate::object_ops::{COPY_LEN_BYTES_MAX, copy_result, copy_source, hashes_of};
+use crate::payload::{algorithm_sent, receive, receive_document};
 use crate::reply::Reply;
 use crate::upload::{PART_NUMBER_MAX, Part, Upload, named_parts};
+use crate::upload_checksum::UploadChecksum;
 use crate::xml::XmlWriter;
+use http::StatusCode;
 use http::header::ETAG;
-use http::{HeaderName, StatusCode};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,7 +29,8 @@ pub(crate) fn create(call: &Call) -> Result<Reply, S3Error> {
     let bucket = call.bucket()?;
     let attributes = Attributes::of(&call.parts.headers, &bucket.encryption())?;
     let encryption = attributes.encryption.clone();
-    let upload = Upload::new(&call.target.key, attributes);
+    let checksum = UploadChecksum::of(&call.parts.headers)?;
+    let upload = Upload::new(&call.target.key, attributes, checksum);
     let id = hex::encode(rand::random::<[u8; 16]>());
     bucket.uploads.lock().insert(id.clone(), upload);
     let mut xml = XmlWriter::root("InitiateMultipartUploadResult");
@@ -37,6 +39,7 @@ pub(crate) fn create(call: &Call) -> Result<Reply, S3Error> {
     xml.leaf("UploadId", &id);
     let mut reply = Reply::xml(xml.finish_root("InitiateMultipartUploadResult"));
     encryption.describe(&mut reply);
+    checksum.describe(&mut reply);
     Ok(reply)
 }
 
@@ -63,11 +66,13 @@ fn with_upload<T>(
     }
 }
 
-/// How the upload's bytes are encrypted, if the request brings the key that adds to them. Errors: `NoSuchUpload`, `InvalidRequest`.
-fn encryption_of_upload(call: &Call, bucket: &Bucket) -> Result<Encryption, S3Error> {
+/// How the upload's bytes are encrypted and hashed, if the request brings the key that adds to them. Errors: `NoSuchUpload`,
+/// `InvalidRequest`.
+fn manner_of_upload(call: &Call, bucket: &Bucket) -> Result<(Encryption, UploadChecksum), S3Error> {
     with_upload(call, bucket, |upload| {
         let encryption = &upload.attributes.encryption;
-        encryption.check(&call.parts.headers, encryption::ITSELF).map(|()| encryption.clone())
+        encryption.check(&call.parts.headers, encryption::ITSELF)?;
+        Ok((encryption.clone(), upload.checksum))
     })
 }
 
@@ -81,17 +86,16 @@ fn keep(call: &Call, bucket: &Bucket, number: u16, part: Part) -> Result<(), S3E
 pub(crate) async fn upload_part(call: &mut Call) -> Result<Reply, S3Error> {
     let bucket = call.bucket()?;
     let number = part_number(call)?;
-    let encryption = encryption_of_upload(call, &bucket)?;
-    let received = receive(call).await?;
+    let (encryption, checksum) = manner_of_upload(call, &bucket)?;
+    checksum.check_part(algorithm_sent(&call.parts.headers)?)?;
+    let received = receive(call, checksum.algorithm).await?;
     let mut reply = Reply::ok();
     reply.set(ETAG, &format!("\"{}\"", received.etag));
-    if let Some(checksum) = &received.checksum
-        && let Ok(name) = HeaderName::try_from(checksum.header.as_str())
-    {
-        reply.set(name, &checksum.value);
+    let checksum = received.checksum.ok_or_else(|| S3Error::internal("A part was not hashed."))?;
+    if received.checksum_sent {
+        checksum.describe(&mut reply);
     }
-    let part =
-        Part { content: received.content, etag: received.etag, modified: now(), checksum: received.checksum };
+    let part = Part { content: received.content, etag: received.etag, modified: now(), checksum };
     keep(call, &bucket, number, part)?;
     encryption.describe(&mut reply);
     Ok(reply)
@@ -106,7 +110,7 @@ pub(crate) async fn upload_part_copy(call: &mut Call) -> Result<Reply, S3Error> 
     }
     let bucket = call.bucket()?;
     let number = part_number(call)?;
-    let encryption = encryption_of_upload(call, &bucket)?;
+    let (encryption, checksum) = manner_of_upload(call, &bucket)?;
     let source = copy_source(call)?;
     let len = source.content.len();
     let range = match call.header("x-amz-copy-source-range") {
@@ -119,11 +123,11 @@ pub(crate) async fn upload_part_copy(call: &mut Call) -> Result<Reply, S3Error> 
         ));
     }
     let content = source.content.slice(range);
-    let etag = etag_of(&content, call.settings.md5_etags).await?;
-    let part = Part { content, etag: etag.clone(), modified: now(), checksum: None };
+    let (etag, checksum) = hashes_of(&content, call.settings.md5_etags, checksum.algorithm).await?;
+    let part = Part { content, etag: etag.clone(), modified: now(), checksum: checksum.clone() };
     let modified = iso_date(part.modified);
     keep(call, &bucket, number, part)?;
-    let mut reply = copy_result("CopyPartResult", &format!("\"{etag}\""), &modified);
+    let mut reply = copy_result("CopyPartResult", &format!("\"{etag}\""), &modified, Some(&checksum));
     encryption.describe(&mut reply);
     Ok(reply)
 }
@@ -164,6 +168,9 @@ pub(crate) async fn complete(call: &mut Call) -> Result<Reply, S3Error> {
                 "The provided 'x-amz-mp-object-size' header does not match what was computed.",
             ));
         }
+        if let Some(checksum) = &object.checksum {
+            upload.checksum.check_completed(&call.parts.headers, checksum)?;
+        }
         let object = bucket.insert(&call.target.key, object, |current| {
             if ignored { Ok(()) } else { Conditions::of(&call.parts.headers).check_write(current, false) }
         })?;
@@ -176,6 +183,9 @@ pub(crate) async fn complete(call: &mut Call) -> Result<Reply, S3Error> {
     xml.leaf("Bucket", &call.target.bucket);
     xml.leaf("Key", &call.target.key);
     xml.leaf("ETag", &if quirks.no_complete_etag { String::new() } else { object.quoted_etag() });
+    if let Some(checksum) = &object.checksum {
+        checksum.write(&mut xml);
+    }
     let mut reply = Reply::xml(xml.finish_root("CompleteMultipartUploadResult"));
     object.attributes.encryption.describe(&mut reply);
     Ok(reply)
@@ -215,6 +225,7 @@ pub(crate) fn list_parts(call: &Call) -> Result<Reply, S3Error> {
         xml.leaf("LastModified", &iso_date(part.modified));
         xml.leaf("ETag", &format!("\"{}\"", part.etag));
         xml.number("Size", part.content.len());
+        xml.leaf(part.checksum.algorithm.element(), &part.checksum.value);
         xml.close("Part");
     }
     Ok(Reply::xml(xml.finish_root("ListPartsResult")))
