@@ -60,10 +60,10 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    /// Those that an upload's headers ask for; `encryption` is the bucket's own, for who asks for none. Errors: `MetadataTooLarge`,
+    /// Those that an upload's headers ask for; `defaults` are the bucket's own, for what is not asked for. Errors: `MetadataTooLarge`,
     /// `InvalidStorageClass`, those of encryption and of tags.
-    pub(crate) fn of(headers: &HeaderMap, encryption: &Encryption) -> Result<Self, S3Error> {
-        let mut attributes = Self::default();
+    pub(crate) fn of(headers: &HeaderMap, defaults: Self) -> Result<Self, S3Error> {
+        let mut attributes = defaults;
         let mut metadata_len = 0;
         for name in headers.keys() {
             let values: Vec<_> =
@@ -91,15 +91,17 @@ impl Attributes {
             ));
         }
         attributes.content_encoding = attributes.content_encoding.and_then(without_framing);
-        attributes.encryption = Encryption::of(headers)?.unwrap_or_else(|| encryption.clone());
+        if let Some(encryption) = Encryption::of(headers)? {
+            attributes.encryption = encryption;
+        }
         attributes.tags = tags::of_header(headers)?;
         Ok(attributes)
     }
 
     /// Those of a copy of an object that has these, by the headers of the request. As on S3, a copy has the storage class, the encryption
     /// and the redirect of the request, whatever the source has. Errors: those of [`of`](Self::of), `InvalidArgument`.
-    pub(crate) fn copied(&self, headers: &HeaderMap, encryption: &Encryption) -> Result<Self, S3Error> {
-        let asked = Self::of(headers, encryption)?;
+    pub(crate) fn copied(&self, headers: &HeaderMap, defaults: Self) -> Result<Self, S3Error> {
+        let asked = Self::of(headers, defaults)?;
         let mut copied = if replaces(headers, "x-amz-metadata-directive")? {
             asked.clone()
         } else {
@@ -126,7 +128,8 @@ impl Attributes {
             (EXPIRES, &self.expires),
             (WEBSITE_REDIRECT, &self.website_redirect),
         ];
-        let content = content.into_iter().filter_map(|(name, value)| Some((name.to_string(), value.clone()?)));
+        let content =
+            content.into_iter().filter_map(|(name, value)| Some((name.to_string(), value.clone()?)));
         let metadata =
             self.metadata.iter().map(|(name, value)| (format!("{METADATA_PREFIX}{name}"), value.clone()));
         content.chain(metadata).collect()

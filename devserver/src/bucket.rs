@@ -6,9 +6,11 @@
 //! Lock order: `Buckets::by_name`, then `Bucket::uploads`, then `Bucket::objects`. None is held across an await. With a
 //! folder, an object's record (a small file) is written under `Bucket::objects`.
 
+use crate::attributes::Attributes;
 use crate::config::BucketSettings;
 use crate::encryption::Encryption;
 use crate::error::S3Error;
+use crate::express::{self, is_directory_bucket};
 use crate::folder::{BucketRecord, Folder};
 use crate::gcs::{GcsBucket, next_generation};
 use crate::object::{Object, now};
@@ -171,9 +173,12 @@ impl Bucket {
         self.record()
     }
 
-    /// How objects are encrypted that are written without asking for it.
-    pub(crate) fn encryption(&self) -> Encryption {
-        self.settings.read().kms_key_id.as_ref().map_or(Encryption::Store, |key| Encryption::kms(key, true))
+    /// What objects have that are written without asking for something else.
+    pub(crate) fn defaults(&self) -> Attributes {
+        let settings = self.settings.read();
+        let encryption = settings.kms_key_id.as_ref().map(|key| Encryption::kms(key, true));
+        let storage_class = is_directory_bucket(&self.name).then(|| express::STORAGE_CLASS.to_owned());
+        Attributes { encryption: encryption.unwrap_or_default(), storage_class, ..Attributes::default() }
     }
 
     /// Writes the bucket's own record, if there is a folder. Errors: those of the folder.
@@ -225,15 +230,20 @@ impl Buckets {
     }
 
     /// Errors: `InvalidBucketName`, `BucketAlreadyOwnedByYou`, and those of the folder.
-    pub(crate) fn create(&self, name: &str) -> Result<(), S3Error> {
+    pub(crate) fn create(&self, name: &str, region: Option<&str>) -> Result<(), S3Error> {
         if !is_bucket_name(name) {
             return Err(S3Error::new(400, "InvalidBucketName", "The specified bucket is not valid."));
         }
-        self.create_with(name, GcsBucket::default()).map(|_| ())
+        self.create_with(name, region, GcsBucket::default()).map(|_| ())
     }
 
     /// A bucket whose name was checked: it is no path. Errors: `BucketAlreadyOwnedByYou`, and those of the folder.
-    pub(crate) fn create_with(&self, name: &str, gcs: GcsBucket) -> Result<Arc<Bucket>, S3Error> {
+    pub(crate) fn create_with(
+        &self,
+        name: &str,
+        region: Option<&str>,
+        gcs: GcsBucket,
+    ) -> Result<Arc<Bucket>, S3Error> {
         let mut by_name = self.by_name.write();
         if by_name.contains_key(name) {
             return Err(S3Error::new(
@@ -244,6 +254,7 @@ impl Buckets {
         }
         let bucket = Arc::new(Bucket::new(name, now(), self.folder.clone()));
         *bucket.gcs.lock() = gcs;
+        bucket.settings.write().region = region.map(str::to_owned);
         bucket.record()?;
         by_name.insert(name.to_owned(), bucket.clone());
         Ok(bucket)

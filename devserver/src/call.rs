@@ -10,7 +10,7 @@ use crate::fault::{FaultAction, Faults};
 use crate::gcs::GcsState;
 use crate::key_locks::KeyLocks;
 use crate::pace::Link;
-use crate::sigv4::Authenticator;
+use crate::sigv4::{Authenticator, Caller};
 use crate::target::Target;
 use http::request::Parts;
 use hyper::body::Incoming;
@@ -60,6 +60,8 @@ pub(crate) struct Call {
     pub(crate) target: Target,
     pub(crate) fault: Option<FaultAction>,
     pub(crate) open: OpenRequest,
+    /// Nobody, until the signature was checked.
+    pub(crate) caller: Caller,
     /// Until an operation takes it.
     pub(crate) body: Option<Incoming>,
 }

@@ -4,6 +4,7 @@
 //! computed: hashes are most of what an upload costs.
 //! Source: Amazon S3 User Guide, "Checking object integrity".
 
+use crate::config::Settings;
 use crate::error::S3Error;
 use crate::reply::Reply;
 use crate::xml::XmlWriter;
@@ -16,40 +17,51 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3;
 
+/// Stands before the digits of an ETag where the settings want one beyond ASCII.
+const NOT_ASCII: &str = "é";
+
 /// Makes an ETag: 32 hexadecimal digits.
-pub(crate) enum EtagHasher {
+pub(crate) struct EtagHasher {
+    digits: Digits,
+    not_ascii: bool,
+}
+
+enum Digits {
     /// XXH3 of 128 bits: the shape of an MD5, and equal for equal bytes, at a thirtieth of its cost.
     Fast(Box<Xxh3>),
     Md5(Box<Md5>),
 }
 
 impl EtagHasher {
-    pub(crate) fn new(md5: bool) -> Self {
-        if md5 { Self::Md5(Box::default()) } else { Self::Fast(Box::default()) }
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let digits =
+            if settings.md5_etags { Digits::Md5(Box::default()) } else { Digits::Fast(Box::default()) };
+        Self { digits, not_ascii: settings.quirks.etag_not_ascii }
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Fast(hasher) => hasher.update(bytes),
-            Self::Md5(hasher) => Digest::update(hasher.as_mut(), bytes),
+        match &mut self.digits {
+            Digits::Fast(hasher) => hasher.update(bytes),
+            Digits::Md5(hasher) => Digest::update(hasher.as_mut(), bytes),
         }
     }
 
     pub(crate) fn is_md5(&self) -> bool {
-        matches!(self, Self::Md5(_))
+        matches!(self.digits, Digits::Md5(_))
     }
 
     pub(crate) fn finish(self) -> String {
-        match self {
-            Self::Fast(hasher) => hex::encode(hasher.digest128().to_be_bytes()),
-            Self::Md5(hasher) => hex::encode(hasher.finalize()),
-        }
+        let digits = match self.digits {
+            Digits::Fast(hasher) => hex::encode(hasher.digest128().to_be_bytes()),
+            Digits::Md5(hasher) => hex::encode(hasher.finalize()),
+        };
+        if self.not_ascii { format!("{NOT_ASCII}{digits}") } else { digits }
     }
 }
 
 /// The ETag of a multipart object: a hash of the parts' hashes, and their number.
-pub(crate) fn multipart_etag<'a>(parts: impl Iterator<Item = &'a str>, md5: bool) -> String {
-    let mut hasher = EtagHasher::new(md5);
+pub(crate) fn multipart_etag<'a>(parts: impl Iterator<Item = &'a str>, settings: &Settings) -> String {
+    let mut hasher = EtagHasher::new(settings);
     let mut count = 0;
     for etag in parts {
         hasher.update(&hex::decode(etag).unwrap_or_else(|_| etag.as_bytes().to_vec()));
@@ -326,17 +338,18 @@ mod tests {
 
     #[test]
     fn etags_depend_on_the_bytes_alone() {
-        for md5 in [false, true] {
-            let mut whole = EtagHasher::new(md5);
+        for md5_etags in [false, true] {
+            let settings = Settings { md5_etags, ..Settings::default() };
+            let mut whole = EtagHasher::new(&settings);
             whole.update(b"hello world");
-            let mut pieces = EtagHasher::new(md5);
+            let mut pieces = EtagHasher::new(&settings);
             pieces.update(b"hello ");
             pieces.update(b"world");
             let etag = whole.finish();
             assert_eq!(etag, pieces.finish());
             assert_eq!(etag.len(), 32);
         }
-        let mut md5 = EtagHasher::new(true);
+        let mut md5 = EtagHasher::new(&Settings { md5_etags: true, ..Settings::default() });
         md5.update(b"");
         assert_eq!(md5.finish(), "d41d8cd98f00b204e9800998ecf8427e");
     }

@@ -28,8 +28,17 @@ impl Conditions {
         Self::with_prefix(headers, "x-amz-copy-source-")
     }
 
+    /// On what a copy replaces, as R2 takes them.
+    pub(crate) fn of_copy_destination(headers: &HeaderMap) -> Self {
+        Self::with_prefix(headers, "cf-copy-destination-")
+    }
+
     fn with_prefix(headers: &HeaderMap, prefix: &str) -> Self {
-        let text = |name: &str| headers.get(format!("{prefix}{name}")).and_then(|value| value.to_str().ok());
+        // An ETag may have bytes beyond ASCII.
+        let text = |name: &str| {
+            let value = headers.get(format!("{prefix}{name}"))?;
+            std::str::from_utf8(value.as_bytes()).ok()
+        };
         let time = |name: &str| {
             let parsed = jiff::fmt::rfc2822::parse(text(name)?).ok()?;
             Some(parsed.timestamp())

@@ -15,7 +15,7 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Where to keep the objects, or `None` for memory. The folder is created if it is missing.
     pub folder: Option<PathBuf>,
-    /// The one access key that is accepted.
+    /// The access key that is accepted to begin with; see [`Server::set_credentials`](crate::Server::set_credentials).
     pub access_key: String,
     /// Its secret.
     pub secret_key: String,
@@ -67,6 +67,10 @@ pub struct Settings {
     pub list_page_max: u64,
     /// Buckets that belong to somebody else: creating one is `BucketAlreadyExists`, using one is `AccessDenied`.
     pub foreign_buckets: Vec<String>,
+    /// How long the session of a directory bucket lives, in seconds. S3 has five minutes.
+    pub session_lifetime_s: u64,
+    /// How long a bearer token lives, in seconds. IBM has an hour.
+    pub token_lifetime_s: u64,
     /// Ways in which other servers differ from S3.
     pub quirks: Quirks,
     /// How it behaves as Google Cloud Storage.
@@ -83,6 +87,8 @@ impl Default for Settings {
             part_size_bytes_min: 5 * 1024 * 1024,
             list_page_max: 1000,
             foreign_buckets: Vec::new(),
+            session_lifetime_s: 300,
+            token_lifetime_s: 3600,
             quirks: Quirks::default(),
             gcs: GcsSettings::default(),
         }
@@ -135,4 +141,23 @@ pub struct Quirks {
     /// PutObject, CopyObject, DeleteObject and CompleteMultipartUpload lock their key from their head to their answer: what reads it waits
     /// (as MinIO does).
     pub lock_while_written: bool,
+    /// As Cloudflare R2: equal parts, its regions, no tags and ACLs, conditions on PutObject and, by headers of its own, on CopyObject alone.
+    pub r2: bool,
+    /// As IBM Cloud Object Storage: bearer tokens beside signatures, `POST /identity/token` (on this server), the service instance with
+    /// creating and listing buckets, location constraints with a storage class.
+    pub ibm: bool,
+    /// Listings have no ETags.
+    pub no_list_etags: bool,
+    /// A prefix with several slashes in a row is taken for one with one: listings hold keys outside of the prefix that was asked for.
+    pub folds_slashes: bool,
+    /// ETags have a byte beyond ASCII, in headers as it is and in XML as UTF-8.
+    pub etag_not_ascii: bool,
+}
+
+impl Quirks {
+    /// Those of these names, which are the fields' own. Errors: a name that no quirk has, in words that list those there are.
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let named = names.into_iter().map(|name| (name.to_owned(), true.into())).collect();
+        serde_json::from_value(serde_json::Value::Object(named)).map_err(|error| error.to_string())
+    }
 }

@@ -32,7 +32,7 @@ impl S3Error {
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             self.headers.push((name, value));
         }
         self

@@ -35,6 +35,7 @@
 //! chunks of `STREAMING-AWS4-HMAC-SHA256-PAYLOAD` bodies (their framing is decoded). Operations that are not there
 //! answer 501 NotImplemented.
 
+mod access;
 mod archive;
 mod attributes;
 mod aws_chunked;
@@ -47,11 +48,14 @@ mod config;
 mod content;
 pub mod control;
 mod counters;
+mod credentials;
 mod encryption;
 mod error;
+mod express;
 mod fault;
 mod folder;
 mod gcs;
+mod ibm;
 mod key_locks;
 mod listing;
 mod object;
@@ -59,6 +63,7 @@ mod object_ops;
 mod operation;
 mod pace;
 mod payload;
+mod r2;
 mod reply;
 mod server;
 mod service;
@@ -73,6 +78,7 @@ mod xml;
 
 pub use config::{BucketSettings, Quirks, ServerConfig, Settings};
 pub use counters::{Counters, REQUEST_LOG_LEN_MAX, RequestRecord};
+pub use credentials::Credential;
 pub use fault::{Fault, FaultAction};
 pub use gcs::GcsSettings;
 pub use server::{Server, StartError};

@@ -6,6 +6,7 @@
 use crate::bucket::{Key, ObjectMap};
 use crate::call::Call;
 use crate::error::S3Error;
+use crate::express::{self, is_directory_bucket};
 use crate::object::{Object, iso_date};
 use crate::reply::Reply;
 use crate::xml::XmlWriter;
@@ -15,6 +16,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::borrow::Cow;
 use std::ops::Bound;
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What `encoding-type=url` leaves as it is. A space becomes `+`, as in S3's own answers.
 const URL_ENCODED: &AsciiSet =
@@ -100,6 +102,42 @@ fn page(objects: &ObjectMap, prefix: &str, delimiter: &str, after: &After, max: 
     Page { entries, next: None }
 }
 
+/// Finds entries in an order of their own, that of hashes, as directory buckets do: pages hold each entry once. A page costs all keys below the
+/// prefix.
+fn unordered_page(objects: &ObjectMap, prefix: &str, delimiter: &str, after: &After, max: usize) -> Page {
+    let place = |after: &After| match after {
+        After::Nothing => 0,
+        After::Key(name) | After::Prefix(name) => xxh3_64(name.as_bytes()),
+    };
+    let all = page(objects, prefix, delimiter, &After::Nothing, usize::MAX).entries.into_iter();
+    let mut placed: Vec<(u64, After, Entry)> = all
+        .map(|entry| {
+            let after = match &entry {
+                Entry::Object(key, _) => After::Key(key.0.to_string()),
+                Entry::Prefix(prefix) => After::Prefix(prefix.clone()),
+            };
+            (place(&after), after, entry)
+        })
+        .filter(|(at, _, _)| *after == After::Nothing || *at > place(after))
+        .collect();
+    placed.sort_by_key(|(at, _, _)| *at);
+    let more = placed.len() > max;
+    placed.truncate(max);
+    let next = placed.last().filter(|_| more).map(|(_, after, _)| after.clone());
+    Page { entries: placed.into_iter().map(|(_, _, entry)| entry).collect(), next }
+}
+
+/// Runs of slashes become one.
+fn fold_slashes(prefix: &str) -> String {
+    let mut folded = String::with_capacity(prefix.len());
+    for c in prefix.chars() {
+        if c != '/' || !folded.ends_with('/') {
+            folded.push(c);
+        }
+    }
+    folded
+}
+
 fn first_bound(prefix: &str, after: &After) -> Bound<Vec<u8>> {
     let first = match after {
         After::Nothing => Bound::Unbounded,
@@ -124,9 +162,12 @@ fn successor(prefix: &str) -> Option<Vec<u8>> {
 /// What both versions of the operation ask for.
 struct Request<'a> {
     prefix: &'a str,
+    /// What keys must begin with: the prefix, unless the settings fold it.
+    searched: Cow<'a, str>,
     delimiter: &'a str,
     max: u64,
     encode: bool,
+    etags: bool,
 }
 
 impl<'a> Request<'a> {
@@ -137,8 +178,12 @@ impl<'a> Request<'a> {
             Some(_) => return Err(S3Error::invalid_argument("Invalid Encoding Method specified in Request")),
         };
         let max = call.target.number("max-keys")?.unwrap_or(1000).min(call.settings.list_page_max);
+        let prefix = call.target.param("prefix").unwrap_or_default();
+        let folds = call.settings.quirks.folds_slashes && prefix.contains("//");
         Ok(Self {
-            prefix: call.target.param("prefix").unwrap_or_default(),
+            prefix,
+            searched: if folds { Cow::Owned(fold_slashes(prefix)) } else { Cow::Borrowed(prefix) },
+            etags: !call.settings.quirks.no_list_etags,
             delimiter: call.target.param("delimiter").unwrap_or_default(),
             max,
             encode,
@@ -147,8 +192,9 @@ impl<'a> Request<'a> {
 
     fn find(&self, call: &Call, after: &After) -> Result<Page, S3Error> {
         let bucket = call.bucket()?;
+        let find = if is_directory_bucket(&bucket.name) { unordered_page } else { page };
         Ok(bucket
-            .with_objects(|objects| page(objects, self.prefix, self.delimiter, after, self.max as usize)))
+            .with_objects(|objects| find(objects, &self.searched, self.delimiter, after, self.max as usize)))
     }
 
     fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
@@ -177,7 +223,9 @@ impl<'a> Request<'a> {
                 xml.open("Contents");
                 xml.leaf("Key", &self.text(&key.0));
                 xml.leaf("LastModified", &iso_date(object.modified));
-                xml.leaf("ETag", &object.quoted_etag());
+                if self.etags {
+                    xml.leaf("ETag", &object.quoted_etag());
+                }
                 xml.number("Size", object.content.len());
                 xml.leaf("StorageClass", object.attributes.storage_class());
                 xml.close("Contents");
@@ -194,6 +242,9 @@ impl<'a> Request<'a> {
 }
 
 pub(crate) fn list_v2(call: &Call) -> Result<Reply, S3Error> {
+    if is_directory_bucket(&call.target.bucket) {
+        express::check_listing(call)?;
+    }
     let request = Request::of(call)?;
     let token = call.target.param("continuation-token");
     let start_after = call.target.param("start-after").filter(|key| !key.is_empty());
@@ -222,7 +273,7 @@ pub(crate) fn list_v2(call: &Call) -> Result<Reply, S3Error> {
 pub(crate) fn list_v1(call: &Call) -> Result<Reply, S3Error> {
     let request = Request::of(call)?;
     let marker = call.target.param("marker").unwrap_or_default();
-    let below_prefix = marker.strip_prefix(request.prefix).unwrap_or_default();
+    let below_prefix = marker.strip_prefix(&*request.searched).unwrap_or_default();
     let after = if marker.is_empty() {
         After::Nothing
     } else if !request.delimiter.is_empty() && below_prefix.ends_with(request.delimiter) {

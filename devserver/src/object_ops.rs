@@ -3,11 +3,13 @@
 //! Owns: PutObject, GetObject, HeadObject, CopyObject, DeleteObject, DeleteObjects.
 //! Source: Amazon S3 API Reference, the pages of those names.
 
+use crate::access::check_payer;
 use crate::archive::check_readable;
 use crate::attributes::{Attributes, changes_itself};
 use crate::call::Call;
 use crate::checksum::{Algorithm, Checksum, ChecksumHasher, ChecksumType, EtagHasher};
 use crate::condition::{Conditions, names};
+use crate::config::Settings;
 use crate::content::Content;
 use crate::encryption;
 use crate::error::S3Error;
@@ -42,7 +44,7 @@ const OVERRIDES: [&str; 6] = [
 
 pub(crate) async fn put_object(call: &mut Call) -> Result<Reply, S3Error> {
     let bucket = call.bucket()?;
-    let attributes = Attributes::of(&call.parts.headers, &bucket.encryption())?;
+    let attributes = Attributes::of(&call.parts.headers, bucket.defaults())?;
     let received = receive(call, CHECKSUM_DEFAULT).await?;
     let mut object = Object::new(received.content, received.etag, attributes);
     object.checksum = received.checksum;
@@ -59,6 +61,9 @@ fn check_write(call: &Call, current: Option<&Object>) -> Result<(), S3Error> {
     let quirks = &call.settings.quirks;
     if quirks.ignore_write_conditions {
         return Ok(());
+    }
+    if quirks.r2 && call.header("x-amz-copy-source").is_some() {
+        return Conditions::of_copy_destination(&call.parts.headers).check_write(current, false);
     }
     Conditions::of(&call.parts.headers).check_write(current, quirks.unquoted_if_match)
 }
@@ -143,7 +148,9 @@ fn part_range(object: &Object, number: u64) -> Result<Range<u64>, S3Error> {
 /// The object that `x-amz-copy-source` names, if its conditions hold. Errors: `InvalidArgument`, `NoSuchKey`, 412.
 pub(crate) fn copy_source(call: &Call) -> Result<Arc<Object>, S3Error> {
     let (bucket, key) = copy_source_name(call)?;
-    let object = call.bucket_named(&bucket)?.get(&key)?;
+    let bucket = call.bucket_named(&bucket)?;
+    check_payer(call, &bucket)?;
+    let object = bucket.get(&key)?;
     object.attributes.encryption.check(&call.parts.headers, encryption::COPY_SOURCE)?;
     Conditions::of_copy_source(&call.parts.headers).check_copy_source(&object)?;
     check_readable(&object)?;
@@ -179,7 +186,7 @@ pub(crate) async fn copy_object(call: &mut Call) -> Result<Reply, S3Error> {
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
         ));
     }
-    let attributes = source.attributes.copied(&call.parts.headers, &bucket.encryption())?;
+    let attributes = source.attributes.copied(&call.parts.headers, bucket.defaults())?;
     let asked = call.header("x-amz-checksum-algorithm").map(Algorithm::by_name).transpose()?;
     let kept = source.checksum.clone().filter(|checksum| {
         checksum.of == ChecksumType::FullObject && asked.is_none_or(|asked| asked == checksum.algorithm)
@@ -189,7 +196,7 @@ pub(crate) async fn copy_object(call: &mut Call) -> Result<Reply, S3Error> {
         _ => {
             let algorithm = source.checksum.as_ref().map(|checksum| checksum.algorithm);
             let algorithm = asked.or(algorithm).unwrap_or(CHECKSUM_DEFAULT);
-            hashes_of(&source.content, call.settings.md5_etags, algorithm).await?
+            hashes_of(&source.content, &call.settings, algorithm).await?
         }
     };
     let mut object = Object::new(source.content.clone(), etag, attributes);
@@ -224,10 +231,10 @@ pub(crate) fn copy_result(
 /// The ETag and the checksum that an upload of these bytes in one request would have.
 pub(crate) async fn hashes_of(
     content: &Content,
-    md5: bool,
+    settings: &Settings,
     algorithm: Algorithm,
 ) -> Result<(String, Checksum), S3Error> {
-    let mut etag = EtagHasher::new(md5);
+    let mut etag = EtagHasher::new(settings);
     let mut checksum = ChecksumHasher::new(algorithm);
     for segment in content.segments() {
         let mut segment = segment.clone();
@@ -244,7 +251,7 @@ pub(crate) async fn hashes_of(
 
 pub(crate) fn delete_object(call: &Call) -> Result<Reply, S3Error> {
     let quirks = &call.settings.quirks;
-    let ignored = quirks.ignore_write_conditions || quirks.ignore_delete_conditions;
+    let ignored = quirks.ignore_write_conditions || quirks.ignore_delete_conditions || quirks.r2;
     call.bucket()?.remove(&call.target.key, |current| {
         if ignored { Ok(()) } else { Conditions::of(&call.parts.headers).check_write(current, false) }
     })?;
@@ -261,7 +268,7 @@ pub(crate) async fn delete_objects(call: &mut Call) -> Result<Reply, S3Error> {
         return Err(S3Error::malformed_xml());
     }
     let quirks = &call.settings.quirks;
-    let ignored = quirks.ignore_write_conditions || quirks.ignore_delete_conditions;
+    let ignored = quirks.ignore_write_conditions || quirks.ignore_delete_conditions || quirks.r2;
     let mut xml = XmlWriter::root("DeleteResult");
     for object in named {
         let key = object.child_text("Key").ok_or_else(S3Error::malformed_xml)?;

@@ -26,7 +26,7 @@ operations! {
     GetObject, HeadObject, PutObject, CopyObject, DeleteObject,
     GetObjectTagging, PutObjectTagging, DeleteObjectTagging, RestoreObject,
     CreateMultipartUpload, UploadPart, UploadPartCopy, CompleteMultipartUpload, AbortMultipartUpload, ListParts,
-    Unsupported,
+    CreateSession, IssueToken, Unsupported,
 }
 
 /// Query parameters that name an operation this server does not have; without this list `GET ?acl` would be taken
@@ -77,6 +77,7 @@ impl Operation {
             Method::HEAD => Self::HeadBucket,
             Method::DELETE if !target.has("tagging") => Self::DeleteBucket,
             Method::POST if target.has("delete") => Self::DeleteObjects,
+            Method::GET if target.has("session") => Self::CreateSession,
             Method::GET if target.has("location") => Self::GetBucketLocation,
             Method::GET if target.has("versioning") => Self::GetBucketVersioning,
             Method::GET if target.has("uploads") => Self::ListMultipartUploads,

@@ -213,7 +213,7 @@ async fn receive_into(
     let mut body = call.take_body()?;
     let sent = claims.checksum.as_ref().map(|(algorithm, _)| *algorithm).or(claims.trailer);
     let mut hashes = Hashes {
-        etag: EtagHasher::new(call.settings.md5_etags),
+        etag: EtagHasher::new(&call.settings),
         md5: claims.md5.as_ref().map(|_| Md5::default()),
         sha256: claims.sha256.as_ref().map(|_| Sha256::default()),
         checksum: sent.or(algorithm).map(ChecksumHasher::new),

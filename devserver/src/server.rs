@@ -9,6 +9,7 @@ use crate::call::Shared;
 use crate::checksum::{ChecksumHasher, EtagHasher};
 use crate::config::{BucketSettings, ServerConfig, Settings};
 use crate::counters::{Counters, RequestRecord};
+use crate::credentials::{Credential, Credentials};
 use crate::error::S3Error;
 use crate::fault::Fault;
 use crate::object::Object;
@@ -78,7 +79,9 @@ impl Server {
         let ServerConfig { listen, folder, access_key, secret_key, settings } = config;
         let buckets = Buckets::open(folder.clone())
             .map_err(|source| StartError::Folder { folder: folder.unwrap_or_default(), source })?;
-        let shared = Arc::new(Shared::new(buckets, Authenticator::new(access_key, secret_key), settings));
+        let credentials = Credentials::new(vec![Credential::new(access_key, secret_key)]);
+        let authenticator = Authenticator::new(credentials);
+        let shared = Arc::new(Shared::new(buckets, authenticator, settings));
         let unusable = |source| StartError::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(unusable)?;
         let addr = listener.local_addr().map_err(unusable)?;
@@ -124,6 +127,11 @@ impl Server {
         self.shared.set_settings(settings);
     }
 
+    /// Accepts these keys and no others, for requests that arrive from now on; sessions and tokens that were issued before are refused.
+    pub fn set_credentials(&self, credentials: Vec<Credential>) {
+        self.shared.authenticator.credentials().replace(credentials);
+    }
+
     /// Adds a fault behind those that wait.
     pub fn inject(&self, fault: Fault) {
         self.shared.faults.inject(fault);
@@ -141,7 +149,7 @@ impl Server {
 
     /// Creates a bucket; one that is there already is no error. Errors: a name that no bucket can have; those of the folder.
     pub async fn create_bucket(&self, name: &str) -> io::Result<()> {
-        match self.shared.buckets.create(name) {
+        match self.shared.buckets.create(name, None) {
             Err(error) if error.code != "BucketAlreadyOwnedByYou" => Err(to_io(error)),
             _ => Ok(()),
         }
@@ -151,7 +159,7 @@ impl Server {
     /// memory. Errors: no such bucket; those of the folder.
     pub async fn put_object(&self, bucket: &str, key: &str, bytes: Bytes) -> io::Result<()> {
         let bucket = self.shared.buckets.get(bucket).map_err(to_io)?;
-        let mut etag = EtagHasher::new(self.shared.settings().md5_etags);
+        let mut etag = EtagHasher::new(&self.shared.settings());
         etag.update(&bytes);
         let mut checksum = ChecksumHasher::new(CHECKSUM_DEFAULT);
         checksum.update(&bytes);

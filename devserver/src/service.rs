@@ -11,9 +11,11 @@ use crate::key_locks::lock_key;
 use crate::operation::Operation;
 use crate::pace::Link;
 use crate::reply::{Cut, Reply, ReplyBody};
-use crate::sigv4::Identity;
+use crate::sigv4::Caller;
 use crate::target::Target;
-use crate::{archive, bucket_ops, control, gcs, listing, object_ops, tags, upload_ops};
+use crate::{
+    access, archive, bucket_ops, control, express, gcs, ibm, listing, object_ops, r2, tags, upload_ops,
+};
 use http::header::{ETAG, EXPECT};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -52,10 +54,15 @@ pub(crate) async fn serve(
             return Ok(reply.into_response(link, 0, None, Tally::uncounted()));
         }
     };
-    let operation = Operation::of(&parts, &target);
+    let operation = if settings.quirks.ibm && ibm::asks_for_token(&parts) {
+        Operation::IssueToken
+    } else {
+        Operation::of(&parts, &target)
+    };
     let open = shared.tally.begin(operation.name(), record(operation, &target, &parts.headers));
     let fault = shared.faults.take(operation.name(), &target.key);
-    let mut call = Call { shared, settings, link, parts, target, fault, open, body: Some(body) };
+    let caller = Caller::default();
+    let mut call = Call { shared, settings, link, parts, target, fault, open, caller, body: Some(body) };
     let reply = answer(&mut call, operation, &request_id).await?;
     call.open.answered();
     let body_fault = BodyFault::of(call.fault.as_ref());
@@ -67,7 +74,7 @@ async fn answer(call: &mut Call, operation: Operation, request_id: &str) -> Resu
     if call.fault == Some(FaultAction::Disconnect) {
         return Err(Cut);
     }
-    let authorized = authorize(call, operation);
+    let authorized = access::admit(call, operation);
     let _locked = if authorized.is_ok() { lock_key(call, operation).await } else { None };
     let result = match authorized {
         Ok(()) => match fault_before(call).or_else(|| missing(call, operation)) {
@@ -91,6 +98,7 @@ async fn answer(call: &mut Call, operation: Operation, request_id: &str) -> Resu
         (Ok(reply), _) => reply,
         (Err(error), _) => error.into_reply(&method, &resource, request_id),
     };
+    access::describe(call, operation, &mut reply);
     match call.fault {
         Some(FaultAction::ApplyThenDisconnect) => return Err(Cut),
         Some(FaultAction::WrongEtag) => reply.set(ETAG, WRONG_ETAG),
@@ -135,22 +143,16 @@ fn missing(call: &Call, operation: Operation) -> Option<S3Error> {
         {
             Some(S3Error::internal("The condition cannot be evaluated."))
         }
-        _ => None,
+        _ if quirks.r2 => r2::missing(call, operation),
+        _ => express::missing(call, operation),
     }
-}
-
-/// Errors: those of the signature, and `AccessDenied`.
-fn authorize(call: &Call, operation: Operation) -> Result<(), S3Error> {
-    if call.shared.authenticator.check(&call.parts, &call.target)? == Identity::Owner {
-        return Ok(());
-    }
-    let public = operation.is_public_read() && call.bucket().is_ok_and(|bucket| bucket.settings().public);
-    if public { Ok(()) } else { Err(S3Error::access_denied()) }
 }
 
 async fn dispatch(call: &mut Call, operation: Operation) -> Result<Reply, S3Error> {
     match operation {
-        Operation::ListBuckets => Ok(bucket_ops::list_buckets(call)),
+        Operation::IssueToken => ibm::issue_token(call).await,
+        Operation::ListBuckets => bucket_ops::list_buckets(call),
+        Operation::CreateSession => express::create_session(call),
         Operation::CreateBucket => bucket_ops::create_bucket(call).await,
         Operation::HeadBucket => bucket_ops::head_bucket(call),
         Operation::DeleteBucket => bucket_ops::delete_bucket(call),

@@ -1,11 +1,13 @@
 //! Who sent a request.
 //!
-//! Owns: the check of Signature Version 4, in the Authorization header and in presigned URLs. There is one credential.
+//! Owns: the check of Signature Version 4, in the Authorization header and in presigned URLs, and of bearer tokens where they are taken.
 //! The path is decoded and encoded again before it is signed, as S3 does it, so that clients may encode more than they
 //! must. Chunk signatures inside `STREAMING-AWS4-HMAC-SHA256-PAYLOAD` bodies are not checked.
 //! Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)".
 
+use crate::credentials::{Credentials, Identity};
 use crate::error::S3Error;
+use crate::ibm::bearer;
 use crate::target::Target;
 use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
@@ -31,19 +33,24 @@ const PATH: &AsciiSet = &QUERY.remove(b'/');
 
 type HmacSha256 = Hmac<Sha256>;
 
-/// Who sent a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Identity {
-    Owner,
-    Anonymous,
+/// Who sent a request, and for which region it is signed, if it is.
+#[derive(Debug, Default)]
+pub(crate) struct Caller {
+    pub(crate) identity: Identity,
+    pub(crate) region: Option<String>,
 }
 
-/// Checks signatures against one credential.
+/// Checks signatures against the credentials.
 pub(crate) struct Authenticator {
-    access_key: String,
-    secret_key: String,
-    /// Guards the signing key of the last scope (date, region, service), which costs four HMACs. A leaf.
-    signing_key: Mutex<Option<(String, Vec<u8>)>>,
+    credentials: Credentials,
+    /// Guards the signing key of the last secret and scope (date, region, service), which costs four HMACs. A leaf.
+    signing_key: Mutex<Option<SigningKey>>,
+}
+
+struct SigningKey {
+    secret: String,
+    scope: String,
+    key: Vec<u8>,
 }
 
 /// What a signature says of itself.
@@ -60,28 +67,42 @@ struct Claim {
 }
 
 impl Authenticator {
-    pub(crate) fn new(access_key: String, secret_key: String) -> Self {
-        Self { access_key, secret_key, signing_key: Mutex::new(None) }
+    pub(crate) fn new(credentials: Credentials) -> Self {
+        Self { credentials, signing_key: Mutex::new(None) }
     }
 
-    /// Errors: `InvalidAccessKeyId`, `SignatureDoesNotMatch`, `RequestTimeTooSkewed`, `AccessDenied` (an expired URL),
-    /// `AuthorizationHeaderMalformed`, `InvalidRequest`.
-    pub(crate) fn check(&self, parts: &Parts, target: &Target) -> Result<Identity, S3Error> {
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Errors: `InvalidAccessKeyId`, `InvalidToken`, `ExpiredToken`, `SignatureDoesNotMatch`, `RequestTimeTooSkewed`, `AccessDenied` (an
+    /// expired URL, a bearer token that is not valid), `AuthorizationHeaderMalformed`, `InvalidRequest`.
+    pub(crate) fn check(
+        &self,
+        parts: &Parts,
+        target: &Target,
+        takes_tokens: bool,
+    ) -> Result<Caller, S3Error> {
+        let authorization = header(parts, "authorization");
+        if let Some(token) = authorization.filter(|_| takes_tokens).and_then(bearer) {
+            return match self.credentials.has_token(token) {
+                true => Ok(Caller { identity: Identity::Owner, region: None }),
+                false => Err(S3Error::access_denied()),
+            };
+        }
         let presigned = target.has("X-Amz-Signature");
         let claim = if presigned {
             claim_of_query(target)?
-        } else if let Some(value) = header(parts, "authorization") {
+        } else if let Some(value) = authorization {
             claim_of_header(parts, value)?
         } else {
-            return Ok(Identity::Anonymous);
+            return Ok(Caller::default());
         };
-        if claim.access_key != self.access_key {
-            return Err(S3Error::new(
-                403,
-                "InvalidAccessKeyId",
-                "The AWS Access Key Id you provided does not exist in our records.",
-            ));
-        }
+        let token = header(parts, "x-amz-s3session-token")
+            .or_else(|| header(parts, "x-amz-security-token"))
+            .or_else(|| target.param("X-Amz-S3session-Token"))
+            .or_else(|| target.param("X-Amz-Security-Token"));
+        let (secret, identity) = self.credentials.find(&claim.access_key, token)?;
         check_time(&claim)?;
         let payload = match header(parts, "x-amz-content-sha256") {
             Some(hash) => hash,
@@ -100,8 +121,8 @@ impl Authenticator {
             hex::encode(Sha256::digest(request.as_bytes()))
         );
         let signature = hex::decode(&claim.signature).unwrap_or_default();
-        match mac(&self.signing_key(&claim.scope), to_sign.as_bytes()).verify_slice(&signature) {
-            Ok(()) => Ok(Identity::Owner),
+        match mac(&self.signing_key(secret, &claim.scope), to_sign.as_bytes()).verify_slice(&signature) {
+            Ok(()) => Ok(Caller { identity, region: claim.scope.split('/').nth(1).map(str::to_owned) }),
             Err(_) => Err(S3Error::new(
                 403,
                 "SignatureDoesNotMatch",
@@ -110,18 +131,19 @@ impl Authenticator {
         }
     }
 
-    fn signing_key(&self, scope: &str) -> Vec<u8> {
+    fn signing_key(&self, secret: String, scope: &str) -> Vec<u8> {
         let mut cached = self.signing_key.lock();
-        if let Some((of, key)) = cached.as_ref()
-            && of == scope
+        if let Some(cached) = cached.as_ref()
+            && cached.scope == scope
+            && cached.secret == secret
         {
-            return key.clone();
+            return cached.key.clone();
         }
-        let mut key = format!("AWS4{}", self.secret_key).into_bytes();
+        let mut key = format!("AWS4{secret}").into_bytes();
         for word in scope.split('/') {
             key = mac(&key, word.as_bytes()).finalize().into_bytes().to_vec();
         }
-        *cached = Some((scope.to_owned(), key.clone()));
+        *cached = Some(SigningKey { secret, scope: scope.to_owned(), key: key.clone() });
         key
     }
 }
@@ -283,16 +305,15 @@ mod tests {
             hex::encode(Sha256::digest(request.as_bytes())),
             "7344ae5b7ee6c3e7e6b0fe0640412a37625d1fbfff95c48bbb2dc43964946972"
         );
-        let authenticator = Authenticator::new(
-            "AKIAIOSFODNN7EXAMPLE".into(),
-            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
-        );
+        let authenticator = Authenticator::new(Credentials::new(Vec::new()));
+        let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned();
         let scope = "20130524/us-east-1/s3/aws4_request";
         let to_sign = format!(
             "{ALGORITHM}\n20130524T000000Z\n{scope}\n{}",
             hex::encode(Sha256::digest(request.as_bytes()))
         );
-        let signature = mac(&authenticator.signing_key(scope), to_sign.as_bytes()).finalize().into_bytes();
+        let signature =
+            mac(&authenticator.signing_key(secret, scope), to_sign.as_bytes()).finalize().into_bytes();
         assert_eq!(
             hex::encode(signature),
             "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"

@@ -14,6 +14,8 @@ pub(crate) const KEY_LEN_BYTES_MAX: usize = 1024;
 /// Bucket, key and query of a request.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Target {
+    /// Whether the bucket is named by the host, not by the path.
+    pub(crate) by_host: bool,
     /// Empty for requests to the service itself.
     pub(crate) bucket: String,
     /// Empty for requests to a bucket.
@@ -28,7 +30,9 @@ impl Target {
     pub(crate) fn of(parts: &Parts) -> Result<Self, S3Error> {
         let path = parts.uri.path();
         let path = path.strip_prefix('/').unwrap_or(path);
-        let (bucket, key) = match virtual_host_bucket(parts) {
+        let host_bucket = virtual_host_bucket(parts);
+        let by_host = host_bucket.is_some();
+        let (bucket, key) = match host_bucket {
             Some(bucket) => (bucket, path),
             None => match path.split_once('/') {
                 Some((bucket, key)) => (bucket.to_owned(), key),
@@ -40,7 +44,7 @@ impl Target {
         if key.len() > KEY_LEN_BYTES_MAX {
             return Err(S3Error::new(400, "KeyTooLongError", "Your key is too long"));
         }
-        Ok(Self { bucket, key, query: query_of(parts.uri.query())? })
+        Ok(Self { by_host, bucket, key, query: query_of(parts.uri.query())? })
     }
 
     /// The value of a query parameter.

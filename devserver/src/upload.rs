@@ -42,7 +42,7 @@ pub(crate) struct Upload {
 /// A part as the request to complete names it.
 #[derive(Debug)]
 pub(crate) struct NamedPart {
-    number: u64,
+    pub(crate) number: u64,
     etag: String,
     checksum: Option<(Algorithm, String)>,
 }
@@ -76,7 +76,7 @@ impl Upload {
         let first_len = parts.first().map_or(0, |part| part.content.len());
         let unequal =
             others.iter().any(|part| part.content.len() != first_len) || last.content.len() > first_len;
-        if settings.quirks.equal_parts && unequal {
+        if (settings.quirks.equal_parts || settings.quirks.r2) && unequal {
             return Err(S3Error::new(
                 400,
                 "InvalidPart",
@@ -87,7 +87,7 @@ impl Upload {
         for part in &parts {
             content.append(&part.content);
         }
-        let etag = multipart_etag(parts.iter().map(|part| part.etag.as_str()), settings.md5_etags);
+        let etag = multipart_etag(parts.iter().map(|part| part.etag.as_str()), settings);
         let mut object = Object::new(content, etag, self.attributes.clone());
         let UploadChecksum { algorithm, of, .. } = self.checksum;
         let checksums = parts.iter().map(|part| (part.checksum.value.as_str(), part.content.len()));

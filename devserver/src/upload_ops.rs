@@ -10,6 +10,7 @@ use crate::call::Call;
 use crate::condition::Conditions;
 use crate::encryption::{self, Encryption};
 use crate::error::S3Error;
+use crate::express;
 use crate::object::{iso_date, now};
 use crate::object_ops::{COPY_LEN_BYTES_MAX, copy_result, copy_source, hashes_of};
 use crate::payload::{algorithm_sent, receive, receive_document};
@@ -27,7 +28,7 @@ const PAGE_LEN_MAX: u64 = 1000;
 
 pub(crate) fn create(call: &Call) -> Result<Reply, S3Error> {
     let bucket = call.bucket()?;
-    let attributes = Attributes::of(&call.parts.headers, &bucket.encryption())?;
+    let attributes = Attributes::of(&call.parts.headers, bucket.defaults())?;
     let encryption = attributes.encryption.clone();
     let checksum = UploadChecksum::of(&call.parts.headers)?;
     let upload = Upload::new(&call.target.key, attributes, checksum);
@@ -123,7 +124,7 @@ pub(crate) async fn upload_part_copy(call: &mut Call) -> Result<Reply, S3Error> 
         ));
     }
     let content = source.content.slice(range);
-    let (etag, checksum) = hashes_of(&content, call.settings.md5_etags, checksum.algorithm).await?;
+    let (etag, checksum) = hashes_of(&content, &call.settings, checksum.algorithm).await?;
     let part = Part { content, etag: etag.clone(), modified: now(), checksum: checksum.clone() };
     let modified = iso_date(part.modified);
     keep(call, &bucket, number, part)?;
@@ -152,9 +153,12 @@ fn copy_range(text: &str, len: u64) -> Result<Range<u64>, S3Error> {
 pub(crate) async fn complete(call: &mut Call) -> Result<Reply, S3Error> {
     let bucket = call.bucket()?;
     let named = named_parts(&receive_document(call).await?)?;
+    if express::is_directory_bucket(&bucket.name) {
+        express::check_part_numbers(named.iter().map(|part| part.number))?;
+    }
     let id = call.target.required("uploadId")?;
     let quirks = &call.settings.quirks;
-    let ignored = quirks.ignore_write_conditions || quirks.ignore_complete_conditions;
+    let ignored = quirks.ignore_write_conditions || quirks.ignore_complete_conditions || quirks.r2;
     let object = {
         let mut uploads = bucket.uploads.lock();
         let upload = uploads

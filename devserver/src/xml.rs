@@ -46,6 +46,12 @@ impl XmlWriter {
     /// An element that holds text only.
     pub(crate) fn leaf(&mut self, name: &str, text: &str) {
         self.open(name);
+        self.text(text);
+        self.close(name);
+    }
+
+    /// Text within the element that is open.
+    pub(crate) fn text(&mut self, text: &str) {
         for c in text.chars() {
             match c {
                 '&' => self.out.push_str("&amp;"),
@@ -58,7 +64,6 @@ impl XmlWriter {
                 c => self.out.push(c),
             }
         }
-        self.close(name);
     }
 
     pub(crate) fn number(&mut self, name: &str, value: u64) {

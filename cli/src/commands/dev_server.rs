@@ -3,7 +3,7 @@
 use crate::{block_on, terminal};
 use pail_control::Failure;
 use pail_control::quantity::ByteSize;
-use pail_devserver::{Server, ServerConfig, Settings, StartError};
+use pail_devserver::{Quirks, Server, ServerConfig, Settings, StartError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +50,10 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(0))]
     bandwidth: ByteSize,
 
+    /// Differ from S3 as other servers do, such as r2, ibm, no_list_etags or folds_slashes; may be given several times
+    #[arg(long = "quirk", value_name = "NAME")]
+    quirks: Vec<String>,
+
     /// Create this bucket; may be given several times
     #[arg(long = "bucket", value_name = "NAME")]
     buckets: Vec<String>,
@@ -63,10 +67,13 @@ async fn serve(arguments: Arguments) -> Result<ExitCode, Failure> {
     let failed = |err: std::io::Error| Failure::from_io("cannot watch for signals", &err);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let quirks = Quirks::named(arguments.quirks.iter().map(String::as_str))
+        .map_err(|why| Failure::usage("--quirk names no quirk").because(why))?;
     let settings = Settings {
         first_byte_ms: arguments.first_byte_ms,
         jitter_ms: arguments.jitter_ms,
         bandwidth_bytes_per_s: arguments.bandwidth.0,
+        quirks,
         ..Settings::default()
     };
     let config = ServerConfig {

@@ -8,8 +8,8 @@
 //! APIs see the same ones; the case of a metadata key survives.
 //! Source: Cloud Storage documentation, "Object metadata" and "Objects: resource representation".
 
-use crate::gcs::error::GcsError;
 use crate::attributes::METADATA_PREFIX;
+use crate::gcs::error::GcsError;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -13,6 +13,7 @@ use crate::gcs::related::boundary_of;
 use crate::gcs::route::{Operation, Route};
 use crate::gcs::{authorize, dispatch_resource, fault_before, record};
 use crate::reply::Reply;
+use crate::sigv4::Caller;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -90,6 +91,7 @@ async fn try_serve(outer: &Call, part: Part) -> Result<Reply, GcsError> {
     let call = Call {
         shared: outer.shared.clone(),
         settings: outer.settings.clone(),
+        caller: Caller::default(),
         link: outer.link.clone(),
         parts,
         target: route.target,

@@ -132,7 +132,7 @@ pub(crate) fn insert(call: &Call, document: Option<Map<String, Value>>) -> Resul
     }
     let mut gcs = GcsBucket::default();
     gcs.merge(&resource)?;
-    let bucket = call.shared.buckets.create_with(name, gcs)?;
+    let bucket = call.shared.buckets.create_with(name, None, gcs)?;
     Ok(reply_of(call, &bucket))
 }
 

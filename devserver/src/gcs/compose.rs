@@ -6,6 +6,7 @@
 
 use crate::call::Call;
 use crate::checksum::multipart_etag;
+use crate::config::Settings;
 use crate::content::Content;
 use crate::gcs::attributes::Editable;
 use crate::gcs::condition::Preconditions;
@@ -80,13 +81,17 @@ pub(crate) async fn compose(call: &Call, document: Option<Map<String, Value>>) -
     if let Some(key) = call.target.param("kmsKeyName") {
         editable.kms_key_name = Some(key.to_owned());
     }
-    let object = composed(&sources, editable, call.settings.md5_etags).await?;
+    let object = composed(&sources, editable, &call.settings).await?;
     let conditions = Preconditions::of(&call.target)?;
     let object = bucket.insert(name, object, |current| conditions.check_write(current))?;
     object_reply(call, &bucket, name, &object).await
 }
 
-async fn composed(sources: &[Arc<Object>], editable: Editable, md5_etags: bool) -> Result<Object, GcsError> {
+async fn composed(
+    sources: &[Arc<Object>],
+    editable: Editable,
+    settings: &Settings,
+) -> Result<Object, GcsError> {
     let mut content = Content::default();
     let mut crc32c: Option<u32> = None;
     let mut count = 0;
@@ -103,7 +108,7 @@ async fn composed(sources: &[Arc<Object>], editable: Editable, md5_etags: bool) 
         content.append(&source.content);
         count += source.gcs.component_count.unwrap_or(1);
     }
-    let etag = multipart_etag(sources.iter().map(|source| source.etag.as_str()), md5_etags);
+    let etag = multipart_etag(sources.iter().map(|source| source.etag.as_str()), settings);
     let mut object = new_object(content, etag, editable, &[]);
     object.gcs.component_count = Some(count);
     if let Some(crc32c) = crc32c {

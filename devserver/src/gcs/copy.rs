@@ -96,7 +96,8 @@ fn copied(call: &Call, source: &Object, document: Option<&Map<String, Value>>) -
     if let Some(key) = call.target.param("destinationKmsKeyName") {
         editable.kms_key_name = Some(key.to_owned());
     }
-    let mut object = new_object(source.content.clone(), source.etag.clone(), editable, &source.attributes.headers());
+    let mut object =
+        new_object(source.content.clone(), source.etag.clone(), editable, &source.attributes.headers());
     object.checksum = source.checksum.clone();
     object.part_lens = source.part_lens.clone();
     object.gcs.crc32c = source.gcs.crc32c.clone();
@@ -193,7 +194,8 @@ pub(crate) async fn move_to(call: &Call, source: Option<(String, String)>) -> Re
         of_source.check_write(Some(source))?;
         conditions.check_write(target)?;
         let editable = Editable::of(&source.attributes.headers(), &source.gcs);
-        let mut object = new_object(source.content.clone(), source.etag.clone(), editable, &source.attributes.headers());
+        let mut object =
+            new_object(source.content.clone(), source.etag.clone(), editable, &source.attributes.headers());
         object.checksum = source.checksum.clone();
         object.part_lens = source.part_lens.clone();
         object.gcs = source.gcs.clone();

@@ -131,7 +131,7 @@ async fn insert_media(call: &mut Call) -> Result<Reply, GcsError> {
     let plan = Plan::of(call, &Map::new(), content_type.as_deref())?;
     let len = body_len(call);
     check_len(len)?;
-    let digests = Digests::new(call.settings.md5_etags, wants_md5(&plan.claims));
+    let digests = Digests::new(&call.settings, wants_md5(&plan.claims));
     let mut upload = Upload { sink: sink(call, len).await?, digests };
     receive(call, &mut upload).await?;
     let content = upload.sink.finish().await?;
@@ -143,7 +143,7 @@ async fn insert_related(call: &mut Call) -> Result<Reply, GcsError> {
     let len = body_len(call);
     check_len(len)?;
     let decoder = RelatedDecoder::new(call.header("content-type").unwrap_or_default(), len)?;
-    let digests = Digests::new(call.settings.md5_etags, wants_md5(&Claims::of_headers(&call.parts.headers)));
+    let digests = Digests::new(&call.settings, wants_md5(&Claims::of_headers(&call.parts.headers)));
     let mut related = RelatedUpload::new(decoder, Upload { sink: sink(call, len).await?, digests });
     receive(call, &mut related).await?;
     let (head, upload) = related.finish().await?;
@@ -162,6 +162,6 @@ pub(crate) async fn insert_metadata(
     let bucket = bucket_of(call)?;
     let resource = document.ok_or_else(|| GcsError::required("name"))?;
     let plan = Plan::of(call, &resource, None)?;
-    let digests = Digests::new(call.settings.md5_etags, true);
+    let digests = Digests::new(&call.settings, true);
     plan.finish(call, &bucket, Content::default(), digests.finish()).await
 }

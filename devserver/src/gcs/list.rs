@@ -136,7 +136,8 @@ mod tests {
     use crate::content::Content;
 
     fn objects(keys: &[&str]) -> ObjectMap {
-        let object = Arc::new(Object::new(Content::default(), "e".into(), crate::attributes::Attributes::default()));
+        let object =
+            Arc::new(Object::new(Content::default(), "e".into(), crate::attributes::Attributes::default()));
         keys.iter().map(|key| (Key((*key).into()), object.clone())).collect()
     }
 

@@ -43,6 +43,7 @@ use crate::fault::{BodyFault, FaultAction};
 use crate::pace::Link;
 use crate::reply::{Cut, Reply, ReplyBody};
 use crate::service::{drain, wait_for_first_byte};
+use crate::sigv4::Caller;
 use error::{ErrorFormat, GcsError};
 use http::header::{ETAG, SERVER};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -79,7 +80,8 @@ pub(crate) async fn serve(
     let open = shared.tally.begin(operation.name(), record(&route, &parts.headers));
     let fault = shared.faults.take(operation.name(), &route.target.key);
     let Route { target, source, .. } = route;
-    let mut call = Call { shared, settings, link, parts, target, fault, open, body: Some(body) };
+    let caller = Caller::default();
+    let mut call = Call { shared, settings, link, parts, target, fault, open, caller, body: Some(body) };
     let reply = answer(&mut call, operation, source).await?;
     call.open.answered();
     let body_fault = BodyFault::of(call.fault.as_ref());

@@ -107,7 +107,8 @@ fn changed(current: &Object, resource: &Map<String, Value>, change: Change) -> R
     editable.storage_class = before.storage_class;
     editable.kms_key_name = before.kms_key_name;
     let custom_time = editable.custom_time.clone();
-    let mut object = new_object(current.content.clone(), current.etag.clone(), editable, &current.attributes.headers());
+    let mut object =
+        new_object(current.content.clone(), current.etag.clone(), editable, &current.attributes.headers());
     object.checksum = current.checksum.clone();
     object.part_lens = current.part_lens.clone();
     object.gcs = current.gcs.clone();

@@ -7,6 +7,7 @@
 
 use crate::call::Call;
 use crate::checksum::{Algorithm, ChecksumHasher, EtagHasher};
+use crate::config::Settings;
 use crate::content::Content;
 use crate::counters::Counted;
 use crate::fault::FaultAction;
@@ -45,11 +46,11 @@ pub(crate) struct Digested {
 }
 
 impl Digests {
-    pub(crate) fn new(md5_etag: bool, md5: bool) -> Self {
+    pub(crate) fn new(settings: &Settings, md5: bool) -> Self {
         Self {
-            etag: EtagHasher::new(md5_etag),
+            etag: EtagHasher::new(settings),
             crc32c: ChecksumHasher::new(Algorithm::Crc32c),
-            md5: (md5 && !md5_etag).then(Md5::default),
+            md5: (md5 && !settings.md5_etags).then(Md5::default),
         }
     }
 
@@ -82,8 +83,8 @@ impl Digests {
     }
 
     /// Of bytes that are here already. Errors: those of reading a data file.
-    pub(crate) async fn of(content: &Content, md5_etag: bool, md5: bool) -> std::io::Result<Self> {
-        let mut digests = Self::new(md5_etag, md5);
+    pub(crate) async fn of(content: &Content, settings: &Settings, md5: bool) -> std::io::Result<Self> {
+        let mut digests = Self::new(settings, md5);
         for segment in content.segments() {
             let mut segment = segment.clone();
             while segment.len > 0 {

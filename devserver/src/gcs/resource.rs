@@ -3,11 +3,11 @@
 //! Owns: the JSON resources, and the headers of `alt=media`.
 //! Source: Cloud Storage documentation, "Objects: resource representation", "Buckets: resource representation", "HTTP headers".
 
+use crate::attributes::METADATA_PREFIX;
 use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, ChecksumHasher};
 use crate::content::{Content, FRAME_BYTES_MAX};
 use crate::gcs::attributes::Editable;
-use crate::attributes::METADATA_PREFIX;
 use crate::object::{Object, http_date};
 use crate::reply::Reply;
 use base64::Engine;

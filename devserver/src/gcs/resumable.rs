@@ -168,7 +168,7 @@ pub(crate) async fn start(call: &mut Call) -> Result<Reply, GcsError> {
     let len = call.header("x-upload-content-length").map(str::parse).transpose();
     let len = len.map_err(|_| GcsError::invalid("Invalid value for: X-Upload-Content-Length"))?;
     check_len(len)?;
-    let digests = Digests::new(call.settings.md5_etags, wants_md5(&plan.claims));
+    let digests = Digests::new(&call.settings, wants_md5(&plan.claims));
     let name = utf8_percent_encode(&plan.name, NON_ALPHANUMERIC).to_string();
     let session = Session {
         bucket: bucket.name.clone(),
@@ -287,11 +287,10 @@ async fn finish(call: &Call, session: &Session, progress: &mut Progress) -> Resu
     let mut plan = session.plan.clone();
     plan.claims.add(Claims::of_headers(&call.parts.headers));
     let content = std::mem::take(&mut progress.content);
-    let md5_etag = call.settings.md5_etags;
     let kept = progress.digests.take().filter(|digests| digests.has_md5() || !wants_md5(&plan.claims));
     let digests = match kept {
         Some(digests) => digests,
-        None => Digests::of(&content, md5_etag, wants_md5(&plan.claims)).await?,
+        None => Digests::of(&content, &call.settings, wants_md5(&plan.claims)).await?,
     };
     let reply = plan.finish(call, &bucket, content, digests.finish()).await?;
     let resource = reply.body.segments().first();

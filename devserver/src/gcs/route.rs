@@ -179,7 +179,11 @@ impl Route {
             _ => (Operation::Unsupported, "", ""),
         };
         check_name(name)?;
-        Ok(Self { operation, target: Target { bucket: bucket.into(), key: name.into(), query }, source })
+        Ok(Self {
+            operation,
+            target: Target { by_host: false, bucket: bucket.into(), key: name.into(), query },
+            source,
+        })
     }
 
     fn of_upload(

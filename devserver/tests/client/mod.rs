@@ -27,6 +27,9 @@ pub struct Client {
     endpoint: String,
     secret: Option<String>,
     access_key: String,
+    region: String,
+    /// Sent with each request.
+    headers: Vec<(String, String)>,
 }
 
 /// What came back.
@@ -88,8 +91,22 @@ impl Client {
             http,
             endpoint: endpoint.to_owned(),
             access_key: access_key.to_owned(),
+            region: "us-east-1".to_owned(),
+            headers: Vec::new(),
             secret: secret.map(str::to_owned),
         }
+    }
+
+    /// Signs for another region.
+    pub fn in_region(mut self, region: &str) -> Self {
+        self.region = region.to_owned();
+        self
+    }
+
+    /// Sends a header with each request.
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Sends a request whose path and query are encoded already. An error means that there was no answer.
@@ -104,6 +121,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(&uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
         }
         let body: Bytes = body.into();
         if matches!(method, "PUT" | "POST") {
@@ -190,7 +210,7 @@ impl Client {
         let identity = Credentials::new(&self.access_key, secret, None, None, "test").into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
-            .region("us-east-1")
+            .region(&self.region)
             .name("s3")
             .time(SystemTime::now())
             .settings(settings)

@@ -60,4 +60,3 @@ impl Default for NewObjects {
         Self { content_type_by_name: true, storage_class: None, encryption: None }
     }
 }
-

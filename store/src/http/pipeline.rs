@@ -168,11 +168,9 @@ impl<S: Service> Pipeline<S> {
             })
             .await?;
         match answer.body {
-            OpenOrRead::Open(body) => Ok(Answer {
-                headers: answer.headers,
-                body: OpenBody { body, in_flight },
-                sent_crc64: None,
-            }),
+            OpenOrRead::Open(body) => {
+                Ok(Answer { headers: answer.headers, body: OpenBody { body, in_flight }, sent_crc64: None })
+            }
             // `retrying` returns only successes, and those are open.
             OpenOrRead::Read(_) => Err(self.failed(
                 request,

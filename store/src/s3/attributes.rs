@@ -50,7 +50,8 @@ pub(super) fn add_attributes(
     attributes: &Attributes,
 ) -> Result<()> {
     let attributes = pipeline.options.new_objects.applied(key, attributes);
-    let mut set = |name: HeaderName, value: &str, what: &str| match HeaderValue::from_bytes(value.as_bytes()) {
+    let mut set = |name: HeaderName, value: &str, what: &str| match HeaderValue::from_bytes(value.as_bytes())
+    {
         Ok(value) => {
             request.headers.insert(name, value);
             Ok(())
@@ -185,7 +186,8 @@ mod tests {
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_bytes(b"x; filename=\"\xE9\"").unwrap());
+        headers
+            .insert(header::CONTENT_DISPOSITION, HeaderValue::from_bytes(b"x; filename=\"\xE9\"").unwrap());
         let read = attributes_in(&headers);
         assert_eq!(read.content_encoding.as_deref(), Some("gzip"));
         assert_eq!(read.content_disposition.as_deref(), Some("x; filename=\"é\""));

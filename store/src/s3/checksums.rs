@@ -66,7 +66,10 @@ pub(super) fn check_sent(
                 got.to_base64(),
                 sent.to_base64()
             );
-            Err(Error { maybe_applied: true, ..pipeline.error(operation, Some(key), ErrorKind::Corrupt, message) })
+            Err(Error {
+                maybe_applied: true,
+                ..pipeline.error(operation, Some(key), ErrorKind::Corrupt, message)
+            })
         }
         _ => Ok(sent),
     }

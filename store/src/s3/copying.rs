@@ -19,7 +19,8 @@ use super::service::S3Service;
 use super::writing::Writer;
 use super::xml;
 use crate::contract::{
-    Attributes, Capabilities, Condition, Error, ErrorKind, ObjectMeta, Part, PutOptions, RawKey, Result, Version,
+    Attributes, Capabilities, Condition, Error, ErrorKind, ObjectMeta, Part, PutOptions, RawKey, Result,
+    Version,
 };
 use crate::http::reading::Readable;
 use crate::http::request::ApiRequest;
@@ -90,11 +91,14 @@ impl Writer<'_> {
     }
 
     /// Copies what one CopyObject cannot, part by part.
-    async fn copy_by_parts(&self, source: &ObjectMeta, to: &RawKey, condition: &Condition) -> Result<Version> {
-        let options = PutOptions {
-            attributes: with_tags(self.pipeline, source).await?,
-            condition: condition.clone(),
-        };
+    async fn copy_by_parts(
+        &self,
+        source: &ObjectMeta,
+        to: &RawKey,
+        condition: &Condition,
+    ) -> Result<Version> {
+        let options =
+            PutOptions { attributes: with_tags(self.pipeline, source).await?, condition: condition.clone() };
         let upload = self.start_upload(to, &options).await?;
         let starts = (0..source.size).step_by(COPY_PART_SIZE_BYTES as usize);
         let copies = starts.zip(1..).map(|(start, number)| {
@@ -140,7 +144,12 @@ impl Writer<'_> {
     }
 
     /// Whether the source of a copy still has `version`, where the endpoint does not look.
-    pub async fn check_source(&self, operation: &'static str, from: &RawKey, version: &Version) -> Result<()> {
+    pub async fn check_source(
+        &self,
+        operation: &'static str,
+        from: &RawKey,
+        version: &Version,
+    ) -> Result<()> {
         if self.enforcement.copy_source || version.is_unknown() {
             return Ok(());
         }

@@ -61,11 +61,7 @@ fn is_transient_code(code: &str) -> bool {
     is_throttling_code(code)
         || matches!(
             code,
-            "InternalError"
-                | "ServiceUnavailable"
-                | "RequestTimeout"
-                | "OperationAborted"
-                | "IncompleteBody"
+            "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "OperationAborted" | "IncompleteBody"
         )
 }
 

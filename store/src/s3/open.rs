@@ -54,8 +54,8 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
         .map_err(|e| refuse(ErrorKind::Configuration, e))?;
     let credentials = credentials_of(&options, &endpoint, &proxies, authorities.as_ref())
         .map_err(|e| refuse(ErrorKind::Configuration, e))?;
-    let extras = extras_of(&options, surroundings, &endpoint)
-        .map_err(|e| refuse(ErrorKind::Configuration, e))?;
+    let extras =
+        extras_of(&options, surroundings, &endpoint).map_err(|e| refuse(ErrorKind::Configuration, e))?;
     let identity = match endpoint.is_aws() {
         true => format!("s3://{bucket}"),
         false => format!("{} {bucket}", endpoint.url()),

@@ -131,8 +131,7 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Enforcement> {
         let version = writer.head(key).await.map_or(version, |meta| meta.version);
         let takes_quoted = takes(pipeline, key, &payload, quoted(&version)).await?;
         let version = writer.head(key).await.map_or(version, |meta| meta.version);
-        found.unquoted_if_match =
-            !takes_quoted && takes(pipeline, key, &payload, unquoted(&version)).await?;
+        found.unquoted_if_match = !takes_quoted && takes(pipeline, key, &payload, unquoted(&version)).await?;
         found.put = takes_quoted || found.unquoted_if_match;
     }
     let multipart = ask_multipart(pipeline, key, payload.len() as u64, found.put).await?;

@@ -46,14 +46,15 @@ impl Writer<'_> {
             Payload::Bytes(bytes) => Some(header_of(bytes, self.enforcement.crc64nvme)),
             Payload::Source { .. } => None,
         };
-        let version = match self.send_with_checksum(request.summed(self.enforcement.crc64nvme), checksum).await {
-            Ok(answer) => {
-                check_sent(self.pipeline, "PutObject", key, &answer)?;
-                version_in(&answer.headers)
-            }
-            Err(error) if options.condition == Condition::None => return Err(error),
-            Err(error) => return Err(on_absent_is_precondition(error)),
-        };
+        let version =
+            match self.send_with_checksum(request.summed(self.enforcement.crc64nvme), checksum).await {
+                Ok(answer) => {
+                    check_sent(self.pipeline, "PutObject", key, &answer)?;
+                    version_in(&answer.headers)
+                }
+                Err(error) if options.condition == Condition::None => return Err(error),
+                Err(error) => return Err(on_absent_is_precondition(error)),
+            };
         self.or_by_head(key, version).await
     }
 
