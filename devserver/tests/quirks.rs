@@ -100,3 +100,62 @@ async fn quirks_leave_out_what_other_servers_lack() {
     }
     assert_eq!(client.put("/bucket/o", b"x").await.len(), 34, "without a condition it is written");
 }
+
+#[tokio::test]
+async fn listings_may_lack_etags() {
+    let (server, client) = start(with(Quirks { no_list_etags: true, ..Quirks::default() })).await;
+    let etag = client.put("/bucket/o", b"x").await;
+    for query in ["list-type=2", "prefix="] {
+        let listed = client.get(&format!("/bucket?{query}")).await;
+        assert_eq!((listed.elements("Key"), listed.elements("ETag")), (vec!["o".to_owned()], vec![]));
+        assert_eq!(listed.elements("Size"), ["1"]);
+    }
+    assert_eq!(client.ask("HEAD", "/bucket/o", &[], b"").await.etag(), etag);
+    server.set_settings(Settings::default());
+    assert_eq!(client.get("/bucket?list-type=2").await.elements("ETag").len(), 1);
+}
+
+#[tokio::test]
+async fn a_prefix_may_be_folded_and_then_other_keys_are_listed() {
+    let (_server, client) = start(with(Quirks { folds_slashes: true, ..Quirks::default() })).await;
+    for key in ["a/x", "a//y", "a/b/z", "b/x"] {
+        client.put(&format!("/bucket/{key}"), b"x").await;
+    }
+    let listed = client.get("/bucket?list-type=2&prefix=a%2F%2F&delimiter=%2F").await;
+    assert_eq!(listed.elements("Prefix")[0], "a//", "it is said to be what was asked for");
+    assert_eq!(listed.elements("Key"), ["a/x"]);
+    assert_eq!(listed.elements("CommonPrefixes").len(), 2);
+    assert_eq!(client.get("/bucket?prefix=a%2F%2F").await.elements("Key"), ["a//y", "a/b/z", "a/x"]);
+    assert_eq!(client.get("/bucket/a//y").await.text(), "x", "keys are not folded");
+}
+
+#[tokio::test]
+async fn etags_may_have_bytes_beyond_ascii_and_are_compared_all_the_same() {
+    let (_server, client) = start(with(Quirks { etag_not_ascii: true, ..Quirks::default() })).await;
+    let etag = client.put("/bucket/o", b"x").await;
+    assert!(etag.starts_with("\"é") && etag.len() == 36, "{etag}");
+    let listed = client.get("/bucket?list-type=2").await;
+    assert_eq!(listed.element("ETag").unwrap().replace("&quot;", "\""), etag);
+    let with_condition = |etag: String| {
+        let client = &client;
+        async move { client.ask("PUT", "/bucket/o", &[("if-match", &etag)], b"y").await }
+    };
+    assert_eq!(with_condition(etag.replace("é", "è")).await.status, 412);
+    let changed = with_condition(etag.clone()).await;
+    assert_eq!(changed.status, 200);
+    assert_eq!(with_condition(etag).await.status, 412, "it was changed");
+    let unchanged = client.ask("GET", "/bucket/o", &[("if-none-match", &changed.etag())], b"").await;
+    assert_eq!((unchanged.status.as_u16(), unchanged.etag()), (304, changed.etag()));
+    let id = client.begin("/bucket/parts").await;
+    let document = client.upload("/bucket/parts", &id, &[b"a", b"b"]).await;
+    let done = client.ask("POST", &format!("/bucket/parts?uploadId={id}"), &[], document.as_bytes()).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+}
+
+#[test]
+fn quirks_are_named_as_their_fields() {
+    let quirks = Quirks::named(["r2", "no_list_etags"]).unwrap();
+    assert_eq!(quirks, Quirks { r2: true, no_list_etags: true, ..Quirks::default() });
+    let error = Quirks::named(["no_such"]).unwrap_err();
+    assert!(error.contains("no_such") && error.contains("folds_slashes"), "{error}");
+}

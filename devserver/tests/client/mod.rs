@@ -48,7 +48,7 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
+        self.headers.get(name).map(|value| std::str::from_utf8(value.as_bytes()).unwrap())
     }
 
     pub fn etag(&self) -> String {
@@ -223,7 +223,10 @@ impl Client {
             None => SignableBody::Bytes(&body),
         };
         let uri = request.uri().to_string();
-        let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap()));
+        let headers = request
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), std::str::from_utf8(value.as_bytes()).unwrap()));
         let signable = SignableRequest::new(request.method().as_str(), &uri, headers, payload).unwrap();
         let (instructions, _) = aws_sigv4::http_request::sign(signable, &params).unwrap().into_parts();
         // A header that the test set itself is not to be sent twice.
