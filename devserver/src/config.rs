@@ -146,6 +146,10 @@ pub struct Quirks {
     /// As IBM Cloud Object Storage: bearer tokens beside signatures, `POST /identity/token` (on this server), the service instance with
     /// creating and listing buckets, location constraints with a storage class.
     pub ibm: bool,
+    /// Checksums are taken for headers that nobody knows: neither verified nor given back (as Ceph RGW does).
+    pub no_checksums: bool,
+    /// Requests with a checksum are refused: 501 (as R2 did before 2025).
+    pub refuses_checksums: bool,
     /// Listings have no ETags.
     pub no_list_etags: bool,
     /// A prefix with several slashes in a row is taken for one with one: listings hold keys outside of the prefix that was asked for.

@@ -47,7 +47,7 @@ pub(crate) async fn put_object(call: &mut Call) -> Result<Reply, S3Error> {
     let attributes = Attributes::of(&call.parts.headers, bucket.defaults())?;
     let received = receive(call, CHECKSUM_DEFAULT).await?;
     let mut object = Object::new(received.content, received.etag, attributes);
-    object.checksum = received.checksum;
+    object.checksum = received.checksum.filter(|_| !call.settings.quirks.no_checksums);
     let object = bucket.insert(&call.target.key, object, |current| check_write(call, current))?;
     let mut reply = Reply::ok();
     reply.set(ETAG, &object.quoted_etag());
@@ -200,7 +200,7 @@ pub(crate) async fn copy_object(call: &mut Call) -> Result<Reply, S3Error> {
         }
     };
     let mut object = Object::new(source.content.clone(), etag, attributes);
-    object.checksum = Some(checksum);
+    object.checksum = Some(checksum).filter(|_| !call.settings.quirks.no_checksums);
     let object = bucket.insert(&call.target.key, object, |current| check_write(call, current))?;
     let mut reply = copy_result(
         "CopyObjectResult",

@@ -6,6 +6,7 @@
 use crate::aws_chunked::ChunkedDecoder;
 use crate::call::Call;
 use crate::checksum::{Algorithm, Checksum, ChecksumHasher, EtagHasher, bad_digest};
+use crate::config::Quirks;
 use crate::content::Content;
 use crate::counters::Counted;
 use crate::error::S3Error;
@@ -41,7 +42,13 @@ struct Claims {
 }
 
 impl Claims {
-    fn of(headers: &HeaderMap) -> Result<Self, S3Error> {
+    /// Errors: those of [`receive`] that the head alone is enough for.
+    fn of(headers: &HeaderMap, quirks: &Quirks) -> Result<Self, S3Error> {
+        let claims = Self::all_of(headers)?;
+        if quirks.no_checksums { Ok(Self { checksum: None, trailer: None, ..claims }) } else { Ok(claims) }
+    }
+
+    fn all_of(headers: &HeaderMap) -> Result<Self, S3Error> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let payload = text("x-amz-content-sha256").unwrap_or("UNSIGNED-PAYLOAD");
         let chunked = payload.starts_with("STREAMING-");
@@ -162,15 +169,15 @@ impl Hashes {
 }
 
 /// The algorithm of the checksum that a request brings. Errors: those of what its head says of its body.
-pub(crate) fn algorithm_sent(headers: &HeaderMap) -> Result<Option<Algorithm>, S3Error> {
-    let claims = Claims::of(headers)?;
+pub(crate) fn algorithm_sent(call: &Call) -> Result<Option<Algorithm>, S3Error> {
+    let claims = Claims::of(&call.parts.headers, &call.settings.quirks)?;
     Ok(claims.checksum.map(|(algorithm, _)| algorithm).or(claims.trailer))
 }
 
 /// Takes the body of an object or a part in; where the client sends no checksum, one by `algorithm` is computed. Errors: `MissingContentLength`, `EntityTooLarge`, `IncompleteBody`, `BadDigest`
 /// and its kin.
 pub(crate) async fn receive(call: &mut Call, algorithm: Algorithm) -> Result<Received, S3Error> {
-    let claims = Claims::of(&call.parts.headers)?;
+    let claims = Claims::of(&call.parts.headers, &call.settings.quirks)?;
     let len = claims.len.ok_or_else(|| {
         S3Error::new(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
     })?;
@@ -190,7 +197,7 @@ pub(crate) async fn receive(call: &mut Call, algorithm: Algorithm) -> Result<Rec
 
 /// Takes a request document in. Errors: `MalformedXML` when it is too long, `IncompleteBody`, `BadDigest` and its kin.
 pub(crate) async fn receive_document(call: &mut Call) -> Result<Bytes, S3Error> {
-    let mut claims = Claims::of(&call.parts.headers)?;
+    let mut claims = Claims::of(&call.parts.headers, &call.settings.quirks)?;
     if call.target.has("uploadId") {
         // What completes an upload speaks of the object.
         claims.checksum = None;

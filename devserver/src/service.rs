@@ -143,9 +143,25 @@ fn missing(call: &Call, operation: Operation) -> Option<S3Error> {
         {
             Some(S3Error::internal("The condition cannot be evaluated."))
         }
+        _ if quirks.refuses_checksums
+            && let Some((name, value)) = checksum_header(call) =>
+        {
+            Some(S3Error::not_implemented(format!("Header '{name}' with value '{value}' not implemented")))
+        }
         _ if quirks.r2 => r2::missing(call, operation),
         _ => express::missing(call, operation),
     }
+}
+
+/// A header by which a request speaks of checksums of the API's own kind.
+fn checksum_header(call: &Call) -> Option<(&str, &str)> {
+    let named = call.parts.headers.iter().find(|(name, _)| {
+        let name = name.as_str();
+        (name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode")
+            || name == "x-amz-sdk-checksum-algorithm"
+            || name == "x-amz-trailer"
+    });
+    named.map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()))
 }
 
 async fn dispatch(call: &mut Call, operation: Operation) -> Result<Reply, S3Error> {

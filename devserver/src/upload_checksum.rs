@@ -4,6 +4,7 @@
 //! parts and the completion must agree with it.
 //! Source: Amazon S3 User Guide, "Checking object integrity for data uploads", its tables of types and algorithms.
 
+use crate::call::Call;
 use crate::checksum::{Algorithm, Checksum, ChecksumType, bad_digest};
 use crate::error::S3Error;
 use crate::object_ops::CHECKSUM_DEFAULT;
@@ -21,8 +22,8 @@ pub(crate) struct UploadChecksum {
 
 impl UploadChecksum {
     /// What the headers of CreateMultipartUpload ask for. Errors: `InvalidRequest` for what does not go together.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, S3Error> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    pub(crate) fn of(call: &Call) -> Result<Self, S3Error> {
+        let text = |name: &str| call.header(name).filter(|_| !call.settings.quirks.no_checksums);
         let of = type_named(text("x-amz-checksum-type"))?;
         let Some(name) = text("x-amz-checksum-algorithm") else {
             return match of {

@@ -5,7 +5,7 @@
 mod client;
 
 use client::Client;
-use pail_devserver::{Server, ServerConfig, Settings};
+use pail_devserver::{BucketSettings, Server, ServerConfig, Settings};
 use std::path::Path;
 
 async fn serve(folder: &Path) -> (Server, Client) {
@@ -50,6 +50,36 @@ async fn objects_outlive_the_server_with_their_keys_bytes_and_headers() {
     assert_eq!(range.text(), "o wo");
     let anyone = Client::new(&server.endpoint_url(), "", None);
     assert_eq!(anyone.get("/bucket/d").await.text(), "d");
+}
+
+#[tokio::test]
+async fn what_was_set_of_objects_and_buckets_outlives_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, client) = serve(folder.path()).await;
+    server.create_bucket("bucket").await.unwrap();
+    let settings = BucketSettings { kms_key_id: Some("k".into()), ..BucketSettings::default() };
+    server.set_bucket("bucket", settings.clone()).unwrap();
+    let headers =
+        [("x-amz-storage-class", "GLACIER"), ("x-amz-tagging", "a=1"), ("cache-control", "no-cache")];
+    client.ask("PUT", "/bucket/o", &headers, b"123456789").await;
+    client.ask("POST", "/bucket/o?restore", &[], b"<RestoreRequest><Days>1</Days></RestoreRequest>").await;
+    let read = [("x-amz-checksum-mode", "ENABLED")];
+    let shown = |headers: &http::HeaderMap| {
+        let mut headers = headers.clone();
+        headers.remove("x-amz-request-id");
+        headers.remove("date");
+        headers
+    };
+    let before = shown(&client.ask("HEAD", "/bucket/o", &read, b"").await.headers);
+    assert!(["x-amz-restore", "x-amz-checksum-crc64nvme"].iter().all(|name| before.contains_key(*name)));
+    server.shutdown().await;
+    let (server, client) = serve(folder.path()).await;
+    assert_eq!(shown(&client.ask("HEAD", "/bucket/o", &read, b"").await.headers), before);
+    assert_eq!(client.get("/bucket/o?tagging").await.elements("Key"), ["a"]);
+    client.put("/bucket/p", b"x").await;
+    let stored = client.ask("HEAD", "/bucket/p", &[], b"").await;
+    assert_eq!(stored.header("x-amz-server-side-encryption"), Some("aws:kms"));
+    server.set_bucket("absent", settings).unwrap_err();
 }
 
 #[tokio::test]

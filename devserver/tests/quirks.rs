@@ -152,6 +152,26 @@ async fn etags_may_have_bytes_beyond_ascii_and_are_compared_all_the_same() {
     assert_eq!(done.status, 200, "{}", done.text());
 }
 
+#[tokio::test]
+async fn checksums_may_be_unknown_or_refused() {
+    let (server, client) = start(with(Quirks { no_checksums: true, ..Quirks::default() })).await;
+    let wrong = ("x-amz-checksum-crc32", "AAAAAA==");
+    assert_eq!(client.ask("PUT", "/bucket/o", &[wrong], b"x").await.status, 200);
+    let id = client.begin("/bucket/parts").await;
+    let document = client.upload("/bucket/parts", &id, &[b"a"]).await;
+    let complete = format!("/bucket/parts?uploadId={id}");
+    let done = client.ask("POST", &complete, &[wrong], document.as_bytes()).await;
+    assert_eq!((done.status.as_u16(), done.element("ChecksumType")), (200, None), "{}", done.text());
+    for path in ["/bucket/o", "/bucket/parts"] {
+        let stored = client.ask("HEAD", path, &[("x-amz-checksum-mode", "ENABLED")], b"").await;
+        assert!(stored.headers.keys().all(|name| !name.as_str().starts_with("x-amz-checksum")), "{path}");
+    }
+    server.set_settings(with(Quirks { refuses_checksums: true, ..Quirks::default() }));
+    let refused = client.ask("PUT", "/bucket/o", &[wrong], b"y").await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (501, "NotImplemented"));
+    assert_eq!(client.ask("PUT", "/bucket/o", &[], b"y").await.status, 200);
+}
+
 #[test]
 fn quirks_are_named_as_their_fields() {
     let quirks = Quirks::named(["r2", "no_list_etags"]).unwrap();
