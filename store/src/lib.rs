@@ -1,7 +1,7 @@
 //! Object stores behind one narrow trait.
 //!
 //! Owns: what a bucket is to the rest of Pail. `contract` has [`Store`] and all that goes into it; `http` is under every store that speaks
-//! it; `s3`, `gcs`, `azure` and `memory` are the stores; `wrappers` do for any store what is not a store's own; [`open`] finds the store of a
+//! it; `s3`, `gcs`, `azure` and `memory` are the stores, `adapter` puts those of the `object_store` library behind the trait; `wrappers` do for any store what is not a store's own; [`open`] finds the store of a
 //! URI; `conformance` is the suite that any implementation and any endpoint can be run against. Each knows only what stands before it
 //! (`tests/tests/imports.rs`).
 //!
@@ -10,6 +10,8 @@
 //!   different objects.
 //! - This crate knows nothing of files, caches or mounts.
 
+mod adapter;
+mod azure;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod contract;
@@ -20,6 +22,8 @@ mod s3;
 mod wrappers;
 
 pub use self::http::deadline::{PartOfCall, one_call};
+pub use adapter::{Backend, Intent, ObjectStoreAdapter, exact_path};
+pub use azure::{Azure, AzureStore};
 pub use contract::*;
 pub use memory::MemoryStore;
 pub use open::{lend, open};

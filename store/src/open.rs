@@ -2,6 +2,7 @@
 //!
 //! Owns: [`open`], the one place that knows which kind of URI is which store.
 
+use crate::azure;
 use crate::contract::{CallerVariables, Error, ErrorKind, Result, Store, StoreKind, StoreOptions};
 use crate::s3::{self, S3Store};
 use crate::wrappers::lost_answers::LostAnswers;
@@ -13,7 +14,8 @@ use std::time::SystemTime;
 pub async fn open(options: StoreOptions) -> Result<Arc<dyn Store>> {
     let store: Arc<dyn Store> = match options.bucket.kind {
         StoreKind::S3 | StoreKind::R2 | StoreKind::Ibm => S3Store::open(options).await?,
-        kind @ (StoreKind::Gcs | StoreKind::Azure) => {
+        StoreKind::Azure => azure::open(options).await?,
+        kind @ StoreKind::Gcs => {
             return Err(Error {
                 kind: ErrorKind::Unsupported,
                 operation: "open",
@@ -35,5 +37,8 @@ pub async fn open(options: StoreOptions) -> Result<Arc<dyn Store>> {
 pub async fn lend(
     options: &StoreOptions,
 ) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
-    s3::lend(options).await
+    match options.bucket.kind {
+        StoreKind::Azure => azure::lend(options).await,
+        _ => s3::lend(options).await,
+    }
 }

@@ -2,12 +2,15 @@
 //!
 //! Owns: the runs. The memory store and the dev server always; any other endpoint on demand (`scripts/conformance`), as
 //! `PAIL_CONFORMANCE_ENDPOINT`, with `PAIL_CONFORMANCE_ACCESS_KEY` and `PAIL_CONFORMANCE_SECRET_KEY`, `PAIL_CONFORMANCE_BUCKET`
-//! (created if absent) and `PAIL_CONFORMANCE_SERVER`, by which its known deviations are found.
+//! (created if absent), `PAIL_CONFORMANCE_STORE` (`s3`, or `azure` for an emulator of it) and `PAIL_CONFORMANCE_SERVER`, by which its known
+//! deviations are found.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 use pail_devserver::{Quirks, Server, ServerConfig, Settings};
-use pail_store::{CallerVariables, MemoryStore, PartCopy, S3Store, Store, StoreOptions, conformance};
+use pail_store::{
+    BucketUri, CallerVariables, MemoryStore, PartCopy, S3Store, Store, StoreKind, StoreOptions, conformance,
+};
 use std::sync::Arc;
 
 async fn open(endpoint: &str, bucket: &str, access_key: &str, secret_key: &str) -> Arc<S3Store> {
@@ -19,6 +22,23 @@ async fn open(endpoint: &str, bucket: &str, access_key: &str, secret_key: &str) 
         ..StoreOptions::s3(bucket)
     };
     S3Store::open(options).await.unwrap()
+}
+
+/// A container of Azure's emulator, with the key that every emulator has.
+async fn open_azure(endpoint: &str, bucket: &str) -> Arc<dyn Store> {
+    let bucket = BucketUri {
+        kind: StoreKind::Azure,
+        scope: Some("devstoreaccount1".to_owned()),
+        bucket: bucket.to_owned(),
+        prefix: String::new(),
+    };
+    let environment = [("AZURE_STORAGE_USE_EMULATOR".to_owned(), "true".to_owned())].into();
+    let options = StoreOptions {
+        endpoint_url: Some(endpoint.to_owned()),
+        environment: Some(CallerVariables(environment)),
+        ..StoreOptions::new(bucket)
+    };
+    pail_store::open(options).await.unwrap()
 }
 
 async fn assert_conforms(store: &dyn Store, deviations: &[&str]) {
@@ -88,6 +108,12 @@ async fn the_endpoint_of_the_environment_conforms() {
     let variable = |name: &str| std::env::var(format!("PAIL_CONFORMANCE_{name}"));
     let endpoint = variable("ENDPOINT").expect("PAIL_CONFORMANCE_ENDPOINT is the URL of the server");
     let or = |name: &str, default: &str| variable(name).unwrap_or_else(|_| default.to_owned());
+    if or("STORE", "s3") == "azure" {
+        let store = open_azure(&endpoint, &or("BUCKET", "pail-conformance")).await;
+        store.create_bucket().await.unwrap();
+        assert_conforms(&*store, &conformance::known_deviations(&or("SERVER", ""))).await;
+        return;
+    }
     let (access_key, secret_key) = (or("ACCESS_KEY", "test"), or("SECRET_KEY", "testtest"));
     let store = open(&endpoint, &or("BUCKET", "pail-conformance"), &access_key, &secret_key).await;
     store.create_bucket().await.unwrap();

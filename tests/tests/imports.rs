@@ -138,7 +138,8 @@ const STORE_FOLDERS: &Folders = &[
     ("memory", &["contract"]),
     ("s3", &["contract", "http"]),
     ("gcs", &["contract", "http"]),
-    ("azure", &["contract", "http"]),
+    ("adapter", &["contract", "http"]),
+    ("azure", &["contract", "http", "adapter"]),
     ("open", &["contract", "http", "s3", "gcs", "azure", "wrappers"]),
     ("conformance", &["contract", "wrappers", "memory"]),
 ];

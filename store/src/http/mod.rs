@@ -13,7 +13,7 @@ pub(crate) mod pipeline;
 pub(crate) mod proxy;
 pub(crate) mod reading;
 pub(crate) mod request;
-mod retry;
+pub(crate) mod retry;
 pub(crate) mod service;
 pub(crate) mod surroundings;
 pub(crate) mod transport;

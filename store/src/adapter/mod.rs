@@ -1,0 +1,298 @@
+//! Stores of the `object_store` library behind this crate's trait.
+//!
+//! Owns: [`ObjectStoreAdapter`], which is [`Store`] over any [`Backend`]. A backend says which client of the library it has, and overrides what
+//! the library cannot do as the contract wants it.
+//!
+//! Invariants:
+//! - A key that a backend cannot name is refused with the reason; no key is ever taken for another.
+//! - The library retries nothing of its own: it would send what was authorized once, and knows no deadline of ours.
+
+mod backend;
+pub(crate) mod call;
+pub(crate) mod failure;
+pub(crate) mod library;
+mod listing;
+pub(crate) mod meta;
+mod path;
+mod reading;
+
+pub use backend::{Backend, Intent};
+pub use path::exact_path;
+
+use crate::contract::*;
+use async_trait::async_trait;
+use bytes::Bytes;
+use call::Call;
+use failure::error;
+use meta::{library_attributes, version_of};
+use object_store::path::Path;
+use object_store::{PutMode, PutPayload, UpdateVersion};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How many uploads that ended are remembered, so that nothing is made of them any more.
+const ENDED_UPLOADS_MAX: usize = 4096;
+/// How much of a source is read at a time.
+const SOURCE_READ_BYTES: u64 = 1024 * 1024;
+
+/// A store of the library.
+pub struct ObjectStoreAdapter<B> {
+    backend: Arc<B>,
+    /// Uploads that were completed or aborted here: some stores know of neither. The oldest are forgotten. A leaf.
+    ended: Mutex<VecDeque<Upload>>,
+}
+
+impl<B: Backend> ObjectStoreAdapter<B> {
+    /// Over `backend`.
+    pub fn new(backend: B) -> Self {
+        Self { backend: Arc::new(backend), ended: Mutex::default() }
+    }
+
+    fn error(
+        &self,
+        operation: &'static str,
+        key: &RawKey,
+        kind: ErrorKind,
+        message: impl Into<String>,
+    ) -> Error {
+        error(self.backend.bucket(), operation, Some(key), kind, message)
+    }
+
+    fn path(&self, operation: &'static str, key: &RawKey, intent: Intent) -> Result<Path> {
+        self.backend.path(key, intent).map_err(|why| self.error(operation, key, ErrorKind::Unsupported, why))
+    }
+
+    async fn run<T>(&self, call: Call, work: impl Future<Output = object_store::Result<T>>) -> Result<T> {
+        Ok(library::run(self.backend.bucket(), call, work).await?.0)
+    }
+
+    /// A payload for the library: nothing where the backend takes it from the call.
+    async fn payload(&self, call: &mut Call, payload: Payload) -> Result<PutPayload> {
+        match payload {
+            payload if self.backend.reads_payloads() => {
+                call.payload = Some(payload);
+                Ok(PutPayload::default())
+            }
+            Payload::Bytes(bytes) => Ok(bytes.into()),
+            Payload::Source { len, source } => {
+                let mut pieces: Vec<Bytes> = Vec::new();
+                for start in (0..len).step_by(SOURCE_READ_BYTES as usize) {
+                    let end = len.min(start + SOURCE_READ_BYTES);
+                    let piece = source.read(start..end).await;
+                    let is_whole = piece.as_ref().is_ok_and(|piece| piece.len() as u64 == end - start);
+                    let why = piece.as_ref().map_or_else(ToString::to_string, |_| "it is shorter".to_owned());
+                    match piece {
+                        Ok(piece) if is_whole => pieces.push(piece),
+                        _ => {
+                            let message = format!("what is to be uploaded cannot be read: {why}");
+                            return Err(self.error(call.operation, &call.key, ErrorKind::Source, message));
+                        }
+                    }
+                }
+                Ok(pieces.into_iter().collect())
+            }
+        }
+    }
+
+    fn end(&self, upload: &Upload) {
+        let mut ended = self.ended.lock();
+        if ended.len() == ENDED_UPLOADS_MAX {
+            ended.pop_front();
+        }
+        ended.push_back(upload.clone());
+    }
+
+    fn check_open(&self, operation: &'static str, upload: &Upload) -> Result<()> {
+        match self.ended.lock().contains(upload) {
+            true => Err(self.error(operation, &upload.key, ErrorKind::NotFound, "no such upload")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<B: Backend> std::fmt::Debug for ObjectStoreAdapter<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ObjectStoreAdapter({})", self.backend.identity())
+    }
+}
+
+#[async_trait]
+impl<B: Backend> Store for ObjectStoreAdapter<B> {
+    fn uri(&self) -> &str {
+        self.backend.uri()
+    }
+
+    fn identity(&self) -> &str {
+        self.backend.identity()
+    }
+
+    fn counters(&self) -> CounterSnapshot {
+        self.backend.counters()
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        Ok(self.backend.capabilities())
+    }
+
+    async fn create_bucket(&self) -> Result<()> {
+        self.backend.create_bucket().await
+    }
+
+    async fn look_up_bucket(&self) -> Result<()> {
+        self.backend.look_up_bucket().await
+    }
+
+    async fn delete_bucket(&self) -> Result<()> {
+        self.backend.delete_bucket().await
+    }
+
+    async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
+        library::head(&*self.backend, key, &self.path("HeadObject", key, Intent::Read)?).await
+    }
+
+    async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
+        reading::get(&self.backend, key, &self.path("GetObject", key, Intent::Read)?, options).await
+    }
+
+    async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
+        const OPERATION: &str = "PutObject";
+        let path = self.path(OPERATION, key, Intent::Change)?;
+        let attributes = library_attributes(&options.attributes)
+            .map_err(|why| self.error(OPERATION, key, ErrorKind::Unsupported, why))?;
+        let mode = match &options.condition {
+            condition if !self.backend.capabilities().conditional_put => {
+                library::check(&*self.backend, OPERATION, (key, &path), condition).await?;
+                PutMode::Overwrite
+            }
+            Condition::None => PutMode::Overwrite,
+            Condition::IfAbsent => PutMode::Create,
+            Condition::IfVersion(version) => match self.backend.etag(version) {
+                Some(etag) => PutMode::Update(UpdateVersion { e_tag: Some(etag), version: None }),
+                None => {
+                    let message = "the version that is to be replaced is not known";
+                    return Err(self.error(OPERATION, key, ErrorKind::Precondition, message));
+                }
+            },
+        };
+        let mut call = Call::new(OPERATION, key);
+        let payload = self.payload(&mut call, payload).await?;
+        let library_options = object_store::PutOptions { mode, attributes, ..Default::default() };
+        match self.run(call, self.backend.objects().put_opts(&path, payload, library_options)).await {
+            Ok(put) => Ok(version_of(put.e_tag.as_deref())),
+            Err(failed) if failed.kind == ErrorKind::NotFound && options.condition != Condition::None => {
+                Err(Error {
+                    kind: ErrorKind::Precondition,
+                    message: "the object is gone".to_owned(),
+                    ..failed
+                })
+            }
+            Err(failed) => Err(failed),
+        }
+    }
+
+    async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
+        let path = self.path("DeleteObject", key, Intent::Change)?;
+        match self.backend.delete(key, &path, &condition).await {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind == ErrorKind::Precondition => {
+                match library::head(&*self.backend, key, &path).await {
+                    Err(absent) if absent.kind == ErrorKind::NotFound => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn copy(
+        &self,
+        from: &RawKey,
+        version: &Version,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        let from_path = self.path("CopyObject", from, Intent::Read)?;
+        let to_path = self.path("CopyObject", to, Intent::Change)?;
+        self.backend.copy((from, &from_path), version, (to, &to_path), &condition).await
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<ListPage> {
+        self.backend.list(&request).await
+    }
+
+    async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
+        let path = self.path("CreateMultipartUpload", key, Intent::Change)?;
+        let id = self.backend.start_upload(key, &path, options).await?;
+        Ok(Upload { key: key.clone(), id })
+    }
+
+    async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
+        const OPERATION: &str = "UploadPart";
+        self.check_open(OPERATION, upload)?;
+        let path = self.path(OPERATION, &upload.key, Intent::Change)?;
+        let (size, mut call) = (payload.len(), Call::new(OPERATION, &upload.key));
+        let payload = self.payload(&mut call, payload).await?;
+        let index = number.saturating_sub(1) as usize;
+        let part = self.run(call, self.backend.uploads().put_part(&path, &upload.id, index, payload)).await?;
+        Ok(Part { number, etag: part.content_id, size, checksum: None })
+    }
+
+    async fn copy_part(
+        &self,
+        _upload: &Upload,
+        _number: u32,
+        from: &RawKey,
+        _version: &Version,
+        _range: Range<u64>,
+    ) -> Result<Part> {
+        let message = "this store makes no parts of other objects";
+        Err(self.error("UploadPartCopy", from, ErrorKind::Unsupported, message))
+    }
+
+    async fn complete_upload(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        options: &PutOptions,
+    ) -> Result<Version> {
+        const OPERATION: &str = "CompleteMultipartUpload";
+        self.check_open(OPERATION, upload)?;
+        let path = self.path(OPERATION, &upload.key, Intent::Change)?;
+        let version = self.backend.complete_upload(upload, &path, parts, options).await?;
+        self.end(upload);
+        match version.is_unknown() {
+            true => Ok(library::head(&*self.backend, &upload.key, &path).await?.version),
+            false => Ok(version),
+        }
+    }
+
+    async fn abort_upload(&self, upload: &Upload) -> Result<()> {
+        const OPERATION: &str = "AbortMultipartUpload";
+        if self.check_open(OPERATION, upload).is_err() {
+            return Ok(());
+        }
+        let path = self.path(OPERATION, &upload.key, Intent::Change)?;
+        let aborting = self.backend.uploads().abort_multipart(&path, &upload.id);
+        match self.run(Call::new(OPERATION, &upload.key), aborting).await {
+            Err(error) if error.kind != ErrorKind::NotFound => return Err(error),
+            _ => self.end(upload),
+        }
+        Ok(())
+    }
+
+    async fn open_uploads(&self, key: &RawKey) -> Result<Vec<OpenUpload>> {
+        Err(self.error(
+            "ListMultipartUploads",
+            key,
+            ErrorKind::Unsupported,
+            "this store does not list uploads",
+        ))
+    }
+
+    async fn has_parts(&self, upload: &Upload) -> Result<bool> {
+        let message = "this store does not list uploads";
+        Err(self.error("ListParts", &upload.key, ErrorKind::Unsupported, message))
+    }
+}

@@ -1,0 +1,459 @@
+//! Who asks.
+//!
+//! Owns: [`Found`], what a caller's variables say of credentials, and [`Credentials`], what requests are authorized with. The variables are
+//! those of Azure's command line and SDKs. Static ones are used as they are; tokens are fetched, kept and renewed by the library's providers
+//! (client secret, workload identity, managed identity), over connections of ours ([`super::tokens`]), or by `az`.
+//!
+//! Which are taken: a connection string, an account key, a SAS token, a bearer token, a service principal (secret or federated token), a
+//! managed identity that variables name, `az` where somebody has logged in by it, the managed identity of an Azure machine, none.
+//!
+//! Invariants: no secret is in an error, a log or a `Debug`; what is half there is an error that names the missing half.
+
+use super::cli::CliTokens;
+use super::tokens::TokenConnector;
+use crate::contract::CallerVariables;
+use crate::http::failure::innermost;
+use crate::http::surroundings::Surroundings;
+use object_store::RetryConfig;
+use object_store::StaticCredentialProvider;
+use object_store::azure::{
+    AzureAccessKey, AzureConfigKey, AzureCredential, AzureCredentialProvider, MicrosoftAzureBuilder,
+    split_sas,
+};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The account and key that every emulator has (Azure, "Use the Azurite emulator": well-known storage account and key).
+pub(super) const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
+const EMULATOR_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// What the firmware of Azure's virtual machines says as the chassis' asset tag.
+const AZURE_MACHINE_TAG: &str = "7783-7084-3265-9085-8269-3286-77";
+const MACHINE_TAG_FILE: &str = "/sys/class/dmi/id/chassis_asset_tag";
+/// The whole lookup: a metadata address that swallows packets, or an `az` that hangs, must not hang a mount.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What the variables say.
+#[derive(Clone)]
+pub(super) struct Found {
+    source: Source,
+    /// Where it is from, after "with".
+    told: String,
+}
+
+#[derive(Clone)]
+enum Source {
+    Anonymous,
+    Key(String),
+    Sas(String),
+    Bearer(String),
+    Secret { tenant: String, client: String, secret: String },
+    Federated { tenant: String, client: String, file: String },
+    ManagedIdentity,
+    Cli,
+}
+
+/// The parts of a connection string.
+#[derive(Default)]
+pub(super) struct ConnectionString(BTreeMap<String, String>);
+
+impl ConnectionString {
+    /// That of `AZURE_STORAGE_CONNECTION_STRING`.
+    pub fn of(surroundings: Surroundings<'_>) -> Self {
+        let text = surroundings.get("AZURE_STORAGE_CONNECTION_STRING").unwrap_or_default();
+        let parts = text.split(';').filter_map(|part| part.trim().split_once('='));
+        Self(parts.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect())
+    }
+
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.0.get(&name.to_ascii_lowercase()).filter(|value| !value.is_empty()).cloned()
+    }
+
+    pub fn means_emulator(&self) -> bool {
+        self.get("UseDevelopmentStorage").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+}
+
+/// The account's name in the variables, and which of them has it.
+pub(super) fn account_in(surroundings: Surroundings<'_>) -> Option<(&'static str, String)> {
+    let named = ["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"]
+        .into_iter()
+        .find_map(|name| Some((name, surroundings.get(name)?)));
+    named.or_else(|| {
+        Some(("AZURE_STORAGE_CONNECTION_STRING", ConnectionString::of(surroundings).get("AccountName")?))
+    })
+}
+
+pub(super) fn wants_emulator(surroundings: Surroundings<'_>) -> bool {
+    let is_named = surroundings.get("AZURE_STORAGE_USE_EMULATOR");
+    is_named.is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off"))
+        || ConnectionString::of(surroundings).means_emulator()
+}
+
+impl Found {
+    /// Looks for the credentials of `account`. Errors: a sentence that names what is missing or unusable.
+    pub fn of(surroundings: Surroundings<'_>, account: &str, anonymous: bool) -> Result<Self, String> {
+        if anonymous {
+            return Ok(Self::anonymous());
+        }
+        if let Some(found) = Self::static_in(surroundings, account)? {
+            return Ok(found);
+        }
+        if let Some(found) = Self::principal_in(surroundings)? {
+            return Ok(found);
+        }
+        let managed = |told: &str| Self { source: Source::ManagedIdentity, told: told.to_owned() };
+        for variable in ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_CLIENT_ID"] {
+            if surroundings.get(variable).is_some() {
+                return Ok(managed(&format!("a token of the managed identity that {variable} names")));
+            }
+        }
+        if super::cli::is_logged_in(surroundings) {
+            return Ok(Self {
+                source: Source::Cli,
+                told: "a token from `az account get-access-token`".to_owned(),
+            });
+        }
+        let tag = std::fs::read_to_string(Path::new(MACHINE_TAG_FILE)).unwrap_or_default();
+        match tag.trim() == AZURE_MACHINE_TAG {
+            true => Ok(managed("a token of this machine's managed identity")),
+            false => Ok(Self::anonymous()),
+        }
+    }
+
+    fn anonymous() -> Self {
+        Self { source: Source::Anonymous, told: String::new() }
+    }
+
+    fn static_in(surroundings: Surroundings<'_>, account: &str) -> Result<Option<Self>, String> {
+        let found = |source, told: String| Ok(Some(Self { source, told }));
+        // A key of another account than the URI's is told of: the server would only say that it is wrong.
+        let whose = match account_in(surroundings) {
+            Some((variable, other)) if other != account => {
+                format!(", which {variable} says is of the account {other}, and not of {account}")
+            }
+            _ => String::new(),
+        };
+        let string = ConnectionString::of(surroundings);
+        const STRING: &str = "AZURE_STORAGE_CONNECTION_STRING";
+        if !string.0.is_empty() && !string.means_emulator() {
+            let of_another = string.get("AccountName").filter(|name| name != account);
+            let parts = (string.get("AccountKey"), string.get("SharedAccessSignature"));
+            match (of_another, parts) {
+                (Some(_), _) => {}
+                (None, (Some(key), _)) => {
+                    return found(
+                        Source::Key(checked_key(STRING, key)?),
+                        format!("the account key from {STRING}"),
+                    );
+                }
+                (None, (None, Some(sas))) => {
+                    return found(
+                        Source::Sas(checked_sas(STRING, sas)?),
+                        format!("the SAS token from {STRING}"),
+                    );
+                }
+                (None, (None, None)) => {
+                    return Err(format!("{STRING} has neither an AccountKey nor a SharedAccessSignature"));
+                }
+            }
+        }
+        for variable in ["AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"] {
+            if let Some(key) = surroundings.get(variable) {
+                let told = format!("the account key from {variable}{whose}");
+                return found(Source::Key(checked_key(variable, key)?), told);
+            }
+        }
+        if let Some(sas) = surroundings.get("AZURE_STORAGE_SAS_TOKEN") {
+            let told = format!("the SAS token from AZURE_STORAGE_SAS_TOKEN{whose}");
+            return found(Source::Sas(checked_sas("AZURE_STORAGE_SAS_TOKEN", sas)?), told);
+        }
+        if let Some(token) = surroundings.get("AZURE_STORAGE_TOKEN") {
+            let is_sendable = http::HeaderValue::from_str(&token).is_ok();
+            return match is_sendable {
+                true => found(Source::Bearer(token), "the token from AZURE_STORAGE_TOKEN".to_owned()),
+                false => Err("AZURE_STORAGE_TOKEN is no token, as it cannot be sent in a header".to_owned()),
+            };
+        }
+        if wants_emulator(surroundings) && account == EMULATOR_ACCOUNT {
+            return found(
+                Source::Key(EMULATOR_KEY.to_owned()),
+                "the emulator's well-known account key".to_owned(),
+            );
+        }
+        match string.get("AccountName") {
+            Some(other) if !string.means_emulator() && other != account => {
+                Err(format!("{STRING} is of the account {other}, and not of {account}"))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn principal_in(surroundings: Surroundings<'_>) -> Result<Option<Self>, String> {
+        let get = |name: &str| surroundings.get(name);
+        let missing = |there: &str, absent: &str| Err(format!("{there} is set, and {absent} is not"));
+        let (tenant, client) = (get("AZURE_TENANT_ID"), get("AZURE_CLIENT_ID"));
+        for (name, is_file) in [("AZURE_CLIENT_SECRET", false), ("AZURE_FEDERATED_TOKEN_FILE", true)] {
+            let Some(value) = get(name) else { continue };
+            let (Some(tenant), Some(client)) = (tenant.clone(), client.clone()) else {
+                return missing(name, if tenant.is_none() { "AZURE_TENANT_ID" } else { "AZURE_CLIENT_ID" });
+            };
+            let told = match is_file {
+                false => format!(
+                    "a token of the service principal {client} (AZURE_CLIENT_ID and AZURE_CLIENT_SECRET)"
+                ),
+                true => format!(
+                    "a token of the workload identity {client} (AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE)"
+                ),
+            };
+            let source = match is_file {
+                false => Source::Secret { tenant, client, secret: value },
+                true => {
+                    let file = surroundings.path(&value).display().to_string();
+                    Source::Federated { tenant, client, file }
+                }
+            };
+            return Ok(Some(Self { source, told }));
+        }
+        match (tenant, client) {
+            (Some(_), Some(_)) => missing(
+                "AZURE_CLIENT_ID, with AZURE_TENANT_ID,",
+                "the secret that goes with it (AZURE_CLIENT_SECRET, or AZURE_FEDERATED_TOKEN_FILE)",
+            ),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether tokens are asked for over HTTP.
+    pub fn needs_http(&self) -> bool {
+        matches!(self.source, Source::Secret { .. } | Source::Federated { .. } | Source::ManagedIdentity)
+    }
+
+    /// What another machine needs for the same, where it can be had without asking for a token.
+    pub fn lendable(&self) -> Option<BTreeMap<String, String>> {
+        let pairs: &[(&str, &String)] = match &self.source {
+            Source::Anonymous => &[],
+            Source::Key(key) => &[("AZURE_STORAGE_KEY", key)],
+            Source::Sas(sas) => &[("AZURE_STORAGE_SAS_TOKEN", sas)],
+            Source::Bearer(token) => &[("AZURE_STORAGE_TOKEN", token)],
+            Source::Secret { tenant, client, secret } => {
+                &[("AZURE_TENANT_ID", tenant), ("AZURE_CLIENT_ID", client), ("AZURE_CLIENT_SECRET", secret)]
+            }
+            Source::Federated { .. } | Source::ManagedIdentity | Source::Cli => return None,
+        };
+        Some(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).clone())).collect())
+    }
+}
+
+/// Errors: it is none; the value is not told.
+fn checked_key(variable: &str, key: String) -> Result<String, String> {
+    match AzureAccessKey::try_new(&key) {
+        Ok(_) => Ok(key),
+        Err(_) => Err(format!("the account key from {variable} is none: it is not base64")),
+    }
+}
+
+fn checked_sas(variable: &str, sas: String) -> Result<String, String> {
+    match split_sas(&sas) {
+        Ok(pairs) if pairs.iter().any(|(name, _)| name == "sig") => Ok(sas),
+        _ => Err(format!("the SAS token from {variable} is none: it has no signature (sig=…)")),
+    }
+}
+
+/// What requests are authorized with.
+pub(super) struct Credentials {
+    found: Found,
+    caller: Option<CallerVariables>,
+    tokens: Option<TokenConnector>,
+    /// Made at the first request, and again when the server says that the token has expired. A leaf, held for a load or a store.
+    provider: RwLock<Option<AzureCredentialProvider>>,
+}
+
+impl Credentials {
+    /// `tokens` is the way to services that give out tokens, where [`Found::needs_http`].
+    pub fn new(found: Found, caller: Option<CallerVariables>, tokens: Option<TokenConnector>) -> Self {
+        Self { found, caller, tokens, provider: RwLock::default() }
+    }
+
+    /// What to authorize with now; `None` is anonymous. Errors: a sentence without any secret.
+    pub async fn get(&self) -> Result<Option<Arc<AzureCredential>>, String> {
+        if matches!(self.found.source, Source::Anonymous) {
+            return Ok(None);
+        }
+        let provider = self.provider.read().clone();
+        let provider = match provider {
+            Some(provider) => provider,
+            None => {
+                let made = self.provider()?;
+                self.provider.write().get_or_insert(made).clone()
+            }
+        };
+        match tokio::time::timeout(LOOKUP_TIMEOUT, provider.get_credential()).await {
+            Ok(Ok(credential)) => Ok(Some(credential)),
+            Ok(Err(cause)) => Err(format!("{} could not be had: {}", self.found.told, told_of(&cause))),
+            Err(_) => {
+                Err(format!("{} could not be had within {} s", self.found.told, LOOKUP_TIMEOUT.as_secs()))
+            }
+        }
+    }
+
+    /// The server says that it has expired.
+    pub fn forget(&self) {
+        *self.provider.write() = None;
+    }
+
+    /// Whose credentials requests are sent with, as the end of a sentence.
+    pub fn describe(&self) -> String {
+        match self.found.source {
+            Source::Anonymous => {
+                "without credentials (there is no AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, \
+                AZURE_STORAGE_CONNECTION_STRING or service principal, and nobody has logged in by az)"
+                    .to_owned()
+            }
+            _ => format!("with {}", self.found.told),
+        }
+    }
+
+    fn provider(&self) -> Result<AzureCredentialProvider, String> {
+        let fixed =
+            |credential| Arc::new(StaticCredentialProvider::new(credential)) as AzureCredentialProvider;
+        let unusable = |what: &str| format!("the {what} is none");
+        Ok(match &self.found.source {
+            Source::Anonymous => return Err("there are no credentials".to_owned()),
+            Source::Key(key) => fixed(AzureCredential::AccessKey(
+                AzureAccessKey::try_new(key).map_err(|_| unusable("account key"))?,
+            )),
+            Source::Sas(sas) => {
+                fixed(AzureCredential::SASToken(split_sas(sas).map_err(|_| unusable("SAS token"))?))
+            }
+            Source::Bearer(token) => fixed(AzureCredential::BearerToken(token.clone())),
+            Source::Cli => Arc::new(CliTokens::new(self.caller.clone())),
+            Source::Secret { tenant, client, secret } => {
+                let builder =
+                    self.token_builder("client_secret")?.with_client_id(client).with_tenant_id(tenant);
+                provider_of(builder.with_client_secret(secret))?
+            }
+            Source::Federated { tenant, client, file } => {
+                let builder = self.token_builder("workload_identity")?.with_client_id(client);
+                provider_of(builder.with_tenant_id(tenant).with_federated_token_file(file))?
+            }
+            Source::ManagedIdentity => {
+                let surroundings = Surroundings(self.caller.as_ref());
+                let mut builder = self.token_builder("managed_identity")?;
+                let endpoint =
+                    surroundings.get("IDENTITY_ENDPOINT").or_else(|| surroundings.get("MSI_ENDPOINT"));
+                if let Some(endpoint) = endpoint {
+                    builder = builder.with_msi_endpoint(endpoint);
+                }
+                if let Some(client) = surroundings.get("AZURE_CLIENT_ID") {
+                    builder = builder.with_client_id(client);
+                }
+                provider_of(builder)?
+            }
+        })
+    }
+
+    fn token_builder(&self, kind: &str) -> Result<MicrosoftAzureBuilder, String> {
+        let tokens = self.tokens.clone().ok_or("there is no way to where tokens are")?;
+        let retry = RetryConfig { max_retries: 2, retry_timeout: LOOKUP_TIMEOUT, ..RetryConfig::default() };
+        let builder = MicrosoftAzureBuilder::new()
+            .with_account("account")
+            .with_container_name("container")
+            .with_credential_type(kind)
+            .with_retry(retry)
+            .with_http_connector(tokens);
+        Ok(match Surroundings(self.caller.as_ref()).get("AZURE_AUTHORITY_HOST") {
+            Some(host) => builder.with_config(AzureConfigKey::AuthorityHost, host.trim_end_matches('/')),
+            None => builder,
+        })
+    }
+}
+
+fn provider_of(builder: MicrosoftAzureBuilder) -> Result<AzureCredentialProvider, String> {
+    Ok(builder.build().map_err(|cause| innermost(&cause))?.credentials().clone())
+}
+
+/// What a service of tokens said, in its own words and one line: they hold no secret, but its documents may be long.
+fn told_of(cause: &object_store::Error) -> String {
+    const TOLD_LEN_MAX: usize = 300;
+    let told = innermost(cause);
+    let described = told
+        .find('{')
+        .and_then(|at| serde_json::from_str::<serde_json::Value>(&told[at..]).ok())
+        .and_then(|body| Some(body.get("error_description")?.as_str()?.to_owned()));
+    let line = described.unwrap_or(told).lines().next().unwrap_or_default().to_owned();
+    line.chars().take(TOLD_LEN_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "c2VjcmV0";
+
+    fn found(variables: &[(&str, &str)]) -> Result<String, String> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let caller = CallerVariables(variables.collect());
+        Found::of(Surroundings(Some(&caller)), "acc", false)
+            .map(|found| Credentials::new(found, Some(caller.clone()), None).describe())
+    }
+
+    #[test]
+    fn the_source_that_is_used_is_named() {
+        let string = format!("DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={KEY}==");
+        for (variables, told) in [
+            (&[("AZURE_STORAGE_KEY", KEY)][..], "with the account key from AZURE_STORAGE_KEY"),
+            (&[("AZURE_STORAGE_ACCOUNT_KEY", KEY)], "with the account key from AZURE_STORAGE_ACCOUNT_KEY"),
+            (
+                &[("AZURE_STORAGE_SAS_TOKEN", "?sv=1&sig=x")],
+                "with the SAS token from AZURE_STORAGE_SAS_TOKEN",
+            ),
+            (
+                &[
+                    ("AZURE_STORAGE_CONNECTION_STRING", "AccountName=acc;AccountKey=c2VjcmV0"),
+                    ("AZURE_STORAGE_KEY", KEY),
+                ],
+                "with the account key from AZURE_STORAGE_CONNECTION_STRING",
+            ),
+            (
+                &[
+                    ("AZURE_STORAGE_CONNECTION_STRING", "AccountName=other;AccountKey=c2VjcmV0"),
+                    ("AZURE_STORAGE_KEY", KEY),
+                ],
+                "with the account key from AZURE_STORAGE_KEY, which AZURE_STORAGE_CONNECTION_STRING says is of the account other, and not of acc",
+            ),
+            (
+                &[("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "s")],
+                "with a token of the service principal c (AZURE_CLIENT_ID and AZURE_CLIENT_SECRET)",
+            ),
+            (&[("AZURE_CLIENT_ID", "c")], "with a token of the managed identity that AZURE_CLIENT_ID names"),
+        ] {
+            assert_eq!(found(variables).unwrap(), told);
+        }
+        assert!(found(&[("AZURE_STORAGE_CONNECTION_STRING", &string)]).is_err(), "a key with wrong padding");
+        assert!(found(&[]).unwrap().starts_with("without credentials"));
+    }
+
+    #[test]
+    fn what_is_half_there_is_told_without_the_other_half() {
+        for (variables, told) in [
+            (&[("AZURE_CLIENT_SECRET", "hush"), ("AZURE_TENANT_ID", "t")][..], "AZURE_CLIENT_ID is not"),
+            (&[("AZURE_CLIENT_SECRET", "hush"), ("AZURE_CLIENT_ID", "c")], "AZURE_TENANT_ID is not"),
+            (&[("AZURE_FEDERATED_TOKEN_FILE", "/f"), ("AZURE_CLIENT_ID", "c")], "AZURE_TENANT_ID is not"),
+            (&[("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c")], "AZURE_CLIENT_SECRET"),
+            (&[("AZURE_STORAGE_KEY", "hush!")], "AZURE_STORAGE_KEY is none"),
+            (&[("AZURE_STORAGE_SAS_TOKEN", "hush")], "AZURE_STORAGE_SAS_TOKEN is none"),
+            (&[("AZURE_STORAGE_CONNECTION_STRING", "AccountName=acc")], "neither an AccountKey"),
+            (
+                &[("AZURE_STORAGE_CONNECTION_STRING", "AccountName=b;AccountKey=c2VjcmV0")],
+                "of the account b, and not of acc",
+            ),
+        ] {
+            let refused = found(variables).unwrap_err();
+            assert!(refused.contains(told) && !refused.contains("hush"), "{refused}");
+        }
+    }
+}
