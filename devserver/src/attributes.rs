@@ -21,8 +21,8 @@ pub(crate) const CONTENT_TYPE_DEFAULT: &str = "binary/octet-stream";
 /// User metadata takes at most this many bytes, names and values together.
 const METADATA_LEN_BYTES_MAX: usize = 2048;
 
-/// What the names of user metadata begin with, among the headers of an object.
-pub(crate) const METADATA_PREFIX: &str = "x-amz-meta-";
+/// What the names of headers of user metadata begin with.
+const METADATA_PREFIX: &str = "x-amz-meta-";
 
 const STORAGE_CLASS: HeaderName = HeaderName::from_static("x-amz-storage-class");
 const WEBSITE_REDIRECT: HeaderName = HeaderName::from_static("x-amz-website-redirect-location");
@@ -72,7 +72,7 @@ impl Attributes {
             if let Some(user) = name.as_str().strip_prefix(METADATA_PREFIX) {
                 metadata_len += user.len() + value.len();
                 attributes.metadata.insert(user.to_owned(), value);
-            } else if let Some(field) = attributes.field(name) {
+            } else if let Some(field) = attributes.field(name.as_str()) {
                 *field = Some(value);
             }
         }
@@ -117,39 +117,6 @@ impl Attributes {
         Ok(copied)
     }
 
-    /// The content headers and the user metadata, as the S3 API names them.
-    pub(crate) fn headers(&self) -> Vec<(String, String)> {
-        let content = [
-            (CONTENT_TYPE, &self.content_type),
-            (CONTENT_ENCODING, &self.content_encoding),
-            (CONTENT_LANGUAGE, &self.content_language),
-            (CONTENT_DISPOSITION, &self.content_disposition),
-            (CACHE_CONTROL, &self.cache_control),
-            (EXPIRES, &self.expires),
-            (WEBSITE_REDIRECT, &self.website_redirect),
-        ];
-        let content =
-            content.into_iter().filter_map(|(name, value)| Some((name.to_string(), value.clone()?)));
-        let metadata =
-            self.metadata.iter().map(|(name, value)| (format!("{METADATA_PREFIX}{name}"), value.clone()));
-        content.chain(metadata).collect()
-    }
-
-    /// What [`headers`](Self::headers) gave; names of metadata keep their case.
-    pub(crate) fn of_headers(headers: Vec<(String, String)>) -> Self {
-        let mut attributes = Self::default();
-        for (name, value) in headers {
-            if let Some(user) = name.strip_prefix(METADATA_PREFIX) {
-                attributes.metadata.insert(user.to_owned(), value);
-            } else if let Ok(name) = HeaderName::try_from(name)
-                && let Some(field) = attributes.field(&name)
-            {
-                *field = Some(value);
-            }
-        }
-        attributes
-    }
-
     /// The class that listings name.
     pub(crate) fn storage_class(&self) -> &str {
         self.storage_class.as_deref().unwrap_or("STANDARD")
@@ -160,20 +127,27 @@ impl Attributes {
         matches!(self.storage_class(), "GLACIER" | "DEEP_ARCHIVE")
     }
 
-    /// Sets the headers of GET and HEAD.
-    pub(crate) fn describe(&self, reply: &mut Reply) {
-        reply.set(CONTENT_TYPE, self.content_type.as_deref().unwrap_or(CONTENT_TYPE_DEFAULT));
-        for (name, value) in [
+    /// Those that are headers of HTTP itself and were given.
+    pub(crate) fn content_headers(&self) -> impl Iterator<Item = (HeaderName, &str)> {
+        let headers = [
+            (CONTENT_TYPE, &self.content_type),
             (CONTENT_ENCODING, &self.content_encoding),
             (CONTENT_LANGUAGE, &self.content_language),
             (CONTENT_DISPOSITION, &self.content_disposition),
             (CACHE_CONTROL, &self.cache_control),
             (EXPIRES, &self.expires),
-            (WEBSITE_REDIRECT, &self.website_redirect),
-        ] {
-            if let Some(value) = value {
-                reply.set(name, value);
-            }
+        ];
+        headers.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+
+    /// Sets the headers of GET and HEAD.
+    pub(crate) fn describe(&self, reply: &mut Reply) {
+        reply.set(CONTENT_TYPE, CONTENT_TYPE_DEFAULT);
+        for (name, value) in self.content_headers() {
+            reply.set(name, value);
+        }
+        if let Some(place) = &self.website_redirect {
+            reply.set(WEBSITE_REDIRECT, place);
         }
         if self.storage_class() != "STANDARD" {
             reply.set(STORAGE_CLASS, self.storage_class());
@@ -189,9 +163,9 @@ impl Attributes {
         self.encryption.describe(reply);
     }
 
-    /// The field that a header sets.
-    fn field(&mut self, name: &HeaderName) -> Option<&mut Option<String>> {
-        match name.as_str() {
+    /// The field that a header of this name, in lower case, sets.
+    pub(crate) fn field(&mut self, name: &str) -> Option<&mut Option<String>> {
+        match name {
             "content-type" => Some(&mut self.content_type),
             "content-encoding" => Some(&mut self.content_encoding),
             "content-language" => Some(&mut self.content_language),

@@ -81,8 +81,19 @@ impl Bucket {
         self.replace(key, |current| check(current).map(|()| object))
     }
 
-    /// Changes what is stored with an object: its bytes, its ETag and its time stay. Errors: `NoSuchKey`, those of `change`, and of the
-    /// folder.
+    /// Puts in place what `make` makes of what is there. Errors: those of `make`, and of the folder.
+    pub(crate) fn replace<E: From<io::Error>>(
+        &self,
+        key: &str,
+        make: impl FnOnce(Option<&Object>) -> Result<Object, E>,
+    ) -> Result<Arc<Object>, E> {
+        let mut objects = self.objects.write();
+        let object = make(objects.get(key.as_bytes()).map(Arc::as_ref))?;
+        Ok(self.place(&mut objects, key, object)?)
+    }
+
+    /// Changes what is stored with an object: its bytes, its ETag, its time and its generation stay. Errors: `NoSuchKey`, those of `change`,
+    /// and of the folder.
     pub(crate) fn amend(
         &self,
         key: &str,
@@ -93,17 +104,6 @@ impl Bucket {
             change(&mut object)?;
             Ok(object)
         })
-    }
-
-    /// Puts in place what `make` makes of what is there. Errors: those of `make`, and of the folder.
-    pub(crate) fn replace<E: From<io::Error>>(
-        &self,
-        key: &str,
-        make: impl FnOnce(Option<&Object>) -> Result<Object, E>,
-    ) -> Result<Arc<Object>, E> {
-        let mut objects = self.objects.write();
-        let object = make(objects.get(key.as_bytes()).map(Arc::as_ref))?;
-        Ok(self.place(&mut objects, key, object)?)
     }
 
     /// Puts what `make` makes of the objects at `from` and `to` at `to`, and removes the one at `from`, at one moment. `make` refuses
@@ -184,8 +184,8 @@ impl Bucket {
     /// Writes the bucket's own record, if there is a folder. Errors: those of the folder.
     pub(crate) fn record(&self) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        let gcs = self.gcs.lock().clone();
-        let record = BucketRecord { created_s: self.created.as_second(), settings: self.settings(), gcs };
+        let (settings, gcs) = (self.settings(), self.gcs.lock().clone());
+        let record = BucketRecord { created_s: self.created.as_second(), settings, gcs };
         folder.write_bucket(&self.name, &record)
     }
 }
@@ -234,15 +234,16 @@ impl Buckets {
         if !is_bucket_name(name) {
             return Err(S3Error::new(400, "InvalidBucketName", "The specified bucket is not valid."));
         }
-        self.create_with(name, region, GcsBucket::default()).map(|_| ())
+        let settings = BucketSettings { region: region.map(str::to_owned), ..BucketSettings::default() };
+        self.create_with(name, GcsBucket::default(), settings).map(|_| ())
     }
 
     /// A bucket whose name was checked: it is no path. Errors: `BucketAlreadyOwnedByYou`, and those of the folder.
     pub(crate) fn create_with(
         &self,
         name: &str,
-        region: Option<&str>,
         gcs: GcsBucket,
+        settings: BucketSettings,
     ) -> Result<Arc<Bucket>, S3Error> {
         let mut by_name = self.by_name.write();
         if by_name.contains_key(name) {
@@ -254,7 +255,7 @@ impl Buckets {
         }
         let bucket = Arc::new(Bucket::new(name, now(), self.folder.clone()));
         *bucket.gcs.lock() = gcs;
-        bucket.settings.write().region = region.map(str::to_owned);
+        *bucket.settings.write() = settings;
         bucket.record()?;
         by_name.insert(name.to_owned(), bucket.clone());
         Ok(bucket)

@@ -13,9 +13,9 @@
 //! | `GET /_pail/faults` | the [`Fault`]s that still wait |
 //! | `POST /_pail/faults` | adds one, or a list |
 //! | `POST /_pail/faults/clear` | removes all |
-//! | `POST /_pail/gcs/expire-tokens` | the tokens that were given out until now are refused |
 //! | `GET /_pail/credentials` | the access keys that are accepted |
 //! | `POST /_pail/credentials` | accepts a list of [`Credential`]s and no others |
+//! | `POST /_pail/gcs/expire-tokens` | the tokens that were given out until now are refused |
 //! | `POST /_pail/public/BUCKET` | allows reading and listing without a signature |
 //! | `GET /_pail/buckets/BUCKET` | its [`BucketSettings`] as JSON |
 //! | `POST /_pail/buckets/BUCKET` | replaces them; fields left out take their defaults |
@@ -82,15 +82,15 @@ async fn handle(shared: &Shared, request: Request<Incoming>) -> Result<Reply, S3
             shared.faults.clear();
             json(&shared.faults.waiting())
         }
-        (&Method::POST, "gcs/expire-tokens") => {
-            shared.gcs.tokens.expire();
-            json(&true)
-        }
         (&Method::GET, "credentials") => json(&shared.authenticator.credentials().access_keys()),
         (&Method::POST, "credentials") => {
             let credentials = shared.authenticator.credentials();
             credentials.replace(read::<Vec<Credential>>(body).await?);
             json(&credentials.access_keys())
+        }
+        (&Method::POST, "gcs/expire-tokens") => {
+            shared.gcs.tokens.expire();
+            json(&true)
         }
         (&Method::POST, path) if path.starts_with("public/") => {
             let bucket = shared.buckets.get(path.trim_start_matches("public/"))?;

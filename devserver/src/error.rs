@@ -38,15 +38,15 @@ impl S3Error {
         self
     }
 
+    pub(crate) fn with_element(mut self, name: &'static str, text: &str) -> Self {
+        self.elements.push((name, text.to_owned()));
+        self
+    }
+
     /// The text of a header of the answer.
     pub(crate) fn header(&self, name: &HeaderName) -> Option<String> {
         let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
         Some(value.to_str().ok()?.to_owned())
-    }
-
-    pub(crate) fn with_element(mut self, name: &'static str, text: &str) -> Self {
-        self.elements.push((name, text.to_owned()));
-        self
     }
 
     pub(crate) fn no_such_key() -> Self {

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! data/N                       bytes; one or several objects name the file
-//! buckets/NAME/bucket.json     its settings
+//! buckets/NAME/bucket.json     its settings, its location and class
 //! buckets/NAME/N.json          a sidecar: one object's key, attributes, generation and where its bytes are
 //! ```
 //!
@@ -71,9 +71,9 @@ struct Record {
     checksum: Option<Checksum>,
     part_lens: Vec<u64>,
     #[serde(default)]
-    gcs: GcsAttributes,
-    #[serde(default)]
     restored_until_s: Option<i64>,
+    #[serde(default)]
+    gcs: GcsAttributes,
     /// Number of the data file, offset and length in bytes.
     segments: Vec<(u64, u64, u64)>,
 }
@@ -206,8 +206,8 @@ impl Folder {
             attributes: object.attributes.clone(),
             checksum: object.checksum.clone(),
             part_lens: object.part_lens.clone(),
-            gcs: object.gcs.clone(),
             restored_until_s: object.restored_until.map(Timestamp::as_second),
+            gcs: object.gcs.clone(),
             segments,
         };
         let path = self.bucket_path(bucket).join(format!("{}.json", self.number()));

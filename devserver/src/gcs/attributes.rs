@@ -4,11 +4,11 @@
 //! an object that a client of the JSON API sets.
 //!
 //! Invariants: generations rise strictly over all objects of a process; a change of metadata keeps the generation and raises the
-//! metageneration. Content type, encoding and metadata are kept as the headers of [`Object`](crate::object::Object), so that both
+//! metageneration. Content type, encoding and metadata are kept as the [`Attributes`] of an object, so that both
 //! APIs see the same ones; the case of a metadata key survives.
 //! Source: Cloud Storage documentation, "Object metadata" and "Objects: resource representation".
 
-use crate::attributes::METADATA_PREFIX;
+use crate::attributes::Attributes;
 use crate::gcs::error::GcsError;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -132,18 +132,17 @@ pub(crate) struct Editable {
 
 impl Editable {
     /// What an object has.
-    pub(crate) fn of(headers: &[(String, String)], attributes: &GcsAttributes) -> Self {
+    pub(crate) fn of(object: &Attributes, attributes: &GcsAttributes) -> Self {
         let mut editable = Self {
             storage_class: attributes.storage_class.clone(),
             kms_key_name: attributes.kms_key_name.clone(),
             custom_time: attributes.custom_time.clone(),
+            metadata: object.metadata.clone(),
             ..Self::default()
         };
-        for (name, value) in headers {
-            if let Some((_, header)) = FIELDS.iter().find(|(_, header)| header == name) {
-                editable.headers.insert(header, value.clone());
-            } else if let Some(key) = name.strip_prefix(METADATA_PREFIX) {
-                editable.metadata.insert(key.to_owned(), value.clone());
+        for (name, value) in object.content_headers() {
+            if let Some((_, header)) = FIELDS.iter().find(|(_, header)| *header == name.as_str()) {
+                editable.headers.insert(header, value.to_owned());
             }
         }
         editable
@@ -211,17 +210,15 @@ impl Editable {
         Ok(())
     }
 
-    /// As the headers of an object; those of `others` that are not of this API stay.
-    pub(crate) fn into_headers(self, others: &[(String, String)]) -> Vec<(String, String)> {
-        let is_editable = |name: &str| {
-            name.starts_with(METADATA_PREFIX) || FIELDS.iter().any(|(_, header)| *header == name)
-        };
-        let mut headers: Vec<(String, String)> =
-            others.iter().filter(|(name, _)| !is_editable(name)).cloned().collect();
-        headers.extend(self.headers.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        headers
-            .extend(self.metadata.into_iter().map(|(key, value)| (format!("{METADATA_PREFIX}{key}"), value)));
-        headers
+    /// As the attributes of an object; those of `others` that are not of this API stay.
+    pub(crate) fn into_attributes(mut self, others: &Attributes) -> Attributes {
+        let mut attributes = Attributes { metadata: self.metadata, ..others.clone() };
+        for (_, header) in FIELDS {
+            if let Some(field) = attributes.field(header) {
+                *field = self.headers.remove(header);
+            }
+        }
+        attributes
     }
 
     /// The JSON fields that are headers, with their values.
@@ -286,10 +283,11 @@ mod tests {
         let set = resource(r#"{"contentType":"a/b","cacheControl":"c","metadata":{"Key":"1","other":"2"}}"#);
         let mut editable = Editable::of_resource(&set).unwrap();
         editable.merge(&resource(r#"{"cacheControl":null,"metadata":{"other":null,"n":"3"}}"#)).unwrap();
-        let headers =
-            editable.into_headers(&[("expires".into(), "e".into()), ("content-type".into(), "old".into())]);
-        let expected =
-            [("expires", "e"), ("content-type", "a/b"), ("x-amz-meta-Key", "1"), ("x-amz-meta-n", "3")];
-        assert_eq!(headers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let text = |text: &str| Some(text.to_owned());
+        let old = Attributes { expires: text("e"), content_type: text("old"), ..Attributes::default() };
+        let pairs = [("Key", "1"), ("n", "3")];
+        let metadata = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let expected = Attributes { expires: text("e"), content_type: text("a/b"), metadata, ..old.clone() };
+        assert_eq!(editable.into_attributes(&old), expected);
     }
 }

@@ -91,12 +91,12 @@ async fn try_serve(outer: &Call, part: Part) -> Result<Reply, GcsError> {
     let call = Call {
         shared: outer.shared.clone(),
         settings: outer.settings.clone(),
-        caller: Caller::default(),
         link: outer.link.clone(),
         parts,
         target: route.target,
         fault,
         open,
+        caller: Caller::default(),
         body: None,
     };
     if matches!(call.fault, Some(FaultAction::Disconnect | FaultAction::CutRequest { .. })) {

@@ -5,6 +5,7 @@
 
 use crate::bucket::Bucket;
 use crate::call::Call;
+use crate::config::BucketSettings;
 use crate::gcs::attributes::check_storage_class;
 use crate::gcs::condition::number;
 use crate::gcs::error::GcsError;
@@ -132,7 +133,7 @@ pub(crate) fn insert(call: &Call, document: Option<Map<String, Value>>) -> Resul
     }
     let mut gcs = GcsBucket::default();
     gcs.merge(&resource)?;
-    let bucket = call.shared.buckets.create_with(name, None, gcs)?;
+    let bucket = call.shared.buckets.create_with(name, gcs, BucketSettings::default())?;
     Ok(reply_of(call, &bucket))
 }
 

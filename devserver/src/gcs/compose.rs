@@ -4,6 +4,7 @@
 //! theirs.
 //! Source: Cloud Storage documentation, "Objects: compose" and "Composite objects".
 
+use crate::attributes::Attributes;
 use crate::call::Call;
 use crate::checksum::multipart_etag;
 use crate::config::Settings;
@@ -109,7 +110,7 @@ async fn composed(
         count += source.gcs.component_count.unwrap_or(1);
     }
     let etag = multipart_etag(sources.iter().map(|source| source.etag.as_str()), settings);
-    let mut object = new_object(content, etag, editable, &[]);
+    let mut object = new_object(content, etag, editable, &Attributes::default());
     object.gcs.component_count = Some(count);
     if let Some(crc32c) = crc32c {
         object.gcs.crc32c.set(crc32c);

@@ -89,15 +89,14 @@ fn source_of(call: &Call, source: &(String, String)) -> Result<Arc<Object>, GcsE
 fn copied(call: &Call, source: &Object, document: Option<&Map<String, Value>>) -> Result<Object, GcsError> {
     let given = document.map(Editable::of_resource).transpose()?.filter(|given| !given.is_empty());
     let mut editable = given.unwrap_or_else(|| {
-        let mut kept = Editable::of(&source.attributes.headers(), &source.gcs);
+        let mut kept = Editable::of(&source.attributes, &source.gcs);
         (kept.storage_class, kept.kms_key_name) = (None, None);
         kept
     });
     if let Some(key) = call.target.param("destinationKmsKeyName") {
         editable.kms_key_name = Some(key.to_owned());
     }
-    let mut object =
-        new_object(source.content.clone(), source.etag.clone(), editable, &source.attributes.headers());
+    let mut object = new_object(source.content.clone(), source.etag.clone(), editable, &source.attributes);
     object.checksum = source.checksum.clone();
     object.part_lens = source.part_lens.clone();
     object.gcs.crc32c = source.gcs.crc32c.clone();
@@ -193,9 +192,9 @@ pub(crate) async fn move_to(call: &Call, source: Option<(String, String)>) -> Re
         let source = source.ok_or_else(|| GcsError::no_such_object(&bucket.name, &from))?;
         of_source.check_write(Some(source))?;
         conditions.check_write(target)?;
-        let editable = Editable::of(&source.attributes.headers(), &source.gcs);
+        let editable = Editable::of(&source.attributes, &source.gcs);
         let mut object =
-            new_object(source.content.clone(), source.etag.clone(), editable, &source.attributes.headers());
+            new_object(source.content.clone(), source.etag.clone(), editable, &source.attributes);
         object.checksum = source.checksum.clone();
         object.part_lens = source.part_lens.clone();
         object.gcs = source.gcs.clone();

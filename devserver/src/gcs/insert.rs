@@ -72,7 +72,7 @@ impl Plan {
         digested: Digested,
     ) -> Result<Reply, GcsError> {
         self.claims.prove(&digested)?;
-        let mut object = new_object(content, digested.etag, self.editable, &[]);
+        let mut object = new_object(content, digested.etag, self.editable, &Attributes::default());
         object.gcs.md5 = digested.md5;
         object.gcs.crc32c.set(digested.crc32c);
         let object = bucket.insert(&self.name, object, |current| self.conditions.check_write(current))?;
@@ -81,19 +81,14 @@ impl Plan {
 }
 
 /// An object with these attributes; those of `others` that are no attributes of this API stay.
-pub(crate) fn new_object(
-    content: Content,
-    etag: String,
-    editable: Editable,
-    others: &[(String, String)],
-) -> Object {
+pub(crate) fn new_object(content: Content, etag: String, editable: Editable, others: &Attributes) -> Object {
     let attributes = GcsAttributes {
         storage_class: editable.storage_class.clone(),
         kms_key_name: editable.kms_key_name.clone(),
         custom_time: editable.custom_time.clone(),
         ..GcsAttributes::default()
     };
-    let mut object = Object::new(content, etag, Attributes::of_headers(editable.into_headers(others)));
+    let mut object = Object::new(content, etag, editable.into_attributes(others));
     object.gcs = attributes;
     object
 }

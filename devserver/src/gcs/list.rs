@@ -132,12 +132,12 @@ pub(crate) async fn list(call: &Call) -> Result<Reply, GcsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attributes::Attributes;
     use crate::bucket::Key;
     use crate::content::Content;
 
     fn objects(keys: &[&str]) -> ObjectMap {
-        let object =
-            Arc::new(Object::new(Content::default(), "e".into(), crate::attributes::Attributes::default()));
+        let object = Arc::new(Object::new(Content::default(), "e".into(), Attributes::default()));
         keys.iter().map(|key| (Key((*key).into()), object.clone())).collect()
     }
 

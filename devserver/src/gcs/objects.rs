@@ -97,7 +97,7 @@ pub(crate) async fn change(
 }
 
 fn changed(current: &Object, resource: &Map<String, Value>, change: Change) -> Result<Object, GcsError> {
-    let before = Editable::of(&current.attributes.headers(), &current.gcs);
+    let before = Editable::of(&current.attributes, &current.gcs);
     let mut editable = match change {
         Change::Patch => before.clone(),
         Change::Update => Editable::default(),
@@ -107,8 +107,7 @@ fn changed(current: &Object, resource: &Map<String, Value>, change: Change) -> R
     editable.storage_class = before.storage_class;
     editable.kms_key_name = before.kms_key_name;
     let custom_time = editable.custom_time.clone();
-    let mut object =
-        new_object(current.content.clone(), current.etag.clone(), editable, &current.attributes.headers());
+    let mut object = new_object(current.content.clone(), current.etag.clone(), editable, &current.attributes);
     object.checksum = current.checksum.clone();
     object.part_lens = current.part_lens.clone();
     object.gcs = current.gcs.clone();

@@ -3,7 +3,6 @@
 //! Owns: the JSON resources, and the headers of `alt=media`.
 //! Source: Cloud Storage documentation, "Objects: resource representation", "Buckets: resource representation", "HTTP headers".
 
-use crate::attributes::METADATA_PREFIX;
 use crate::bucket::Bucket;
 use crate::checksum::{Algorithm, ChecksumHasher};
 use crate::content::{Content, FRAME_BYTES_MAX};
@@ -116,7 +115,7 @@ pub(crate) async fn object_resource(
 
 fn add_attributes(fields: &mut Map<String, Value>, object: &Object) {
     let attributes = &object.gcs;
-    let editable = Editable::of(&object.attributes.headers(), attributes);
+    let editable = Editable::of(&object.attributes, attributes);
     for (field, value) in editable.fields() {
         fields.insert(field.into(), value.into());
     }
@@ -150,13 +149,11 @@ pub(crate) async fn describe(object: &Object, bucket: &Bucket, reply: &mut Reply
     reply.set(LAST_MODIFIED, &http_date(updated(object)));
     reply.set(ACCEPT_RANGES, "bytes");
     reply.set(CONTENT_TYPE, "application/octet-stream");
-    for (name, value) in &object.attributes.headers() {
-        let name = match name.strip_prefix(METADATA_PREFIX) {
-            Some(key) => HeaderName::try_from(format!("x-goog-meta-{key}")),
-            None if name.starts_with("x-amz-") => continue,
-            None => HeaderName::try_from(name.as_str()),
-        };
-        if let Ok(name) = name {
+    for (name, value) in object.attributes.content_headers() {
+        reply.set(name, value);
+    }
+    for (key, value) in &object.attributes.metadata {
+        if let Ok(name) = HeaderName::try_from(format!("x-goog-meta-{key}")) {
             reply.set(name, value);
         }
     }

@@ -287,10 +287,11 @@ async fn finish(call: &Call, session: &Session, progress: &mut Progress) -> Resu
     let mut plan = session.plan.clone();
     plan.claims.add(Claims::of_headers(&call.parts.headers));
     let content = std::mem::take(&mut progress.content);
+    let settings = call.settings.clone();
     let kept = progress.digests.take().filter(|digests| digests.has_md5() || !wants_md5(&plan.claims));
     let digests = match kept {
         Some(digests) => digests,
-        None => Digests::of(&content, &call.settings, wants_md5(&plan.claims)).await?,
+        None => Digests::of(&content, &settings, wants_md5(&plan.claims)).await?,
     };
     let reply = plan.finish(call, &bucket, content, digests.finish()).await?;
     let resource = reply.body.segments().first();

@@ -181,7 +181,7 @@ impl Route {
         check_name(name)?;
         Ok(Self {
             operation,
-            target: Target { by_host: false, bucket: bucket.into(), key: name.into(), query },
+            target: Target { bucket: bucket.into(), key: name.into(), query, by_host: false },
             source,
         })
     }
