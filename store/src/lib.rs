@@ -15,6 +15,7 @@ mod azure;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod contract;
+mod gcs;
 mod http;
 mod memory;
 mod open;
@@ -25,6 +26,7 @@ pub use self::http::deadline::{PartOfCall, one_call};
 pub use adapter::{Backend, Intent, ObjectStoreAdapter, exact_path};
 pub use azure::{Azure, AzureStore};
 pub use contract::*;
+pub use gcs::GcsStore;
 pub use memory::MemoryStore;
 pub use open::{lend, open};
 pub use s3::{Enforcement, S3Store, check_endpoint_url};

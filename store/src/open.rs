@@ -3,7 +3,8 @@
 //! Owns: [`open`], the one place that knows which kind of URI is which store.
 
 use crate::azure;
-use crate::contract::{CallerVariables, Error, ErrorKind, Result, Store, StoreKind, StoreOptions};
+use crate::contract::{CallerVariables, Result, Store, StoreKind, StoreOptions};
+use crate::gcs::{self, GcsStore};
 use crate::s3::{self, S3Store};
 use crate::wrappers::lost_answers::LostAnswers;
 use std::sync::Arc;
@@ -14,20 +15,8 @@ use std::time::SystemTime;
 pub async fn open(options: StoreOptions) -> Result<Arc<dyn Store>> {
     let store: Arc<dyn Store> = match options.bucket.kind {
         StoreKind::S3 | StoreKind::R2 | StoreKind::Ibm => S3Store::open(options).await?,
+        StoreKind::Gcs => GcsStore::open(options).await?,
         StoreKind::Azure => azure::open(options).await?,
-        kind @ StoreKind::Gcs => {
-            return Err(Error {
-                kind: ErrorKind::Unsupported,
-                operation: "open",
-                bucket: options.bucket.bucket.clone(),
-                key: None,
-                status: None,
-                code: None,
-                message: format!("{}:// is not supported yet", kind.scheme()),
-                attempts: 1,
-                maybe_applied: false,
-            });
-        }
     };
     Ok(LostAnswers::resolved(store))
 }
@@ -38,7 +27,8 @@ pub async fn lend(
     options: &StoreOptions,
 ) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
     match options.bucket.kind {
+        StoreKind::S3 | StoreKind::R2 | StoreKind::Ibm => s3::lend(options).await,
+        StoreKind::Gcs => gcs::lend(options).await,
         StoreKind::Azure => azure::lend(options).await,
-        _ => s3::lend(options).await,
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod proxy;
 pub(crate) mod reading;
 pub(crate) mod request;
 pub(crate) mod retry;
+pub(crate) mod served;
 pub(crate) mod service;
 pub(crate) mod surroundings;
 pub(crate) mod transport;

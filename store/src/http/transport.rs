@@ -17,7 +17,8 @@ use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Sends requests, over connections that are kept for the next ones.
+/// Sends requests, over connections that are kept for the next ones. Clones share them.
+#[derive(Clone)]
 pub(crate) struct HttpClient {
     connections: Arc<Connections>,
     proxies: Proxies,

@@ -1,0 +1,79 @@
+//! objects.list.
+//!
+//! Owns: one page of a listing. What uploads leave under way ([`uploads`](super::uploads)) is not in it.
+
+use super::Pipeline;
+use super::resource::{FACTS, ObjectResource};
+use super::uploads;
+use crate::contract::{ErrorKind, ListPage, ListRequest, Result};
+use crate::http::request::ApiRequest;
+use http::Method;
+use serde::Deserialize;
+
+pub(super) const OPERATION: &str = "ListObjectsV2";
+
+/// A page as the API writes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Listed {
+    pub items: Vec<ObjectResource>,
+    pub prefixes: Vec<String>,
+    pub next_page_token: Option<String>,
+}
+
+/// One page; see [`Store::list`](crate::Store::list).
+pub(super) async fn list(pipeline: &Pipeline, wanted: ListRequest) -> Result<ListPage> {
+    let after = wanted.start_after.clone().filter(|key| wanted.token.is_none() && !key.is_empty());
+    Ok(page_of(raw(pipeline, wanted).await?, after.as_deref()))
+}
+
+/// One page as the API has it: from `start_after` on, and with parts of uploads.
+pub(super) async fn raw(pipeline: &Pipeline, wanted: ListRequest) -> Result<Listed> {
+    let mut request = ApiRequest::new(OPERATION, Method::GET)
+        .path(format!("{}/o", pipeline.service.endpoint.bucket_path()))
+        .query("fields", format!("items({FACTS}),prefixes,nextPageToken"));
+    if !wanted.prefix.is_empty() {
+        request = request.query("prefix", wanted.prefix);
+    }
+    if wanted.delimiter {
+        request = request.query("delimiter", "/");
+    }
+    match (wanted.token, wanted.start_after) {
+        (Some(token), _) => request = request.query("pageToken", token),
+        (None, Some(key)) if !key.is_empty() => request = request.query("startOffset", key),
+        _ => {}
+    }
+    if let Some(max_keys) = wanted.max_keys {
+        request = request.query("maxResults", max_keys.to_string());
+    }
+    let answer = pipeline.send(&request).await?;
+    serde_json::from_slice(&answer.body)
+        .map_err(|cause| pipeline.error(OPERATION, None, ErrorKind::Corrupt, cause.to_string()))
+}
+
+/// `after` is left out, at which the API began.
+fn page_of(listed: Listed, after: Option<&str>) -> ListPage {
+    let is_wanted = |name: &str| after != Some(name) && !uploads::is_hidden(name);
+    let objects = listed.items.iter().filter(|object| is_wanted(&object.name));
+    ListPage {
+        objects: objects.filter_map(ObjectResource::facts).collect(),
+        prefixes: listed.prefixes.into_iter().filter(|prefix| !uploads::is_hidden(prefix)).collect(),
+        next: listed.next_page_token.filter(|token| !token.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_uploads_and_the_start_are_left_out() {
+        let text = r#"{"items":[{"name":"a","size":"1"},{"name":"b","size":"2"},{"name":"x/.pail-uploads/h-1/00001"},
+            {"name":"x.pail-uploads"}],"prefixes":["c/",".pail-uploads/"],"nextPageToken":"t"}"#;
+        let page = page_of(serde_json::from_str(text).unwrap(), Some("a"));
+        let keys: Vec<_> = page.objects.iter().map(|object| object.key.as_str()).collect();
+        assert_eq!(keys, ["b", "x.pail-uploads"]);
+        assert_eq!((page.prefixes, page.next.as_deref()), (vec!["c/".to_owned()], Some("t")));
+        assert!(page_of(serde_json::from_str("{}").unwrap(), None).next.is_none());
+    }
+}

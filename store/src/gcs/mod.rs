@@ -1,0 +1,297 @@
+//! Buckets of Google Cloud Storage.
+//!
+//! Owns: [`GcsStore`], which puts the parts together. Every operation is a request of the JSON API that goes through the one pipeline
+//! (`http`), addressed and authorized by [`service`]; versions are generations.
+//!
+//! # Why the JSON API, and no client library
+//! It names every object in one encoded path segment, so that `a//b`, `../x` and `d/` beside `d` reach the service as they are; it has a
+//! generation's precondition on every change, and compositions, rewrites and moves, of which the XML API lacks some. A library would bring a
+//! second pool, second retries and a second TLS stack (see [`credentials`] for the same of its tokens).
+
+mod credentials;
+mod endpoint;
+mod failure;
+mod listing;
+mod open;
+mod reading;
+mod related;
+mod resource;
+mod service;
+mod uploads;
+mod writing;
+
+pub use open::lend;
+
+use crate::contract::*;
+use crate::http::deadline::within_call;
+use crate::http::reading::{self as bodies, Readable};
+use crate::http::request::ApiRequest;
+use async_trait::async_trait;
+use bytes::Bytes;
+use endpoint::EndpointKind;
+use http::Method;
+use serde_json::json;
+use service::GcsService;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use uploads::Uploads;
+use writing::Writer;
+
+/// The way to a bucket of Google Cloud Storage.
+type Pipeline = crate::http::pipeline::Pipeline<GcsService>;
+
+/// The largest object, in bytes (Cloud Storage documentation, "Quotas and limits").
+const OBJECT_SIZE_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024 * 1024;
+/// The most parts of an upload, which are composed in layers: as many as elsewhere.
+const PART_COUNT_MAX: u32 = 10_000;
+
+/// A bucket of Google Cloud Storage.
+pub struct GcsStore {
+    pipeline: Arc<Pipeline>,
+    uri: String,
+    identity: String,
+    /// Whether the endpoint moves objects. Filled once, by the first who asks; others wait for it.
+    can_rename: OnceCell<bool>,
+}
+
+impl GcsStore {
+    /// Prepares a store; nothing is sent to the endpoint yet. Errors: `Configuration` (an endpoint that cannot be), `Credentials` (they were
+    /// found, and cannot be loaded).
+    pub async fn open(options: StoreOptions) -> Result<Arc<Self>> {
+        open::open(options).await
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer { pipeline: &self.pipeline }
+    }
+
+    fn uploads(&self) -> Uploads<'_> {
+        Uploads { writer: self.writer() }
+    }
+
+    async fn can_rename(&self) -> Result<bool> {
+        self.can_rename.get_or_try_init(|| async { self.writer().can_rename().await }).await.copied()
+    }
+
+    /// Errors: `Unsupported`, for a key that parts of uploads are kept under.
+    fn check_is_ours(&self, operation: &'static str, key: &RawKey) -> Result<()> {
+        match uploads::is_hidden(key.as_str()) {
+            false => Ok(()),
+            true => {
+                let message = format!("{}/ is kept for the parts of uploads", uploads::HIDDEN);
+                Err(self.pipeline.error(operation, Some(key), ErrorKind::Unsupported, message))
+            }
+        }
+    }
+
+    /// The resource of a bucket that is to be made.
+    fn new_bucket(&self) -> serde_json::Value {
+        let options = &self.pipeline.options;
+        let mut bucket = json!({
+            "name": self.pipeline.bucket,
+            "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}},
+        });
+        if let Some(region) = &options.region {
+            bucket["location"] = region.as_str().into();
+        }
+        if let Some(class) = &options.new_objects.storage_class {
+            bucket["storageClass"] = class.as_str().into();
+        }
+        bucket
+    }
+
+    async fn send_delete_bucket(&self) -> Result<()> {
+        let request = ApiRequest::new("DeleteBucket", Method::DELETE)
+            .path(self.pipeline.service.endpoint.bucket_path());
+        match self.pipeline.send(&request).await.map_err(Error::from) {
+            Err(error) if error.kind == ErrorKind::NoSuchBucket => Ok(()),
+            deleted => deleted.map(|_| ()),
+        }
+    }
+
+    /// Frees parts of uploads that nobody completed, where the bucket has nothing else. Whether it has nothing else.
+    async fn free_hidden(&self) -> Result<bool> {
+        let page = listing::raw(&self.pipeline, ListRequest::default()).await?;
+        let is_hidden_alone = page.items.iter().all(|object| uploads::is_hidden(&object.name));
+        if !is_hidden_alone || page.next_page_token.is_some() {
+            return Ok(false);
+        }
+        self.uploads().free("").await?;
+        Ok(true)
+    }
+}
+
+impl std::fmt::Debug for GcsStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "GcsStore({})", self.identity)
+    }
+}
+
+#[async_trait]
+impl Store for GcsStore {
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn counters(&self) -> CounterSnapshot {
+        self.pipeline.counters.snapshot()
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        Ok(Capabilities {
+            conditional_put: true,
+            conditional_complete: true,
+            part_copy: PartCopy::Whole,
+            atomic_rename: self.can_rename().await?,
+            equal_parts: false,
+            part_size_bytes_min: 1,
+            part_size_bytes_max: OBJECT_SIZE_BYTES_MAX,
+            part_count_max: PART_COUNT_MAX,
+            put_size_bytes_max: OBJECT_SIZE_BYTES_MAX,
+        })
+    }
+
+    async fn create_bucket(&self) -> Result<()> {
+        const OPERATION: &str = "CreateBucket";
+        let project = self.pipeline.service.credentials.project().await;
+        let is_google = self.pipeline.service.endpoint.kind() == EndpointKind::Google;
+        let Some(project) = project.or_else(|| (!is_google).then(|| "pail".to_owned())) else {
+            let message = "the credentials name no project in which a bucket could be created; set \
+                           GOOGLE_CLOUD_PROJECT";
+            return Err(self.pipeline.error(OPERATION, None, ErrorKind::Configuration, message.to_owned()));
+        };
+        let request = ApiRequest::new(OPERATION, Method::POST)
+            .path("/storage/v1/b")
+            .query("project", project)
+            .query("fields", "name")
+            .header("content-type", "application/json")
+            .payload(Bytes::from(self.new_bucket().to_string()).into());
+        match self.pipeline.send(&request).await.map_err(Error::from) {
+            // The service says so of a bucket that the same project has.
+            Err(error)
+                if error.kind == ErrorKind::BucketTaken && error.message.contains("already own it") =>
+            {
+                Ok(())
+            }
+            // An emulator has one owner.
+            Err(error) if error.kind == ErrorKind::BucketTaken && !is_google => self.look_up_bucket().await,
+            created => created.map(|_| ()),
+        }
+    }
+
+    /// By a listing: to ask for the bucket itself takes a right that those who may use its objects often lack.
+    async fn look_up_bucket(&self) -> Result<()> {
+        let request = ApiRequest::new("HeadBucket", Method::GET)
+            .path(format!("{}/o", self.pipeline.service.endpoint.bucket_path()))
+            .query("maxResults", "1")
+            .query("fields", "nextPageToken");
+        self.pipeline.send(&request).await?;
+        Ok(())
+    }
+
+    async fn delete_bucket(&self) -> Result<()> {
+        match self.send_delete_bucket().await {
+            Err(error) if error.kind == ErrorKind::NotEmpty && self.free_hidden().await? => {
+                self.send_delete_bucket().await
+            }
+            deleted => deleted,
+        }
+    }
+
+    async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
+        GcsService::head(&self.pipeline, key).await
+    }
+
+    async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
+        bodies::get(&self.pipeline, key, options).await
+    }
+
+    async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
+        self.check_is_ours("PutObject", key)?;
+        within_call(async { self.writer().put(key, payload, &options).await }).await
+    }
+
+    async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
+        within_call(async { self.writer().delete(key, &condition).await }).await
+    }
+
+    async fn rename(
+        &self,
+        from: &RawKey,
+        version: &Version,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        const OPERATION: &str = "RenameObject";
+        self.check_is_ours(OPERATION, to)?;
+        within_call(async {
+            if !self.can_rename().await? {
+                let message = "the endpoint moves no objects".to_owned();
+                return Err(self.pipeline.error(OPERATION, Some(from), ErrorKind::Unsupported, message));
+            }
+            self.writer().rename(from, version, to, &condition).await
+        })
+        .await
+    }
+
+    async fn copy(
+        &self,
+        from: &RawKey,
+        version: &Version,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        self.check_is_ours("CopyObject", to)?;
+        within_call(async { self.writer().copy(from, version, to, &condition).await }).await
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<ListPage> {
+        listing::list(&self.pipeline, request).await
+    }
+
+    async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
+        self.check_is_ours("CreateMultipartUpload", key)?;
+        Ok(self.uploads().start(key, options))
+    }
+
+    async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
+        self.uploads().put_part(upload, number, payload).await
+    }
+
+    async fn copy_part(
+        &self,
+        _upload: &Upload,
+        number: u32,
+        from: &RawKey,
+        version: &Version,
+        range: Range<u64>,
+    ) -> Result<Part> {
+        within_call(async { self.uploads().copy_part(number, from, version, range).await }).await
+    }
+
+    async fn complete_upload(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        options: &PutOptions,
+    ) -> Result<Version> {
+        within_call(async { self.uploads().complete(upload, parts, options).await }).await
+    }
+
+    async fn abort_upload(&self, upload: &Upload) -> Result<()> {
+        within_call(async { self.uploads().abort(upload).await }).await
+    }
+
+    async fn open_uploads(&self, key: &RawKey) -> Result<Vec<OpenUpload>> {
+        within_call(async { self.uploads().open(key).await }).await
+    }
+
+    async fn has_parts(&self, upload: &Upload) -> Result<bool> {
+        self.uploads().has_parts(upload).await
+    }
+}
