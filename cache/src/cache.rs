@@ -12,7 +12,7 @@ use crate::identity::{Digest, Name, ReplicaId};
 use crate::journal::{self, Intent, Orphan};
 use crate::memory::MemoryTier;
 use crate::open_files::OpenFiles;
-use crate::replica::Replica;
+use crate::replica::{DiskSlot, Replica};
 use crate::reply::ReplyPool;
 use crate::state;
 use crate::stats::{CacheStats, Counters};
@@ -202,6 +202,16 @@ impl Cache {
         let replica = Arc::new(Replica::new(id, size, digest, self.shared.clone()));
         live.replicas.insert(digest.name, Arc::downgrade(&replica));
         replica
+    }
+
+    /// A replica that nobody else meets and that has no place on disk: of what cannot be told from other versions of the same object. The
+    /// version that `id` names says nothing.
+    pub fn passing_replica(self: &Arc<Self>, id: ReplicaId, size: u64) -> Arc<Replica> {
+        let id = ReplicaId { version: format!("passing {:032x}", rand::random::<u128>()).into(), ..id };
+        let digest = Digest::of(&id, size);
+        let replica = Replica::new(id, size, digest, self.shared.clone());
+        *replica.disk.lock() = DiskSlot::Off;
+        Arc::new(replica)
     }
 
     /// A new dirty replica, empty, or as long as its base. Errors: the local disk's.

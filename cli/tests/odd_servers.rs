@@ -67,3 +67,35 @@ fn a_server_that_fails_at_every_condition() {
 fn a_server_without_uploads_in_parts() {
     write_and_overwrite(Quirks { no_multipart: true, ..Quirks::default() }, 1 << 20);
 }
+
+#[test]
+fn a_server_whose_listings_have_no_etags() {
+    for len in [1 << 20, FILE_BYTES] {
+        write_and_overwrite(Quirks { no_list_etags: true, ..Quirks::default() }, len);
+    }
+}
+
+#[test]
+fn a_server_whose_listings_have_no_etags_shows_what_others_write_and_takes_appends() {
+    let sandbox = Sandbox::new();
+    let quirks = Quirks { no_list_etags: true, ..Quirks::default() };
+    sandbox.server.set_settings(Settings { quirks, ..Settings::default() });
+    let mount = sandbox.mounted_with(&["--metadata-ttl", "0s"]);
+    for bytes in [&b"first"[..], b"second, which is longer", b"3rd"] {
+        sandbox.put("log", bytes);
+        assert_eq!(std::fs::read(mount.join("log")).unwrap(), bytes);
+    }
+    let mut file = OpenOptions::new().append(true).open(mount.join("log")).unwrap();
+    std::io::Write::write_all(&mut file, b" and more").unwrap();
+    assert_eq!(close(file), Ok(()));
+    assert_eq!(sandbox.bytes_of("log"), b"3rd and more");
+    let edited =
+        std::process::Command::new("sed").args(["-i", "s/more/less/"]).arg(mount.join("log")).status();
+    assert!(edited.unwrap().success());
+    assert_eq!(sandbox.bytes_of("log"), b"3rd and less");
+}
+
+#[test]
+fn a_server_that_takes_slashes_in_a_row_for_one() {
+    write_and_overwrite(Quirks { folds_slashes: true, ..Quirks::default() }, 1 << 20);
+}

@@ -27,7 +27,7 @@ pub use adapter::{Backend, Intent, ObjectStoreAdapter, exact_path};
 pub use azure::{Azure, AzureStore};
 pub use contract::*;
 pub use gcs::GcsStore;
-pub use memory::MemoryStore;
+pub use memory::{Listings, MemoryStore};
 pub use open::{lend, open};
 pub use s3::{Enforcement, S3Store, check_endpoint_url};
 pub use wrappers::lost_answers::{Found, LostAnswers, Trace, look_for};

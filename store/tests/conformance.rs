@@ -9,7 +9,8 @@
 
 use pail_devserver::{Quirks, Server, ServerConfig, Settings};
 use pail_store::{
-    BucketUri, CallerVariables, MemoryStore, PartCopy, S3Store, Store, StoreKind, StoreOptions, conformance,
+    BucketUri, CallerVariables, Capabilities, MemoryStore, PartCopy, S3Store, Store, StoreKind, StoreOptions,
+    conformance,
 };
 use std::sync::Arc;
 
@@ -57,6 +58,13 @@ async fn devserver(quirks: Quirks) -> (Server, Arc<S3Store>) {
 #[tokio::test]
 async fn memory_conforms() {
     assert_conforms(&MemoryStore::new("conformance"), &[]).await;
+}
+
+#[tokio::test]
+async fn memory_conforms_with_generations_and_a_rename_of_its_own() {
+    let capabilities = Capabilities { atomic_rename: true, ..Capabilities::full() };
+    let store = MemoryStore::with_capabilities("conformance", capabilities).with_generations();
+    assert_conforms(&store, &[]).await;
 }
 
 #[tokio::test]

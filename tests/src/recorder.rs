@@ -7,6 +7,7 @@ use pail_store::*;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 
 /// One rule of failing: the next `times` requests of `operation` whose key holds `key` fail with `kind`.
@@ -55,6 +56,8 @@ pub struct Recorder {
     inner: Arc<dyn Store>,
     /// Guards the log only.
     requests: Mutex<Vec<String>>,
+    /// Bytes of content that were sent.
+    bytes_sent: AtomicU64,
     /// Guards the rules only.
     rules: Mutex<Vec<Rule>>,
     /// Guards the list only.
@@ -70,12 +73,23 @@ impl std::fmt::Debug for Rule {
 impl Recorder {
     /// Records what is asked of `inner`.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, requests: Mutex::default(), rules: Mutex::default(), holds: Mutex::default() })
+        Arc::new(Self {
+            inner,
+            requests: Mutex::default(),
+            bytes_sent: AtomicU64::new(0),
+            rules: Mutex::default(),
+            holds: Mutex::default(),
+        })
     }
 
     /// The requests since the last call, as `operation key`.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.requests.lock())
+    }
+
+    /// The bytes of content that were sent since the last call.
+    pub fn take_bytes_sent(&self) -> u64 {
+        self.bytes_sent.swap(0, Ordering::Relaxed)
     }
 
     /// Lets the next `times` requests of `operation` on keys that hold `key` fail.
@@ -172,6 +186,11 @@ impl Store for Recorder {
         let answer = self.inner.head(key).await;
         self.leave("head", key.as_str(), answer).await
     }
+    async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
+        self.enter("attributes", key.as_str())?;
+        let answer = self.inner.attributes(key, version).await;
+        self.leave("attributes", key.as_str(), answer).await
+    }
     async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
         self.enter("get", key.as_str())?;
         let answer = self.inner.get(key, options).await;
@@ -179,6 +198,7 @@ impl Store for Recorder {
     }
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
         self.enter("put", key.as_str())?;
+        self.bytes_sent.fetch_add(payload.len(), Ordering::Relaxed);
         let answer = self.inner.put(key, payload, options).await;
         self.leave("put", key.as_str(), answer).await
     }
@@ -186,6 +206,20 @@ impl Store for Recorder {
         self.enter("delete", key.as_str())?;
         let answer = self.inner.delete(key, condition).await;
         self.leave("delete", key.as_str(), answer).await
+    }
+    async fn rename(
+        &self,
+        from: &RawKey,
+        version: &Version,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        // One that is not there costs no request.
+        if self.inner.capabilities().await?.atomic_rename {
+            self.enter("rename", from.as_str())?;
+        }
+        let answer = self.inner.rename(from, version, to, condition).await;
+        self.leave("rename", from.as_str(), answer).await
     }
     async fn copy(
         &self,
@@ -211,6 +245,7 @@ impl Store for Recorder {
     }
     async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
         self.enter("put_part", upload.key.as_str())?;
+        self.bytes_sent.fetch_add(payload.len(), Ordering::Relaxed);
         let answer = self.inner.put_part(upload, number, payload).await;
         self.leave("put_part", upload.key.as_str(), answer).await
     }

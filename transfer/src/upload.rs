@@ -161,15 +161,17 @@ async fn versions_of(
     let is_candidate = |file: &&LocalFile| {
         manifest.entry(file.key.as_str()).is_some_and(|entry| entry.local == state_of(file))
     };
-    let candidates: Vec<&LocalFile> = files.iter().filter(is_candidate).collect();
+    let mut singly: Vec<&LocalFile> = files.iter().filter(is_candidate).collect();
     let failed = |error| Error::Store { doing: format!("look at {}", store.uri()), source: Box::new(error) };
-    if candidates.len() > LOOKED_AT_SINGLY_MAX {
-        return versions_by_listing(store, &candidates).await.map_err(failed);
+    let mut known = HashMap::new();
+    if singly.len() > LOOKED_AT_SINGLY_MAX {
+        known = versions_by_listing(store, &singly).await.map_err(failed)?;
+        // Some servers leave the versions out.
+        singly.retain(|file| known.get(file.key.as_str()).is_some_and(Version::is_unknown));
     }
-    let mut looked = stream::iter(candidates)
+    let mut looked = stream::iter(singly)
         .map(|file| async move { (file, store.head(&file.key).await) })
         .buffer_unordered(connections);
-    let mut known = HashMap::new();
     while let Some((file, head)) = looked.next().await {
         match head {
             Ok(object) => drop(known.insert(file.key.as_str().to_owned(), object.version)),

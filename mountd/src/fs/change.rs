@@ -58,7 +58,12 @@ impl BucketFs {
         let name = name::parse(name)?;
         let dir = self.dir_prefix(&parent);
         self.check_absent(&parent, &dir, name).await?;
-        self.put_marker(&name::dir_prefix(&dir, name)).await?;
+        let is_made = self.put_marker(&name::dir_prefix(&dir, name)).await?;
+        if !is_made {
+            // Somebody else has made it since this was looked at; what they put there stays.
+            self.remember_name(&dir, name, Known::Dir);
+            return Err(Posix::Exists.into());
+        }
         self.namespace.lock().put_new_dir(&dir, name, Instant::now());
         let inode = self.inodes.introduce(|table| table.dir(&parent, name));
         self.set_creator(&inode, creator);
@@ -74,10 +79,15 @@ impl BucketFs {
         Ok(())
     }
 
-    async fn put_marker(&self, prefix: &str) -> FsResult<()> {
+    /// Makes the object that keeps an empty directory; false where there is one. Errors: the store's.
+    async fn put_marker(&self, prefix: &str) -> FsResult<bool> {
         let key = RawKey::new(prefix).map_err(|_| Posix::NameTooLong)?;
-        self.store.put(&key, Payload::Bytes(Bytes::new()), PutOptions::default()).await?;
-        Ok(())
+        let options = PutOptions { condition: Condition::IfAbsent, ..PutOptions::default() };
+        match self.store.put(&key, Payload::Bytes(Bytes::new()), options).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == ErrorKind::Precondition => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A name came to a directory, or left it: that changes the directory. Python's imports and whoever looks for the newest
@@ -98,7 +108,7 @@ impl BucketFs {
             return;
         }
         match self.put_marker(&prefix).await {
-            Ok(()) => {
+            Ok(_) => {
                 self.namespace.lock().mark(&prefix);
                 self.note_success("marker", || prefix.clone());
             }

@@ -16,8 +16,9 @@
 //! file after all, it is published as if nothing had been.
 
 use super::error::{FsError, FsResult, Posix};
+use super::facts::Facts;
 use super::fetch::ObjectFetch;
-use super::namespace::Facts;
+use super::kept::Kept;
 use super::tally::Tally;
 use super::unheard::Unheard;
 use super::upload::UploadState;
@@ -48,7 +49,7 @@ pub struct Base {
 impl Base {
     /// Whether it is the same version at the same place.
     fn is_same_object(&self, other: &Self) -> bool {
-        self.key == other.key && self.facts.version == other.facts.version
+        self.key == other.key && self.facts.is_same(&other.facts)
     }
 }
 
@@ -78,11 +79,13 @@ struct Progress {
     /// The attempt that failed last.
     failed_attempt: Option<FailedAttempt>,
     /// What the bucket has under the name that a rename gave it before it was published.
-    replaced: Option<Version>,
+    replaced: Option<Facts>,
     /// What was sent last, if nothing was heard of it.
     unheard: Option<Unheard>,
     /// The first publish must find no object of that key (`O_EXCL`).
     must_be_absent: bool,
+    /// What the next version is to carry beside its bytes.
+    kept: Kept,
     /// When it was last changed.
     mtime: SystemTime,
     /// The upload under way.
@@ -128,6 +131,7 @@ impl DirtyFile {
             unheard: None,
             replaced: None,
             must_be_absent: false,
+            kept: Kept::of(&base.key, &base.facts),
             mtime: base.facts.mtime,
             upload: UploadState::default(),
             base: Some(base),
@@ -149,6 +153,7 @@ impl DirtyFile {
             unheard: None,
             replaced: None,
             must_be_absent,
+            kept: Kept::Fresh,
             mtime: SystemTime::now(),
             upload: UploadState::default(),
         };
@@ -213,6 +218,7 @@ impl DirtyFile {
     /// The state of `generation` is in the bucket, as `base`.
     pub fn set_published(&self, generation: u64, base: Base) {
         let progress = &mut *self.progress.lock();
+        progress.kept = Kept::of(&base.key, &base.facts);
         progress.facts = Some(base.facts.clone());
         if let Some(old) = &mut progress.base {
             *old = base;
@@ -267,7 +273,7 @@ impl DirtyFile {
     pub fn removable(&self) -> Option<Condition> {
         let progress = self.progress.lock();
         let version = match (&progress.replaced, &progress.facts) {
-            (Some(replaced), _) => replaced.clone(),
+            (Some(replaced), _) => replaced.version.clone(),
             (None, None) => return None,
             // Somebody else may have replaced it: what they wrote is not what this program sees and removes.
             (None, Some(facts)) if progress.failed == Some(progress.generation) => facts.version.clone(),
@@ -279,9 +285,13 @@ impl DirtyFile {
 
     /// The version in the bucket that has this file's name and that it takes the place of.
     pub fn standing(&self) -> Option<Version> {
+        self.standing_facts().map(|facts| facts.version)
+    }
+
+    /// What is known of that version.
+    pub fn standing_facts(&self) -> Option<Facts> {
         let progress = self.progress.lock();
-        let own = || progress.facts.as_ref().map(|facts| facts.version.clone());
-        progress.replaced.clone().or_else(own)
+        progress.replaced.clone().or_else(|| progress.facts.clone())
     }
 
     /// What was sent last and may be in the bucket, though nothing was heard of it.
@@ -294,10 +304,25 @@ impl DirtyFile {
         self.progress.lock().unheard = unheard;
     }
 
-    /// It was given a name before anything of it was published. The bucket has `replaced` under it until that is.
-    pub fn set_renamed(&self, must_be_absent: bool, replaced: Option<Version>) {
+    /// It was given the name `key` before anything of it was published. The bucket has `replaced` under it until that is, of which it is
+    /// then an edit.
+    pub fn set_renamed(&self, must_be_absent: bool, key: &RawKey, replaced: Option<Facts>) {
         let mut progress = self.progress.lock();
+        progress.kept = replaced.as_ref().map_or(Kept::Fresh, |replaced| Kept::of(key, replaced));
         (progress.replaced, progress.must_be_absent, progress.unheard) = (replaced, must_be_absent, None);
+    }
+
+    /// What the next version is to carry beside its bytes.
+    pub fn kept(&self) -> Kept {
+        self.progress.lock().kept.clone()
+    }
+
+    /// What `asked` was to be found out: the next version is to carry `found`.
+    pub fn set_kept(&self, asked: &Kept, found: Kept) {
+        let mut progress = self.progress.lock();
+        if progress.kept == *asked {
+            progress.kept = found;
+        }
     }
 
     /// The version that the last publish made, or that the file was opened from.
@@ -314,6 +339,7 @@ impl DirtyFile {
     pub fn rebase(&self, moved: Base) {
         let mut progress = self.progress.lock();
         progress.unheard = None;
+        progress.kept = Kept::of(&moved.key, &moved.facts);
         progress.facts = Some(moved.facts.clone());
         if let Some(old) = &mut progress.base {
             *old = moved;
@@ -324,6 +350,8 @@ impl DirtyFile {
     pub fn condition(&self) -> Condition {
         let progress = self.progress.lock();
         match &progress.base {
+            // A store that tells no versions at all can check none.
+            Some(base) if base.facts.version.is_unknown() => Condition::None,
             Some(base) => Condition::IfVersion(base.facts.version.clone()),
             None if progress.must_be_absent => Condition::IfAbsent,
             None => Condition::None,
@@ -501,7 +529,13 @@ impl DirtyFile {
 
     /// How bytes of the base are fetched.
     pub(super) fn fetch_of(&self, base: &Base) -> Arc<dyn Fetch> {
-        ObjectFetch::of(self.store.clone(), base.key.clone(), base.facts.version.clone())
+        ObjectFetch::of(self.store.clone(), base.key.clone(), &base.facts)
+    }
+
+    /// How many bytes at its beginning are those of the base, where that is all of the base.
+    pub fn untouched_base_bytes(&self) -> Option<u64> {
+        let base_bytes = self.base()?.facts.size;
+        (base_bytes > 0 && base_bytes <= self.len() && self.is_untouched(0..base_bytes)).then_some(base_bytes)
     }
 
     /// Whether all of `range` still is what the base has, so that a server-side copy of it will do.

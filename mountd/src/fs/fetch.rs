@@ -3,38 +3,66 @@
 //! Owns: [`ObjectFetch`], which joins the cache's demand to the store's supply: one version of one object.
 
 use super::error::SharedStoreError;
+use super::facts::Facts;
 use super::pace::FetchPace;
 use async_trait::async_trait;
 use pail_cache::{Fetch, FetchError, Supply};
-use pail_store::{GetOptions, ObjectBody, PartOfCall, RawKey, Store, Version};
+use pail_store::{Attributes, ErrorKind, GetOptions, GetResult, ObjectBody, PartOfCall, RawKey, Store};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-/// Reads ranges of one version of an object, and fails when another version took its place.
+/// What an answer told that the object carries beside its bytes.
+pub type Told = Arc<OnceLock<Arc<Attributes>>>;
+
+/// Reads ranges of one version of an object, and fails when another version took its place: where the version is unknown, when it has
+/// another length or time.
 pub struct ObjectFetch {
     store: Arc<dyn Store>,
     key: RawKey,
-    version: Version,
+    facts: Facts,
     pace: Option<Arc<FetchPace>>,
+    told: Told,
     /// The cache fetches in a task of its own, which is a part of the call that asks for it.
     call: PartOfCall,
 }
 
 impl ObjectFetch {
-    /// The supply of `version` of `key`.
-    pub fn of(store: Arc<dyn Store>, key: RawKey, version: Version) -> Arc<dyn Fetch> {
-        Arc::new(Self { store, key, version, pace: None, call: PartOfCall::current() })
+    /// The supply of that version of `key`.
+    pub fn of(store: Arc<dyn Store>, key: RawKey, facts: &Facts) -> Arc<dyn Fetch> {
+        let (facts, call) = (facts.clone(), PartOfCall::current());
+        Arc::new(Self { store, key, facts, pace: None, told: Told::default(), call })
     }
 
-    /// The same, and `pace` learns how long its requests take.
+    /// The same; `pace` learns how long its requests take, and `told` what the object carries.
     pub fn paced(
         store: Arc<dyn Store>,
         key: RawKey,
-        version: Version,
+        facts: &Facts,
         pace: Arc<FetchPace>,
+        told: Told,
     ) -> Arc<dyn Fetch> {
-        Arc::new(Self { store, key, version, pace: Some(pace), call: PartOfCall::current() })
+        let (facts, call) = (facts.clone(), PartOfCall::current());
+        Arc::new(Self { store, key, facts, pace: Some(pace), told, call })
+    }
+
+    async fn get(&self, range: Range<u64>) -> pail_store::Result<GetResult> {
+        let if_version = Some(self.facts.version.clone()).filter(|version| !version.is_unknown());
+        let got = self.store.get(&self.key, GetOptions { range: Some(range), if_version }).await?;
+        if self.facts.version.is_unknown() && !self.facts.looks_same(&Facts::from(&got.meta)) {
+            return Err(pail_store::Error {
+                kind: ErrorKind::Precondition,
+                operation: "GetObject",
+                bucket: self.store.uri().to_owned(),
+                key: Some(self.key.clone()),
+                status: None,
+                code: None,
+                message: "the object has another length or time than when it was opened".to_owned(),
+                attempts: 1,
+                maybe_applied: false,
+            });
+        }
+        Ok(got)
     }
 }
 
@@ -46,9 +74,10 @@ fn shared(error: pail_store::Error) -> FetchError {
 impl Fetch for ObjectFetch {
     async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
         let (began, bytes) = (Instant::now(), range.end - range.start);
-        let options = GetOptions { range: Some(range), if_version: Some(self.version.clone()) };
-        let answer = self.call.run(self.store.get(&self.key, options)).await;
-        let body = answer.map_err(shared)?.body;
+        let GetResult { meta, body, .. } = self.call.run(self.get(range)).await.map_err(shared)?;
+        if let Some(attributes) = meta.attributes {
+            let _ = self.told.set(attributes);
+        }
         Ok(Box::new(Timed { body, began, bytes, left: bytes, pace: self.pace.clone() }))
     }
 }

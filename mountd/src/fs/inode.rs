@@ -16,7 +16,7 @@
 //!   across an await.
 
 use super::dirty::DirtyFile;
-use super::namespace::Facts;
+use super::facts::{Carried, Facts};
 use pail_cache::Replica;
 use pail_store::Version;
 use parking_lot::{Mutex, RwLock};
@@ -104,11 +104,70 @@ pub struct FileState {
     pub kernel: KernelCopy,
     /// Its object is about to be deleted or replaced by this mount: who opens it now waits for `Inode::changing`.
     pub going: bool,
+    /// How far a clean file's version is to be believed.
+    pub belief: Belief,
+}
+
+/// How far the version of a clean file is to be believed, where listings tell none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Belief {
+    /// The store told it, and nothing since says otherwise.
+    #[default]
+    Told,
+    /// A listing has since told of a file that may be this version: who opens it asks.
+    Unconfirmed,
+    /// Who asked was told of another.
+    Outdated,
 }
 
 impl FileState {
     fn new(content: Content, as_of: Instant) -> Self {
-        Self { content, as_of, opens: 0, writers: 0, closing: 0, kernel: KernelCopy::default(), going: false }
+        Self {
+            content,
+            as_of,
+            opens: 0,
+            writers: 0,
+            closing: 0,
+            kernel: KernelCopy::default(),
+            going: false,
+            belief: Belief::Told,
+        }
+    }
+
+    /// The store says which version a clean file has whose listing did not: `now`. Nobody has read a byte of it but who has it open alone. False
+    /// where others have, and it is another one as far as can be told.
+    pub fn learn_version(&mut self, now: &Facts, as_of: Instant) -> bool {
+        let (opens, kernel) = (self.opens, &mut self.kernel);
+        match &mut self.content {
+            Content::Clean { facts, replica } if facts.version.is_unknown() => {
+                if opens > 1 && replica.is_some() {
+                    return facts.is_same(now);
+                }
+                kernel.has_stale_length |= facts.size != now.size;
+                kernel.has_stale_pages |= !facts.looks_same(now) || replica.is_some();
+                (*facts, *replica) = (now.clone(), None);
+                (self.as_of, self.belief) = (as_of, Belief::Told);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// A request told that `version` of a clean file still stands, and what it carries.
+    pub fn confirm(&mut self, version: &Version, carried: &Carried) {
+        if let Content::Clean { facts, .. } = &mut self.content
+            && facts.version.is(version)
+        {
+            self.belief = Belief::Told;
+            facts.carried.learn(carried);
+        }
+    }
+
+    /// A request told that `version` of a clean file stands no longer.
+    pub fn outdate(&mut self, version: &Version) {
+        if matches!(&self.content, Content::Clean { facts, .. } if facts.version.is(version)) {
+            self.belief = Belief::Outdated;
+        }
     }
 
     /// Whether this inode may stand for `facts`; it is rebound to them where nobody has it open (see the header), and what was `set` of
@@ -116,14 +175,29 @@ impl FileState {
     fn rebind(&mut self, facts: &Facts, as_of: Instant, set: &Mutex<SetAttributes>) -> bool {
         match &mut self.content {
             Content::Dirty(_) => true,
-            Content::Clean { facts: old, .. } if old.version == facts.version => {
+            Content::Clean { facts: old, .. } if old.is_same(facts) => {
+                old.learn(facts);
                 self.as_of = self.as_of.max(as_of);
+                if !facts.version.is_unknown() {
+                    self.belief = Belief::Told;
+                }
+                true
+            }
+            // A listing without versions: the one that was known may well be it.
+            Content::Clean { facts: old, .. }
+                if self.as_of <= as_of
+                    && facts.version.is_unknown()
+                    && self.belief != Belief::Outdated
+                    && old.looks_same(facts) =>
+            {
+                old.learn(facts);
+                (self.as_of, self.belief) = (as_of, Belief::Unconfirmed);
                 true
             }
             Content::Clean { .. } if self.as_of > as_of => true,
             Content::Clean { facts: old, replica } if self.opens == 0 => {
                 (*old, *replica) = (facts.clone(), None);
-                self.as_of = as_of;
+                (self.as_of, self.belief) = (as_of, Belief::Told);
                 self.kernel = KernelCopy { has_stale_pages: true, has_stale_length: true };
                 *set.lock() = SetAttributes::default();
                 true
@@ -153,11 +227,11 @@ pub struct Inode {
 }
 
 impl Inode {
-    /// The version in the bucket that has this file's name, as far as is known.
-    pub fn standing(&self) -> Option<Version> {
+    /// What is known of the version in the bucket that has this file's name.
+    pub fn standing(&self) -> Option<Facts> {
         match &self.file()?.lock().content {
-            Content::Clean { facts, .. } => Some(facts.version.clone()),
-            Content::Dirty(dirty) => dirty.standing(),
+            Content::Clean { facts, .. } => Some(facts.clone()),
+            Content::Dirty(dirty) => dirty.standing_facts(),
         }
     }
 

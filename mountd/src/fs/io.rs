@@ -5,10 +5,10 @@
 use super::BucketFs;
 use super::dirty::DirtyFile;
 use super::error::{FsError, FsResult, Posix};
-use super::fetch::ObjectFetch;
+use super::facts::Facts;
+use super::fetch::{ObjectFetch, Told};
 use super::handle::Handle;
 use super::inode::{Content, Inode};
-use super::namespace::Facts;
 use bytes::Bytes;
 use futures::FutureExt;
 use pail_cache::Replica;
@@ -63,7 +63,7 @@ impl BucketFs {
         let Some(file) = inode.file() else { return false };
         let mut state = file.lock();
         let same = match &state.content {
-            Content::Clean { facts: now, .. } => now.version == read.version || inode.is_unlinked(),
+            Content::Clean { facts: now, .. } => now.is_same(read) || inode.is_unlinked(),
             Content::Dirty(_) => return true,
         };
         state.kernel.has_stale_pages &= !same;
@@ -78,7 +78,7 @@ impl BucketFs {
         range: Range<u64>,
     ) -> FsResult<Bytes> {
         let key = self.key_of(&handle.inode)?;
-        let fetch = ObjectFetch::paced(self.store.clone(), key, facts.version.clone(), self.pace.clone());
+        let fetch = ObjectFetch::paced(self.store.clone(), key, facts, self.pace.clone(), Told::default());
         // Ahead first: the read's own bytes are then part of one large request.
         let advice = handle.prefetcher.advise(range.clone(), facts.size, self.window_bytes_max());
         if advice.streams != 0 {

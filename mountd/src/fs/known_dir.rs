@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Dir`]: the names seen and the spans of keys that listings covered. `namespace` says why spans, and holds the directories.
 
-use super::namespace::{Facts, Known};
+use super::facts::Facts;
+use super::namespace::Known;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;

@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 impl BucketFs {
     /// Takes a page of the flat listing of everything, asked for at `sent`, so that the first lookups are answered.
     pub fn prime(&self, page: &ListPage, sent: Instant) {
-        self.namespace.lock().absorb_flat(&self.options.prefix, page, sent);
+        let mut page = page.clone();
+        self.keep_within(&self.options.prefix, &mut page);
+        self.namespace.lock().absorb_flat(&self.options.prefix, &page, sent);
     }
 
     /// The inode of `name` in a directory; the kernel holds one more reference to it. `Ok(None)` says that there is none, for
@@ -111,7 +113,7 @@ impl BucketFs {
     pub(super) async fn ask_for_name(&self, dir: &str, name: &str) -> FsResult<(Known, Instant)> {
         let sent = Instant::now();
         let path = format!("{dir}{name}");
-        let page = self.store.list(ListRequest { prefix: path.clone(), ..ListRequest::default() }).await?;
+        let page = self.list(ListRequest { prefix: path.clone(), ..ListRequest::default() }).await?;
         {
             let mut namespace = self.namespace.lock();
             namespace.absorb_flat(&path, &page, sent);
@@ -123,7 +125,7 @@ impl BucketFs {
         let object = page.objects.first().filter(|object| object.key.as_str() == path);
         let file = object.map_or(Known::Absent, |object| Known::File(object.into()));
         let below = format!("{path}/");
-        let page = self.store.list(ListRequest { prefix: below.clone(), ..ListRequest::default() }).await?;
+        let page = self.list(ListRequest { prefix: below.clone(), ..ListRequest::default() }).await?;
         let known = if page.objects.is_empty() { file } else { Known::Dir };
         let mut namespace = self.namespace.lock();
         namespace.absorb_flat(&below, &page, sent);
@@ -187,7 +189,7 @@ impl BucketFs {
             return Err(Posix::NotEmpty.into());
         }
         let request = ListRequest { prefix: prefix.clone(), max_keys: Some(2), ..ListRequest::default() };
-        let mut page = self.store.list(request).await?;
+        let mut page = self.list(request).await?;
         let holds = |page: &ListPage| {
             let held = page.objects.iter().filter(|object| object.key.as_str() != prefix || object.size > 0);
             held.map(|object| object.key.as_str().to_owned()).collect::<Vec<_>>()
@@ -195,7 +197,7 @@ impl BucketFs {
         let is_shown = |key: &String| key[prefix.len()..].split('/').next().is_some_and(name::is_showable);
         if page.next.is_some() && !holds(&page).iter().any(is_shown) {
             // Behind hidden keys there may be others: a page of them tells enough for the reason that is given.
-            page = self.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
+            page = self.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
         }
         let held = holds(&page);
         match held.first() {

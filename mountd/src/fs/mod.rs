@@ -16,15 +16,19 @@ mod attr;
 mod change;
 mod conflict;
 mod dirty;
+mod dirty_source;
 mod error;
+mod facts;
 mod fetch;
 mod handle;
 mod hidden;
 mod holes;
 mod inode;
 mod io;
+mod kept;
 mod known_dir;
 mod last_errors;
+mod listing;
 mod lookup;
 mod name;
 mod namespace;
@@ -35,6 +39,7 @@ mod part_plan;
 mod prefetch;
 mod publish;
 mod readdir;
+mod remake;
 mod rename;
 mod revalidate;
 mod sending;
@@ -58,10 +63,11 @@ pub use rename::RenameMode;
 pub use stale::{Stale, StaleReceiver};
 pub use status::FlushReport;
 
+use facts::Facts;
 use handle::HandleTable;
 use inode::{Inode, InodeTable};
 use last_errors::LastErrors;
-use namespace::{Facts, Known, Namespace};
+use namespace::{Known, Namespace};
 use pail_cache::{Cache, Replica, ReplicaId};
 use pail_store::{Capabilities, RawKey, Store};
 use parking_lot::Mutex;
@@ -230,8 +236,13 @@ impl BucketFs {
         }
     }
 
+    /// The local replica of a version. What has no known version shares nothing, and is not kept.
     fn replica(&self, key: &RawKey, facts: &Facts) -> Arc<Replica> {
-        self.cache.replica(self.replica_id(key, &facts.version), facts.size)
+        let id = self.replica_id(key, &facts.version);
+        match facts.version.is_unknown() {
+            true => self.cache.passing_replica(id, facts.size),
+            false => self.cache.replica(id, facts.size),
+        }
     }
 
     /// Remembers what a change made here left under a name.

@@ -15,34 +15,18 @@
 //!   told of is believed to be one only once the listing has passed the place of its directory, which may be pages later.
 //! - Entries and spans are bounded; what was used longest ago is forgotten first, a directory at a time.
 
+use super::facts::Facts;
 use super::hidden::HiddenKeys;
 use super::known_dir::Dir;
 use super::name::is_showable;
 use lru::LruCache;
-use pail_store::{ListPage, ObjectMeta, Version};
+use pail_store::{ListPage, ObjectMeta};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 /// Names remembered in all directories together.
 const ENTRIES_MAX: usize = 200_000;
-
-/// What a listing or a HEAD says of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// Length in bytes.
-    pub size: u64,
-    /// The version these facts are of.
-    pub version: Version,
-    /// Last modification.
-    pub mtime: SystemTime,
-}
-
-impl From<&ObjectMeta> for Facts {
-    fn from(meta: &ObjectMeta) -> Self {
-        Self { size: meta.size, version: meta.version.clone(), mtime: meta.last_modified }
-    }
-}
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,7 +270,8 @@ pub fn page_end(dir: &str, page: &ListPage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pail_store::RawKey;
+    use pail_store::{RawKey, Version};
+    use std::time::SystemTime;
 
     fn object(key: &str) -> ObjectMeta {
         ObjectMeta {

@@ -144,8 +144,9 @@ impl BucketFs {
             let kept = self.make_local(inode).await;
             kept.map_err(|error| FsError::Stale(format!("{} was removed: {error}", inode.path())))?;
         } else {
+            let was_asked = self.learn_version(inode).await?;
             self.pin(inode)?;
-            self.revalidate(&handle).await?;
+            self.revalidate(&handle, was_asked).await?;
         }
         let kernel = inode.file().ok_or(Posix::IsDir)?.lock().kernel;
         if kernel.has_stale_length && !flags.truncate && !is_told {
@@ -319,9 +320,7 @@ impl BucketFs {
         base: &Base,
     ) -> FsResult<Option<Arc<DirtyFile>>> {
         let is_base = match &state.content {
-            Content::Clean { facts, .. } => {
-                facts.version == base.facts.version && self.key_of(inode)? == base.key
-            }
+            Content::Clean { facts, .. } => facts.is_same(&base.facts) && self.key_of(inode)? == base.key,
             Content::Dirty(_) => false,
         };
         Ok(is_base.then(|| {

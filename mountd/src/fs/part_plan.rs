@@ -3,7 +3,8 @@
 //! Owns: [`PartPlan`]. An upload has at most 10,000 parts and an object up to 5 TiB, and how long a file will be is not
 //! known when its first part is sent. So sizes grow, twice as large after every 1,000 parts: small files are cut finely enough to
 //! be sent in parallel, and the plan reaches far beyond 5 TiB. Stores that want equal parts (R2) get equal ones; a
-//! file that outgrows 10,000 of them starts again with parts eight times as large.
+//! file that outgrows 10,000 of them starts again with parts eight times as large. Stores that make a part of whole objects alone (GCS) get
+//! all of the earlier version as the first part, where a file was only appended to.
 
 use std::ops::Range;
 
@@ -15,6 +16,8 @@ const TIER_PARTS: u64 = 1000;
 /// The parts of one upload, numbered from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartPlan {
+    /// The first part, where it has a length of its own; else 0.
+    base_bytes: u64,
     size_bytes: u64,
     equal: bool,
 }
@@ -22,16 +25,41 @@ pub struct PartPlan {
 impl PartPlan {
     /// A plan for a file of at least `len` bytes, with equal or growing parts.
     pub fn new(len: u64, equal: bool, part_count_max: u32) -> Self {
-        let mut plan = Self { size_bytes: PART_SIZE_BYTES, equal };
+        let mut plan = Self { base_bytes: 0, size_bytes: PART_SIZE_BYTES, equal };
         while plan.count(len) > part_count_max {
             plan.size_bytes *= 8;
         }
         plan
     }
 
+    /// A plan for a file of at least `len` bytes whose first part is the earlier version, of `base_bytes`.
+    pub fn behind(base_bytes: u64, len: u64, part_count_max: u32) -> Self {
+        let tail = Self::new(len.saturating_sub(base_bytes), false, part_count_max - 1);
+        Self { base_bytes, ..tail }
+    }
+
+    /// The length of the first part, where that is the earlier version.
+    pub fn base_bytes(&self) -> Option<u64> {
+        (self.base_bytes > 0).then_some(self.base_bytes)
+    }
+
     /// The bytes of part `number`, were the file endless.
     pub fn range(&self, number: u32) -> Range<u64> {
         let index = u64::from(number) - 1;
+        if self.base_bytes == 0 {
+            return self.range_of(index);
+        }
+        match index.checked_sub(1) {
+            None => 0..self.base_bytes,
+            Some(index) => {
+                let range = self.range_of(index);
+                self.base_bytes + range.start..self.base_bytes + range.end
+            }
+        }
+    }
+
+    /// Of the parts behind the earlier version, from 0.
+    fn range_of(&self, index: u64) -> Range<u64> {
         if self.equal {
             return index * self.size_bytes..(index + 1) * self.size_bytes;
         }
@@ -44,7 +72,8 @@ impl PartPlan {
 
     /// Which part holds the byte at `offset`.
     pub fn number_at(&self, offset: u64) -> u32 {
-        let (mut index, mut start, mut size) = (0, 0, self.size_bytes);
+        let Some(offset) = offset.checked_sub(self.base_bytes) else { return 1 };
+        let (mut index, mut start, mut size) = (u64::from(self.base_bytes > 0), 0, self.size_bytes);
         while !self.equal && offset - start >= size * TIER_PARTS {
             (index, start, size) = (index + TIER_PARTS, start + size * TIER_PARTS, size * 2);
         }
@@ -68,7 +97,9 @@ mod tests {
 
     #[test]
     fn parts_follow_each_other_without_gaps_and_are_found_by_offset() {
-        for plan in [PartPlan::new(0, false, 10_000), PartPlan::new(0, true, 10_000)] {
+        for plan in
+            [PartPlan::new(0, false, 10_000), PartPlan::new(0, true, 10_000), PartPlan::behind(7, 9, 10_000)]
+        {
             let mut end = 0;
             for number in 1..=9_000 {
                 let range = plan.range(number);

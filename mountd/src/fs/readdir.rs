@@ -145,7 +145,7 @@ impl BucketFs {
             }
         };
         let request = ListRequest { prefix: dir.clone(), delimiter: true, token, ..ListRequest::default() };
-        let page = self.store.list(request).await?;
+        let page = self.list(request).await?;
         self.take_page(inode, cursor, &dir, page);
         Ok(())
     }

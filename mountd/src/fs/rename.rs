@@ -1,15 +1,19 @@
 //! Moving files to other names.
 //!
 //! Owns: `rename`. A file that is not in the bucket yet only changes its name. One that is gets copied on the server, and then the
-//! old object is deleted: a crash in between leaves both, and nothing is lost.
+//! old object is deleted: a crash in between leaves both, and nothing is lost. A store that moves objects by itself does so.
+//!
+//! A file that was made here and given nothing beside its bytes takes the name's: what the object carried that it replaces, or the type that the
+//! name tells (`remake`).
 //!
 //! Directories answer EXDEV, upon which `mv` copies and removes file by file.
 
 use super::dirty::{Base, DirtyFile};
 use super::error::{FsError, FsResult, Posix};
+use super::facts::Facts;
 use super::inode::{Content, Inode, Kind};
 use super::name;
-use super::namespace::{Facts, Known};
+use super::namespace::Known;
 use super::tally::Member;
 use super::{BucketFs, Stale};
 use pail_store::{Condition, ErrorKind, RawKey, Version};
@@ -194,6 +198,8 @@ impl BucketFs {
         mode: RenameMode,
     ) -> FsResult<()> {
         let file = inode.file().ok_or(Posix::IsDir)?;
+        // What a listing told no version of is moved as the version that it has now.
+        self.learn_version(inode).await?;
         let facts = match &file.lock().content {
             Content::Clean { facts, .. } => facts.clone(),
             // Written to just now: what is in the bucket is its base.
@@ -209,7 +215,7 @@ impl BucketFs {
                 Content::Clean { facts: old, replica } => {
                     // The bytes are the same, and so those cached under the old name serve on, unless somebody replaced the object
                     // while it was copied.
-                    if old.version == copied {
+                    if old.version.is(&copied) {
                         replica.get_or_insert_with(|| self.replica(&from, old));
                     } else {
                         *replica = Some(self.replica(key, facts));
@@ -220,19 +226,23 @@ impl BucketFs {
                 Content::Dirty(dirty) => self.rebase(dirty, &copied, key, facts),
             }
         };
-        self.move_object(step, &facts, target, mode, moved).await
+        let done = self.move_object(step, &facts, target, mode, moved).await;
+        if matches!(done, Err(FsError::Moved)) {
+            file.lock().outdate(&copied);
+        }
+        done
     }
 
     /// What is in the bucket of a written file is under another key now, where version `copied` of it was copied to.
     fn rebase(&self, dirty: &DirtyFile, copied: &Version, key: &RawKey, facts: &Facts) {
-        let kept = dirty.base().filter(|base| base.facts.version == *copied).map(|base| base.replica);
+        let kept = dirty.base().filter(|base| base.facts.version.is(copied)).map(|base| base.replica);
         let replica = kept.unwrap_or_else(|| self.replica(key, facts));
         dirty.rebase(Base { key: key.clone(), facts: facts.clone(), replica });
     }
 
-    /// Copies the object, tells `moved` what is under the new key, and deletes the old object: a reader finds the bytes under the
-    /// one key or the other at every moment. Where that cannot be deleted, `moved` is told to go back. What somebody else has put there
-    /// since the copy stays, as a file that was made after the rename.
+    /// Moves the object, and tells `moved` what is under the new key. Unless the store does that in one step, it is copied first and deleted
+    /// afterwards: a reader finds the bytes under the one key or the other at every moment. Where the old one cannot be deleted, `moved` is told
+    /// to go back. What somebody else has put there since the copy stays, as a file that was made after the rename.
     async fn move_object(
         &self,
         step: &Move<'_>,
@@ -246,26 +256,31 @@ impl BucketFs {
             RenameMode::KeepTarget => Condition::IfAbsent,
             RenameMode::Replace => Condition::None,
         };
-        let version = match self.store.copy(&from, &facts.version, &to, condition).await {
-            Ok(version) => version,
-            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
+        let replaced = target.and_then(|target| target.standing());
+        let made = match self.transfer((&from, facts), (&to, replaced), condition).await {
+            Ok(made) => made,
+            Err(error) if error.is_version_gone() => {
                 return Err(self.why_not_copied(step, facts, mode, error).await);
             }
             Err(error) => {
-                if error.maybe_applied {
-                    // What the name shows is what is there, if that can be told.
+                if matches!(&error, FsError::Store(error) if error.maybe_applied) {
+                    // What the names show is what is there, if that can be told.
                     let _ = self.look_again(&step.to_dir, step.to_name).await;
+                    let _ = self.look_again(&step.from_dir, step.from_name).await;
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
         if let Some(target) = target {
             self.drop_name(target).await;
         }
-        let copy = Facts { version, ..facts.clone() };
-        self.remember_name(&step.to_dir, step.to_name, Known::File(copy.clone()));
-        moved(&copy, &to, step.to_parent, step.to_name);
-        // Where listings tell no versions, the copy was of whatever was there, and so is this.
+        self.remember_name(&step.to_dir, step.to_name, Known::File(made.facts.clone()));
+        moved(&made.facts, &to, step.to_parent, step.to_name);
+        if made.is_move {
+            self.remember_name(&step.from_dir, step.from_name, Known::Absent);
+            return Ok(());
+        }
+        // A store that tells no versions at all can check none.
         let condition = match facts.version.is_unknown() {
             true => Condition::None,
             false => Condition::IfVersion(facts.version.clone()),
@@ -291,13 +306,13 @@ impl BucketFs {
         step: &Move<'_>,
         facts: &Facts,
         mode: RenameMode,
-        refused: pail_store::Error,
+        refused: FsError,
     ) -> FsError {
         match self.look_again(&step.from_dir, step.from_name).await {
             Err(error) => error,
-            Ok((Known::File(now), _)) if now.version == facts.version => match mode {
+            Ok((Known::File(now), _)) if now.is_same(facts) => match mode {
                 RenameMode::KeepTarget => Posix::Exists.into(),
-                RenameMode::Replace => refused.into(),
+                RenameMode::Replace => refused,
             },
             // Replaced or deleted by another client since it was looked at.
             Ok(_) => FsError::Moved,
@@ -318,7 +333,14 @@ impl BucketFs {
         let to = name::key(&step.to_dir, step.to_name)?;
         dirty.set_intent(self.intent(to.as_str(), dirty.base().as_ref())).await?;
         match dirty.published_facts() {
-            Some(facts) => {
+            Some(mut facts) => {
+                if facts.version.is_unknown()
+                    && let Known::File(now) = self.look_again(&step.from_dir, step.from_name).await?.0
+                {
+                    facts = now;
+                }
+                // Who reads meanwhile waits for where the bytes are then.
+                let _moving = dirty.completing.join();
                 let copied = facts.version.clone();
                 let moved = |facts: &Facts, key: &RawKey, parent: &Arc<Inode>, name: &str| {
                     self.rebase(dirty, &copied, key, facts);
@@ -371,7 +393,8 @@ impl BucketFs {
             self.drop_name(target).await;
         }
         self.inodes.rename(inode, step.to_parent, step.to_name);
-        dirty.set_renamed(mode == RenameMode::KeepTarget, replaced);
+        let key = name::key(&step.to_dir, step.to_name)?;
+        dirty.set_renamed(mode == RenameMode::KeepTarget, &key, replaced);
         Ok(())
     }
 }

@@ -18,11 +18,11 @@
 //! Invariant: from open to close the version of a handle that is not written stays the same.
 
 use super::error::{FsError, FsResult, Posix};
-use super::fetch::ObjectFetch;
+use super::facts::{Carried, Facts};
+use super::fetch::{ObjectFetch, Told};
 use super::handle::Handle;
-use super::inode::{Content, FileState, Inode};
-use super::namespace::{Facts, Known};
-use super::upload::SINGLE_PUT_BYTES_MAX;
+use super::inode::{Belief, Content, FileState, Inode};
+use super::namespace::Known;
 use super::{BucketFs, Stale, name};
 use pail_cache::{BLOCK_SIZE_BYTES, Fetch, Presence, Replica};
 use pail_store::{ErrorKind, RawKey, Version};
@@ -35,20 +35,35 @@ const OPEN_FETCH_BYTES: u64 = 2 << 20;
 const ATTEMPTS: usize = 4;
 
 impl BucketFs {
+    /// Asks for the version of a clean file of which a listing told none; gives whether it was asked for. Errors: [`FsError::Moved`] where the
+    /// name stands for something else; the store's.
+    pub(super) async fn learn_version(&self, inode: &Inode) -> FsResult<bool> {
+        let Some(file) = inode.file() else { return Ok(false) };
+        let is_unknown =
+            matches!(&file.lock().content, Content::Clean { facts, .. } if facts.version.is_unknown());
+        if !is_unknown {
+            return Ok(false);
+        }
+        let (dir, name) = self.dir_and_name(inode)?;
+        match self.look_again(&dir, &name).await? {
+            (Known::File(now), as_of) if file.lock().learn_version(&now, as_of) => Ok(true),
+            _ => Err(FsError::Moved),
+        }
+    }
+
     /// Makes sure that the version of a file which was just opened, and whose replica is there, still stands. Where it does not, the
-    /// inode is rebound to the present one, if its length is the same and nobody else has it open. Errors: [`FsError::Moved`]: the name
-    /// is to be looked up anew, what it stands for now is remembered; the store's.
-    pub(super) async fn revalidate(&self, handle: &Handle) -> FsResult<()> {
+    /// inode is rebound to the present one, if its length is the same and nobody else has it open. `was_asked` says that the store has
+    /// just told it. Errors: [`FsError::Moved`]: the name is to be looked up anew, what it stands for now is remembered; the store's.
+    pub(super) async fn revalidate(&self, handle: &Handle, was_asked: bool) -> FsResult<()> {
         let inode = &handle.inode;
         for _ in 0..ATTEMPTS {
             let Some((facts, replica)) = clean_content(inode) else { return Ok(()) };
+            if facts.version.is_unknown() {
+                // Also a HEAD tells no version here: nothing can be pinned.
+                return Ok(());
+            }
             let key = self.key_of(inode)?;
-            let asked = match facts.version.is_unknown() {
-                // A listing that tells no versions: nothing could be pinned.
-                true => Err(FsError::Moved),
-                false => self.ask_for_version(handle, &key, &facts, &replica).await,
-            };
-            match asked {
+            match self.ask_for_version(handle, &key, &facts, &replica, was_asked).await {
                 Err(error) if error.is_version_gone() => {}
                 asked => return asked,
             }
@@ -61,8 +76,6 @@ impl BucketFs {
             let (dir, name) = self.dir_and_name(inode)?;
             let (known, as_of) = self.look_again(&dir, &name).await?;
             match known {
-                // Also a HEAD tells no version here.
-                Known::File(now) if now.version.is_unknown() && now == facts => return Ok(()),
                 Known::File(now) if rebind_in_place(inode, &facts.version, &now, as_of) => {
                     tracing::debug!(mount = %self.options.mount_name, key = %key, from = %facts.version, to = %now.version,
                         "replaced since it was listed; opened as it is now");
@@ -76,34 +89,43 @@ impl BucketFs {
         Err(FsError::Moved)
     }
 
-    /// Asks for the version: by the first bytes that are missing of it, where the program will most likely want them, else by a HEAD. Errors: it
-    /// is gone; the store's.
+    /// Asks for the version: by the first bytes that are missing of it, where the program will most likely want them, else by a HEAD, unless
+    /// the store was asked just now. Errors: it is gone; the store's.
     async fn ask_for_version(
         &self,
         handle: &Handle,
         key: &RawKey,
         facts: &Facts,
         replica: &Arc<Replica>,
+        was_asked: bool,
     ) -> FsResult<()> {
         let inode = &handle.inode;
+        let is_believed = inode.file().is_some_and(|file| file.lock().belief == Belief::Told);
         match replica.presence() {
-            Presence::Complete if !handle.changes => Ok(()),
+            Presence::Complete if !handle.changes && is_believed => Ok(()),
             // Of a small file that is changed all bytes are sent, and so needed. Who opens a larger one that is here in part may want
             // nothing else of it.
             Presence::MissingFrom(start)
-                if start == 0 && !handle.changes || facts.size <= SINGLE_PUT_BYTES_MAX =>
+                if start == 0 && !handle.changes || facts.size <= self.sent_whole_bytes_max() =>
             {
+                let told = Told::default();
                 let fetch: Arc<dyn Fetch> = ObjectFetch::paced(
                     self.store.clone(),
                     key.clone(),
-                    facts.version.clone(),
+                    facts,
                     self.pace.clone(),
+                    told.clone(),
                 );
                 let end = facts.size.min(start + OPEN_FETCH_BYTES);
                 handle.prefetcher.opened(replica.prefetch(start..end, &fetch));
                 replica.read(start..end.min(start + BLOCK_SIZE_BYTES), &fetch).await?;
+                // Where another fetches these bytes already, nothing is told here.
+                if let (Some(attributes), Some(file)) = (told.get(), inode.file()) {
+                    file.lock().confirm(&facts.version, &Carried::Told(attributes.clone()));
+                }
                 Ok(())
             }
+            _ if was_asked => Ok(()),
             // Also where all is being fetched: that was asked for earlier.
             Presence::MissingFrom(0) | Presence::UnderWay | Presence::Complete => {
                 self.check_version(inode, &facts.version).await
@@ -120,6 +142,9 @@ impl BucketFs {
     /// still stands. Errors: [`FsError::Moved`], as of `revalidate`; the store's.
     pub(super) async fn revalidate_name(&self, inode: &Inode) -> FsResult<()> {
         let Some(file) = inode.file() else { return Ok(()) };
+        if self.learn_version(inode).await? {
+            return Ok(());
+        }
         let version = match &*file.lock() {
             FileState { content: Content::Clean { facts, .. }, writers: 0, .. } => facts.version.clone(),
             _ => return Ok(()),
@@ -130,9 +155,17 @@ impl BucketFs {
     /// Asks whether a version of a file still stands. Errors: [`FsError::Moved`] where it does not; the store's.
     async fn check_version(&self, inode: &Inode, version: &Version) -> FsResult<()> {
         let (dir, name) = self.dir_and_name(inode)?;
-        match self.look_again(&dir, &name).await?.0 {
-            Known::File(now) if now.version == *version => Ok(()),
-            _ => Err(FsError::Moved),
+        let now = self.look_again(&dir, &name).await?.0;
+        let mut state = inode.file().ok_or(Posix::IsDir)?.lock();
+        match now {
+            Known::File(now) if now.version.is(version) => {
+                state.confirm(version, &now.carried);
+                Ok(())
+            }
+            _ => {
+                state.outdate(version);
+                Err(FsError::Moved)
+            }
         }
     }
 
@@ -163,6 +196,10 @@ impl BucketFs {
         error: FsError,
     ) -> FsResult<()> {
         let file = inode.file().ok_or(Posix::IsDir)?;
+        if matches!(read, Content::Clean { .. }) {
+            // Who is renaming it may have moved the object, and not said so yet.
+            drop(inode.changing.lock().await);
+        }
         let asked = match &error {
             FsError::Store(error) => error.key.clone(),
             _ => None,
@@ -173,9 +210,7 @@ impl BucketFs {
             return Ok(());
         }
         let gone = match (read, &file.lock().content) {
-            (Content::Clean { facts: read, .. }, Content::Clean { facts: now, .. })
-                if read.version == now.version =>
-            {
+            (Content::Clean { facts: read, .. }, Content::Clean { facts: now, .. }) if read.is_same(now) => {
                 read.version.clone()
             }
             (Content::Dirty(read), Content::Dirty(now)) if Arc::ptr_eq(read, now) => {
@@ -214,7 +249,7 @@ fn rebind_in_place(inode: &Inode, from: &Version, now: &Facts, as_of: Instant) -
     match &mut state.content {
         Content::Clean { facts, replica } if is_alone && facts.version == *from && facts.size == now.size => {
             (*facts, *replica) = (now.clone(), None);
-            state.as_of = as_of;
+            (state.as_of, state.belief) = (as_of, Belief::Told);
             state.kernel.has_stale_pages = true;
             true
         }

@@ -11,22 +11,20 @@
 
 use super::BucketFs;
 use super::dirty::{Base, DirtyFile};
+use super::dirty_source::DirtySource;
 use super::error::{FsError, FsResult, Posix};
 use super::inode::Inode;
 use super::part_plan::PartPlan;
-use super::sum::{Sum, sum_of};
+use super::sum::sum_of;
 use super::tally::Member;
 use super::unheard::Unheard;
 use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
 use super::whole::WITHOUT_DISK_BYTES_MAX;
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use pail_store::{
-    Capabilities, Condition, ErrorKind, Part, PartCopy, Payload, PayloadSource, PutOptions, RawKey, Trace,
-    Upload, Version,
+    Capabilities, Condition, ErrorKind, Part, PartCopy, Payload, PutOptions, RawKey, Trace, Upload, Version,
 };
-use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,60 +55,6 @@ impl Drop for Sending<'_> {
     }
 }
 
-/// A piece of a dirty file as a payload.
-struct DirtySource {
-    dirty: Arc<DirtyFile>,
-    range: Range<u64>,
-    /// Why it could not be read: a store tells only that it could not.
-    failure: Mutex<Option<FsError>>,
-    /// Guards the sum of what was read; a leaf.
-    sum: Mutex<Sum>,
-}
-
-impl DirtySource {
-    fn of(dirty: &Arc<DirtyFile>, range: Range<u64>) -> Arc<Self> {
-        Arc::new(Self { dirty: dirty.clone(), range, failure: Mutex::default(), sum: Mutex::default() })
-    }
-
-    fn payload(self: &Arc<Self>) -> Payload {
-        Payload::Source { len: self.range.end - self.range.start, source: self.clone() }
-    }
-
-    /// Why sending it failed.
-    fn cause(&self, error: pail_store::Error) -> FsError {
-        let failure = (error.kind == ErrorKind::Source).then(|| self.failure.lock().take()).flatten();
-        failure.unwrap_or_else(|| error.into())
-    }
-
-    async fn read_piece(&self, range: Range<u64>) -> FsResult<Bytes> {
-        if self.dirty.removers.any() {
-            return Err(Posix::Interrupted.into());
-        }
-        let bytes = self.dirty.read_hydrated(range.clone()).await?;
-        if bytes.len() as u64 != range.end - range.start {
-            let cut = "the file was truncated meanwhile";
-            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, cut).into());
-        }
-        Ok(bytes)
-    }
-}
-
-#[async_trait]
-impl PayloadSource for DirtySource {
-    async fn read(&self, range: Range<u64>) -> std::io::Result<Bytes> {
-        let range = self.range.start + range.start..self.range.start + range.end;
-        let start = range.start - self.range.start;
-        let read: std::io::Result<Bytes> = self.read_piece(range).await.map_err(|error| {
-            let words = std::io::Error::other(error.to_string());
-            *self.failure.lock() = Some(error);
-            words
-        });
-        let bytes = read?;
-        self.sum.lock().add(start, &bytes);
-        Ok(bytes)
-    }
-}
-
 /// What was made by sending: the state it sent, and the version that became of it.
 pub(super) struct Published {
     pub generation: u64,
@@ -126,8 +70,14 @@ fn may_have_made_it(error: &pail_store::Error) -> bool {
     error.maybe_applied && error.kind != ErrorKind::Precondition
 }
 
+/// Whether the upload is to begin with the earlier version, and that was written to since.
+fn has_lost_base(dirty: &DirtyFile, active: &ActiveUpload) -> bool {
+    active.plan.base_bytes().is_some_and(|planned| dirty.untouched_base_bytes() != Some(planned))
+}
+
 impl BucketFs {
     async fn put_whole(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
+        let attributes = self.attributes_to_keep(dirty).await?;
         // Before writers are held off, who need not wait for other files.
         let slot = self.upload_slots.acquire();
         let _slot = dirty.removers.unless_any(async { Ok(slot.await) }).await?;
@@ -145,7 +95,7 @@ impl BucketFs {
         } else {
             source.payload()
         };
-        let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
+        let options = PutOptions { condition: dirty.condition(), attributes };
         // Never dropped, for it might take effect afterwards: a remover has the source fail.
         let completing = Some(dirty.completing.join());
         let sent = self.store.put(key, payload.clone(), options).await;
@@ -156,7 +106,7 @@ impl BucketFs {
             let sum = match &payload {
                 Payload::Bytes(bytes) => Some(sum_of(bytes)),
                 // What was never read to its end was not sent.
-                Payload::Source { .. } => source.sum.lock().of_all(len),
+                Payload::Source { .. } => source.sum_of_all(len),
             };
             if (may_be_there || is_given_up)
                 && let Some(sum) = sum
@@ -211,7 +161,9 @@ impl BucketFs {
     /// Sends the file's present state as the object of `key`. Errors: the store's, the local disk's; the parts sent are kept.
     pub(super) async fn send(&self, dirty: &Arc<DirtyFile>, key: &RawKey) -> FsResult<Published> {
         // An upload that was begun goes on, unless the file has become empty: no object is made of no parts.
-        let in_parts = dirty.len() > SINGLE_PUT_BYTES_MAX || dirty.upload().active().is_some();
+        let in_parts = dirty.len() > SINGLE_PUT_BYTES_MAX
+            || dirty.upload().active().is_some()
+            || self.appends_to_whole(dirty).await;
         if in_parts && let Some(published) = self.put_parts(dirty, key).await? {
             return Ok(published);
         }
@@ -226,15 +178,22 @@ impl BucketFs {
         }
         let active = self.active_upload(dirty, key).await?;
         self.wait_for_early(dirty).await;
-        let upload = self.start_upload(&active).await?;
+        let upload = self.start_upload(dirty, &active).await?;
         let (begun_len, begun_cuts) = (dirty.len(), dirty.cuts());
         if let Err(error) = self.send_missing(dirty, &active, &upload, begun_len).await
             && dirty.cuts() == begun_cuts
+            && !has_lost_base(dirty, &active)
         {
             return Err(error);
         }
         // What was cut off while it was sent is no error; the last round sends what is there now.
-        let _alone = dirty.gate.write().await;
+        let alone = dirty.gate.write().await;
+        if has_lost_base(dirty, &active) {
+            drop(alone);
+            self.abort_upload(dirty).await;
+            // Once: what was written to stays so.
+            return Box::pin(self.put_parts(dirty, key)).await;
+        }
         let (generation, len) = (dirty.generation(), dirty.len());
         if len == 0 {
             self.abort_upload(dirty).await;
@@ -257,7 +216,8 @@ impl BucketFs {
             return Err(Posix::Interrupted.into());
         }
         let completing = Some(dirty.completing.join());
-        let options = PutOptions { condition: dirty.condition(), ..PutOptions::default() };
+        let attributes = active.attributes.get().cloned().unwrap_or_default();
+        let options = PutOptions { condition: dirty.condition(), attributes };
         let completed = self.store.complete_upload(&upload, &parts, &options).await;
         match &completed {
             Ok(_) => {
@@ -289,16 +249,37 @@ impl BucketFs {
         let len = dirty.len();
         let active = dirty.upload().active();
         if let Some(active) = active {
-            if active.key == *key && active.plan.fits(len, part_count_max) {
+            if active.key == *key && active.plan.fits(len, part_count_max) && !has_lost_base(dirty, &active) {
                 return Ok(active);
             }
             self.abort_upload(dirty).await;
         }
-        let plan = PartPlan::new(len, equal_parts, part_count_max);
+        let untouched = dirty.untouched_base_bytes().filter(|_| capabilities.part_copy == PartCopy::Whole);
+        let plan = match untouched {
+            Some(base_bytes) => PartPlan::behind(base_bytes, len, part_count_max),
+            None => PartPlan::new(len, equal_parts, part_count_max),
+        };
         if !plan.fits(len, part_count_max) {
             return Err(Posix::TooLarge.into());
         }
         Ok(dirty.upload().begin(key.clone(), plan))
+    }
+
+    /// Whether the file is its earlier version and more, so that the store needs only the more, and can be told so: of what is small all is
+    /// sent, which is one request.
+    async fn appends_to_whole(&self, dirty: &DirtyFile) -> bool {
+        let appends = dirty
+            .untouched_base_bytes()
+            .is_some_and(|bytes| bytes > IN_MEMORY_BYTES_MAX && bytes < dirty.len());
+        appends && self.capabilities_for(dirty).await.part_copy == PartCopy::Whole
+    }
+
+    /// Changed files up to this length, in bytes, are sent whole.
+    pub(super) fn sent_whole_bytes_max(&self) -> u64 {
+        match self.capabilities.get().map(|capabilities| capabilities.part_copy) {
+            Some(PartCopy::Whole) => IN_MEMORY_BYTES_MAX,
+            _ => SINGLE_PUT_BYTES_MAX,
+        }
     }
 
     /// What the endpoint can do, as far as sending this file needs to know: where parts of it may be copied, that is waited for.
@@ -318,9 +299,13 @@ impl BucketFs {
         self.capabilities.get().cloned().unwrap_or_else(least)
     }
 
-    async fn start_upload(&self, active: &ActiveUpload) -> FsResult<Upload> {
-        let options = PutOptions::default();
+    async fn start_upload(&self, dirty: &DirtyFile, active: &ActiveUpload) -> FsResult<Upload> {
         let begin = || async {
+            let attributes = self.attributes_to_keep(dirty).await?;
+            let options = PutOptions {
+                attributes: active.attributes.get_or_init(|| attributes).clone(),
+                ..PutOptions::default()
+            };
             // Noted before it is asked for, so that who comes after a killed daemon knows of it.
             let note = self.cache.note_upload(self.store.identity(), active.key.as_str()).await;
             let started = self.store.start_upload(&active.key, &options).await;
@@ -420,6 +405,13 @@ impl BucketFs {
         let mut sending = Sending { dirty, active, number, sent: None };
         let part = match self.copy_source(dirty, &range) {
             Some(base) => self.store.copy_part(upload, number, &base.key, &base.facts.version, range).await?,
+            None if number == 1 && active.plan.base_bytes().is_some() => {
+                // As a part of its own it may be larger than one can be. The publish begins anew.
+                return Err(std::io::Error::other(
+                    "the earlier version was written to while it was to be copied",
+                )
+                .into());
+            }
             None if self.hydrate(dirty, range.clone()).await? => {
                 let source = DirtySource::of(dirty, range);
                 let sent = self.store.put_part(upload, number, source.payload()).await;
@@ -437,10 +429,13 @@ impl BucketFs {
     /// The base to copy a part from, where the part is unchanged and the store can.
     fn copy_source(&self, dirty: &DirtyFile, range: &Range<u64>) -> Option<Base> {
         let capabilities = self.capabilities.get()?;
-        let big_enough = range.end - range.start >= capabilities.part_size_bytes_min;
-        (capabilities.part_copy == PartCopy::Ranges && big_enough && dirty.is_untouched(range.clone()))
-            .then(|| dirty.base())
-            .flatten()
+        let base = dirty.base()?;
+        let is_possible = match capabilities.part_copy {
+            PartCopy::None => false,
+            PartCopy::Whole => *range == (0..base.facts.size),
+            PartCopy::Ranges => range.end - range.start >= capabilities.part_size_bytes_min,
+        };
+        (is_possible && dirty.is_untouched(range.clone())).then_some(base)
     }
 
     /// Asks in the background what the endpoint can do, so that a publish which needs to know need not wait. One request that
@@ -489,7 +484,7 @@ impl BucketFs {
             let (fs, dirty, active) = (self.clone(), dirty.clone(), active.clone());
             upload.add_task(self.runtime.spawn(async move {
                 let range = active.plan.range(number);
-                let sent = match fs.start_upload(&active).await {
+                let sent = match fs.start_upload(&dirty, &active).await {
                     Ok(upload) => fs.send_part(&dirty, &active, &upload, number, range).await,
                     Err(error) => Err(error),
                 };

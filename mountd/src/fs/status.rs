@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Files that one flush publishes at the same time.
@@ -29,6 +29,8 @@ pub struct FlushReport {
 #[derive(Default)]
 pub(super) struct Counters {
     pub published: AtomicU64,
+    /// Keys in listings that were not asked for.
+    pub left_out: AtomicU64,
     /// Guards the map only.
     operations: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -94,6 +96,10 @@ impl BucketFs {
             last_errors: self.last_errors.recent(Instant::now()),
             ..FsStatus::default()
         };
+        let left_out = self.counters.left_out.load(Ordering::Relaxed);
+        if left_out > 0 {
+            status.operations.insert("keys outside of the listed prefix".to_owned(), left_out);
+        }
         for inode in self.inodes.all() {
             if let Some(dirty) = self.unpublished(&inode).filter(|dirty| dirty.is_publishing()) {
                 status.publishing += 1;

@@ -9,10 +9,10 @@
 
 use super::part_plan::PartPlan;
 use pail_cache::NotedUpload;
-use pail_store::{Part, RawKey, Upload};
+use pail_store::{Attributes, Part, RawKey, Upload};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,8 @@ pub struct ActiveUpload {
     pub key: RawKey,
     /// How the file is cut.
     pub plan: PartPlan,
+    /// What the object will carry beside its bytes, once it has begun.
+    pub attributes: OnceLock<Attributes>,
     /// The store's name for it, once somebody needed one.
     pub upload: OnceCell<Upload>,
     /// What the journal has of it, once it has begun.
@@ -88,6 +90,7 @@ impl UploadState {
         let active = Arc::new(ActiveUpload {
             key,
             plan,
+            attributes: OnceLock::new(),
             upload: OnceCell::new(),
             note: OnceCell::new(),
             given_up: CancellationToken::new(),

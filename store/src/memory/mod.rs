@@ -7,16 +7,19 @@
 //! - Every operation is atomic: the one lock is taken once, after the payload has been read, and never across an await.
 //! - Every write makes a version that never was before, also where the bytes are the same.
 
+mod listing;
+
+pub use listing::Listings;
+
 use crate::contract::*;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::ops::{Bound, Range};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-const PAGE_KEYS_MAX: u32 = 1000;
 const SOURCE_READ_BYTES: u64 = 1024 * 1024;
 
 /// A bucket in memory. Clones share it. Conditions are atomic and every capability is there, unless
@@ -26,6 +29,8 @@ pub struct MemoryStore {
     bucket: Arc<str>,
     uri: Arc<str>,
     capabilities: Capabilities,
+    listings: Listings,
+    new_objects: Option<NewObjects>,
     /// Guards the bucket's content; a leaf, held for the length of one operation.
     state: Arc<Mutex<State>>,
 }
@@ -36,6 +41,7 @@ struct State {
     uploads: BTreeMap<String, PendingUpload>,
     versions_made: u64,
     uploads_begun: u64,
+    has_generations: bool,
 }
 
 #[derive(Clone)]
@@ -66,8 +72,35 @@ impl MemoryStore {
             bucket: bucket.into(),
             uri: format!("memory://{bucket}").into(),
             capabilities,
+            listings: Listings::default(),
+            new_objects: None,
             state: Arc::default(),
         }
+    }
+
+    /// The same bucket, whose listings tell what such a server's do.
+    pub fn with_listings(self, listings: Listings) -> Self {
+        Self { listings, ..self }
+    }
+
+    /// The same bucket, whose new objects get this where nothing is said; else they get nothing.
+    pub fn with_new_objects(self, new_objects: NewObjects) -> Self {
+        Self { new_objects: Some(new_objects), ..self }
+    }
+
+    /// What an object of that key is written with.
+    fn attributes_of(&self, key: &RawKey, given: &Attributes) -> Arc<Attributes> {
+        let applied =
+            self.new_objects.as_ref().map(|new_objects| new_objects.applied(key, given).into_owned());
+        let attributes = applied.unwrap_or_else(|| given.clone());
+        let tag_count = u32::try_from(attributes.tags.len()).unwrap_or(u32::MAX);
+        Arc::new(Attributes { tag_count, ..attributes })
+    }
+
+    /// The same bucket, which must be empty, and whose versions are generations.
+    pub fn with_generations(self) -> Self {
+        self.state.lock().has_generations = true;
+        self
     }
 
     /// Uploads that were begun and neither completed nor aborted.
@@ -229,6 +262,9 @@ impl MemoryStore {
 impl State {
     fn next_version(&mut self) -> Version {
         self.versions_made += 1;
+        if self.has_generations {
+            return Version::Generation(self.versions_made);
+        }
         Version::from_etag(&format!("{:032x}", self.versions_made))
     }
 
@@ -245,28 +281,6 @@ impl State {
     }
 }
 
-/// Where a page begins. A token is a bound: `=` and the key itself, or `>` and the key before it.
-fn first_key(request: &ListRequest) -> Bound<String> {
-    if let Some(token) = &request.token {
-        return match token.strip_prefix('=') {
-            Some(key) => Bound::Included(key.to_owned()),
-            None => Bound::Excluded(token.strip_prefix('>').unwrap_or(token).to_owned()),
-        };
-    }
-    match &request.start_after {
-        Some(key) if key.as_str() >= request.prefix.as_str() => Bound::Excluded(key.clone()),
-        _ => Bound::Included(request.prefix.clone()),
-    }
-}
-
-fn token_of(bound: &Bound<String>) -> String {
-    match bound {
-        Bound::Included(key) => format!("={key}"),
-        Bound::Excluded(key) => format!(">{key}"),
-        Bound::Unbounded => String::new(),
-    }
-}
-
 impl Object {
     fn meta(&self, key: &RawKey, with_attributes: bool) -> ObjectMeta {
         ObjectMeta {
@@ -274,7 +288,11 @@ impl Object {
             size: self.bytes.len() as u64,
             version: self.version.clone(),
             last_modified: self.last_modified,
-            attributes: with_attributes.then(|| self.attributes.clone()),
+            // An answer's head counts the tags, and does not name them.
+            attributes: with_attributes.then(|| match self.attributes.tags.is_empty() {
+                true => self.attributes.clone(),
+                false => Arc::new(Attributes { tags: BTreeMap::new(), ..(*self.attributes).clone() }),
+            }),
             checksum: None,
         }
     }
@@ -319,6 +337,10 @@ impl Store for MemoryStore {
         Ok(self.found(&self.state.lock(), "HeadObject", key)?.meta(key, true))
     }
 
+    async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
+        Ok((*self.pinned(&self.state.lock(), "HeadObject", key, version)?.attributes).clone())
+    }
+
     async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
         let object = {
             let state = self.state.lock();
@@ -347,7 +369,7 @@ impl Store for MemoryStore {
         let mut state = self.state.lock();
         self.check(&state, "PutObject", key, &options.condition)?;
         let version = state.next_version();
-        Ok(state.insert(key, bytes, version, Arc::new(options.attributes)))
+        Ok(state.insert(key, bytes, version, self.attributes_of(key, &options.attributes)))
     }
 
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
@@ -357,6 +379,24 @@ impl Store for MemoryStore {
         }
         state.objects.remove(key);
         Ok(())
+    }
+
+    async fn rename(
+        &self,
+        from: &RawKey,
+        version: &Version,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        if !self.capabilities.atomic_rename {
+            return Err(self.error(ErrorKind::Unsupported, "rename", Some(from), "this store has no rename"));
+        }
+        let mut state = self.state.lock();
+        let source = self.pinned(&state, "rename", from, version)?.clone();
+        self.check(&state, "rename", to, &condition)?;
+        let version = state.next_version();
+        state.objects.remove(from);
+        Ok(state.insert(to, source.bytes, version, source.attributes))
     }
 
     async fn copy(
@@ -374,33 +414,7 @@ impl Store for MemoryStore {
     }
 
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
-        let state = self.state.lock();
-        let limit = request.max_keys.unwrap_or(PAGE_KEYS_MAX).min(PAGE_KEYS_MAX) as usize;
-        let mut page = ListPage::default();
-        let mut from = first_key(&request);
-        while let Some((key, object)) =
-            state.objects.range::<str, _>((from.as_ref().map(String::as_str), Bound::Unbounded)).next()
-        {
-            let Some(rest) = key.as_str().strip_prefix(request.prefix.as_str()) else { break };
-            let taken = page.objects.len() + page.prefixes.len();
-            if taken == limit {
-                page.next = (limit > 0).then(|| token_of(&from));
-                break;
-            }
-            match rest.find('/').filter(|_| request.delimiter) {
-                Some(slash) => {
-                    let folded = &key.as_str()[..request.prefix.len() + slash + 1];
-                    // The first key behind all that begin with `folded`: `0` follows `/` in UTF-8.
-                    from = Bound::Included(format!("{}0", &folded[..folded.len() - 1]));
-                    page.prefixes.push(folded.to_owned());
-                }
-                None => {
-                    page.objects.push(object.meta(key, false));
-                    from = Bound::Excluded(key.as_str().to_owned());
-                }
-            }
-        }
-        Ok(page)
+        Ok(listing::page(&self.state.lock().objects, &self.listings, &request))
     }
 
     async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
@@ -410,7 +424,7 @@ impl Store for MemoryStore {
         let pending = PendingUpload {
             initiated: std::time::SystemTime::now(),
             key: key.clone(),
-            attributes: Arc::new(options.attributes.clone()),
+            attributes: self.attributes_of(key, &options.attributes),
             parts: BTreeMap::new(),
         };
         state.uploads.insert(id.clone(), pending);
@@ -433,13 +447,15 @@ impl Store for MemoryStore {
         let bytes = {
             let state = self.state.lock();
             let source = self.pinned(&state, "UploadPartCopy", from, version)?;
-            if range.is_empty() || range.end > source.bytes.len() as u64 {
-                return Err(self.error(
-                    ErrorKind::Unsupported,
-                    "UploadPartCopy",
-                    Some(from),
-                    "the range is not within the source",
-                ));
+            let len = source.bytes.len() as u64;
+            let refused = match self.capabilities.part_copy {
+                PartCopy::None => Some("no part can be copied"),
+                PartCopy::Whole if range != (0..len) => Some("only an object as a whole can be copied"),
+                _ if range.is_empty() || range.end > len => Some("the range is not within the source"),
+                PartCopy::Whole | PartCopy::Ranges => None,
+            };
+            if let Some(refused) = refused {
+                return Err(self.error(ErrorKind::Unsupported, "UploadPartCopy", Some(from), refused));
             }
             source.bytes.slice(range.start as usize..range.end as usize)
         };
@@ -459,7 +475,8 @@ impl Store for MemoryStore {
         self.check(&state, "CompleteMultipartUpload", &upload.key, &options.condition)?;
         state.uploads.remove(&upload.id);
         // The parts' were never before, and so neither was theirs.
-        let version = Version::of_parts(parts).unwrap_or_else(|| state.next_version());
+        let of_parts = Version::of_parts(parts).filter(|_| !state.has_generations);
+        let version = of_parts.unwrap_or_else(|| state.next_version());
         Ok(state.insert(&upload.key, bytes, version, attributes))
     }
 

@@ -6,9 +6,13 @@
 mod attributes;
 mod changing_names;
 mod hidden_keys;
+mod kept;
+mod listings;
+mod moving;
 mod names;
 mod reading;
 mod writing;
+mod writing_appends;
 mod writing_conflicts;
 
 use pail_mountd::fs::FsOptions;

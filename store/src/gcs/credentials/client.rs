@@ -160,7 +160,7 @@ impl TokenClient {
             HeaderValue::from_str(authority.as_str()).map_err(|_| "its host is not valid".to_owned())?;
         let waiting = Waiting::begin(&self.movement, limit);
         let payload = Payload::Bytes(ask.body.clone());
-        let mut request = Request::new(RequestBody::new(&payload, Progress::new(&waiting)));
+        let mut request = Request::new(RequestBody::new(&payload, Progress::new(&waiting, false)));
         *request.method_mut() = ask.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = ask.headers.clone();

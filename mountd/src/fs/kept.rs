@@ -1,0 +1,97 @@
+//! What an edit keeps of an object beside its bytes: content type, metadata, tags, storage class, key.
+//!
+//! Owns: [`Kept`], which a written file has for its next version, and the look for what the object carries where no answer has told it.
+//!
+//! # What an edit is
+//! A program that changes a part of a file, that truncates it and writes it anew, or that renames a new file over it (as `sed -i`, editors and
+//! savers of checkpoints do) edits the object of that name: its next version carries what it carried. A new file gets what the store gives
+//! new objects of its name.
+
+use super::BucketFs;
+use super::dirty::DirtyFile;
+use super::error::FsResult;
+use super::facts::{Carried, Facts};
+use pail_store::{Attributes, ErrorKind, RawKey, Version};
+use std::sync::Arc;
+
+/// What the next version of a file is to carry beside its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// What the store gives a new object of its name.
+    Fresh,
+    /// What the object of this key carries, of which this is known.
+    Of(RawKey, Option<Arc<Attributes>>),
+    /// This.
+    All(Arc<Attributes>),
+}
+
+impl Kept {
+    /// What the version of `facts` at `key` carries.
+    pub fn of(key: &RawKey, facts: &Facts) -> Self {
+        match &facts.carried {
+            Carried::Untold => Self::Of(key.clone(), None),
+            Carried::Fresh => Self::Fresh,
+            Carried::Told(told) if has_all_tags(told) => Self::All(told.clone()),
+            Carried::Told(told) => Self::Of(key.clone(), Some(told.clone())),
+        }
+    }
+
+    /// What is known of the object once it was published so.
+    pub fn as_carried(&self) -> Carried {
+        match self {
+            Self::Fresh => Carried::Fresh,
+            Self::Of(..) => Carried::Untold,
+            Self::All(all) => Carried::Told(all.clone()),
+        }
+    }
+}
+
+/// An answer's head counts tags, and does not name them.
+fn has_all_tags(attributes: &Attributes) -> bool {
+    attributes.tag_count as usize <= attributes.tags.len()
+}
+
+impl BucketFs {
+    /// What the next version of a file is to carry. Errors: the store's, which could not be asked.
+    pub(super) async fn attributes_to_keep(&self, dirty: &DirtyFile) -> FsResult<Attributes> {
+        let kept = dirty.kept();
+        let version = dirty.base().map_or(Version::Unknown, |base| base.facts.version);
+        let found = self.all_of(&kept, &version).await?;
+        let now = found.clone().map_or(Kept::Fresh, Kept::All);
+        if now != kept {
+            dirty.set_kept(&kept, now);
+        }
+        Ok(found.as_deref().cloned().unwrap_or_default())
+    }
+
+    /// All that is to be kept; `None` where that is nothing. Errors: the store's, which could not be asked.
+    pub(super) async fn all_of(&self, kept: &Kept, version: &Version) -> FsResult<Option<Arc<Attributes>>> {
+        let (key, told) = match kept {
+            Kept::Fresh => return Ok(None),
+            Kept::All(all) => return Ok(Some(all.clone())),
+            Kept::Of(key, told) => (key, told.clone()),
+        };
+        let error = match self.store.attributes(key, version).await {
+            Ok(all) => return Ok(Some(Arc::new(all))),
+            Err(error) => error,
+        };
+        match error.kind {
+            // What stands there now is not edited; on what condition the write is, it says itself.
+            ErrorKind::NotFound | ErrorKind::Precondition => Ok(told),
+            // The tags may not be read, or nothing may.
+            ErrorKind::Denied | ErrorKind::Unsupported => {
+                tracing::warn!(mount = %self.options.mount_name, key = %key, error = %error,
+                    "what the object carries beside its bytes cannot be read in full; the rest of it is lost in an edit");
+                let head = match told {
+                    Some(told) => Some(told),
+                    None => self.store.head(key).await.ok().and_then(|meta| meta.attributes),
+                };
+                Ok(head.map(|head| {
+                    let tag_count = u32::try_from(head.tags.len()).unwrap_or(u32::MAX);
+                    Arc::new(Attributes { tag_count, ..(*head).clone() })
+                }))
+            }
+            _ => Err(error.into()),
+        }
+    }
+}
