@@ -173,10 +173,18 @@ pub fn refused_writes(outcome: &MountOutcome) -> Vec<String> {
     lines
 }
 
+/// What a weak endpoint means for whoever shares its bucket.
+pub fn ignored_conditions(source: &str) -> String {
+    format!(
+        "warning: the server of {source} ignores the conditions of writes: of two clients that write one file in the same moment, one may lose its version unnoticed"
+    )
+}
+
 /// What a new mount's user should know of it: nothing below its prefix, writes that its credentials may not make, files of an earlier one.
 pub async fn of_mount(outcome: &MountOutcome) -> Vec<String> {
     let mut lines = empty_prefix(outcome);
     lines.extend(refused_writes(outcome));
+    lines.extend(outcome.conditions_ignored.then(|| ignored_conditions(&outcome.spec.source)));
     lines.extend(left_behind_of(outcome).await);
     lines
 }

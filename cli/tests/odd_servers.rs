@@ -6,7 +6,7 @@
 mod sandbox;
 
 use pail_devserver::{Quirks, Settings};
-use sandbox::Sandbox;
+use sandbox::{BUCKET, Sandbox};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
@@ -98,4 +98,22 @@ fn a_server_whose_listings_have_no_etags_shows_what_others_write_and_takes_appen
 #[test]
 fn a_server_that_takes_slashes_in_a_row_for_one() {
     write_and_overwrite(Quirks { folds_slashes: true, ..Quirks::default() }, 1 << 20);
+}
+
+#[test]
+fn a_server_that_ignores_conditions_is_told_of_once_that_is_known() {
+    let sandbox = Sandbox::new();
+    let quirks = Quirks { ignore_write_conditions: true, ..Quirks::default() };
+    sandbox.server.set_settings(Settings { quirks, ..Settings::default() });
+    let mount = sandbox.mounted();
+    std::fs::write(mount.join("f"), "1").unwrap();
+    assert_eq!(sandbox.pail(&["flush"]).code, 0);
+    let warning = format!("warning: the server of s3://{BUCKET}");
+    let told = sandbox.pail(&["status"]);
+    assert!(told.err.contains(&warning) || told.out.contains(&warning), "{told:?}");
+    let uri = format!("s3://{BUCKET}/below");
+    let told = sandbox.pail(&["mount", &uri, &sandbox.at("other")]);
+    assert!(told.code == 0 && told.err.contains(&warning), "{told:?}");
+    let told = sandbox.pail(&["mount", "--read-only", &format!("s3://{BUCKET}/b"), &sandbox.at("read-only")]);
+    assert!(told.code == 0 && !told.err.contains(&warning), "{told:?}");
 }

@@ -276,10 +276,14 @@ fn explain(address: Address<'_>, environment: &CallerEnvironment, err: &Error) -
         ErrorKind::NoSuchBucket | ErrorKind::NotFound => {
             "check the name and the endpoint, or create the bucket with `pail mount --create`".to_owned()
         }
-        ErrorKind::Credentials => {
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile".to_owned()
-        }
-        ErrorKind::Denied => denied_hint(address, environment),
+        ErrorKind::Credentials => match credentials_hint(address) {
+            Some(hint) => hint.to_owned(),
+            None => return failure,
+        },
+        ErrorKind::Denied => match denied_hint(address, environment) {
+            Some(hint) => hint,
+            None => return failure,
+        },
         ErrorKind::BucketTaken => "the name is somebody else's: choose another".to_owned(),
         ErrorKind::Unreachable | ErrorKind::Exhausted => unreachable_hint(address),
         _ => return failure,
@@ -287,25 +291,35 @@ fn explain(address: Address<'_>, environment: &CallerEnvironment, err: &Error) -
     failure.with_hint(hint)
 }
 
-/// What to do about keys that are refused, by those that the caller has.
-fn denied_hint(address: Address<'_>, environment: &CallerEnvironment) -> String {
+/// Where credentials may be put; `None` where the store's own error says it.
+fn credentials_hint(address: Address<'_>) -> Option<&'static str> {
+    match StoreKind::of_scheme(address.source.split("://").next().unwrap_or_default())? {
+        StoreKind::S3 => Some("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile"),
+        StoreKind::R2 => Some(
+            "set R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY, write a profile r2 into ~/.cloudflare/r2.credentials, or name a profile with --profile",
+        ),
+        StoreKind::Ibm => Some(
+            "set IBM_COS_ACCESS_KEY_ID and IBM_COS_SECRET_ACCESS_KEY, or IBM_API_KEY_ID, or write them into ~/.ibm/credentials.yaml as access_key_id, secret_access_key and iam_api_key",
+        ),
+        StoreKind::Gcs | StoreKind::Azure => None,
+    }
+}
+
+/// What to do about keys that are refused, by those that the caller has; `None` where the store's own error says whose they are.
+fn denied_hint(address: Address<'_>, environment: &CallerEnvironment) -> Option<String> {
     if let Some(profile) = address.profile {
-        return format!("check the keys of the profile {profile}, and that they may list the bucket");
+        return Some(format!("check the keys of the profile {profile}, and that they may list the bucket"));
+    }
+    if !address.source.starts_with("s3://") {
+        return None;
     }
     let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
-    let half = |there, missing| {
-        format!(
-            "{there} is set and {missing} is not, so neither is used: set both, or name a profile with --profile"
-        )
-    };
-    match (environment.get(id), environment.get(secret)) {
-        (Some(_), Some(_)) => format!("check {id} and {secret}, and that they may list the bucket"),
-        (Some(_), None) => half(id, secret),
-        (None, Some(_)) => half(secret, id),
-        (None, None) => {
+    Some(match environment.get(id).is_some() {
+        true => format!("check {id} and {secret}, and that they may list the bucket"),
+        false => {
             format!("no keys are in the environment: set {id} and {secret}, or name a profile with --profile")
         }
-    }
+    })
 }
 
 fn unreachable_hint(address: Address<'_>) -> String {

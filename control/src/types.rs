@@ -99,6 +99,9 @@ pub struct MountOutcome {
     /// The mount is not read-only, and its credentials were refused a write.
     #[serde(default)]
     pub writes_refused: bool,
+    /// The mount is not read-only, and its endpoint is known to ignore the conditions of writes.
+    #[serde(default)]
+    pub conditions_ignored: bool,
 }
 
 /// `DELETE /v1/mounts`.
@@ -299,6 +302,9 @@ pub struct FsStatus {
     pub publishing_bytes: (u64, u64),
     /// Keys that no path can show, seen in listings.
     pub hidden_keys: u64,
+    /// The endpoint was found to ignore the conditions of writes.
+    #[serde(default)]
+    pub conditions_ignored: bool,
     /// Open file handles.
     pub open_files: u64,
     /// Inodes the kernel knows.

@@ -7,10 +7,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+use bytes::Bytes;
 use pail_devserver::{Quirks, Server, ServerConfig, Settings};
 use pail_store::{
-    BucketUri, CallerVariables, Capabilities, MemoryStore, PartCopy, S3Store, Store, StoreKind, StoreOptions,
-    conformance,
+    BucketUri, CallerVariables, Capabilities, Condition, GetOptions, MemoryStore, PartCopy, PutOptions,
+    RawKey, S3Store, Store, StoreKind, StoreOptions, conformance,
 };
 use std::sync::Arc;
 
@@ -108,6 +109,76 @@ async fn a_server_with_the_quirks_of_ceph_conforms() {
     );
     assert_conforms(&*store, &[]).await;
     server.shutdown().await;
+}
+
+/// The dev server as one provider, and a store of that provider's dialect.
+async fn dialect(uri: &str, quirks: Quirks, variables: &[(&str, &str)]) -> (Server, Arc<S3Store>) {
+    let settings = Settings { quirks, ..Settings::default() };
+    let server = Server::start(ServerConfig { settings, ..ServerConfig::default() }).await.unwrap();
+    let iam = ("IBM_AUTH_ENDPOINT", &*server.endpoint_url());
+    let variables = variables.iter().copied().chain([iam]);
+    let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let options = StoreOptions {
+        endpoint_url: Some(server.endpoint_url()),
+        environment: Some(CallerVariables(environment)),
+        ..StoreOptions::new(uri.parse().unwrap())
+    };
+    let store = S3Store::open(options).await.unwrap();
+    store.create_bucket().await.unwrap();
+    (server, store)
+}
+
+async fn as_r2() -> (Server, Arc<S3Store>) {
+    let keys = [("R2_ACCESS_KEY_ID", "test"), ("R2_SECRET_ACCESS_KEY", "testtest")];
+    dialect("r2://conformance", Quirks { r2: true, ..Quirks::default() }, &keys).await
+}
+
+const IBM_HMAC: [(&str, &str); 2] =
+    [("IBM_COS_ACCESS_KEY_ID", "test"), ("IBM_COS_SECRET_ACCESS_KEY", "testtest")];
+const IBM_TOKEN: [(&str, &str); 2] =
+    [("IBM_API_KEY_ID", "testtest"), ("IBM_SERVICE_INSTANCE_ID", "crn:v1:instance")];
+
+async fn as_ibm(variables: &[(&str, &str)]) -> (Server, Arc<S3Store>) {
+    dialect("cos://eu-de/conformance", Quirks { ibm: true, ..Quirks::default() }, variables).await
+}
+
+#[tokio::test]
+async fn r2_conforms() {
+    let (server, store) = as_r2().await;
+    let capabilities = store.capabilities().await.unwrap();
+    assert!(capabilities.equal_parts && capabilities.conditional_put, "known, not asked");
+    assert_conforms(&*store, &[]).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn ibm_conforms_by_keys_and_by_token() {
+    for variables in [IBM_HMAC, IBM_TOKEN] {
+        let (server, store) = as_ibm(&variables).await;
+        assert!(store.capabilities().await.unwrap().conditional_put, "known, not asked");
+        assert_conforms(&*store, &[]).await;
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_small_file_takes_one_request_to_read_and_two_at_most_to_write() {
+    for (server, store) in [as_r2().await, as_ibm(&IBM_HMAC).await, as_ibm(&IBM_TOKEN).await] {
+        let key = RawKey::new("small").unwrap();
+        let put = |condition| {
+            let options = PutOptions { condition, ..PutOptions::default() };
+            store.put(&key, Bytes::from(vec![7; 1000]).into(), options)
+        };
+        server.reset_counters();
+        let version = put(Condition::IfAbsent).await.unwrap();
+        let version = put(Condition::IfVersion(version)).await.unwrap();
+        assert!(server.counters().total() <= 2 * 2, "{store:?} {:?}", server.counters());
+        server.reset_counters();
+        let options = GetOptions { if_version: Some(version), ..GetOptions::default() };
+        assert_eq!(store.get(&key, options).await.unwrap().bytes().await.unwrap().len(), 1000);
+        assert_eq!(server.counters().total(), 1, "{store:?} {:?}", server.counters());
+        server.shutdown().await;
+    }
 }
 
 #[tokio::test]

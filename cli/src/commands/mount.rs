@@ -190,6 +190,9 @@ pub fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
     }
     terminal::notes(&notices::empty_prefix(outcome));
     terminal::notes(&notices::refused_writes(outcome));
+    if outcome.conditions_ignored {
+        terminal::note(&notices::ignored_conditions(source));
+    }
     match outcome.already_mounted {
         true => terminal::line(&format!("{source} is mounted at {place} already"))?,
         false => terminal::line(&format!("mounted {source} at {place}"))?,

@@ -241,6 +241,9 @@ fn print_details(mount: &MountStatus) {
     if let Some(beneath) = &mount.beneath {
         terminal::notes(&notices::beneath(&mount.spec, beneath));
     }
+    if mount.fs.conditions_ignored {
+        terminal::note(&notices::ignored_conditions(&mount.spec.source));
+    }
     if let Some(cause) = &mount.store.retrying_cause {
         let requests = match mount.store.retrying {
             1 => "1 request is".to_owned(),

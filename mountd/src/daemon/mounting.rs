@@ -29,6 +29,7 @@ pub(super) struct Made {
     recovered: bool,
     empty_prefix: bool,
     writes_refused: bool,
+    conditions_ignored: bool,
 }
 
 /// A place on the table that is given back unless the mount succeeds.
@@ -159,6 +160,7 @@ impl Daemon {
             recovered,
             empty_prefix: bucket.has_empty_prefix(),
             writes_refused: false,
+            conditions_ignored: false,
         };
         // Those that were made at this place earlier are to go with this mount too.
         let mut created_directories =
@@ -182,6 +184,8 @@ impl Daemon {
             Ok(live) => {
                 mount.set(State::Live(live.clone()));
                 if !mount.spec.read_only {
+                    let known = live.store.known_capabilities();
+                    made.conditions_ignored = known.is_some_and(|known| !known.conditional_put);
                     tokio::spawn(self.clone().abort_left_uploads(mount.clone(), live.store.clone()));
                 }
                 tokio::spawn(self.clone().watch_session(mount.clone(), live));
@@ -322,5 +326,6 @@ fn outcome(mount: &Mount, made: Made, already_mounted: bool) -> MountOutcome {
         beneath: mount.beneath.get().cloned(),
         empty_prefix: made.empty_prefix,
         writes_refused: made.writes_refused,
+        conditions_ignored: made.conditions_ignored,
     }
 }

@@ -94,6 +94,7 @@ impl BucketFs {
             inodes: self.inodes.len() as u64,
             operations: self.counters.operations.lock().iter().map(|(k, v)| (k.to_string(), *v)).collect(),
             last_errors: self.last_errors.recent(Instant::now()),
+            conditions_ignored: self.store.known_capabilities().is_some_and(|known| !known.conditional_put),
             ..FsStatus::default()
         };
         let left_out = self.counters.left_out.load(Ordering::Relaxed);

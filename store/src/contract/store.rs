@@ -36,6 +36,11 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// know the credentials; what it answers oddly is not there.
     async fn capabilities(&self) -> Result<Capabilities>;
 
+    /// What the endpoint can do, where that is known without asking it; `None` where it would have to be asked.
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        None
+    }
+
     /// Creates the bucket; it is no error if the caller owns it already. Errors: `BucketTaken` when somebody else does.
     async fn create_bucket(&self) -> Result<()>;
 

@@ -65,8 +65,8 @@ async fn tags(pipeline: &Pipeline, key: &RawKey) -> Result<BTreeMap<String, Stri
 }
 
 impl Writer<'_> {
-    /// Copies an object of any size, with all that it carries. The condition on the destination is always checked by a HEAD where one request
-    /// copies it.
+    /// Copies an object of any size, with all that it carries. Where one request copies it, the condition on the destination is checked by a
+    /// HEAD, but on R2.
     pub async fn copy(
         &self,
         from: &RawKey,
@@ -81,13 +81,26 @@ impl Writer<'_> {
         if source.size > Capabilities::full().put_size_bytes_max {
             return self.copy_by_parts(&source, to, condition).await;
         }
-        self.check_by_head("CopyObject", to, condition).await?;
-        let mut request = ApiRequest::on("CopyObject", Method::PUT, to);
+        let mut request = self.copy_on(condition, to).await?;
         if let Some(attributes) = &source.attributes {
             add_class_and_encryption(self.pipeline, &mut request, to, attributes)?;
         }
         let copied = self.send_copy(request, from, version).await?;
         self.or_by_head(to, Version::from_etag(&copied.etag)).await
+    }
+
+    /// A CopyObject that replaces only what `condition` says.
+    async fn copy_on<'k>(&self, condition: &Condition, to: &'k RawKey) -> Result<ApiRequest<'k>> {
+        let request = ApiRequest::on("CopyObject", Method::PUT, to);
+        match condition {
+            Condition::IfAbsent if self.enforcement.cloudflare_copy => {
+                Ok(request.header("cf-copy-destination-if-none-match", "*"))
+            }
+            Condition::IfVersion(version) if self.enforcement.cloudflare_copy && !version.is_unknown() => {
+                Ok(request.header_bytes("cf-copy-destination-if-match", &quoted(version)))
+            }
+            _ => self.check_by_head("CopyObject", to, condition).await.map(|()| request),
+        }
     }
 
     /// Copies what one CopyObject cannot, part by part.

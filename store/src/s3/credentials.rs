@@ -1,193 +1,143 @@
 //! Who signs.
 //!
-//! Owns: [`CredentialCache`]. Credentials come from the chain that every AWS tool uses (environment, profile with SSO,
-//! process and assumed roles, web identity, container, instance role), are kept to their expiry and renewed before it,
-//! while the store lives. Where the chain holds none at all, requests go unsigned: public buckets work without any.
+//! Owns: [`CredentialCache`]: the [`Source`]s that a dialect looks in, one after the other, and what the first that has any gave, kept to its
+//! expiry ([`Renewed`]). Where none has any, requests go unsigned: public buckets work without.
 //!
 //! Invariants:
-//! - One renewal at a time; others go on with what is valid, or wait for it.
-//! - A failed renewal is an error only once the old credentials have expired.
-//! - The instance metadata service is asked on AWS alone: elsewhere its address does not answer, and asking takes seconds.
+//! - Sources are asked anew at each renewal: a file that was changed meanwhile counts as it is now.
+//! - A source that has credentials which cannot be loaded ends the search with an error that names it: the next one's would be another's.
 
-use super::aws_files::AwsSurroundings;
-use crate::http::failure::innermost;
-use crate::http::surroundings::Surroundings;
-use aws_config::meta::credentials::CredentialsProviderChain;
-use aws_config::provider_config::ProviderConfig;
-use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use parking_lot::RwLock;
+use super::authorization::Authorization;
+use crate::http::renewal::{Issued, Issuer, Renewed};
+use async_trait::async_trait;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Credentials are renewed when less than this is left of them.
-const RENEWAL_LEAD: Duration = Duration::from_secs(300);
-/// The whole chain: a process that hangs, or a metadata address that swallows packets, must not hang a mount.
+/// The whole search: a process that hangs, or a metadata address that swallows packets, must not hang a mount.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
-const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
+/// How old credentials are that are looked for again when a server does not know them.
+const LOOKED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The same where the refusal may as well be about what was asked.
+const LOOKED_AGAIN_UNSAID_AFTER: Duration = Duration::from_secs(60);
+
+/// A place that credentials may be in.
+#[async_trait]
+pub(super) trait Source: Send + Sync {
+    /// The place in words, as after "from" or "in".
+    fn name(&self) -> &str;
+
+    /// What is there now; `None` where nothing is. Errors: a sentence without any secret.
+    async fn look_up(&self) -> Result<Option<Issued<Authorization>>, String>;
+}
 
 /// The credentials of one store.
 pub(super) struct CredentialCache {
-    provider: Option<SharedCredentialsProvider>,
-    /// What the last lookup found. A leaf, held for a load or a store.
-    current: RwLock<Option<Found>>,
-    /// Held by the one who renews, across the request to the credentials' service (never the store): that is what
-    /// makes it one at a time. Before `current` in the order.
-    renewal: tokio::sync::Mutex<()>,
+    renewed: Renewed<Search>,
 }
 
+/// What was found, and where.
 #[derive(Clone)]
-struct Found {
-    /// `None` is anonymous.
-    credentials: Option<Credentials>,
+pub(super) struct Found {
+    pub authorization: Authorization,
+    /// `None` where no source has any.
+    from: Option<String>,
+    pub expiry: Option<SystemTime>,
 }
 
-impl Found {
-    fn expires_within(&self, lead: Duration) -> bool {
-        let expiry = self.credentials.as_ref().and_then(Credentials::expiry);
-        expiry.is_some_and(|expiry| expiry <= SystemTime::now() + lead)
+struct Search {
+    sources: Vec<Arc<dyn Source>>,
+    /// Whether a request may go unsigned where no source has any credentials.
+    may_be_anonymous: bool,
+}
+
+impl Search {
+    fn places(&self) -> String {
+        let names: Vec<&str> = self.sources.iter().map(|source| source.name()).collect();
+        match names.split_last() {
+            None => "no place".to_owned(),
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        }
+    }
+
+    async fn search(&self) -> Result<Issued<Found>, String> {
+        for source in &self.sources {
+            let issued = source.look_up().await.map_err(|cause| format!("from {}: {cause}", source.name()))?;
+            if let Some(Issued { value: authorization, expiry }) = issued {
+                tracing::debug!(from = source.name(), ?authorization, "credentials were found");
+                let found = Found { authorization, from: Some(source.name().to_owned()), expiry };
+                return Ok(Issued { value: found, expiry });
+            }
+        }
+        match self.may_be_anonymous {
+            true => {
+                let found = Found { authorization: Authorization::Anonymous, from: None, expiry: None };
+                Ok(Issued { value: found, expiry: None })
+            }
+            false => Err(format!("none were found in {}", self.places())),
+        }
+    }
+}
+
+#[async_trait]
+impl Issuer for Search {
+    type Value = Found;
+
+    async fn issue(&self) -> Result<Issued<Found>, String> {
+        match tokio::time::timeout(LOOKUP_TIMEOUT, self.search()).await {
+            Ok(found) => found,
+            Err(_) => Err(format!("the lookup took longer than {} s", LOOKUP_TIMEOUT.as_secs())),
+        }
     }
 }
 
 impl CredentialCache {
     /// Signs nothing.
     pub fn anonymous() -> Self {
-        Self {
-            provider: None,
-            current: RwLock::new(Some(Found { credentials: None })),
-            renewal: Default::default(),
-        }
+        Self::of(Vec::new(), true)
     }
 
-    /// The chain for `profile`. With `instance_role`, the EC2 metadata service is asked last.
-    pub fn chain(
-        profile: Option<&str>,
-        surroundings: Surroundings<'_>,
-        config: &ProviderConfig,
-        instance_role: bool,
-    ) -> Self {
-        let mut from_profile = aws_config::profile::ProfileFileCredentialsProvider::builder()
-            .configure(config)
-            .profile_files(surroundings.profile_files());
-        let named = profile.map(str::to_owned).or_else(|| surroundings.get("AWS_PROFILE"));
-        // The library's own fallback is this process's AWS_PROFILE, which is not a caller's.
-        if let Some(profile) = named.or_else(|| surroundings.are_given().then(|| "default".to_owned())) {
-            from_profile = from_profile.profile_name(profile);
-        }
-        // A profile that was asked for by name goes before the environment, as it does in the AWS CLI.
-        let mut chain = match (profile, surroundings.static_keys()) {
-            (Some(_), _) => CredentialsProviderChain::first_try("Profile", from_profile.build()),
-            (None, Some(keys)) => CredentialsProviderChain::first_try("Environment", keys),
-            (None, None) => {
-                let mut chain = CredentialsProviderChain::first_try("Profile", from_profile.build());
-                if let Some(web_identity) = web_identity(surroundings, config) {
-                    chain = chain.or_else("WebIdentityToken", web_identity);
-                }
-                chain.or_else(
-                    "EcsContainer",
-                    aws_config::ecs::EcsCredentialsProvider::builder().configure(config).build(),
-                )
-            }
-        };
-        let is_disabled = surroundings
-            .get("AWS_EC2_METADATA_DISABLED")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        if instance_role && profile.is_none() && !is_disabled {
-            let metadata = aws_config::imds::Client::builder()
-                .configure(config)
-                .connect_timeout(METADATA_TIMEOUT)
-                .read_timeout(METADATA_TIMEOUT)
-                .max_attempts(2)
-                .build();
-            let provider =
-                aws_config::imds::credentials::ImdsCredentialsProvider::builder().configure(config);
-            chain = chain.or_else("Ec2InstanceMetadata", provider.imds_client(metadata).build());
-        }
-        Self::with_provider(SharedCredentialsProvider::new(chain))
+    /// What the first of `sources` has. With `may_be_anonymous`, requests go unsigned where none has any.
+    pub fn of(sources: Vec<Arc<dyn Source>>, may_be_anonymous: bool) -> Self {
+        Self { renewed: Renewed::new(Search { sources, may_be_anonymous }) }
     }
 
-    fn with_provider(provider: SharedCredentialsProvider) -> Self {
-        Self { provider: Some(provider), current: RwLock::new(None), renewal: Default::default() }
+    /// What to send requests with now. Errors: a sentence without any secret.
+    pub async fn get(&self) -> Result<Found, String> {
+        self.renewed.get().await
     }
 
-    /// What to sign with now; `None` is anonymous. Errors: a sentence without any secret.
-    pub async fn get(&self) -> Result<Option<Credentials>, String> {
-        let current = self.current.read().clone();
-        match current {
-            Some(found) if !found.expires_within(RENEWAL_LEAD) => Ok(found.credentials),
-            Some(found) if !found.expires_within(Duration::ZERO) => match self.renewal.try_lock() {
-                Ok(_renewing) => match self.look_up().await {
-                    Ok(renewed) => Ok(renewed),
-                    Err(cause) => {
-                        tracing::warn!(%cause, "credentials could not be renewed; the old ones are still valid");
-                        Ok(found.credentials)
-                    }
-                },
-                Err(_) => Ok(found.credentials),
-            },
-            _ => {
-                let _renewing = self.renewal.lock().await;
-                let current = self.current.read().clone();
-                match current.filter(|found| !found.expires_within(Duration::ZERO)) {
-                    Some(found) => Ok(found.credentials),
-                    None => self.look_up().await,
-                }
-            }
-        }
-    }
-
-    /// The server says that they expired, whatever their date.
+    /// The server says that they expired, whatever their date, or does not know them any more.
     pub fn forget(&self) {
-        if self.provider.is_some() {
-            *self.current.write() = None;
-        }
+        self.renewed.forget();
     }
 
-    /// Whose credentials the last requests were signed with: the end of the access key's id, where that leaves enough unsaid.
-    pub fn describe(&self) -> String {
-        let current = self.current.read().clone();
-        match current.and_then(|found| found.credentials) {
-            None => "without credentials".to_owned(),
-            Some(credentials) => {
-                let id = credentials.access_key_id();
-                let end = id.char_indices().rev().nth(3).map_or(0, |(index, _)| index);
-                match id.len() >= 12 {
-                    true => format!("with the access key …{}", &id[end..]),
-                    false => "with an access key".to_owned(),
-                }
-            }
-        }
-    }
-
-    async fn look_up(&self) -> Result<Option<Credentials>, String> {
-        let Some(provider) = &self.provider else { return Ok(None) };
-        let found = match tokio::time::timeout(LOOKUP_TIMEOUT, provider.provide_credentials()).await {
-            Ok(Ok(credentials)) => Some(credentials),
-            Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => None,
-            Ok(Err(error)) => return Err(innermost(&error)),
-            Err(_) => return Err(format!("the lookup took longer than {} s", LOOKUP_TIMEOUT.as_secs())),
+    /// Whether a refusal may be for credentials that were replaced meanwhile, so that another look at their source helps. What servers say of
+    /// keys that are not valid any more tells; of tokens, and where an answer has no body, they say no more than that access is denied.
+    pub fn may_be_replaced(&self, code: Option<&str>) -> bool {
+        let Some((found, age)) = self.renewed.last().zip(self.renewed.age()) else { return false };
+        let is_unsaid = match found.authorization {
+            Authorization::Anonymous => return false,
+            Authorization::Keys(_) => code.is_none(),
+            Authorization::Bearer(_) => true,
         };
-        *self.current.write() = Some(Found { credentials: found.clone() });
-        Ok(found)
+        match code {
+            Some("InvalidAccessKeyId" | "SignatureDoesNotMatch") => age >= LOOKED_AGAIN_AFTER,
+            _ => is_unsaid && age >= LOOKED_AGAIN_UNSAID_AFTER,
+        }
     }
-}
 
-/// A role that a token in a file stands for, as on Kubernetes; `None` where a caller's variables name none.
-fn web_identity(
-    surroundings: Surroundings<'_>,
-    config: &ProviderConfig,
-) -> Option<WebIdentityTokenCredentialsProvider> {
-    let provider = WebIdentityTokenCredentialsProvider::builder().configure(config);
-    if !surroundings.are_given() {
-        return Some(provider.build());
+    /// Whose credentials the last requests were sent with, and where they are from.
+    pub fn describe(&self) -> String {
+        let Some(found) = self.renewed.last() else { return "without credentials".to_owned() };
+        let whose = found.authorization.describe();
+        let search = self.renewed.issuer();
+        match found.from {
+            Some(from) => format!("{whose} from {from}"),
+            None if search.sources.is_empty() => whose,
+            None => format!("{whose}: none were found in {}", search.places()),
+        }
     }
-    let configuration = StaticConfiguration {
-        web_identity_token_file: surroundings.get("AWS_WEB_IDENTITY_TOKEN_FILE")?.into(),
-        role_arn: surroundings.get("AWS_ROLE_ARN")?,
-        session_name: surroundings.get("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "pail".to_owned()),
-    };
-    Some(provider.static_configuration(configuration).build())
 }
 
 impl std::fmt::Debug for CredentialCache {

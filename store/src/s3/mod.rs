@@ -4,24 +4,31 @@
 //! request that goes through the one pipeline (`http`), authorized by [`service`], and [`probe`] knows what may be left to the endpoint.
 
 mod attributes;
+mod authorization;
 mod aws_files;
 mod checksums;
 mod copying;
 mod credential_client;
 mod credentials;
 mod customer_key;
+mod dialect;
 mod endpoint;
 mod etag;
 mod extras;
 mod failure;
+mod iam;
+mod ibm_files;
 mod listing;
 mod meta;
 mod open;
 mod open_uploads;
 mod probe;
+mod profile;
 mod reading;
+mod remembered;
 mod service;
 mod sign;
+mod sources;
 mod uploads;
 mod writing;
 mod xml;
@@ -34,9 +41,12 @@ use crate::contract::*;
 use crate::http::deadline::within_call;
 use crate::http::reading::{self as bodies, Readable};
 use crate::http::request::ApiRequest;
+use crate::http::service::Service;
 use async_trait::async_trait;
+use dialect::Creation;
 use http::Method;
 use parking_lot::Mutex;
+use remembered::{AnswerFile, Kept, SharedAnswer};
 use service::S3Service;
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,6 +66,14 @@ pub struct S3Store {
     identity: String,
     /// Filled once, by the first who asks; others wait for it.
     enforcement: OnceCell<Enforcement>,
+    /// What the endpoint answers, shared with others who ask it; filled by the first who asks here.
+    answer: OnceCell<Arc<SharedAnswer>>,
+    /// Where answers outlive the process; `None` where they may not.
+    answers: Option<AnswerFile>,
+    /// What it had of this endpoint when the store was opened.
+    kept: Option<Kept>,
+    /// What the making of the bucket takes.
+    creation: Creation,
     /// When the endpoint could not be asked for that. A leaf.
     asked_in_vain: Mutex<Option<Instant>>,
 }
@@ -71,6 +89,7 @@ impl S3Store {
         self.enforcement.get_or_try_init(|| self.probe()).await.copied()
     }
 
+    /// Asks the endpoint, unless another bucket's store has, or an earlier process.
     async fn probe(&self) -> Result<Enforcement> {
         // Who waited for another's probe does not begin one of its own behind it.
         let asked_at = *self.asked_in_vain.lock();
@@ -78,12 +97,57 @@ impl S3Store {
             let message = format!("it could not be asked what it enforces {} s ago", at.elapsed().as_secs());
             return Err(self.pipeline.error("PutObject", None, ErrorKind::Unreachable, message));
         }
-        let asked = probe::probe(&self.pipeline).await;
-        if let Err(error) = &asked {
+        // Held across the questions, so that they are asked once; none of their requests takes it.
+        let mut answer = self.shared_answer().await.lock().await;
+        if let Some(known) = *answer {
+            return Ok(known);
+        }
+        let server = self.pipeline.service.server();
+        if let Some(known) = self.kept.as_ref().and_then(|kept| kept.answer_of(server.as_deref())) {
+            return Ok(*answer.insert(known));
+        }
+        let probed = probe::probe(&self.pipeline).await.inspect_err(|error| {
             tracing::warn!(%error, "the endpoint could not be asked what it enforces; conditions are checked by HEAD");
             *self.asked_in_vain.lock() = Some(Instant::now());
+        })?;
+        if probed.is_of_endpoint {
+            *answer = Some(probed.enforcement);
+            self.keep_answer(probed.enforcement).await;
+            if !probed.enforcement.put {
+                let endpoint = self.pipeline.service.url();
+                tracing::warn!(endpoint, "this endpoint ignores the conditions of writes: each is checked just before its write, which another client's may overtake");
+            }
         }
-        asked
+        Ok(probed.enforcement)
+    }
+
+    /// What another store was answered, whoever asked, or an earlier process, if the endpoint still calls itself as it did.
+    fn remembered(&self) -> Option<Enforcement> {
+        let shared = remembered::answer_of(&self.pipeline.service.url());
+        shared.or_else(|| self.kept.as_ref()?.answer_of(self.pipeline.service.server().as_deref()))
+    }
+
+    /// The answer that this endpoint gives to whom this store's credentials are.
+    async fn shared_answer(&self) -> &Arc<SharedAnswer> {
+        let found = self.answer.get_or_init(|| async {
+            // Where the credentials cannot be had, the next request will say so.
+            let id = self.pipeline.service.authorization().await;
+            let id = id.map_or_else(|_| String::new(), |id| id.id().to_owned());
+            remembered::shared(self.pipeline.service.url(), id)
+        });
+        found.await
+    }
+
+    async fn keep_answer(&self, enforcement: Enforcement) {
+        let Some(file) = self.answers.clone() else { return };
+        let url = self.pipeline.service.url();
+        let server = self.pipeline.service.server();
+        let write = move || {
+            if let Err(error) = file.write(&url, server, enforcement) {
+                tracing::debug!(%error, path = %file.path.display(), "what the endpoint enforces cannot be kept");
+            }
+        };
+        let _ = tokio::task::spawn_blocking(write).await;
     }
 
     fn writer(&self, enforcement: Enforcement) -> Writer<'_> {
@@ -115,11 +179,14 @@ impl S3Store {
         }
     }
 
-    /// Creates the bucket, in a region that is named or in the server's own.
-    async fn send_create(&self, region: Option<&String>) -> Result<()> {
+    /// Creates the bucket, at a location that is named or at the server's own.
+    async fn send_create(&self, location: Option<&String>) -> Result<()> {
         let mut request = ApiRequest::new("CreateBucket", Method::PUT);
-        if let Some(region) = region {
-            let document = xml::write(&xml::CreateBucketDocument { location: region.clone() })
+        for (name, value) in &self.creation.headers {
+            request = request.header(name, value);
+        }
+        if let Some(location) = location {
+            let document = xml::write(&xml::CreateBucketDocument { location: location.clone() })
                 .map_err(|cause| self.pipeline.error(request.operation, None, ErrorKind::Other, cause))?;
             request = request.payload(bytes::Bytes::from(document).into());
         }
@@ -157,21 +224,35 @@ impl Store for S3Store {
         Ok(self.enforcement().await?.capabilities())
     }
 
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        let known = self.enforcement.get().copied().or_else(|| self.remembered());
+        known.map(Enforcement::capabilities)
+    }
+
     async fn create_bucket(&self) -> Result<()> {
-        let endpoint = self.pipeline.service.endpoint();
-        let names_region = endpoint.is_aws() && endpoint.region != "us-east-1";
-        let created = match self.send_create(names_region.then_some(&endpoint.region)).await {
-            // Other servers take a bucket without a word about its region, or with the one word that they want.
-            Err(error) if !endpoint.is_aws() && is_about_location(&error) => {
-                self.send_create(Some(&endpoint.region)).await
+        let Creation { location, second_location, .. } = &self.creation;
+        if let Some(missing) = self.creation.missing_with_token
+            && self.pipeline.service.is_by_token().await
+        {
+            return Err(self.pipeline.error(
+                "CreateBucket",
+                None,
+                ErrorKind::Configuration,
+                missing.to_owned(),
+            ));
+        }
+        let created = match self.send_create(location.as_ref()).await {
+            Err(error) if second_location.is_some() && is_about_location(&error) => {
+                self.send_create(second_location.as_ref()).await
             }
             created => created,
         };
         match created {
             Err(error) if error.code.as_deref() == Some("BucketAlreadyOwnedByYou") => Ok(()),
             Err(error) if is_about_location(&error) => {
-                let message =
-                    format!("{}; the region {} is not the server's", error.message, endpoint.region);
+                let region = &self.pipeline.service.endpoint().region;
+                let asked = second_location.as_ref().or(location.as_ref()).unwrap_or(region);
+                let message = format!("{}; the region {asked} is not the server's", error.message);
                 Err(Error { message, ..error })
             }
             created => created,
@@ -202,7 +283,8 @@ impl Store for S3Store {
         bodies::get(&self.pipeline, key, options).await
     }
 
-    async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
+    async fn put(&self, key: &RawKey, payload: Payload, mut options: PutOptions) -> Result<Version> {
+        self.pipeline.service.dialect.restrict(&mut options.attributes);
         within_call(async { self.writer_for(&options.condition).await.put(key, payload, &options).await })
             .await
     }
@@ -226,7 +308,9 @@ impl Store for S3Store {
     }
 
     async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
-        self.writer(Enforcement::default()).start_upload(key, options).await
+        let mut options = options.clone();
+        self.pipeline.service.dialect.restrict(&mut options.attributes);
+        self.writer(Enforcement::default()).start_upload(key, &options).await
     }
 
     async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {

@@ -1,7 +1,7 @@
 //! What an endpoint enforces.
 //!
 //! Owns: [`Enforcement`], which conditions may be left to the endpoint, and the probe that finds out. The big providers
-//! are known. Others are asked, since some answer 200 to a condition that they ignore: a few writes to one small object
+//! are known (`dialect`). Others are asked, since some answer 200 to a condition that they ignore: a few writes to one small object
 //! of a random name, which is deleted again.
 //!
 //! Invariants: what a question does not show is not there: an odd answer, or a failure, is one. Conditions are then checked by a HEAD. Only
@@ -9,7 +9,6 @@
 //! deleted, nothing is written: the object would stay.
 
 use super::Pipeline;
-use super::endpoint::Endpoint;
 use super::etag::{quoted, unquoted};
 use super::writing::Writer;
 use crate::contract::{
@@ -33,6 +32,10 @@ pub struct Enforcement {
     pub put: bool,
     /// Conditions on CompleteMultipartUpload.
     pub complete: bool,
+    /// Conditions on CompleteMultipartUpload are documented, and not known to be enforced: they are sent, and checked by a HEAD as well.
+    pub complete_unproven: bool,
+    /// Conditions on what a copy replaces, in headers of Cloudflare's own.
+    pub cloudflare_copy: bool,
     /// Conditions on DeleteObject.
     pub delete: bool,
     /// `If-Match` on writes must come without quotes (Ceph RGW).
@@ -48,26 +51,6 @@ pub struct Enforcement {
 }
 
 impl Enforcement {
-    /// What is documented of the big providers; `None` for an endpoint that must be asked.
-    pub(super) fn known(endpoint: &Endpoint) -> Option<Self> {
-        let host = endpoint.authority.split(':').next().unwrap_or_default();
-        let is_of = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
-        let writes =
-            Self { put: true, complete: true, part_copy: true, copy_source: true, ..Self::default() };
-        if endpoint.is_aws() {
-            Some(Self { delete: true, crc64nvme: true, ..writes })
-        } else if is_of("r2.cloudflarestorage.com") {
-            Some(Self { complete: false, equal_parts: true, ..writes })
-        } else if is_of("storage.googleapis.com") {
-            // The XML API takes generations, not ETags, as conditions of writes.
-            Some(Self::default())
-        } else if is_of("cloud-object-storage.appdomain.cloud") {
-            Some(Self { complete: false, ..writes })
-        } else {
-            None
-        }
-    }
-
     /// As the store's callers see it.
     pub(super) fn capabilities(self) -> Capabilities {
         Capabilities {
@@ -80,13 +63,40 @@ impl Enforcement {
     }
 }
 
+/// What a probe came to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Probed {
+    pub enforcement: Enforcement,
+    /// All questions were put to the endpoint: the answers are about it, not about what these credentials may do to this bucket.
+    pub is_of_endpoint: bool,
+}
+
+impl Probed {
+    /// Nothing is known, since nothing could be asked here.
+    const NOT_ASKED: Self = Self {
+        enforcement: Enforcement {
+            put: false,
+            complete: false,
+            complete_unproven: false,
+            cloudflare_copy: false,
+            delete: false,
+            unquoted_if_match: false,
+            part_copy: false,
+            copy_source: false,
+            equal_parts: false,
+            crc64nvme: false,
+        },
+        is_of_endpoint: false,
+    };
+}
+
 /// Asks the endpoint. Errors: it could not be reached, has no time, or does not know the credentials: what it enforces is not known, and may be
 /// asked again.
-pub(super) async fn probe(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
+pub(super) async fn probe(pipeline: &Arc<Pipeline>) -> Result<Probed> {
     limited(QUESTION_TIME_MAX, probe_within_call(pipeline)).await
 }
 
-async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
+async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Probed> {
     let name = format!("{}.pail-probe-{:016x}", pipeline.options.probe_prefix, rand::random::<u64>());
     let key = RawKey::new(name).map_err(|e| {
         pipeline.error("PutObject", None, ErrorKind::Unsupported, format!("the probe's prefix: {e}"))
@@ -98,7 +108,7 @@ async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
             return Err(error);
         }
         tracing::info!(%error, "the endpoint is not asked what it enforces, since what that writes could not be deleted");
-        return Ok(Enforcement::default());
+        return Ok(Probed::NOT_ASKED);
     }
     let found = ask(pipeline, &key).await;
     match writer.delete(&key, &Condition::None).await {
@@ -111,7 +121,7 @@ async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Enforcement> {
     found
 }
 
-async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Enforcement> {
+async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Probed> {
     let payload = Bytes::from_static(b"pail probe");
     let writer = Writer { pipeline, enforcement: Enforcement::default() };
     let version = match writer.put(key, payload.clone().into(), &PutOptions::default()).await {
@@ -119,7 +129,7 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Enforcement> {
         Err(error) if tells_nothing(&error) => return Err(error),
         Err(error) => {
             tracing::info!(%error, "the endpoint is not asked what it enforces, since the object for that cannot be written");
-            return Ok(Enforcement::default());
+            return Ok(Probed::NOT_ASKED);
         }
     };
     let put = |name: &'static str, value: Vec<u8>| {
@@ -135,12 +145,13 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Enforcement> {
         found.put = takes_quoted || found.unquoted_if_match;
     }
     let multipart = ask_multipart(pipeline, key, payload.len() as u64, found.put).await?;
-    Ok(Enforcement {
+    let enforcement = Enforcement {
         part_copy: multipart.part_copy,
         copy_source: multipart.copy_source,
         complete: multipart.complete,
         ..found
-    })
+    };
+    Ok(Probed { enforcement, is_of_endpoint: true })
 }
 
 /// A version that no object has.

@@ -2,7 +2,9 @@
 //!
 //! Owns: [`S3Service`]: where the bucket is, and who signs.
 
+use super::authorization::Authorization;
 use super::credentials::CredentialCache;
+use super::dialect::Dialect;
 use super::endpoint::Endpoint;
 use super::extras::Extras;
 use super::failure::failure_in;
@@ -13,32 +15,57 @@ use crate::http::failure::{Failure, Remedy};
 use crate::http::request::ApiRequest;
 use crate::http::service::Service;
 use async_trait::async_trait;
-use aws_credential_types::Credentials;
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode, Uri, header};
 use parking_lot::RwLock;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
+
+/// How much is kept of what an endpoint calls itself, in characters.
+const SERVER_LEN_MAX: usize = 100;
 
 /// A bucket's endpoint and credentials.
 pub(super) struct S3Service {
     /// Where requests go; replaced when the server names another region. A leaf, held for a load or a store.
     endpoint: RwLock<Arc<Endpoint>>,
     credentials: CredentialCache,
+    /// What the provider has of its own.
+    pub dialect: &'static dyn Dialect,
     /// What every request has beside what it is for.
     extras: Extras,
     /// The endpoint refuses the checksums of writes.
     refuses_checksums: AtomicBool,
+    /// What the endpoint calls itself, as its first answer had it.
+    server: OnceLock<Option<String>>,
 }
 
 impl S3Service {
-    pub fn new(endpoint: Endpoint, credentials: CredentialCache, extras: Extras) -> Self {
+    pub fn new(
+        endpoint: Endpoint,
+        credentials: CredentialCache,
+        dialect: &'static dyn Dialect,
+        extras: Extras,
+    ) -> Self {
         Self {
             endpoint: RwLock::new(Arc::new(endpoint)),
             credentials,
+            dialect,
             extras,
             refuses_checksums: AtomicBool::new(false),
+            server: OnceLock::new(),
         }
+    }
+
+    fn note_server(&self, headers: &HeaderMap) {
+        self.server.get_or_init(|| {
+            let named = headers.get(header::SERVER)?;
+            named.to_str().ok().map(|name| name.chars().take(SERVER_LEN_MAX).collect())
+        });
+    }
+
+    /// What the endpoint calls itself; `None` before it has answered, too.
+    pub fn server(&self) -> Option<String> {
+        self.server.get().cloned().flatten()
     }
 
     /// Whether writes are sent with a checksum.
@@ -56,6 +83,11 @@ impl S3Service {
         self.extras.customer_key.is_none()
     }
 
+    /// Whether requests carry a token. Where that is not known, the next request will say why.
+    pub async fn is_by_token(&self) -> bool {
+        matches!(self.authorization().await, Ok(Authorization::Bearer(_)))
+    }
+
     pub fn endpoint(&self) -> Arc<Endpoint> {
         self.endpoint.read().clone()
     }
@@ -63,11 +95,10 @@ impl S3Service {
 
 #[async_trait]
 impl Service for S3Service {
-    /// `None` is anonymous.
-    type Authorization = Option<Credentials>;
+    type Authorization = Authorization;
 
-    async fn authorization(&self) -> Result<Option<Credentials>, String> {
-        self.credentials.get().await
+    async fn authorization(&self) -> Result<Authorization, String> {
+        Ok(self.credentials.get().await?.authorization)
     }
 
     fn uri(&self, request: &ApiRequest<'_>) -> Result<Uri, String> {
@@ -82,12 +113,23 @@ impl Service for S3Service {
     fn authorize(
         &self,
         request: &mut Request<RequestBody>,
-        credentials: &Option<Credentials>,
+        authorization: &Authorization,
         now: SystemTime,
     ) -> Result<(), String> {
-        match credentials {
-            Some(credentials) => sign(request, credentials, &self.endpoint().region, now),
-            None => Ok(()),
+        match authorization {
+            Authorization::Anonymous => Ok(()),
+            Authorization::Keys(keys) => sign(request, keys, &self.endpoint().region, now),
+            Authorization::Bearer(token) => {
+                let endpoint = self.endpoint();
+                if !endpoint.is_tls() && !endpoint.is_loopback() {
+                    return Err(format!(
+                        "a token may not be sent to {} without TLS; write https:// in its URL",
+                        endpoint.url()
+                    ));
+                }
+                request.headers_mut().insert(header::AUTHORIZATION, token.header());
+                Ok(())
+            }
         }
     }
 
@@ -99,7 +141,15 @@ impl Service for S3Service {
         body: &[u8],
         our_time: SystemTime,
     ) -> Option<Failure> {
-        failure_in(request, status, headers, body, our_time)
+        self.note_server(headers);
+        let mut failure = failure_in(request, status, headers, body, our_time)?;
+        if failure.kind == ErrorKind::Denied
+            && failure.remedy == Remedy::None
+            && self.credentials.may_be_replaced(failure.code.as_deref())
+        {
+            failure.remedy = Remedy::Credentials;
+        }
+        Some(failure)
     }
 
     fn move_to(&self, region: &str) -> bool {
@@ -119,7 +169,7 @@ impl Service for S3Service {
             ErrorKind::Denied => {
                 message = format!("{message}; the request was sent {}", self.credentials.describe());
                 if failure.code.as_deref() == Some("SignatureDoesNotMatch") {
-                    message.push_str(", whose secret is another; check AWS_SECRET_ACCESS_KEY or the profile");
+                    message.push_str(", whose secret is another; check it there");
                 }
             }
             _ if matches!(failure.remedy, Remedy::Region(_)) => {

@@ -10,6 +10,7 @@
 use super::attributes::add_attributes;
 use super::checksums::{CRC64NVME, check_sent};
 use super::etag::version_in;
+use super::probe::Enforcement;
 use super::writing::{Writer, on_absent_upload_stays};
 use super::xml;
 use crate::contract::{
@@ -104,7 +105,11 @@ impl Writer<'_> {
             .query("uploadId", upload.id.as_str())
             .payload(Bytes::from(document).into())
             .long_running();
-        let request = self.conditioned(request, condition, self.enforcement.complete).await?;
+        let Enforcement { complete, complete_unproven, .. } = self.enforcement;
+        if complete_unproven {
+            self.check_by_head(OPERATION, &upload.key, condition).await?;
+        }
+        let request = self.conditioned(request, condition, complete || complete_unproven).await?;
         let checksum = checksum_of_whole(parts).filter(|_| self.enforcement.crc64nvme);
         let checksum = checksum.map(|checksum| (CRC64NVME, checksum.to_base64()));
         let version = match self.send_with_checksum(request.clone(), checksum).await {

@@ -253,6 +253,10 @@ impl Store for LostAnswers {
         self.inner.capabilities().await
     }
 
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        self.inner.known_capabilities()
+    }
+
     async fn create_bucket(&self) -> Result<()> {
         self.inner.create_bucket().await
     }

@@ -12,7 +12,7 @@ async fn a_wrong_secret_is_denied_and_not_told() {
     let error = error_of(store.list(ListRequest::default())).await;
     assert_eq!((error.kind, error.attempts), (ErrorKind::Denied, 1));
     let text = format!("{error} {error:?} {store:?}");
-    assert!(text.contains("access key") && text.contains("AWS_SECRET_ACCESS_KEY"), "{text}");
+    assert!(text.contains("access key") && text.contains("AWS_ACCESS_KEY_ID"), "{text}");
     assert!(!text.contains(wrong) && !text.contains(SECRET) && !text.contains("Signature="), "{text}");
     let error = error_of(store.head(&key("o"))).await;
     assert_eq!(error.kind, ErrorKind::Denied, "without a body: {error}");

@@ -1,0 +1,47 @@
+//! Amazon S3.
+//!
+//! Owns: [`Aws`]: the endpoint follows the region, and credentials come from the chain of every AWS tool, the instance's role included.
+
+use super::{Creation, Dialect, Opening, Reach};
+use crate::s3::credentials::Source;
+use crate::s3::endpoint::Endpoint;
+use crate::s3::probe::Enforcement;
+use crate::s3::sources::aws_chain;
+use std::sync::Arc;
+
+/// The region where none is named, here and where others want one.
+pub(super) const REGION_DEFAULT: &str = "us-east-1";
+
+/// Amazon S3, by region.
+pub(super) struct Aws;
+
+impl Dialect for Aws {
+    fn endpoint(&self, opening: &Opening<'_>) -> Result<Endpoint, String> {
+        let bucket = &opening.options.bucket.bucket;
+        let region = opening.region().unwrap_or_else(|| REGION_DEFAULT.to_owned());
+        // The certificate's wildcard covers one label, so a dotted name must stay in the path.
+        let virtual_host = opening.options.virtual_host.unwrap_or(!bucket.contains('.'));
+        Ok(Endpoint::aws(bucket, &region, virtual_host))
+    }
+
+    fn sources(&self, opening: &Opening<'_>, reach: &Reach<'_>) -> Result<Vec<Arc<dyn Source>>, String> {
+        Ok(aws_chain(opening, &reach.aws, true))
+    }
+
+    fn enforcement(&self, _endpoint: &Endpoint) -> Option<Enforcement> {
+        Some(Enforcement {
+            put: true,
+            complete: true,
+            delete: true,
+            part_copy: true,
+            copy_source: true,
+            crc64nvme: true,
+            ..Enforcement::default()
+        })
+    }
+
+    fn creation(&self, _opening: &Opening<'_>, endpoint: &Endpoint) -> Result<Creation, String> {
+        let location = (endpoint.region != REGION_DEFAULT).then(|| endpoint.region.clone());
+        Ok(Creation { location, ..Creation::default() })
+    }
+}
