@@ -19,7 +19,7 @@ pub(super) async fn list(pipeline: &Pipeline, wanted: ListRequest) -> Result<Lis
     let mut request =
         ApiRequest::new(OPERATION, Method::GET).query("list-type", "2").query("encoding-type", "url");
     if !wanted.prefix.is_empty() {
-        request = request.query("prefix", wanted.prefix);
+        request = request.query("prefix", wanted.prefix.as_str());
     }
     if wanted.delimiter {
         request = request.query("delimiter", "/");
@@ -39,7 +39,25 @@ pub(super) async fn list(pipeline: &Pipeline, wanted: ListRequest) -> Result<Lis
         let message = "the listing goes on, and the answer does not say how".to_owned();
         return Err(pipeline.error(OPERATION, None, ErrorKind::Corrupt, message));
     }
-    Ok(page_of(listed))
+    let mut page = page_of(listed);
+    let left_out = keep_within(&mut page, &wanted.prefix);
+    if left_out > 0 {
+        tracing::debug!(
+            bucket = pipeline.bucket,
+            prefix = wanted.prefix,
+            left_out,
+            "the server listed keys outside of the prefix that it was asked for"
+        );
+    }
+    Ok(page)
+}
+
+/// Takes out what is not below the prefix: some servers take `a//` for `a/`. Returns how much that was.
+fn keep_within(page: &mut ListPage, prefix: &str) -> usize {
+    let listed = page.objects.len() + page.prefixes.len();
+    page.objects.retain(|object| object.key.as_str().starts_with(prefix));
+    page.prefixes.retain(|folded| folded.starts_with(prefix) && folded.len() > prefix.len());
+    listed - page.objects.len() - page.prefixes.len()
 }
 
 fn page_of(listed: xml::ListAnswer) -> ListPage {
@@ -91,6 +109,20 @@ mod tests {
     fn encoded_keys_are_decoded_once() {
         assert_eq!(decoded("a+b%2Bc%20d%2541").as_deref(), Some("a b+c d%41"));
         assert_eq!(decoded("%FF"), None);
+    }
+
+    #[test]
+    fn what_is_outside_of_the_prefix_is_left_out() {
+        let object = |key: &str| xml::ListedObject { key: key.into(), ..Default::default() };
+        let folder = |prefix: &str| xml::CommonPrefix { prefix: prefix.into() };
+        let mut page = page_of(xml::ListAnswer {
+            contents: vec![object("a/x"), object("a//y"), object("b")],
+            common_prefixes: vec![folder("a/d/"), folder("a//d/"), folder("a//")],
+            ..Default::default()
+        });
+        assert_eq!(keep_within(&mut page, "a//"), 4);
+        assert_eq!((page.objects.len(), page.objects[0].key.as_str()), (1, "a//y"));
+        assert_eq!(page.prefixes, ["a//d/"]);
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! deleted, nothing is written: the object would stay.
 
 use super::Pipeline;
-use super::etag::{quoted, unquoted};
+use super::checksums::header_of;
+use super::etag::{quoted, unquoted, version_in};
 use super::writing::Writer;
 use crate::contract::{
     Capabilities, Condition, Error, ErrorKind, PartCopy, Payload, PutOptions, RawKey, Result, Version,
@@ -124,8 +125,8 @@ async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Probed> {
 async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Probed> {
     let payload = Bytes::from_static(b"pail probe");
     let writer = Writer { pipeline, enforcement: Enforcement::default() };
-    let version = match writer.put(key, payload.clone().into(), &PutOptions::default()).await {
-        Ok(version) => version,
+    let (version, crc64nvme) = match put_summed(&writer, key, &payload).await {
+        Ok(written) => written,
         Err(error) if tells_nothing(&error) => return Err(error),
         Err(error) => {
             tracing::info!(%error, "the endpoint is not asked what it enforces, since the object for that cannot be written");
@@ -146,12 +147,23 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Probed> {
     }
     let multipart = ask_multipart(pipeline, key, payload.len() as u64, found.put).await?;
     let enforcement = Enforcement {
+        crc64nvme,
         part_copy: multipart.part_copy,
         copy_source: multipart.copy_source,
         complete: multipart.complete,
         ..found
     };
     Ok(Probed { enforcement, is_of_endpoint: true })
+}
+
+/// Writes the object with its CRC64NVME, where the endpoint takes one; its version, and whether the endpoint knows what that is: it says what it
+/// got.
+async fn put_summed(writer: &Writer<'_>, key: &RawKey, payload: &Bytes) -> Result<(Version, bool)> {
+    let request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone().into());
+    let (name, value) = header_of(payload, true);
+    let answer = writer.send_with_checksum(request, Some((name, value.clone()))).await?;
+    let is_known = answer.headers.get(name).is_some_and(|told| told.as_bytes() == value.as_bytes());
+    Ok((writer.or_by_head(key, version_in(&answer.headers)).await?, is_known))
 }
 
 /// A version that no object has.

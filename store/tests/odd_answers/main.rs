@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod checksums;
+mod etags;
 mod heads;
 mod lengths;
 mod locations;
@@ -34,7 +36,7 @@ impl Answer {
     }
 }
 
-/// Requests as they came: the head in lower case, an empty line, and the body.
+/// Requests as they came, a character for each byte: the head in lower case, an empty line, and the body.
 type Requests = Arc<Mutex<Vec<String>>>;
 type Manner = dyn Fn(&str) -> Answer + Send + Sync;
 
@@ -88,17 +90,18 @@ async fn serve(stream: TcpStream, manner: Arc<Manner>, requests: Requests) -> st
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     loop {
-        let mut request = String::new();
-        while !request.ends_with("\r\n\r\n") {
-            if stream.read_line(&mut request).await? == 0 {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if stream.read_until(b'\n', &mut head).await? == 0 {
                 return Ok(());
             }
         }
-        request.make_ascii_lowercase();
+        head.make_ascii_lowercase();
+        let mut request: String = head.into_iter().map(char::from).collect();
         let len = request.lines().find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; len.map_or(0, |len| len.parse().unwrap())];
         stream.read_exact(&mut body).await?;
-        request.push_str(&String::from_utf8_lossy(&body));
+        request.extend(body.into_iter().map(char::from));
         let answer = manner(&request);
         requests.lock().push(request);
         stream.write_all(&answer.bytes).await?;

@@ -1,0 +1,82 @@
+//! Bytes that are not what is stored, and copies that one request cannot make.
+
+use super::{Answer, Server, soon};
+use pail_store::{Checksum, Condition, ErrorKind, GetOptions, RawKey, Store};
+
+fn answer(headers: &str, body: &str) -> Answer {
+    Answer::kept(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len()))
+}
+
+#[tokio::test]
+async fn a_whole_object_that_is_not_what_is_stored_is_an_error() {
+    let stored = Checksum::crc64_of(b"what was stored").to_base64();
+    let server = Server::start(move |request| {
+        let headers = format!("etag: \"e\"\r\nx-amz-checksum-crc64nvme: {stored}\r\n");
+        match request.contains("range: ") {
+            true => Answer::kept(format!(
+                "HTTP/1.1 206 Partial Content\r\ncontent-length: 4\r\ncontent-range: bytes 0-3/15\r\n{headers}\r\nwhat"
+            )),
+            false => answer(&headers, "what WAS stored"),
+        }
+    })
+    .await;
+    let store = server.store().await;
+    let key = RawKey::new("dir/key").unwrap();
+    let read = soon(store.get(&key, GetOptions::default())).await.unwrap();
+    let refused = soon(read.bytes()).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Corrupt);
+    assert!(refused.to_string().contains("dir/key") && refused.to_string().contains("CRC64NVME"), "{refused}");
+    assert!(server.requests.lock()[0].contains("x-amz-checksum-mode: enabled"));
+    // A range is not the whole, and has no checksum.
+    let options = GetOptions { range: Some(0..4), ..GetOptions::default() };
+    assert_eq!(soon(store.get(&key, options)).await.unwrap().bytes().await.unwrap(), "what");
+    assert!(!server.requests.lock()[1].contains("x-amz-checksum-mode"));
+}
+
+#[tokio::test]
+async fn a_copy_by_parts_keeps_all_that_the_source_carries() {
+    const GIB: u64 = 1024 * 1024 * 1024;
+    let server = Server::start(|request| {
+        let first = request.lines().next().unwrap();
+        if request.starts_with("head /bucket/to") {
+            return Answer::kept("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+        }
+        if request.starts_with("head") {
+            return Answer::kept(format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\netag: \"e\"\r\ncontent-type: text/x-mine\r\nx-amz-meta-color: blue\r\n\
+                 cache-control: no-store\r\nx-amz-storage-class: STANDARD_IA\r\nx-amz-server-side-encryption: aws:kms\r\n\
+                 x-amz-server-side-encryption-aws-kms-key-id: mine\r\nx-amz-tagging-count: 1\r\n\r\n",
+                5 * GIB + 1
+            ));
+        }
+        if first.contains("?tagging=") {
+            return answer("", "<Tagging><TagSet><Tag><Key>team</Key><Value>a b</Value></Tag></TagSet></Tagging>");
+        }
+        if first.contains("?uploads=") {
+            return answer("", "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>");
+        }
+        match first.contains("partnumber=") {
+            true => answer("", "<CopyPartResult><ETag>\"p\"</ETag></CopyPartResult>"),
+            false => answer("", "<CompleteMultipartUploadResult><ETag>\"new\"</ETag></CompleteMultipartUploadResult>"),
+        }
+    })
+    .await;
+    let store = server.store().await;
+    let (from, to) = (RawKey::new("from").unwrap(), RawKey::new("to").unwrap());
+    let copied = soon(store.copy(&from, &pail_store::Version::Unknown, &to, Condition::None)).await.unwrap();
+    assert_eq!(copied.etag(), Some("new"));
+    let requests = server.requests.lock();
+    let begun = requests.iter().find(|request| request.contains("?uploads=")).unwrap();
+    for header in [
+        "content-type: text/x-mine",
+        "cache-control: no-store",
+        "x-amz-meta-color: blue",
+        "x-amz-storage-class: standard_ia",
+        "x-amz-server-side-encryption: aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id: mine",
+        "x-amz-tagging: team=a%20b",
+    ] {
+        assert!(begun.contains(&format!("{header}\r\n")), "{header} in {begun}");
+    }
+    assert_eq!(requests.iter().filter(|request| request.contains("partnumber=")).count(), 6);
+}
