@@ -294,7 +294,9 @@ fn explain(address: Address<'_>, environment: &CallerEnvironment, err: &Error) -
 /// Where credentials may be put; `None` where the store's own error says it.
 fn credentials_hint(address: Address<'_>) -> Option<&'static str> {
     match StoreKind::of_scheme(address.source.split("://").next().unwrap_or_default())? {
-        StoreKind::S3 => Some("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile"),
+        StoreKind::S3 => {
+            Some("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile")
+        }
         StoreKind::R2 => Some(
             "set R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY, write a profile r2 into ~/.cloudflare/r2.credentials, or name a profile with --profile",
         ),

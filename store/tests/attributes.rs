@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use pail_devserver::{Quirks, Server, ServerConfig, Settings};
 use pail_store::{
-    Attributes, CallerVariables, Checksum, Condition, Encryption, ErrorKind, GetOptions, NewObjects, PutOptions,
-    RawKey, Store, StoreOptions, Version,
+    Attributes, CallerVariables, Checksum, Condition, Encryption, ErrorKind, GetOptions, NewObjects,
+    PutOptions, RawKey, Store, StoreOptions, Version,
 };
 use std::sync::Arc;
 
@@ -48,7 +48,8 @@ async fn plain(server: &Server) -> Arc<dyn Store> {
 fn everything() -> Attributes {
     let text = |value: &str| Some(value.to_owned());
     Attributes {
-        metadata: [("color".to_owned(), "blue".to_owned()), ("näme".replace('ä', "a"), "wert".to_owned())].into(),
+        metadata: [("color".to_owned(), "blue".to_owned()), ("näme".replace('ä', "a"), "wert".to_owned())]
+            .into(),
         content_type: text("text/x-mine"),
         content_encoding: text("gzip"),
         content_language: text("de"),
@@ -181,7 +182,10 @@ async fn a_customer_s_key_goes_with_every_request_for_an_object() {
 
     let without = plain(&server).await;
     for name in ["key", "copy", "parts"] {
-        assert!(without.get(&key(name), GetOptions::default()).await.is_err(), "{name} is not readable without the key");
+        assert!(
+            without.get(&key(name), GetOptions::default()).await.is_err(),
+            "{name} is not readable without the key"
+        );
     }
     server.shutdown().await;
 }
@@ -223,7 +227,9 @@ async fn uploads_are_checked_by_crc64_where_the_endpoint_knows_it() {
     let upload = store.start_upload(&key("parts"), &PutOptions::default()).await.unwrap();
     let mut parts = Vec::new();
     for (number, bytes) in [(1, "first "), (2, "second")] {
-        parts.push(store.put_part(&upload, number, Bytes::from_static(bytes.as_bytes()).into()).await.unwrap());
+        parts.push(
+            store.put_part(&upload, number, Bytes::from_static(bytes.as_bytes()).into()).await.unwrap(),
+        );
     }
     assert_eq!(parts[0].checksum, Some(Checksum::crc64_of(b"first ")));
     // Parts that are not what was sent: the whole's checksum tells, and nothing takes effect.

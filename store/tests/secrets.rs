@@ -41,7 +41,8 @@ async fn work(store: &S3Store) -> String {
     if let Err(error) = read(store).await {
         told += &format!("{error} {error:?}");
     }
-    let put = store.put(&RawKey::new("p").unwrap(), Bytes::from_static(b"p").into(), PutOptions::default());
+    let key = RawKey::new("p").unwrap();
+    let put = store.put(&key, Bytes::from_static(b"p").into(), PutOptions::default());
     if let Err(error) = put.await {
         told += &format!("{error} {error:?}");
     }
@@ -58,7 +59,9 @@ async fn no_log_has_a_secret() {
     let (wrong, session) = ("mistyped-secret-1", "session-token-2");
     let yaml = |secret: &str| format!("access_key_id: {KEY}\nsecret_access_key: {secret}\n");
     let api_key = |key: &str| {
-        Caller::new().file(".ibm/credentials.yaml", &format!("iam_api_key: {key}\n")).variable("IBM_AUTH_ENDPOINT", &iam)
+        Caller::new()
+            .file(".ibm/credentials.yaml", &format!("iam_api_key: {key}\n"))
+            .variable("IBM_AUTH_ENDPOINT", &iam)
     };
     let process = |secret: &str| {
         let config = format!(

@@ -119,7 +119,8 @@ impl<I: Issuer> Renewed<I> {
             let mut state = self.shared.state.lock();
             if let Some(held) = state.held.as_ref().filter(|held| held.is_valid()) {
                 let value = held.value.clone();
-                let is_resting = state.failed.as_ref().is_some_and(|failed| failed.at.elapsed() < failed.pause());
+                let is_resting =
+                    state.failed.as_ref().is_some_and(|failed| failed.at.elapsed() < failed.pause());
                 if held.is_due() && !is_resting {
                     drop(self.shared.begin(&mut state));
                 }

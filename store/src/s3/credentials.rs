@@ -62,7 +62,8 @@ impl Search {
 
     async fn search(&self) -> Result<Issued<Found>, String> {
         for source in &self.sources {
-            let issued = source.look_up().await.map_err(|cause| format!("from {}: {cause}", source.name()))?;
+            let issued =
+                source.look_up().await.map_err(|cause| format!("from {}: {cause}", source.name()))?;
             if let Some(Issued { value: authorization, expiry }) = issued {
                 tracing::debug!(from = source.name(), ?authorization, "credentials were found");
                 let found = Found { authorization, from: Some(source.name().to_owned()), expiry };

@@ -100,7 +100,7 @@ impl Iam {
             .header("accept", "application/json")
             .payload(Bytes::from(form).into());
         let asked_at = SystemTime::now();
-        let answer = self.pipeline.send(&request).await.map_err(|failed| failed.error.message)?;
+        let answer = self.pipeline.send(&request).await.map_err(|error| error.message)?;
         // What the parser says of a token's JSON may quote it.
         let answer: Answer = serde_json::from_slice(&answer.body)
             .map_err(|_| format!("what {} answers is no token", self.pipeline.service.url))?;

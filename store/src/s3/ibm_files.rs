@@ -115,7 +115,8 @@ impl IbmSource {
     /// All places, the first to be looked in first.
     pub fn all(surroundings: Surroundings<'_>, iam: Iam) -> Vec<Arc<dyn Source>> {
         let iam = Arc::new(iam);
-        let set = |names: &[&'static str]| names.iter().copied().find(|name| surroundings.get(name).is_some());
+        let set =
+            |names: &[&'static str]| names.iter().copied().find(|name| surroundings.get(name).is_some());
         let token = set(&TOKEN_VARIABLES).map(Place::Token);
         let api_key = Place::ApiKey(set(&API_KEY_VARIABLES).unwrap_or(API_KEY_VARIABLES[0]));
         let files = [Place::File(YAML), Place::File(SERVICE_CREDENTIAL)];
@@ -190,7 +191,8 @@ mod tests {
 
     #[test]
     fn both_files_are_understood_and_empty_values_are_none() {
-        let ours = "iam_api_key: key\nresource_group_id: g\naccess_key_id: 1234567890\nsecret_access_key: 12e3\n";
+        let ours =
+            "iam_api_key: key\nresource_group_id: g\naccess_key_id: 1234567890\nsecret_access_key: 12e3\n";
         let service = r#"{"apikey": "key", "cos_hmac_keys": {"access_key_id": "1234567890", "secret_access_key": "12e3"}}"#;
         for text in [ours, service] {
             let account = account(text).unwrap().unwrap();
@@ -200,7 +202,9 @@ mod tests {
         }
         let empty = account("access_key_id:\nsecret_access_key: ''\niam_api_key: key\n").unwrap().unwrap();
         assert!(empty.keys().unwrap().is_none());
-        assert!(account("# nothing\n").unwrap_or_default().is_none_or(|account| account.iam_api_key.is_none()));
+        assert!(
+            account("# nothing\n").unwrap_or_default().is_none_or(|account| account.iam_api_key.is_none())
+        );
     }
 
     #[test]

@@ -115,7 +115,10 @@ impl S3Store {
             self.keep_answer(probed.enforcement).await;
             if !probed.enforcement.put {
                 let endpoint = self.pipeline.service.url();
-                tracing::warn!(endpoint, "this endpoint ignores the conditions of writes: each is checked just before its write, which another client's may overtake");
+                tracing::warn!(
+                    endpoint,
+                    "this endpoint ignores the conditions of writes: each is checked just before its write, which another client's may overtake"
+                );
             }
         }
         Ok(probed.enforcement)

@@ -35,10 +35,7 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
     let profile = Profile::load(options.profile.as_deref(), surroundings).await;
     let opening = Opening { options: &options, surroundings, profile: &profile };
     let dialect = dialect::of(&opening);
-    dialect
-        .check_profile(&opening)
-        .await
-        .map_err(|cause| refused(&bucket, ErrorKind::Credentials, cause))?;
+    dialect.check_profile(&opening).await.map_err(|cause| refused(&bucket, ErrorKind::Credentials, cause))?;
     let endpoint = dialect.endpoint(&opening).map_err(configuration)?;
     let creation = dialect.creation(&opening, &endpoint).map_err(configuration)?;
     let proxies = Proxies::of(surroundings).map_err(configuration)?;

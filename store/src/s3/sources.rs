@@ -144,9 +144,8 @@ pub(super) fn aws_chain(
             aws_config::ecs::EcsCredentialsProvider::builder().configure(&container).build(),
         )
     }));
-    let is_disabled = surroundings
-        .get("AWS_EC2_METADATA_DISABLED")
-        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let is_disabled =
+        surroundings.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     if instance_role && !is_disabled {
         let config = config.clone();
         chain.push(Provider::source("the instance's role", move || instance_metadata(&config)));

@@ -16,7 +16,9 @@ async fn an_api_key_becomes_a_token_once() {
     let iam = format!("{}/identity/token", server.endpoint_url());
     for caller in [
         with_api_key(SECRET, &iam),
-        Caller::new().variable("IBMCLOUD_API_KEY", SECRET).variable("IBM_IAM_ENDPOINT", &server.endpoint_url()),
+        Caller::new()
+            .variable("IBMCLOUD_API_KEY", SECRET)
+            .variable("IBM_IAM_ENDPOINT", &server.endpoint_url()),
     ] {
         server.reset_counters();
         let store = caller.open(URIS[2], &server).await;
@@ -69,10 +71,8 @@ async fn neither_an_api_key_nor_a_token_is_sent_in_the_clear() {
     assert!(error.message.contains("IBM_AUTH_ENDPOINT") && error.message.contains("https://"), "{error}");
     // The proxy is the server itself, and the endpoint's name has no address.
     let caller = with_api_key(SECRET, &server.endpoint_url()).variable("HTTP_PROXY", &server.endpoint_url());
-    let clear = StoreOptions {
-        endpoint_url: Some("http://cos.invalid".into()),
-        ..caller.options(URIS[2], &server)
-    };
+    let clear =
+        StoreOptions { endpoint_url: Some("http://cos.invalid".into()), ..caller.options(URIS[2], &server) };
     let error = read(&*S3Store::open(clear).await.unwrap()).await.unwrap_err();
     assert!(error.message.contains("may not be sent to http://cos.invalid without TLS"), "{error}");
     assert_eq!(server.counters().count("GetObject"), 0);

@@ -25,7 +25,10 @@ async fn a_whole_object_that_is_not_what_is_stored_is_an_error() {
     let read = soon(store.get(&key, GetOptions::default())).await.unwrap();
     let refused = soon(read.bytes()).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Corrupt);
-    assert!(refused.to_string().contains("dir/key") && refused.to_string().contains("CRC64NVME"), "{refused}");
+    assert!(
+        refused.to_string().contains("dir/key") && refused.to_string().contains("CRC64NVME"),
+        "{refused}"
+    );
     assert!(server.requests.lock()[0].contains("x-amz-checksum-mode: enabled"));
     // A range is not the whole, and has no checksum.
     let options = GetOptions { range: Some(0..4), ..GetOptions::default() };

@@ -3,7 +3,8 @@
 use super::{Answer, Server, options, soon};
 use bytes::Bytes;
 use pail_store::{
-    CallerVariables, Condition, ErrorKind, GetOptions, PutOptions, RawKey, S3Store, Store, StoreOptions, Version,
+    CallerVariables, Condition, ErrorKind, GetOptions, PutOptions, RawKey, S3Store, Store, StoreOptions,
+    Version,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -59,7 +60,11 @@ async fn a_read_is_pinned_to_them_byte_for_byte() {
         assert_eq!(if_match_of(server.requests.lock().last().unwrap()), Some(ETAG));
         *has_other.lock() = true;
         let refused = soon(store.get(&key, pinned)).await.err().unwrap();
-        assert_eq!(refused.kind, ErrorKind::Precondition, "the same text in UTF-8 is another ETag: {refused}");
+        assert_eq!(
+            refused.kind,
+            ErrorKind::Precondition,
+            "the same text in UTF-8 is another ETag: {refused}"
+        );
     }
 }
 

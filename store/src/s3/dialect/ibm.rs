@@ -78,7 +78,10 @@ impl Dialect for Ibm {
         }
         if opening.options.profile.is_none() {
             all.push(EnvironmentKeys::source(KEYS, opening.surroundings));
-            all.extend(IbmSource::all(opening.surroundings, Iam::new(opening.options, opening.surroundings, reach)?));
+            all.extend(IbmSource::all(
+                opening.surroundings,
+                Iam::new(opening.options, opening.surroundings, reach)?,
+            ));
             if opening.is(StoreKind::Ibm) {
                 all.push(EnvironmentKeys::source(AWS_KEYS, opening.surroundings));
             }

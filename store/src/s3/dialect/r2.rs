@@ -92,7 +92,10 @@ impl Dialect for R2 {
     async fn check_profile(&self, opening: &Opening<'_>) -> Result<(), String> {
         match &opening.options.profile {
             Some(name) if has_profile(opening, name).await => Ok(()),
-            _ => opening.profile.check().map_err(|cause| format!("{CREDENTIALS_FILE} has no such profile, and {cause}")),
+            _ => opening
+                .profile
+                .check()
+                .map_err(|cause| format!("{CREDENTIALS_FILE} has no such profile, and {cause}")),
         }
     }
 
@@ -164,10 +167,9 @@ impl Dialect for R2 {
         let location = Region::of(opening)?.location.map(str::to_owned);
         let class = opening.options.new_objects.storage_class.as_deref();
         match class.filter(|class| !STORAGE_CLASSES.contains(class)) {
-            Some(class) => Err(format!(
-                "R2 has no storage class {class:?}; it has {}",
-                STORAGE_CLASSES.join(" and ")
-            )),
+            Some(class) => {
+                Err(format!("R2 has no storage class {class:?}; it has {}", STORAGE_CLASSES.join(" and ")))
+            }
             None => Ok(Creation { location, ..Creation::default() }),
         }
     }

@@ -114,8 +114,7 @@ async fn what_r2_needs_and_does_not_have_is_told() {
     let odd = Caller::with(&[("R2_ACCOUNT_ID", "a.evil.example/")]).options("r2://bucket");
     assert!(url(&odd).await.contains("R2_ACCOUNT_ID has more than letters and digits"));
     let known = Caller::with(&[("R2_ACCOUNT_ID", "ab12")]);
-    let elsewhere =
-        StoreOptions { region: Some("eu-west-1".into()), ..known.options("r2://bucket") };
+    let elsewhere = StoreOptions { region: Some("eu-west-1".into()), ..known.options("r2://bucket") };
     let told = url(&elsewhere).await;
     assert!(told.contains("no region \"eu-west-1\"") && told.contains("weur"), "{told}");
     let odd = Caller::with(&[("R2_ACCOUNT_ID", "ab12"), ("R2_JURISDICTION", "mars")]);
@@ -177,5 +176,7 @@ async fn an_ibm_bucket_is_made_in_an_instance_with_a_location_that_names_the_cla
     let refused = creation(&with_class(known.options("cos://eu-de/bucket"), "GLACIER")).await.unwrap_err();
     assert!(refused.contains("smart"), "{refused}");
     let unknown = creation(&Caller::with(&[]).options("cos://eu-de/bucket")).await.unwrap();
-    assert!(unknown.headers.is_empty() && unknown.missing_with_token.unwrap().contains("IBM_SERVICE_INSTANCE_ID"));
+    assert!(
+        unknown.headers.is_empty() && unknown.missing_with_token.unwrap().contains("IBM_SERVICE_INSTANCE_ID")
+    );
 }
