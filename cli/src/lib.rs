@@ -10,6 +10,7 @@
 //! [`Failure`], whose kind is the exit code.
 
 mod accounts;
+mod bucket_flags;
 pub mod cluster;
 mod commands;
 mod copy_progress;

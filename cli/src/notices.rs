@@ -6,6 +6,7 @@ use crate::{daemon, terminal};
 use pail_control::command_line::{self, word};
 use pail_control::quantity::ByteSize;
 use pail_control::types::{Beneath, DrainReport, LeftBehind, MountOutcome, MountSpec, Unpublished};
+use pail_store::BucketUri;
 
 /// How many files are named one by one.
 const NAMED_MAX: usize = 10;
@@ -153,7 +154,7 @@ pub fn empty_prefix(outcome: &MountOutcome) -> Vec<String> {
     let mut lines = Vec::new();
     if outcome.empty_prefix {
         let source = &outcome.spec.source;
-        let bucket = source.split('/').take(3).collect::<Vec<_>>().join("/");
+        let bucket = source.parse::<BucketUri>().map_or_else(|_| source.clone(), |uri| uri.bucket_uri());
         let all = command_line::ls(&MountSpec { source: bucket, ..outcome.spec.clone() });
         lines.push(format!("note: nothing is below {source}/ yet; `{all}` shows what the bucket holds"));
     }

@@ -50,6 +50,77 @@ fn the_plan_is_told_in_a_few_lines() {
 }
 
 #[test]
+fn a_bucket_of_each_store_is_told_as_a_uri() {
+    let home = home();
+    let text = "file_mounts:\n  /a: gs://my_bucket/x\n  /b: {name: my-bucket, store: R2}\n  /c: {name: my-bucket, store: Ibm, region: eu-de}\n  \
+                /d: {name: data, store: azure, account: account1}\n  /e: {name: my-bucket, store: s3, region: eu-west-1, config: {storage_class: GLACIER_IR}}\n";
+    let output = check(home.path(), text, &[]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let told = "t.yaml is right\n  copy   gs://my_bucket/x to /a\n  mount  r2://my-bucket, created if it is missing, at /b\n  \
+                mount  cos://eu-de/my-bucket, created if it is missing, at /c\n  mount  az://account1/data, created if it is missing, at /d\n  \
+                mount  s3://my-bucket, created if it is missing, at /e\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), told);
+    let plan = plan(home.path(), text, &[]);
+    let of_s3 = &plan["file_mounts"][4]["content"]["mount"];
+    assert_eq!(
+        (&of_s3["region"], &of_s3["settings"]["storage_class"]),
+        (&"eu-west-1".into(), &"GLACIER_IR".into())
+    );
+}
+
+#[test]
+fn a_bucket_by_name_is_in_the_first_store_with_credentials_and_that_is_said() {
+    let home = home();
+    fs::create_dir(home.path().join(".cloudflare")).unwrap();
+    fs::write(home.path().join(".cloudflare/r2.credentials"), "[r2]\n").unwrap();
+    let output = check(home.path(), "file_mounts: {/a: {name: my-bucket}}\n", &[]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("mount  r2://my-bucket, created"), "{out}");
+    assert!(
+        err.starts_with("note: t.yaml:1:25: \"my-bucket\" is taken for a bucket of Cloudflare R2"),
+        "{err}"
+    );
+    fs::create_dir(home.path().join(".aws")).unwrap();
+    fs::write(home.path().join(".aws/credentials"), "[default]\n").unwrap();
+    let output = check(home.path(), "file_mounts: {/a: {name: my-bucket}}\n", &[]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("mount  s3://my-bucket, created"), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+/// Every command that takes a bucket tells a wrong one in the same words, before it does anything.
+#[test]
+fn commands_tell_a_wrong_uri_before_anything_runs() {
+    let home = home();
+    for (uri, told) in [
+        ("gcs://my-bucket/x", "write gs://my-bucket/x"),
+        ("https://account1.blob.core.windows.net/data?sig=hunter2secret", "write az://account1/data"),
+        ("cos://us-geo/my-bucket", "cross-region"),
+        ("gs://My_Bucket", "such as \"my_bucket\""),
+        ("az://account1/a--b", "such as \"a-b\""),
+    ] {
+        for arguments in [
+            &["mount", uri, "mount-point"][..],
+            &["ls", uri],
+            &["cp", "file", uri],
+            &["cp", "-r", uri, "copy"],
+        ] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_pail"));
+            let output = command
+                .args(arguments)
+                .current_dir(&home)
+                .env_clear()
+                .env("HOME", home.path())
+                .output()
+                .unwrap();
+            let err = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.code() == Some(2) && err.contains(told), "{arguments:?}: {err}");
+            assert!(!err.contains("hunter2"), "{err}");
+        }
+    }
+    assert!(!home.path().join("mount-point").exists() && !home.path().join("copy").exists());
+}
+
+#[test]
 fn the_command_line_goes_before_the_workdir_of_the_file() {
     let home = home();
     let local = |dir: &str| serde_json::json!({ "local": home.path().join(dir) });

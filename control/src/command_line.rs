@@ -24,6 +24,11 @@ pub fn mount(spec: &MountSpec) -> String {
     add("--gid", (spec.gid != own.1).then(|| spec.gid.to_string()));
     add("--file-mode", spec.new_file_mode.map(|mode| mode.to_string()));
     add("--dir-mode", spec.new_dir_mode.map(|mode| mode.to_string()));
+    let settings = spec.settings.flags();
+    let own = settings.iter().filter(|(flag, _)| !spec.settings.reaching_flags().contains(flag));
+    for (flag, value) in own {
+        add(flag, value.map(str::to_owned));
+    }
     for (flag, is_set) in [("--read-only", spec.read_only), ("--allow-other", spec.allow_other)] {
         command.push_str(if is_set { " " } else { "" });
         command.push_str(if is_set { flag } else { "" });
@@ -36,7 +41,8 @@ fn reached_by(spec: &MountSpec) -> String {
     let flags =
         [("--endpoint-url", &spec.endpoint_url), ("--region", &spec.region), ("--profile", &spec.profile)];
     let given = flags.into_iter().filter_map(|(flag, value)| Some((flag, value.as_deref()?)));
-    given.map(|(flag, value)| format!(" {flag} {}", word(value))).collect()
+    let valued = given.map(|(flag, value)| format!(" {flag} {}", word(value)));
+    valued.chain(spec.settings.reaching_flags().iter().map(|flag| format!(" {flag}"))).collect()
 }
 
 /// `text` as one word of bash, zsh or ksh. Control characters are escaped, so that none reaches a terminal.

@@ -4,6 +4,7 @@
 //! of the shell that happened to start the daemon; so they travel with the request, over a socket that only this user can open.
 //! Invariant: values that are secret are never shown, logged or written to a file.
 
+use pail_store::StoreKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,137 +16,100 @@ const SECRET: &[&str] = &[
     "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    // Google Cloud Storage: access tokens that gcloud and Terraform take, and a service account's JSON by value.
     "CLOUDSDK_AUTH_ACCESS_TOKEN",
     "GOOGLE_OAUTH_ACCESS_TOKEN",
-    "GOOGLE_CREDENTIALS",
-    // Cloudflare R2.
     "R2_ACCESS_KEY_ID",
     "R2_SECRET_ACCESS_KEY",
     "R2_SESSION_TOKEN",
-    // IBM Cloud Object Storage: HMAC keys, and keys and tokens of IAM.
-    "IBM_IAM_TOKEN",
-    "IBM_API_KEY_ID",
     "IBM_COS_ACCESS_KEY_ID",
     "IBM_COS_SECRET_ACCESS_KEY",
-    "IBM_COS_API_KEY",
+    "IBM_API_KEY_ID",
     "IBMCLOUD_API_KEY",
-    "IC_API_KEY",
-    "IC_IAM_TOKEN",
-    // Azure Blob Storage.
+    "IBMCLOUD_IAM_TOKEN",
     "AZURE_STORAGE_KEY",
     "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_ACCESS_KEY",
     "AZURE_STORAGE_CONNECTION_STRING",
     "AZURE_STORAGE_SAS_TOKEN",
-    "AZURE_STORAGE_SAS_KEY",
     "AZURE_STORAGE_TOKEN",
-    "AZURE_STORAGE_BEARER_TOKEN",
     "AZURE_CLIENT_SECRET",
-    "AZURE_STORAGE_CLIENT_SECRET",
-    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
-    "AZURE_PASSWORD",
     "IDENTITY_HEADER",
-    "MSI_SECRET",
 ];
 
 /// Variables that lead to credentials, or to the endpoint, without being secret.
 const PUBLIC: &[&str] = &[
+    "HOME",
+    "NO_PROXY",
+    "no_proxy",
+    // S3.
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_EC2_METADATA_DISABLED",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-    "AWS_CA_BUNDLE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_S3_USE_ACCELERATE_ENDPOINT",
     "AWS_S3_DISABLE_EXPRESS_SESSION_AUTH",
-    "AWS_S3_DISABLE_MULTIREGION_ACCESS_POINTS",
     "AWS_S3_USE_ARN_REGION",
-    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_REQUEST_CHECKSUM_CALCULATION",
     "AWS_RESPONSE_CHECKSUM_VALIDATION",
-    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    // Google Cloud Storage.
     "GOOGLE_CLOUD_PROJECT",
-    "GCLOUD_PROJECT",
     "GOOGLE_CLOUD_QUOTA_PROJECT",
     "GOOGLE_CLOUD_UNIVERSE_DOMAIN",
     "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT",
     "CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT",
-    "CLOUDSDK_CONFIG",
-    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "GCLOUD_PROJECT",
     "CLOUDSDK_CORE_PROJECT",
     "CLOUDSDK_ACTIVE_CONFIG_NAME",
     "GCE_METADATA_HOST",
-    "GCE_METADATA_IP",
-    "NO_GCE_CHECK",
     "STORAGE_EMULATOR_HOST",
+    // Cloudflare R2.
     "R2_ACCOUNT_ID",
     "R2_ENDPOINT_URL",
     "R2_JURISDICTION",
-    "CLOUDFLARE_ACCOUNT_ID",
+    // IBM Cloud Object Storage.
+    "IBM_COS_ENDPOINT_TYPE",
+    "IBM_COS_ENDPOINT_URL",
+    "IBM_COS_REGION",
+    "IBM_COS_RESOURCE_INSTANCE_ID",
     "IBM_SERVICE_INSTANCE_ID",
     "IBM_AUTH_ENDPOINT",
-    "IBM_IAM_ENDPOINT",
-    "IBMCLOUD_IAM_API_ENDPOINT",
-    "IBM_COS_ENDPOINT",
-    "IBM_COS_ENDPOINT_TYPE",
-    "IBM_COS_SERVICE_INSTANCE_ID",
-    "IBM_COS_RESOURCE_INSTANCE_ID",
+    "IBMCLOUD_IAM_ENDPOINT",
+    // Azure Blob Storage.
     "AZURE_STORAGE_ACCOUNT",
     "AZURE_STORAGE_ACCOUNT_NAME",
     "AZURE_STORAGE_ENDPOINT",
     "AZURE_STORAGE_USE_EMULATOR",
-    "AZURE_STORAGE_AUTH_MODE",
-    "AZURE_STORAGE_SERVICE_ENDPOINT",
-    "AZURE_STORAGE_CLIENT_ID",
-    "AZURE_STORAGE_TENANT_ID",
-    "AZURE_STORAGE_AUTHORITY_ID",
-    "AZURITE_BLOB_STORAGE_URL",
-    "AZURE_ENDPOINT_URL",
+    "AZURE_AUTHORITY_HOST",
     "AZURE_CLIENT_ID",
     "AZURE_TENANT_ID",
-    "AZURE_AUTHORITY_HOST",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_CLIENT_CERTIFICATE_PATH",
-    "AZURE_USERNAME",
-    "AZURE_CONFIG_DIR",
-    "AZURE_SUBSCRIPTION_ID",
-    "AZURE_USE_AZURE_CLI",
-    "AZURE_SKIP_SIGNATURE",
     "IDENTITY_ENDPOINT",
-    "IMDS_ENDPOINT",
     "MSI_ENDPOINT",
-    "HOME",
-    "XDG_CACHE_HOME",
-    "NO_PROXY",
-    "no_proxy",
 ];
 
-/// Of them, those that name files.
+/// The same of files and directories, which are named as seen from the caller's directory.
 const FILES: &[&str] = &[
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CA_BUNDLE",
+    "AWS_SSE_C_KEY_FILE",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "CLOUDSDK_CONFIG",
     "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
     "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_CLIENT_CERTIFICATE_PATH",
     "AZURE_CONFIG_DIR",
 ];
 
@@ -167,7 +131,7 @@ impl CallerEnvironment {
     /// Those that `lookup` knows; empty values count as unset, as the AWS tools have it. A file is named as seen from this process's
     /// directory, since the daemon's is another.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
-        let names = SECRET.iter().chain(PUBLIC).chain(PROXIES);
+        let names = SECRET.iter().chain(PUBLIC).chain(FILES).chain(PROXIES);
         Self(
             names
                 .filter_map(|name| Some((name.to_string(), lookup(name)?)))
@@ -195,6 +159,20 @@ impl CallerEnvironment {
     /// Whether a proxy was given with a user or password, which are kept as little.
     pub fn has_proxy_user(&self) -> bool {
         self.0.iter().any(|(name, value)| without_user(name, value) != *value)
+    }
+
+    /// These without keys for a store of `kind`.
+    pub fn without_secrets_of(&self, kind: StoreKind) -> Self {
+        let beginnings: &[&str] = match kind {
+            StoreKind::S3 => &["AWS_"],
+            StoreKind::Gcs => &["GOOGLE_", "CLOUDSDK_"],
+            StoreKind::R2 => &["R2_"],
+            StoreKind::Ibm => &["IBM_", "IBMCLOUD_"],
+            StoreKind::Azure => &["AZURE_", "IDENTITY_"],
+        };
+        let is_of_kind = |name: &str| beginnings.iter().any(|beginning| name.starts_with(beginning));
+        let kept = self.0.iter().filter(|(name, _)| !(SECRET.contains(&name.as_str()) && is_of_kind(name)));
+        Self(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
     /// These with the keys of `other`.
@@ -249,13 +227,14 @@ mod tests {
     #[test]
     fn files_are_named_so_that_a_daemon_elsewhere_finds_them() {
         let environment = CallerEnvironment::from_lookup(|name| match name {
-            "AWS_CA_BUNDLE" => Some("certificates/ca.pem".into()),
+            "AWS_CA_BUNDLE" | "GOOGLE_APPLICATION_CREDENTIALS" => Some("certificates/ca.pem".into()),
             "AWS_CONFIG_FILE" => Some("~/aws".into()),
             "AWS_PROFILE" => Some("work".into()),
             _ => None,
         });
         let here = std::env::current_dir().unwrap().join("certificates/ca.pem");
         assert_eq!(environment.get("AWS_CA_BUNDLE"), here.to_str());
+        assert_eq!(environment.get("GOOGLE_APPLICATION_CREDENTIALS"), here.to_str());
         assert_eq!(environment.get("AWS_CONFIG_FILE"), Some("~/aws"));
         assert_eq!(environment.get("AWS_PROFILE"), Some("work"));
     }
@@ -277,6 +256,8 @@ mod tests {
         let kept = serde_json::to_string(&environment.without_secrets()).unwrap();
         assert_eq!(kept, r#"{"AWS_PROFILE":"work","HTTPS_PROXY":"http://proxy:3128","http_proxy":"proxy"}"#);
         assert!(!environment.without_secrets().has_secrets());
+        assert!(!environment.without_secrets_of(StoreKind::S3).has_secrets());
+        assert!(environment.without_secrets_of(StoreKind::R2).has_secrets());
         let again = environment.without_secrets().with_secrets_of(&environment);
         assert_eq!(again.get("AWS_SECRET_ACCESS_KEY"), Some("hunter2"));
     }

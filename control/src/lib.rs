@@ -9,8 +9,10 @@
 //! Invariants: nothing here knows the cache, the file system or FUSE, so that a program which only asks a daemon is built without them.
 //! The socket is 0600 in a directory of the user's own, and the server, which is the daemon's, checks the peer's user besides.
 
+mod bucket_settings;
 mod client;
 pub mod command_line;
+pub mod credential_sources;
 mod environment;
 mod failure;
 pub mod foreground;
@@ -25,6 +27,7 @@ pub mod settings;
 pub mod start;
 pub mod types;
 
+pub use bucket_settings::BucketSettings;
 pub use client::Client;
 pub use environment::CallerEnvironment;
 pub use failure::{Failure, FailureKind};

@@ -9,11 +9,11 @@
 
 use crate::quantity::ByteSize;
 use crate::types::MountSpec;
-use crate::{CallerEnvironment, Failure, FailureKind};
+use crate::{BucketSettings, CallerEnvironment, Failure, FailureKind, credential_sources};
 use bytes::Bytes;
 use pail_store::{
-    BucketUri, CallerVariables, Error, ErrorKind, InvalidUri, ListPage, ListRequest, ObjectMeta, Payload,
-    RawKey, Store, StoreKind, StoreOptions, Upload, UriPart,
+    BucketUri, CallerVariables, Error, ErrorKind, ListPage, ListRequest, ObjectMeta, Payload, RawKey, Store,
+    StoreKind, StoreOptions, Upload,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -110,14 +110,23 @@ impl WriteCheck {
 /// Which bucket is meant, and how it is reached.
 #[derive(Debug, Clone, Copy)]
 pub struct Address<'a> {
-    /// `s3://bucket[/prefix]`.
+    /// The URI of a bucket, or of a prefix in one.
     pub source: &'a str,
-    /// The S3 endpoint; `None` leaves it to the environment, the profile, or AWS by region.
+    /// The endpoint; `None` leaves it to the environment, the profile, or the store's own.
     pub endpoint_url: Option<&'a str>,
     /// The region; `None` leaves it to the environment and the profile.
     pub region: Option<&'a str>,
     /// The profile of the AWS configuration files.
     pub profile: Option<&'a str>,
+    /// How the bucket is asked, and what new objects get; `None` are the defaults.
+    pub settings: Option<&'a BucketSettings>,
+}
+
+impl<'a> Address<'a> {
+    /// A bucket that is reached as the environment says.
+    pub fn new(source: &'a str) -> Self {
+        Self { source, endpoint_url: None, region: None, profile: None, settings: None }
+    }
 }
 
 impl<'a> From<&'a MountSpec> for Address<'a> {
@@ -127,6 +136,7 @@ impl<'a> From<&'a MountSpec> for Address<'a> {
             endpoint_url: spec.endpoint_url.as_deref(),
             region: spec.region.as_deref(),
             profile: spec.profile.as_deref(),
+            settings: Some(&spec.settings),
         }
     }
 }
@@ -157,6 +167,7 @@ async fn open_and_check(
     let uri: BucketUri = parse_source(address.source)?;
     let endpoint_url = address.endpoint_url.or_else(|| endpoint_url_of(uri.kind, environment));
     endpoint_url.map(check_endpoint_url).transpose()?;
+    address.settings.map_or(Ok(()), |settings| settings.check(uri.kind))?;
     let options = store_options(address, environment, &uri);
     let check = StoreOptions {
         retry_deadline: CHECK_DEADLINE,
@@ -165,7 +176,7 @@ async fn open_and_check(
         stall_timeout: CHECK_WAIT,
         ..options.clone()
     };
-    let explain = |err: &Error| explain(address, environment, err);
+    let explain = |err: &Error| explain(address, uri.kind, environment, err);
     let checked = pail_store::open(check).await.map_err(|err| explain(&err))?;
     let prefix = as_directory(&uri.prefix);
     let listed_at = Instant::now();
@@ -183,54 +194,58 @@ async fn open_and_check(
     Ok(OpenBucket { store, prefix, created, first_page, listed_at })
 }
 
-/// What a caller's environment comes to for a machine that has not the caller's files: keys, region and endpoint, and
-/// when the keys expire. Errors: the credentials
-/// that there are cannot be loaded.
+/// What nodes need of `environment`, and of the files and roles of this machine, to reach the buckets at `sources`, and when the first of the keys expire. Errors: the credentials that there are cannot be loaded.
 pub async fn lend(
     environment: &CallerEnvironment,
+    sources: &[String],
 ) -> Result<(CallerEnvironment, Option<SystemTime>), Failure> {
-    // No bucket is named: which one is meant makes no difference to who asks.
-    let options = StoreOptions {
-        environment: Some(CallerVariables(environment.variables().clone())),
-        ..StoreOptions::s3("any")
-    };
-    let (lent, expiry) = pail_store::lend(&options).await.map_err(|cause| {
-        Failure::new(FailureKind::Credentials, "the credentials for the nodes cannot be had").because(cause)
-    })?;
-    Ok((CallerEnvironment::from_lookup(|name| lent.0.get(name).cloned()), expiry))
+    let mut buckets: Vec<BucketUri> = Vec::new();
+    for source in sources {
+        let uri = parse_source(source)?;
+        // Keys are a store's, or an account's, and no bucket's.
+        let is_same = |other: &BucketUri| other.kind == uri.kind && other.scope == uri.scope;
+        if !buckets.iter().any(is_same) {
+            buckets.push(uri);
+        }
+    }
+    let (mut all, mut first_expiry) = (CallerEnvironment::default(), None);
+    for bucket in buckets {
+        let label = bucket.kind.label();
+        let options = StoreOptions {
+            environment: Some(CallerVariables(environment.variables().clone())),
+            ..StoreOptions::new(bucket)
+        };
+        let (lent, expiry) = pail_store::lend(&options).await.map_err(|cause| {
+            let what = format!("the credentials of {label} for the nodes cannot be had");
+            Failure::new(FailureKind::Credentials, what).because(cause)
+        })?;
+        all = all.overlaid_by(&CallerEnvironment::from_lookup(|name| lent.0.get(name).cloned()));
+        first_expiry = match (first_expiry, expiry) {
+            (Some(one), Some(other)) => Some(std::cmp::min(one, other)),
+            (one, other) => one.or(other),
+        };
+    }
+    Ok((all, first_expiry))
 }
 
 /// Reads a bucket's URI. Errors: what is wrong with it, and what to write in its place.
 pub fn parse_source(source: &str) -> Result<BucketUri, Failure> {
     source.parse::<BucketUri>().map_err(|err| {
         let shown = shown_source(source);
-        Failure::usage(format!("{shown:?} is not a bucket"))
-            .because(err.to_string())
-            .with_hint(uri_hint(&err))
+        Failure::usage(format!("{shown:?} is not a bucket")).because(err.to_string()).with_hint(err.hint())
     })
 }
 
-/// What to write in place of a URI that is wrong.
-pub fn uri_hint(err: &InvalidUri) -> String {
-    let is_foreign = err.part == UriPart::Scheme && err.kind.is_none();
-    let hint = err.hint();
-    match is_foreign {
-        true => format!(
-            "{hint}; of another server with an S3 interface s3://BUCKET, and its URL as the endpoint (--endpoint-url, or `endpoint:` in a task)"
-        ),
-        false => hint,
-    }
-}
-
-/// A URI as it may be shown: without a query, which of a web address may hold a signature, and without a user.
+/// A URI as it may be shown: without a query, which may hold a signature, and without a user's password.
 fn shown_source(source: &str) -> String {
     let open = source.split('?').next().unwrap_or_default();
-    match open.split_once("://") {
-        Some((scheme @ ("http" | "https"), rest)) => {
-            format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default())
-        }
-        _ => open.to_owned(),
-    }
+    let Some((scheme, rest)) = open.split_once("://") else { return open.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = match host.rsplit_once('@') {
+        Some((user, host)) if user.contains(':') => host,
+        _ => host,
+    };
+    format!("{scheme}://{host}{path}")
 }
 
 /// The endpoint that `environment` names for a store of `kind` by variables of the AWS tools, which mean no other store.
@@ -260,30 +275,33 @@ fn as_directory(prefix: &str) -> String {
 }
 
 fn store_options(address: Address<'_>, environment: &CallerEnvironment, uri: &BucketUri) -> StoreOptions {
+    let settings = address.settings.cloned().unwrap_or_default();
     StoreOptions {
         region: address.region.map(str::to_owned),
         endpoint_url: address.endpoint_url.map(str::to_owned),
         profile: address.profile.map(str::to_owned),
         environment: Some(CallerVariables(environment.variables().clone())),
         probe_prefix: as_directory(&uri.prefix),
+        anonymous: settings.anonymous,
+        requester_pays: settings.requester_pays,
+        new_objects: settings.new_objects(uri.kind),
         ..StoreOptions::new(uri.clone())
     }
 }
 
-fn explain(address: Address<'_>, environment: &CallerEnvironment, err: &Error) -> Failure {
+fn explain(address: Address<'_>, kind: StoreKind, environment: &CallerEnvironment, err: &Error) -> Failure {
     let failure = Failure::from_store(format!("cannot use {}", address.source), err);
+    let anonymous = address.settings.is_some_and(|settings| settings.anonymous);
     let hint = match err.kind {
         ErrorKind::NoSuchBucket | ErrorKind::NotFound => {
-            "check the name and the endpoint, or create the bucket with `pail mount --create`".to_owned()
+            let noun = kind.noun();
+            format!("check the name and the endpoint, or create the {noun} with `pail mount --create`")
         }
-        ErrorKind::Credentials => match credentials_hint(address) {
-            Some(hint) => hint.to_owned(),
-            None => return failure,
-        },
-        ErrorKind::Denied => match denied_hint(address, environment) {
-            Some(hint) => hint,
-            None => return failure,
-        },
+        ErrorKind::Credentials => credential_sources::missing_hint(kind).to_owned(),
+        ErrorKind::Denied if anonymous => {
+            format!("the {} is not public: leave out --no-sign-request", kind.noun())
+        }
+        ErrorKind::Denied => credential_sources::denied_hint(kind, address.profile, environment),
         ErrorKind::BucketTaken => "the name is somebody else's: choose another".to_owned(),
         ErrorKind::Unreachable | ErrorKind::Exhausted => unreachable_hint(address),
         _ => return failure,
@@ -291,42 +309,17 @@ fn explain(address: Address<'_>, environment: &CallerEnvironment, err: &Error) -
     failure.with_hint(hint)
 }
 
-/// Where credentials may be put; `None` where the store's own error says it.
-fn credentials_hint(address: Address<'_>) -> Option<&'static str> {
-    match StoreKind::of_scheme(address.source.split("://").next().unwrap_or_default())? {
-        StoreKind::S3 => {
-            Some("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile")
-        }
-        StoreKind::R2 => Some(
-            "set R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY, write a profile r2 into ~/.cloudflare/r2.credentials, or name a profile with --profile",
-        ),
-        StoreKind::Ibm => Some(
-            "set IBM_COS_ACCESS_KEY_ID and IBM_COS_SECRET_ACCESS_KEY, or IBM_API_KEY_ID, or write them into ~/.ibm/credentials.yaml as access_key_id, secret_access_key and iam_api_key",
-        ),
-        StoreKind::Gcs | StoreKind::Azure => None,
-    }
-}
-
-/// What to do about keys that are refused, by those that the caller has; `None` where the store's own error says whose they are.
-fn denied_hint(address: Address<'_>, environment: &CallerEnvironment) -> Option<String> {
-    if let Some(profile) = address.profile {
-        return Some(format!("check the keys of the profile {profile}, and that they may list the bucket"));
-    }
-    if !address.source.starts_with("s3://") {
-        return None;
-    }
-    let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
-    Some(match environment.get(id).is_some() {
-        true => format!("check {id} and {secret}, and that they may list the bucket"),
-        false => {
-            format!("no keys are in the environment: set {id} and {secret}, or name a profile with --profile")
-        }
-    })
-}
-
 fn unreachable_hint(address: Address<'_>) -> String {
     match address.endpoint_url {
         Some(url) => format!("check that a server answers at {url}, and the network on the way to it"),
-        None => "check the network, and give another endpoint than AWS by --endpoint-url".to_owned(),
+        None => match parse_source(address.source).map(|uri| uri.kind) {
+            Ok(StoreKind::S3) | Err(_) => {
+                "check the network, and give another endpoint than AWS by --endpoint-url".to_owned()
+            }
+            Ok(kind) => format!(
+                "check the network, and that {} is reached from here; another endpoint is given by --endpoint-url",
+                kind.label()
+            ),
+        },
     }
 }

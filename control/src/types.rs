@@ -4,7 +4,7 @@
 
 use crate::quantity::{Period, Permissions};
 use crate::settings::{Directories, Limits};
-use crate::{CallerEnvironment, Failure};
+use crate::{BucketSettings, CallerEnvironment, Failure};
 use jiff::Timestamp;
 use pail_store::CounterSnapshot;
 use serde::{Deserialize, Serialize};
@@ -15,11 +15,11 @@ use std::time::Duration;
 /// A mount as it was asked for, every default filled in: two equal ones are the same mount. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountSpec {
-    /// `s3://bucket[/prefix]`.
+    /// The URI of a bucket, or of a prefix in one.
     pub source: String,
     /// Absolute path of the directory to mount at.
     pub mount_point: PathBuf,
-    /// The S3 endpoint; `None` leaves it to the profile, or AWS by region.
+    /// The endpoint; `None` leaves it to the profile, or to the store's own.
     pub endpoint_url: Option<String>,
     /// The region; `None` leaves it to the profile.
     pub region: Option<String>,
@@ -45,6 +45,9 @@ pub struct MountSpec {
     pub new_dir_mode: Option<Permissions>,
     /// Let other users in.
     pub allow_other: bool,
+    /// How the bucket is asked, and what new objects get.
+    #[serde(default)]
+    pub settings: BucketSettings,
 }
 
 impl MountSpec {
@@ -170,11 +173,11 @@ pub struct Remaining {
 pub struct LeftBehind {
     /// Where that mount was.
     pub mount_point: PathBuf,
-    /// What the file was to become: `s3://bucket/key`.
+    /// What the file was to become: its URI, such as `s3://bucket/key`.
     pub object: String,
     /// Its key.
     pub key: String,
-    /// The endpoint of its bucket; `None` for AWS by region.
+    /// The endpoint of its bucket; `None` for the store's own.
     pub endpoint_url: Option<String>,
     /// Its length in bytes.
     pub size_bytes: u64,
@@ -196,9 +199,9 @@ pub struct DiscardRequest {
 /// A multipart upload that is still open in a bucket. The next mount of the bucket aborts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StillOpen {
-    /// The object that it was to become: `s3://bucket/key`.
+    /// The object that it was to become: its URI, such as `s3://bucket/key`.
     pub object: String,
-    /// The endpoint of its bucket; `None` for AWS by region.
+    /// The endpoint of its bucket; `None` for the store's own.
     pub endpoint_url: Option<String>,
     /// The bucket's name for it; `None` where that is not on record, and perhaps there is none.
     pub upload_id: Option<String>,

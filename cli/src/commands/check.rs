@@ -178,6 +178,8 @@ fn plan(task: &Task) -> Value {
             "uri": bucket.uri,
             "create": bucket.create,
             "endpoint_url": bucket.endpoint_url,
+            "region": bucket.region,
+            "settings": bucket.settings,
             "upload": bucket.upload.iter().map(upload).collect::<Vec<_>>(),
         })
     };

@@ -1,9 +1,10 @@
 //! `pail cp`.
 
+use crate::bucket_flags::{NewObjectFlags, Reach};
 use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Copying};
 use crate::{block_on, terminal};
-use pail_control::opening::{self, Address};
+use pail_control::opening;
 use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_transfer::{CancellationToken, Report, Source, UploadSource};
 use std::ffi::{OsStr, OsString};
@@ -36,7 +37,7 @@ Times and permissions are kept in the objects' metadata (mtime, mode).";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// s3://bucket/key, or a local file; with -r s3://bucket/prefix, or a directory
+    /// s3://bucket/key, or its like for another store, or a local file; with -r s3://bucket/prefix, or a directory
     source: OsString,
 
     /// Where to: the other kind of the two
@@ -50,17 +51,11 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// The S3 endpoint [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, AWS]
-    #[arg(long, value_name = "URL")]
-    endpoint_url: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 
-    /// The region [default: AWS_REGION, the profile's, us-east-1]
-    #[arg(long)]
-    region: Option<String>,
-
-    /// A profile of the AWS configuration files [default: AWS_PROFILE]
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    #[command(flatten)]
+    new_objects: NewObjectFlags,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -117,15 +112,6 @@ fn uri_of(argument: &OsStr) -> Result<Option<&str>, Failure> {
     }
 }
 
-fn address<'a>(arguments: &'a Arguments, uri: &'a str) -> Address<'a> {
-    Address {
-        source: uri,
-        endpoint_url: arguments.endpoint_url.as_deref(),
-        region: arguments.region.as_deref(),
-        profile: arguments.profile.as_deref(),
-    }
-}
-
 async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Result<Report, Failure> {
     let path = opening::parse_source(uri)?.prefix;
     let is_directory_s = path.is_empty() || path.ends_with('/');
@@ -133,7 +119,7 @@ async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Re
         return Err(Failure::usage(format!("{uri} is a prefix, not an object"))
             .with_hint("copy all that is below it with -r"));
     }
-    let bucket = copying.open(address(arguments, uri), false).await?;
+    let bucket = copying.open(arguments.reach.address(uri, &arguments.reach.settings()), false).await?;
     let target = Path::new(&arguments.target);
     let has_content = !bucket.first_page.objects.is_empty() || !bucket.first_page.prefixes.is_empty();
     if arguments.recursive && (has_content || is_directory_s) {
@@ -185,5 +171,6 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
     } else {
         vec![UploadSource { path: source.to_owned(), key: path }]
     };
-    copying.upload_sources(address(arguments, uri), false, &sources, None).await
+    let settings = arguments.new_objects.on(arguments.reach.settings());
+    copying.upload_sources(arguments.reach.address(uri, &settings), false, &sources, None).await
 }

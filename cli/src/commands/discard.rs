@@ -7,6 +7,7 @@ use pail_control::once;
 use pail_control::quantity::ByteSize;
 use pail_control::types::{DiscardReport, DiscardRequest, StillOpen};
 use pail_control::{Failure, FailureKind};
+use pail_store::{BucketUri, StoreKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -52,12 +53,12 @@ fn print_open(upload: &StillOpen) {
     terminal::note(&format!(
         "note: an upload of {object} may still be open in the bucket; the next mount of it aborts it"
     ));
-    let path = upload.object.strip_prefix("s3://").and_then(|path| path.split_once('/'));
-    if let (Some(id), Some((bucket, key))) = (&upload.upload_id, path) {
+    let object = upload.object.parse::<BucketUri>().ok().filter(|object| object.kind == StoreKind::S3);
+    if let (Some(id), Some(BucketUri { bucket, prefix: key, .. })) = (&upload.upload_id, object) {
         let endpoint = upload.endpoint_url.as_ref().map(|url| format!(" --endpoint-url {}", word(url)));
         terminal::note(&format!(
             "hint: without a mount: aws s3api abort-multipart-upload --bucket {bucket} --key {} --upload-id {}{}",
-            word(key),
+            word(&key),
             word(id),
             endpoint.unwrap_or_default()
         ));

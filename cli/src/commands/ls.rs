@@ -1,8 +1,9 @@
 //! `pail ls`.
 
+use crate::bucket_flags::Reach;
 use crate::{block_on, progress, terminal};
 use jiff::Timestamp;
-use pail_control::opening::{self, Address, OpenBucket};
+use pail_control::opening::{self, OpenBucket};
 use pail_control::quantity::ByteSize;
 use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_store::{ListRequest, ObjectMeta};
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 /// Names are relative to the URI; those that end in / are directories.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// s3://bucket, a directory in it, or an object
+    /// A bucket, such as s3://BUCKET, gs://BUCKET, r2://BUCKET, cos://REGION/BUCKET or az://ACCOUNT/CONTAINER; a directory in it, or an object
     uri: String,
 
     /// Show size and time too
@@ -33,17 +34,8 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["long", "human"])]
     json: bool,
 
-    /// The S3 endpoint [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, AWS]
-    #[arg(long, value_name = "URL")]
-    endpoint_url: Option<String>,
-
-    /// The region [default: AWS_REGION, the profile's, us-east-1]
-    #[arg(long)]
-    region: Option<String>,
-
-    /// A profile of the AWS configuration files [default: AWS_PROFILE]
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 /// A line of `--json`.
@@ -65,12 +57,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 
 async fn list(arguments: &Arguments) -> Result<(), Failure> {
     let environment = CallerEnvironment::of_this_process();
-    let address = Address {
-        source: &arguments.uri,
-        endpoint_url: arguments.endpoint_url.as_deref(),
-        region: arguments.region.as_deref(),
-        profile: arguments.profile.as_deref(),
-    };
+    let settings = arguments.reach.settings();
+    let address = arguments.reach.address(&arguments.uri, &settings);
     let what = format!("listing {}", arguments.uri);
     let opening = opening::open_bucket(address, &environment, false, !arguments.recursive);
     let bucket = progress::while_waiting(&what, opening).await?;

@@ -1,5 +1,6 @@
 //! `pail mount`.
 
+use crate::bucket_flags::{NewObjectFlags, Reach};
 use crate::{accounts, block_on, daemon, notices, terminal};
 use pail_control::foreground::{self, ForegroundRequest};
 use pail_control::opening;
@@ -17,10 +18,10 @@ const DIR_MODE: Permissions = Permissions(0o755);
 /// Mount a bucket, or a prefix of one, at a directory
 ///
 /// Returns when the mount is usable. The directory must be empty; one that is missing is created, and removed again when it is
-/// unmounted. Mounting the same again does nothing. Keys, profile and region come from where the AWS tools look for them.
+/// unmounted. Mounting the same again does nothing. Keys, profile and region come from where each store's own tools look for them.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// What to mount: s3://bucket or s3://bucket/prefix
+    /// What to mount: s3://BUCKET, gs://BUCKET, r2://BUCKET, cos://REGION/BUCKET or az://ACCOUNT/CONTAINER, each with or without /PREFIX
     uri: String,
 
     /// The directory to mount at
@@ -45,17 +46,11 @@ pub struct Arguments {
 /// How a bucket is reached and shown.
 #[derive(Debug, Default, clap::Args)]
 struct Options {
-    /// The S3 endpoint [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, AWS]
-    #[arg(long, value_name = "URL")]
-    endpoint_url: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 
-    /// The region [default: AWS_REGION, the profile's, us-east-1]
-    #[arg(long)]
-    region: Option<String>,
-
-    /// A profile of the AWS configuration files [default: AWS_PROFILE]
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    #[command(flatten)]
+    new_objects: NewObjectFlags,
 
     /// Refuse every change
     #[arg(long)]
@@ -145,17 +140,20 @@ fn spec(
     environment: &CallerEnvironment,
 ) -> Result<MountSpec, Failure> {
     let kind = opening::parse_source(uri)?.kind;
+    let reach = &options.reach;
+    let settings = options.new_objects.on(reach.settings());
+    settings.check(kind)?;
     let by_environment = |found: Option<&str>| found.map(str::to_owned);
     let endpoint_url =
-        options.endpoint_url.clone().or_else(|| by_environment(opening::endpoint_url_of(kind, environment)));
+        reach.endpoint_url.clone().or_else(|| by_environment(opening::endpoint_url_of(kind, environment)));
     // A mistake is told before a daemon is started for it.
     endpoint_url.as_deref().map(opening::check_endpoint_url).transpose()?;
     Ok(MountSpec {
         source: uri.trim_end_matches('/').to_owned(),
         mount_point: absolute(dir)?,
         endpoint_url,
-        region: options.region.clone().or_else(|| by_environment(opening::region_of(kind, environment))),
-        profile: options.profile.clone(),
+        region: reach.region.clone().or_else(|| by_environment(opening::region_of(kind, environment))),
+        profile: reach.profile.clone(),
         read_only: options.read_only,
         metadata_ttl: options.metadata_ttl.unwrap_or(MountSpec::default_ttl(options.read_only)),
         uid: options.uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
@@ -165,6 +163,7 @@ fn spec(
         new_file_mode: options.file_mode,
         new_dir_mode: options.dir_mode,
         allow_other: options.allow_other,
+        settings,
     })
 }
 
@@ -227,18 +226,29 @@ mod tests {
 
     #[test]
     fn the_same_wish_in_other_words_is_the_same_mount() {
-        let by_flag = Options { endpoint_url: Some("http://e".into()), ..Options::default() };
+        let reach = Reach { endpoint_url: Some("http://e".into()), ..Reach::default() };
+        let by_flag = Options { reach, ..Options::default() };
         let dir = Path::new("/mnt/a");
-        let one = spec("s3://b/", dir, &by_flag, &given(&[])).unwrap();
-        let two =
-            spec("s3://b", dir, &Options::default(), &given(&[("AWS_ENDPOINT_URL", "http://e")])).unwrap();
+        let one = spec("s3://bucket/", dir, &by_flag, &given(&[])).unwrap();
+        let two = spec("s3://bucket", dir, &Options::default(), &given(&[("AWS_ENDPOINT_URL", "http://e")]))
+            .unwrap();
         assert_eq!(one, two);
     }
 
     #[test]
+    fn the_variables_of_the_aws_tools_are_for_s3_alone() {
+        let aws = given(&[("AWS_ENDPOINT_URL", "http://e"), ("AWS_REGION", "eu-west-1")]);
+        for uri in ["gs://bucket", "r2://bucket", "cos://us-south/bucket", "az://account/container"] {
+            let spec = spec(uri, Path::new("/m"), &Options::default(), &aws).unwrap();
+            assert_eq!((spec.endpoint_url, spec.region), (None, None), "{uri}");
+        }
+    }
+
+    #[test]
     fn a_read_only_mount_trusts_listings_longer() {
-        let ttl =
-            |options: &Options| spec("s3://b", Path::new("/m"), options, &given(&[])).unwrap().metadata_ttl.0;
+        let ttl = |options: &Options| {
+            spec("s3://bucket", Path::new("/m"), options, &given(&[])).unwrap().metadata_ttl.0
+        };
         assert_eq!(ttl(&Options::default()), Duration::from_secs(5));
         assert_eq!(ttl(&Options { read_only: true, ..Options::default() }), Duration::from_secs(60));
         let told =

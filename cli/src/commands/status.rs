@@ -126,7 +126,7 @@ fn print_figures(mount: &MountStatus) -> Result<(), Failure> {
     };
     let or_default = |told: &Option<String>, default: &str| told.clone().unwrap_or(default.to_owned());
     let rows = [
-        ("endpoint", or_default(&spec.endpoint_url, "by profile, or AWS")),
+        ("endpoint", or_default(&spec.endpoint_url, "by profile, or the store's own")),
         ("region", or_default(&spec.region, "by profile, or us-east-1")),
         ("profile", or_default(&spec.profile, "by environment, or default")),
         (
@@ -288,7 +288,7 @@ fn print_hidden(mount: &MountStatus) {
         "{place}: {keys} cannot be shown as files: a name in them is empty, `.`, `..` or over 255 bytes, or a directory has the same name"
     ));
     terminal::note(&format!(
-        "hint: `{all}` lists all keys; give such an object another name with another S3 client"
+        "hint: `{all}` lists all keys; give such an object another name with another client of the store"
     ));
 }
 

@@ -77,8 +77,7 @@ impl Inputs {
                 }
                 Content::Copy(bucket) => {
                     left_out.extend(upload(bucket, environment).await?);
-                    let (uri, endpoint_url) = (bucket.uri.clone(), bucket.endpoint_url.clone());
-                    buckets.copies.push(BucketCopy { destination, uri, endpoint_url });
+                    buckets.copies.push(copy_of(destination, bucket));
                 }
                 Content::Mount { bucket, read_only } => {
                     left_out.extend(upload(bucket, environment).await?);
@@ -101,7 +100,19 @@ fn mount_of(destination: String, bucket: &Bucket, read_only: bool) -> BucketMoun
         uri: bucket.uri.clone(),
         create: bucket.create,
         endpoint_url: bucket.endpoint_url.clone(),
+        region: bucket.region.clone(),
+        settings: bucket.settings.clone(),
         read_only,
+    }
+}
+
+fn copy_of(destination: String, bucket: &Bucket) -> BucketCopy {
+    BucketCopy {
+        destination,
+        uri: bucket.uri.clone(),
+        endpoint_url: bucket.endpoint_url.clone(),
+        region: bucket.region.clone(),
+        settings: bucket.settings.clone(),
     }
 }
 
@@ -142,8 +153,9 @@ async fn upload(bucket: &Bucket, environment: &CallerEnvironment) -> Result<Vec<
     let address = Address {
         source: &bucket.uri,
         endpoint_url: bucket.endpoint_url.as_deref(),
-        region: None,
+        region: bucket.region.as_deref(),
         profile: None,
+        settings: Some(&bucket.settings),
     };
     let report = copying.upload_sources(address, bucket.create, &sources, Some("task".to_owned())).await?;
     terminal::note(&format!("{}: {}", bucket.uri, copying::summary(&report)));

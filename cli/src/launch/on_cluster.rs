@@ -42,7 +42,7 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     }
     left_out.extend(send_files(launch, &inputs.nested, &sessions).await?);
     if !(inputs.buckets.mounts.is_empty() && inputs.buckets.copies.is_empty()) {
-        inputs.buckets.lent = lend(&environment).await?;
+        inputs.buckets.lent = lend(&environment, inputs.buckets.sources()).await?;
     }
     let prepared: Vec<Prepared> =
         each(&sessions, |_| Request::Prepare(Box::new(inputs.buckets.clone()))).await?;
@@ -80,8 +80,8 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
 }
 
 /// The keys of this machine, for nodes that have none.
-async fn lend(environment: &CallerEnvironment) -> Result<CallerEnvironment, Failure> {
-    let (lent, expiry) = opening::lend(environment).await?;
+async fn lend(environment: &CallerEnvironment, sources: Vec<String>) -> Result<CallerEnvironment, Failure> {
+    let (lent, expiry) = opening::lend(environment, &sources).await?;
     if let Some(expiry) = expiry.and_then(|expiry| Timestamp::try_from(expiry).ok()) {
         let expiry = expiry.strftime("%Y-%m-%d %H:%M UTC");
         terminal::note(&format!(

@@ -9,7 +9,7 @@ use pail_control::opening;
 use pail_control::quantity::Permissions;
 use pail_control::settings::{Limits, process_environment};
 use pail_control::types::{MountRequest, MountSpec, MountState};
-use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_control::{BucketSettings, CallerEnvironment, Failure, FailureKind};
 use pail_store::StoreKind;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -19,12 +19,16 @@ use std::path::{Path, PathBuf};
 pub struct BucketMount {
     /// Where, as the task says it: `~/x`, absolute, or relative to the working directory.
     pub destination: String,
-    /// `s3://bucket[/prefix]`.
+    /// The URI of a bucket, or of a prefix in one.
     pub uri: String,
     /// Create the bucket where it is missing.
     pub create: bool,
-    /// The S3 endpoint, where the task names one.
+    /// The endpoint, where the task names one.
     pub endpoint_url: Option<String>,
+    /// The region, where the task names one.
+    pub region: Option<String>,
+    /// How the bucket is asked, and what new objects get.
+    pub settings: BucketSettings,
     /// Refuse every change.
     pub read_only: bool,
 }
@@ -108,7 +112,7 @@ fn spec(bucket: &BucketMount, mount_point: &Path, environment: &CallerEnvironmen
         source: bucket.uri.trim_end_matches('/').to_owned(),
         mount_point: mount_point.to_owned(),
         endpoint_url: endpoint_url.map(str::to_owned),
-        region: opening::region_of(kind, environment).map(str::to_owned),
+        region: bucket.region.clone().or_else(|| opening::region_of(kind, environment).map(str::to_owned)),
         profile: None,
         read_only: bucket.read_only,
         metadata_ttl: MountSpec::default_ttl(bucket.read_only),
@@ -119,5 +123,6 @@ fn spec(bucket: &BucketMount, mount_point: &Path, environment: &CallerEnvironmen
         new_file_mode: None,
         new_dir_mode: None,
         allow_other: false,
+        settings: bucket.settings.clone(),
     }
 }

@@ -10,7 +10,7 @@ use crate::place::{self, PlaceKind};
 use crate::sync::agent;
 use crate::terminal;
 use pail_control::opening::{self, Address};
-use pail_control::{CallerEnvironment, Failure};
+use pail_control::{BucketSettings, CallerEnvironment, Failure};
 use pail_transfer::{CancellationToken, Source};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,14 @@ pub struct PrepareRequest {
     pub existing: bool,
     /// The client's credentials, as variables; those of the node itself go before them.
     pub lent: CallerEnvironment,
+}
+
+impl PrepareRequest {
+    /// The URIs of all of its buckets.
+    pub fn sources(&self) -> Vec<String> {
+        let copies = self.copies.iter().map(|copy| copy.uri.clone());
+        self.mounts.iter().map(|mount| mount.uri.clone()).chain(copies).collect()
+    }
 }
 
 /// A commit to be checked out.
@@ -46,10 +54,14 @@ pub struct CheckOutRequest {
 pub struct BucketCopy {
     /// Where, as the task says it.
     pub destination: String,
-    /// `s3://bucket[/prefix]`.
+    /// The URI of a bucket, or of a prefix in one.
     pub uri: String,
-    /// The S3 endpoint, where the task names one.
+    /// The endpoint, where the task names one.
     pub endpoint_url: Option<String>,
+    /// The region, where the task names one.
+    pub region: Option<String>,
+    /// How the bucket is asked.
+    pub settings: BucketSettings,
 }
 
 /// What is there now.
@@ -127,8 +139,9 @@ async fn copy_out(
     let address = Address {
         source: &copy.uri,
         endpoint_url: copy.endpoint_url.as_deref(),
-        region: None,
+        region: copy.region.as_deref(),
         profile: None,
+        settings: Some(&copy.settings),
     };
     let bucket = opening::open_bucket(address, environment, false, true).await?;
     // One object becomes a file, and everything below a prefix a directory.

@@ -11,7 +11,8 @@ use crate::git::Access;
 use crate::{daemon, notices};
 use pail_control::settings::{Directories, process_environment};
 use pail_control::types::{DrainReport, UnmountRequest};
-use pail_control::{CallerEnvironment, Failure, FailureKind, once};
+use pail_control::{CallerEnvironment, Failure, FailureKind, credential_sources, once};
+use pail_store::StoreKind;
 use pail_transfer::CancellationToken;
 use rustix::process::Signal;
 use serde::Serialize;
@@ -232,11 +233,17 @@ async fn check_out_here(request: CheckOutRequest, by_agent: bool) -> Result<(), 
 /// any case: the task's buckets are looked for where the client looks for them.
 fn own_or_lent(lent: &CallerEnvironment) -> CallerEnvironment {
     let own = CallerEnvironment::of_this_process();
-    match has_own_keys(&own) {
-        // What they may not do is explained by them.
-        true => own.overlaid_by(&lent.without_secrets()),
-        false => own.overlaid_by(lent),
-    }
+    let there = credential_sources::stores_with_credentials(&own);
+    let has_own = |kind: &StoreKind| match kind {
+        StoreKind::S3 => has_own_keys(&own),
+        kind => there.contains(kind),
+    };
+    // What they may not do is explained by them.
+    let lent = StoreKind::ALL
+        .into_iter()
+        .filter(has_own)
+        .fold(lent.clone(), |lent, kind| lent.without_secrets_of(kind));
+    own.overlaid_by(&lent)
 }
 
 /// Whether this node has keys of its own: by its variables, or in the profile of its credentials file.

@@ -5,7 +5,7 @@
 use super::mistakes::Mistake;
 use super::reader::Word;
 use super::substitute::variables_in;
-use pail_control::opening;
+use pail_control::BucketSettings;
 use pail_store::{BucketUri, InvalidUri, StoreKind, UriPart};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,8 +17,12 @@ pub struct Bucket {
     pub uri: String,
     /// Create it where it is missing.
     pub create: bool,
-    /// The S3 endpoint, where the task names one.
+    /// The endpoint, where the task names one.
     pub endpoint_url: Option<String>,
+    /// The region, where the task names one.
+    pub region: Option<String>,
+    /// How it is asked, and what new objects get.
+    pub settings: BucketSettings,
     /// What it gets first.
     pub upload: Vec<Upload>,
 }
@@ -30,6 +34,20 @@ pub struct Upload {
     pub source: PathBuf,
     /// What it is named at the bucket's root; `None` for a directory whose content goes to the root itself.
     pub name: Option<OsString>,
+}
+
+impl Bucket {
+    /// The bucket that is there at a URI, reached and used by default.
+    pub fn at(uri: &Word) -> Self {
+        Self {
+            uri: uri.value.trim_end_matches('/').to_owned(),
+            create: false,
+            endpoint_url: None,
+            region: None,
+            settings: BucketSettings::default(),
+            upload: Vec::new(),
+        }
+    }
 }
 
 /// Whether a text is meant as a URI, not as a path.
@@ -49,20 +67,27 @@ pub fn check_name(kind: StoreKind, word: &Word) -> Result<(), Mistake> {
         return Err(Mistake::new(word.place, "`name` is a bucket's name without scheme or path")
             .with_hint("give a URI as `source`"));
     }
-    pail_store::check_bucket_name(kind, &word.value).map_err(|err| mistake_of(&err, word))
+    pail_store::check_bucket_name(kind, &word.value).map_err(|err| {
+        // A URI is not what is to be written here.
+        let near = err.near.as_ref().filter(|_| word.shown == word.value).map(|_| err.hint());
+        let hint = unknown_variable_hint(word).or(near);
+        let mut mistake = mistake_of(&err, word);
+        mistake.hint = hint;
+        mistake
+    })
 }
 
 /// What is wrong with a URI, or with a name, that is `word`.
 pub fn mistake_of(err: &InvalidUri, word: &Word) -> Mistake {
     // A part of a secret is one, too.
     let is_open = word.shown == word.value;
-    let (what, hint) = match (is_open, err.part) {
-        (true, UriPart::Scheme) => {
-            (format!("{:?} is not a bucket: {err}", word.shown), opening::uri_hint(err))
-        }
-        (true, _) => (err.to_string(), err.hint()),
-        (false, _) => (format!("{:?} is not a bucket: {}", word.shown, err.without_text()), err.form_hint()),
+    let of_whole = matches!(err.part, UriPart::Scheme | UriPart::WebAddress | UriPart::File);
+    let what = match (of_whole, is_open) {
+        (true, _) => format!("{:?} is not a bucket: {err}", word.shown),
+        (false, true) => err.to_string(),
+        (false, false) => err.shown_as(&word.shown),
     };
+    let hint = if is_open { err.hint() } else { err.form_hint() };
     Mistake::new(word.place, what).with_hint(unknown_variable_hint(word).unwrap_or(hint))
 }
 

@@ -83,20 +83,55 @@ pub const FILE_MOUNT: &[Field] = &[
     field(
         "source",
         Kind::TextOrList,
-        "A bucket (s3://bucket/prefix), or files and directories of this machine that are uploaded to the bucket `name`.",
+        "A bucket or a prefix in one (s3://BUCKET/PREFIX, gs://BUCKET, r2://BUCKET, cos://REGION/BUCKET, az://ACCOUNT/CONTAINER), or files and directories of this machine that are uploaded to the bucket `name`.",
     ),
-    field("store", Kind::Word(STORES), "The kind of store that the bucket is in."),
+    field(
+        "store",
+        Kind::Word(STORES),
+        "The kind of store that the bucket is in; without it that of the URI, else the first that there are credentials for.",
+    ),
     field("persistent", Kind::Bool, "Whether the bucket stays when its cluster goes; Pail always keeps it."),
     field("mode", Kind::Word(MODES), "MOUNT: the bucket is a directory. COPY: its content is copied once."),
     field("type", Kind::Word(PRESETS), "What is in the bucket, as a preset for reads and writes."),
     field("config", Kind::Object(CONFIG), "Settings of the mount."),
-    field("endpoint", Kind::Text, "The URL of an S3 server, in place of AWS_ENDPOINT_URL."),
+    field(
+        "endpoint",
+        Kind::Text,
+        "The URL of the store's server, in place of its own; of S3 in place of AWS_ENDPOINT_URL.",
+    ),
+    field(
+        "region",
+        Kind::Text,
+        "The region of the bucket: where it is, or is created. IBM's store needs it, or IBM_COS_REGION.",
+    ),
+    field(
+        "account",
+        Kind::Text,
+        "The storage account of a container in Azure, in place of AZURE_STORAGE_ACCOUNT.",
+    ),
 ];
 
 /// `config` of an entry.
 const CONFIG: &[Field] = &[
     field("mount", Kind::Object(MOUNT_CONFIG), "Settings with mode MOUNT."),
     field("mount_cached", Kind::Object(CACHED_CONFIG), "Settings with mode MOUNT_CACHED."),
+    field(
+        "content_type_by_name",
+        Kind::Word(SWITCH),
+        "Whether new objects get a content type by their names; by default they do.",
+    ),
+    field("storage_class", Kind::Text, "The storage class of new objects, in the store's own word."),
+    field("sse", Kind::Text, "How S3 encrypts new objects: AES256, aws:kms or aws:kms:dsse."),
+    field(
+        "sse_kms_key_id",
+        Kind::Text,
+        "The key that new objects are encrypted by, of S3 or of Google Cloud.",
+    ),
+    field(
+        "requester_pays",
+        Kind::Bool,
+        "Whoever asks pays for what is sent, where the bucket's owner asks for that.",
+    ),
 ];
 
 const MOUNT_CONFIG: &[Field] = &[field("read_only", Kind::Bool, "Refuse every change.")];
@@ -115,6 +150,8 @@ const CACHED_CONFIG: &[Field] = &[
 
 /// What a bucket may be used as.
 pub const MODES: &[&str] = &["MOUNT", "COPY", "MOUNT_CACHED"];
+/// What is on or off.
+pub const SWITCH: &[&str] = &["on", "off", "true", "false"];
 /// The stores of SkyPilot's tasks.
 pub const STORES: &[&str] = &["s3", "gcs", "r2", "ibm", "azure", "oci", "nebius", "coreweave"];
 /// Presets of SkyPilot's for reads and uploads.

@@ -3,10 +3,11 @@
 //! Owns: [`FileMount`] and [`Content`], and what an entry's `name`, `source` and `mode` mean together.
 
 use super::bucket::{self, Bucket, Upload, is_uri};
-use super::fields::{FILE_MOUNT, MODES, PRESETS, STORES};
+use super::fields::{FILE_MOUNT, MODES, PRESETS};
 use super::local::Caller;
 use super::mistakes::{Mistake, Mistakes};
 use super::reader::{Object, Reader, Word, check_text};
+use super::store::{self, Config, StoreKeys};
 use super::yaml::{Key, Node, Value};
 use pail_control::opening;
 use pail_store::StoreKind;
@@ -62,6 +63,8 @@ pub struct Entry<'a> {
     pub reader: Reader<'a>,
     /// Paths of this machine.
     pub caller: &'a Caller,
+    /// What the task's `config` says of stores.
+    pub config: &'a Config,
 }
 
 impl Entry<'_> {
@@ -77,7 +80,7 @@ impl Entry<'_> {
             Value::Map(_) => {
                 let before = mistakes.count();
                 let object = self.reader.object(node, FILE_MOUNT, mistakes);
-                let parts = self.parts(&object, mistakes);
+                let parts = self.parts(&object, mistakes, notes);
                 if self.reader.bool_of(&object, "persistent") == Some(false) {
                     let what = "`persistent: false`: the bucket stays all the same, for Pail deletes none";
                     notes.push(super::Note { place: key.place, what: what.to_owned() });
@@ -119,13 +122,20 @@ impl Entry<'_> {
             return Ok(Content::Local(self.caller.find(&source)?));
         }
         bucket::check_uri(&source)?;
-        Ok(Content::Copy(bucket_at(&source, None)))
+        Ok(Content::Copy(Bucket::at(&source)))
     }
 
     /// The keys that can be wrong by themselves.
-    fn parts(&self, object: &Object<'_>, mistakes: &mut Mistakes) -> Parts {
+    fn parts(&self, object: &Object<'_>, mistakes: &mut Mistakes, notes: &mut Vec<super::Note>) -> Parts {
         let word = |name: &str| self.reader.word_of(object, name);
-        let mut parts = Parts { name: word("name"), endpoint: word("endpoint"), ..Parts::default() };
+        let mut parts = Parts {
+            name: word("name"),
+            store: StoreKeys::default(),
+            kind_of_name: StoreKind::S3,
+            endpoint: word("endpoint"),
+            sources: Vec::new(),
+            is_list: false,
+        };
         if let Some(endpoint) = &parts.endpoint
             && let Err(failure) = opening::check_endpoint_url(&endpoint.value)
         {
@@ -143,9 +153,12 @@ impl Entry<'_> {
                 "write mode: MOUNT, which caches what is read, and has a file in the bucket when its close returns",
             ));
         }
-        parts.store = self.store(object, mistakes);
+        parts.store = StoreKeys::read(self.reader, object, mistakes);
         if let Some(name) = &parts.name {
-            mistakes.keep(bucket::check_name(parts.store.unwrap_or(StoreKind::S3), name));
+            let kind = parts.store.kind_of_name(name, self.caller, self.config, notes);
+            // A wrong name is worth telling whatever the store.
+            parts.kind_of_name = kind.unwrap_or(StoreKind::S3);
+            mistakes.keep(bucket::check_name(parts.kind_of_name, name));
         }
         match object.get("source") {
             Some(Node { value: Value::List(items), place }) => {
@@ -165,19 +178,6 @@ impl Entry<'_> {
             None => {}
         }
         parts
-    }
-
-    /// The kind of store that is named.
-    fn store(&self, object: &Object<'_>, mistakes: &mut Mistakes) -> Option<StoreKind> {
-        let word = self.reader.choice_of(object, "store", STORES)?;
-        let kind = StoreKind::of_word(word);
-        if kind.is_none() {
-            let place = object.get("store").map_or(object.place, |node| node.place);
-            mistakes.add(Mistake::new(place, format!("store {word} is not supported")).with_hint(
-                "where that store has an S3 interface, write `store: s3` and its URL as `endpoint:`",
-            ));
-        }
-        kind
     }
 
     /// What name and source mean together.
@@ -216,11 +216,15 @@ impl Entry<'_> {
                     .with_hint("leave out `name`: the URI has it"));
             }
             (None, Some(uri)) => {
-                bucket::check_uri(uri)?;
-                bucket_at(uri, endpoint_url)
+                let parsed = bucket::check_uri(uri)?;
+                parts.store.check_uri(&parsed, uri)?;
+                let settings = store::settings(self.reader, object, parsed.kind)?;
+                Bucket { endpoint_url, region: parts.store.region(parsed.kind), settings, ..Bucket::at(uri) }
             }
             (Some(name), None) => Bucket {
-                uri: format!("{}://{}", parts.store.unwrap_or(StoreKind::S3).scheme(), name.value),
+                uri: parts.store.uri_of_name(parts.kind_of_name, name, self.caller, self.config)?.to_string(),
+                region: parts.store.region(parts.kind_of_name),
+                settings: store::settings(self.reader, object, parts.kind_of_name)?,
                 // A copy of what is not there is a mistake, unless it is uploaded first.
                 create: mode == Mode::Mount || !parts.sources.is_empty(),
                 endpoint_url,
@@ -278,10 +282,10 @@ impl Entry<'_> {
 }
 
 /// The keys of an entry that are words.
-#[derive(Default)]
 struct Parts {
     name: Option<Word>,
-    store: Option<StoreKind>,
+    store: StoreKeys,
+    kind_of_name: StoreKind,
     endpoint: Option<Word>,
     sources: Vec<Word>,
     is_list: bool,
@@ -293,9 +297,4 @@ fn base_name(path: &Path) -> Option<OsString> {
         Some(name) if !path.ends_with("..") => Some(name.to_owned()),
         _ => Some(std::fs::canonicalize(path).ok()?.file_name()?.to_owned()),
     }
-}
-
-fn bucket_at(uri: &Word, endpoint_url: Option<String>) -> Bucket {
-    let uri = uri.value.trim_end_matches('/').to_owned();
-    Bucket { uri, create: false, endpoint_url, upload: Vec::new() }
 }

@@ -239,7 +239,7 @@ fn broken_promise(input: &[u8], caller: &Caller) -> Result<bool, String> {
 #[test]
 fn large_files_are_read_or_refused_with_a_place() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken_tasks/home");
-    let caller = Caller { current_dir: home.clone(), home };
+    let caller = Caller { current_dir: home.clone(), home, variables: Default::default() };
     let most = (1 << 20) - 100;
     let repeated = |part: &str| part.repeat(most / part.len());
     let numbered = |part: fn(usize) -> String, count: usize| (0..count).map(part).collect::<String>();
@@ -298,7 +298,7 @@ fn mutated_tasks_are_read_or_refused_with_a_place() {
     let seconds = number("PAIL_FUZZ_SECONDS").unwrap_or(2);
     let seed = number("PAIL_FUZZ_SEED").unwrap_or(1);
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken_tasks/home");
-    let caller = Caller { current_dir: home.clone(), home };
+    let caller = Caller { current_dir: home.clone(), home, variables: Default::default() };
     let seeds = seeds();
     let (done, progress) = mpsc::channel();
     let started = Instant::now();

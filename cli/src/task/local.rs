@@ -6,7 +6,7 @@ use super::mistakes::Mistake;
 use super::names::nearest;
 use super::reader::Word;
 use super::substitute::variables_in;
-use pail_control::Failure;
+use pail_control::{CallerEnvironment, Failure};
 use rustix::fs::{Access, access};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
@@ -21,6 +21,8 @@ pub struct Caller {
     pub home: PathBuf,
     /// Where relative paths begin; absolute.
     pub current_dir: PathBuf,
+    /// What says which stores they have credentials for, and where buckets are by default.
+    pub variables: CallerEnvironment,
 }
 
 impl Caller {
@@ -31,7 +33,7 @@ impl Caller {
             .ok_or_else(|| Failure::usage("HOME is not set").with_hint("set it to your home directory"))?;
         let current_dir = std::env::current_dir()
             .map_err(|err| Failure::from_io("the directory that this runs in cannot be told", &err))?;
-        Ok(Self { home, current_dir })
+        Ok(Self { home, current_dir, variables: CallerEnvironment::of_this_process() })
     }
 
     /// A path as a shell would have it: `~` and `~/x` are the home's, `~name/x` another user's, a relative one begins where the command runs.

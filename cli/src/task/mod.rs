@@ -22,6 +22,7 @@ mod overlaps;
 mod plain_words;
 mod reader;
 mod schema;
+mod store;
 mod substitute;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ use reader::{Reader, expected, scalar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
+use store::Config;
 use substitute::variables_in;
 use variables::Variables;
 use yaml::{Document, Key, Node, Place, Value};
@@ -149,7 +151,8 @@ impl Task {
         let written = entries.iter().rfind(|(key, _)| key.name == "workdir").map(|(_, node)| node);
         let written = written.filter(|node| !matches!(node.value, Value::Null));
         let has_workdir = written.is_some() || overrides.workdir != WorkdirOverride::None;
-        let parts = Parts { reader, caller, has_workdir };
+        let config = Config::read(reader, entries);
+        let parts = Parts { reader, caller, has_workdir, config: &config };
         let mut task = Self::default();
         let mut ignored: Vec<&str> = Vec::new();
         for (key, node) in entries {
@@ -163,6 +166,7 @@ impl Task {
                 None => match near_miss_of(key) {
                     Some(mistake) => mistakes.add(mistake),
                     None if matches!(node.value, Value::Null) => {}
+                    None if key.name == "config" && config.is_all => {}
                     None => ignored.push(&key.name),
                 },
             }
@@ -214,6 +218,8 @@ struct Parts<'a> {
     caller: &'a Caller,
     /// There is a workdir, right or wrong.
     has_workdir: bool,
+    /// What the task's `config` says of stores.
+    config: &'a Config,
 }
 
 impl Parts<'_> {
@@ -224,7 +230,7 @@ impl Parts<'_> {
             mistakes.add(Mistake::new(node.place, what).with_hint("name a directory in place of its files"));
             return Vec::new();
         }
-        let entry = Entry { reader: self.reader, caller: self.caller };
+        let entry = Entry { reader: self.reader, caller: self.caller, config: self.config };
         let mut destinations = Destinations::default();
         let mut keys = BTreeSet::new();
         let mut mounts = Vec::new();

@@ -1,11 +1,13 @@
 //! What a task's text means, and what its mistakes are told as.
 
 use super::*;
+use pail_control::{BucketSettings, CallerEnvironment};
 use std::path::PathBuf;
 
 /// Somebody whose files are this crate's.
 fn caller() -> Caller {
-    Caller { home: PathBuf::from("/home/u"), current_dir: PathBuf::from(env!("CARGO_MANIFEST_DIR")) }
+    let current_dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    Caller { home: PathBuf::from("/home/u"), current_dir, variables: Default::default() }
 }
 
 fn read(text: &str) -> Result<Task, Failure> {
@@ -76,9 +78,9 @@ fn name_and_source_together_mean_what_the_table_says() {
         ("name: my-bucket\nsource: s3://other", "exclude each other"),
         ("name: s3://my-bucket", "without scheme"),
         ("name: My_Bucket", "cannot be a bucket's name"),
-        ("source: gs://bucket", "not supported yet"),
+        ("source: gs://bucket\nstore: s3", "contradict each other"),
         ("name: my-bucket\nmode: MOUNT_CACHED", "MOUNT_CACHED is to come"),
-        ("name: my-bucket\nstore: gcs", "gcs is not supported yet"),
+        ("name: my-bucket\nstore: oci", "oci is not supported"),
         ("name: my-bucket\npersistent: no thanks", "true or false"),
     ] {
         let failure = mount(entry).unwrap_err();
@@ -128,7 +130,7 @@ fn a_misspelt_part_is_a_mistake_and_another_tool_s_is_none() {
 
 #[test]
 fn all_mistakes_are_told_at_once() {
-    let text = "nmae: a\nenvs:\n  1A: x\n  S:\nfile_mounts:\n  /x:\n    mode: MOUNT_CACHED\n    store: gcs\n    \
+    let text = "nmae: a\nenvs:\n  1A: x\n  S:\nfile_mounts:\n  /x:\n    mode: MOUNT_CACHED\n    store: oci\n    \
                 persistant: true\n    config: {mount: {readonly: true}, mounts: {}}\n  /y:\n    mode: MOUNT\nnum_nodes: 0\n";
     let told = read(text).unwrap_err();
     let places: Vec<&str> = told
@@ -237,19 +239,101 @@ fn a_task_with_nothing_to_do_says_so() {
     assert!(read("setup: x\n").unwrap().notes.is_empty());
 }
 
+/// The mount of an entry, as somebody with these variables has it.
+fn mount_by(variables: &[(&str, &str)], entry: &str) -> Result<(Mounted, Vec<String>), Failure> {
+    let found =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let caller = Caller { variables: CallerEnvironment::from_lookup(found), ..caller() };
+    let lines: String = entry.lines().map(|line| format!("    {line}\n")).collect();
+    let document =
+        Document::parse(Path::new("t.yaml"), format!("file_mounts:\n  /outputs:\n{lines}").into())?;
+    let task = Task::from_document(&document, &Overrides::default(), &caller)?;
+    Ok((mounts(&task).remove(0), task.notes.clone()))
+}
+
 #[test]
-fn other_stores_are_told_what_is_supported() {
-    for (source, hint) in [
-        ("gs://bucket/x", "gs:// is not supported, only s3:// is"),
-        ("r2://bucket", "r2:// is not supported"),
-        ("https://host/bucket", "the server as the endpoint"),
+fn a_name_is_a_bucket_of_the_store_that_is_said_or_that_there_are_credentials_for() {
+    let azure = ("AZURE_STORAGE_CONNECTION_STRING", "AccountKey=hunter2;AccountName=account1");
+    let (gcs, r2) = (
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/k"),
+        [("R2_ACCESS_KEY_ID", "x"), ("R2_SECRET_ACCESS_KEY", "x")],
+    );
+    let aws = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), gcs];
+    let ibm = ("IBMCLOUD_API_KEY", "x");
+    for (variables, entry, uri, is_noted) in [
+        (&[][..], "name: my-bucket", "s3://my-bucket", false),
+        (&aws, "name: my-bucket", "s3://my-bucket", false),
+        (&[gcs], "name: my-bucket", "gs://my-bucket", true),
+        (&[gcs], "name: my-bucket\nendpoint: http://h", "s3://my-bucket", false),
+        (&[gcs], "name: my-bucket\nstore: S3", "s3://my-bucket", false),
+        (&r2, "name: my-bucket", "r2://my-bucket", true),
+        (&[], "name: my_bucket\nstore: gcs", "gs://my_bucket", false),
+        (&[], "name: my-bucket\nstore: R2", "r2://my-bucket", false),
+        (&[], "name: my-bucket\nstore: Ibm\nregion: eu-de", "cos://eu-de/my-bucket", false),
+        (&[ibm], "name: my-bucket", "s3://my-bucket", false),
+        (&[ibm, ("IBM_COS_REGION", "jp-tok")], "name: my-bucket", "cos://jp-tok/my-bucket", true),
+        (&[], "name: my-bucket\nstore: azure\naccount: account1", "az://account1/my-bucket", false),
+        (&[], "name: my-bucket\naccount: account1", "az://account1/my-bucket", false),
+        (&[azure], "name: my-bucket", "az://account1/my-bucket", true),
+        (&[("AZURE_STORAGE_KEY", "x")], "name: my-bucket", "s3://my-bucket", false),
     ] {
-        let failure = mount(&format!("source: {source}")).unwrap_err();
-        assert!(failure.message.contains("not supported yet"), "{failure}");
-        assert!(failure.hint.as_ref().unwrap().contains(hint), "{failure}");
+        let (mounted, notes) = mount_by(variables, entry).unwrap_or_else(|err| panic!("{entry}: {err}"));
+        assert_eq!((mounted.bucket.uri.as_str(), mounted.bucket.create), (uri, true), "{entry}");
+        assert_eq!(!notes.is_empty(), is_noted, "{entry}: {notes:?}");
     }
-    let failure = mount("name: my-bucket\nstore: r2").unwrap_err();
-    assert!(failure.hint.unwrap().contains("`endpoint:`"));
+    let text =
+        "config: {azure: {storage_account: account2}}\nfile_mounts:\n  /o: {name: my-bucket, store: azure}\n";
+    let task = read(text).unwrap();
+    assert_eq!((mounts(&task)[0].bucket.uri.as_str(), &task.notes[..]), ("az://account2/my-bucket", &[][..]));
+}
+
+#[test]
+fn what_a_store_needs_or_has_not_is_told_at_its_line() {
+    for (entry, place, told) in [
+        ("name: my-bucket\nstore: ibm", "3:11", "needs its region"),
+        ("name: my-bucket\nstore: ibm\nregion: us-sooth", "5:13", "IBM has no such region"),
+        ("name: my-bucket\nstore: ibm\nregion: us-geo", "5:13", "cross-region"),
+        ("name: my-bucket\nstore: azure", "3:11", "needs its storage account"),
+        ("name: my-bucket\nstore: azure\naccount: My-Account", "5:14", "lower-case letters and digits"),
+        ("name: my-bucket\nstore: gcs\naccount: account1", "5:14", "`account` is Azure's"),
+        ("source: az://account1/my-bucket\nregion: us", "4:13", "the region of a container"),
+        ("source: az://account1/my-bucket\naccount: account2", "4:14", "contradict each other"),
+        ("source: cos://us-south/my-bucket\nregion: eu-de", "4:13", "contradict each other"),
+        ("source: gs://my-bucket\nstore: S3", "4:12", "`store: s3` and the source contradict each other"),
+        ("source: gs://my-bucket\nconfig: {sse: AES256}", "4:19", "has no `sse`"),
+        ("source: s3://my-bucket\nconfig: {sse: AES-256}", "4:19", "no such encryption"),
+        ("source: r2://my-bucket\nconfig: {requester_pays: true}", "4:30", "has no requester-pays"),
+        (
+            "source: s3://my-bucket\nconfig: {content_type_by_name: perhaps}",
+            "4:36",
+            "unknown content_type_by_name",
+        ),
+    ] {
+        let failure = mount(entry).unwrap_err();
+        assert!(failure.message.starts_with(&format!("t.yaml:{place}: ")), "{entry}: {failure}");
+        assert!(failure.message.contains(told) && failure.kind.exit_code() == 2, "{entry}: {failure}");
+    }
+    let (name, wrong) = ("name: my-bucket\nstore: azure", "AccountName=Hunter2!");
+    let failure = mount_by(&[("AZURE_STORAGE_CONNECTION_STRING", wrong)], name).unwrap_err();
+    assert!(!failure.to_string().contains("unter2"), "{failure}");
+}
+
+#[test]
+fn settings_of_a_bucket_go_with_it() {
+    let entry = "source: s3://my-bucket\nregion: eu-west-1\nconfig:\n  content_type_by_name: OFF\n  storage_class: STANDARD_IA\n  sse: aws:kms\n  sse_kms_key_id: key\n  requester_pays: true";
+    let bucket = mount(entry).unwrap().bucket;
+    assert_eq!(bucket.region.as_deref(), Some("eu-west-1"));
+    let settings = BucketSettings {
+        content_type_by_name: false,
+        storage_class: Some("STANDARD_IA".into()),
+        sse: Some("aws:kms".into()),
+        sse_kms_key_id: Some("key".into()),
+        requester_pays: true,
+        anonymous: false,
+    };
+    assert_eq!(bucket.settings, settings);
+    assert_eq!(mount("name: my-bucket").unwrap().bucket.settings, BucketSettings::default());
+    assert!(mount("name: my-bucket\nconfig: {content_type_by_name: true}").is_ok());
 }
 
 #[test]
@@ -279,7 +363,7 @@ fn a_task_that_is_logged_shows_no_secret() {
 fn what_lies_within_what_is_decided_by_what_is_there() {
     let caller = || {
         let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken_tasks/home");
-        Caller { current_dir: home.clone(), home }
+        Caller { current_dir: home.clone(), home, variables: Default::default() }
     };
     let read = |mounts: &str| {
         let text = format!("file_mounts:\n{mounts}");

@@ -195,13 +195,14 @@ fn discard_each(
 }
 
 fn row_of_orphan(orphan: Orphan) -> LeftBehind {
-    // As the store identifies itself: `ENDPOINT BUCKET`, or `s3://BUCKET`.
+    // As the store identifies itself: `ENDPOINT BUCKET`, where the bucket of an S3 endpoint is its name alone, or its URI.
     let (endpoint_url, bucket) = match orphan.intent.store.split_once(' ') {
         Some((url, bucket)) => (Some(url.to_owned()), bucket),
-        None => (None, orphan.intent.store.trim_start_matches("s3://")),
+        None => (None, orphan.intent.store.as_str()),
     };
+    let scheme = if bucket.contains("://") { "" } else { "s3://" };
     LeftBehind {
-        object: format!("s3://{bucket}/{}", orphan.intent.key),
+        object: format!("{scheme}{bucket}/{}", orphan.intent.key),
         endpoint_url,
         whole: orphan.is_whole(),
         mount_point: orphan.intent.mount.into(),
@@ -218,11 +219,11 @@ fn still_open(mount: &Mount, fs: &BucketFs) -> Vec<LeftBehind> {
 }
 
 fn row_of(mount: &Mount, fs: &BucketFs, file: Unpublished, in_use: bool) -> LeftBehind {
-    let bucket = opening::parse_source(&mount.spec.source).map(|uri| uri.bucket).unwrap_or_default();
+    let bucket = opening::parse_source(&mount.spec.source).map(|uri| uri.bucket_uri()).unwrap_or_default();
     let key = format!("{}{}", fs.options().prefix, file.path);
     LeftBehind {
         mount_point: mount.spec.mount_point.clone(),
-        object: format!("s3://{bucket}/{key}"),
+        object: format!("{bucket}/{key}"),
         key,
         endpoint_url: mount.spec.endpoint_url.clone(),
         size_bytes: file.size_bytes,

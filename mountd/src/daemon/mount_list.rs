@@ -108,6 +108,7 @@ pub(super) mod tests {
                 new_file_mode: None,
                 new_dir_mode: None,
                 allow_other: false,
+                settings: Default::default(),
             },
             environment: CallerEnvironment::default(),
             keys_were_given: true,

@@ -209,6 +209,8 @@ pub(super) fn broken_rule_of_account(account: &str) -> Option<Rule> {
 
 /// An account's name near `account` that is right.
 pub(super) fn near_account(account: &str) -> Option<String> {
+    // Of a host's name the account is the first label.
+    let account = account.split('.').next().unwrap_or_default();
     let near: String =
         account.chars().take(256).flat_map(char::to_lowercase).filter(|c| is_plain(*c)).take(24).collect();
     broken_rule_of_account(&near).is_none().then_some(near)
@@ -216,9 +218,12 @@ pub(super) fn near_account(account: &str) -> Option<String> {
 
 /// A name near `name` that a bucket of `kind` can have.
 pub(super) fn near(kind: StoreKind, name: &str) -> Option<String> {
-    if let Some(arn) = name.strip_prefix("arn:") {
-        let bucket = arn.split_once(":s3:::").map(|(_, bucket)| bucket)?;
-        return broken_rule(kind, bucket).is_none().then(|| bucket.to_owned());
+    if name.starts_with("arn:") {
+        let near = match name.split_once(":s3:::") {
+            Some((_, bucket)) => bucket.to_owned(),
+            None => name.replacen(":accesspoint:", ":accesspoint/", 1),
+        };
+        return (broken_rule(kind, &near).is_none() && near != name).then_some(near);
     }
     let has_dots = matches!(kind, StoreKind::S3 | StoreKind::Gcs | StoreKind::Ibm);
     let mut near = String::new();

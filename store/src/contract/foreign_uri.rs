@@ -4,7 +4,7 @@
 //! Invariant: a query, which may hold a signature, and a user in front of a host never get into what it gives back.
 
 use super::bucket_name::Rule;
-use super::uri::{BucketUri, StoreKind};
+use super::uri::{BucketUri, StoreKind, UriPart};
 
 /// What a foreign URI comes to.
 pub(super) enum Foreign {
@@ -26,6 +26,8 @@ pub(super) enum Foreign {
     Unknown {
         /// What is wrong.
         rule: Rule,
+        /// What it is.
+        part: UriPart,
     },
 }
 
@@ -56,7 +58,15 @@ pub(super) fn read(uri: &str) -> Foreign {
     if uri.starts_with("arn:") {
         return arn(uri);
     }
-    let Some((scheme, rest)) = uri.split_once("://") else { return Foreign::Unknown { rule: NO_SCHEME } };
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        // With a slash too few.
+        if let Some((scheme, rest)) = uri.split_once(':')
+            && let Some(kind) = StoreKind::of_scheme(scheme)
+        {
+            return told(NO_SCHEME, kind, format!("{scheme}://{}", rest.trim_start_matches('/')));
+        }
+        return Foreign::Unknown { rule: NO_SCHEME, part: UriPart::Scheme };
+    };
     let lower = scheme.to_ascii_lowercase();
     if let Some(kind) = StoreKind::of_scheme(&lower) {
         return told(CASE, kind, format!("{lower}://{rest}"));
@@ -64,10 +74,13 @@ pub(super) fn read(uri: &str) -> Foreign {
     match lower.as_str() {
         "http" | "https" => web_address(without_query(rest)),
         "abfs" | "abfss" | "wasb" | "wasbs" => container_at_host(without_query(rest)),
-        "file" => Foreign::Unknown { rule: "a file of this machine is named by its path alone" },
+        "file" => Foreign::Unknown {
+            rule: "a file of this machine is named by its path alone",
+            part: UriPart::File,
+        },
         _ => match SCHEMES.iter().find(|(known, _)| *known == lower) {
             Some((_, kind)) => told(OTHER_SCHEME, *kind, format!("{}://{rest}", kind.scheme())),
-            None => Foreign::Unknown { rule: NO_SCHEME },
+            None => Foreign::Unknown { rule: NO_SCHEME, part: UriPart::Scheme },
         },
     }
 }
@@ -141,14 +154,14 @@ fn web_address(rest: &str) -> Foreign {
         // BUCKET.s3.REGION, s3.REGION, BUCKET.s3, s3, and s3-REGION of old.
         let labels: Vec<&str> = name.split('.').collect();
         let s3 = labels.iter().rposition(|label| *label == "s3" || label.starts_with("s3-"));
-        let Some(s3) = s3 else { return Foreign::Unknown { rule: WEB_ADDRESS } };
+        let Some(s3) = s3 else { return Foreign::Unknown { rule: WEB_ADDRESS, part: UriPart::WebAddress } };
         let bucket = labels[..s3].join(".");
         return match bucket.as_str() {
             "" => told(StoreKind::S3, &[path]),
             bucket => told(StoreKind::S3, &[bucket, path]),
         };
     }
-    Foreign::Unknown { rule: WEB_ADDRESS }
+    Foreign::Unknown { rule: WEB_ADDRESS, part: UriPart::WebAddress }
 }
 
 fn region_of_ibm(name: &str) -> &str {

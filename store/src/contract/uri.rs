@@ -123,6 +123,10 @@ pub struct BucketUri {
 pub enum UriPart {
     /// What stands before `://`, or the whole where that is of another tool.
     Scheme,
+    /// The whole, which is a web address of no store that is known.
+    WebAddress,
+    /// The whole, which is a file of this machine.
+    File,
     /// IBM's region.
     Region,
     /// Azure's storage account.
@@ -149,12 +153,11 @@ pub struct InvalidUri {
 }
 
 impl InvalidUri {
-    /// What is wrong, without what was written: it may be a secret's.
-    pub fn without_text(&self) -> String {
-        match (self.what(), self.text.as_str()) {
-            (None, _) => self.rule.to_owned(),
-            (Some(what), "") => format!("{what} is missing"),
-            (Some(what), _) => format!("it has no valid {what}: {}", self.rule),
+    /// The same with `shown` in the place of what was written, which may be a secret's.
+    pub fn shown_as(&self, shown: &str) -> String {
+        match self.text.as_str() {
+            "" => self.to_string(),
+            _ => Self { text: shown.to_owned(), ..self.clone() }.to_string(),
         }
     }
 
@@ -175,6 +178,10 @@ impl InvalidUri {
                 format!("write cos://REGION/BUCKET, with one of {}", IBM_REGIONS.join(", "))
             }
             (UriPart::Prefix, _) => "give the token as AZURE_STORAGE_SAS_TOKEN".to_owned(),
+            (UriPart::File, _) => "leave out file://".to_owned(),
+            (UriPart::WebAddress, _) => {
+                "write the bucket as s3://BUCKET, and the server, where it speaks as S3 does, as the endpoint (--endpoint-url, or `endpoint:` in a task)".to_owned()
+            }
             (_, Some(kind)) => format!("write {form} or {form}/PREFIX", form = kind.form()),
             (_, None) => FORMS_HINT.to_owned(),
         }
@@ -182,7 +189,7 @@ impl InvalidUri {
 
     fn what(&self) -> Option<&'static str> {
         match self.part {
-            UriPart::Scheme | UriPart::Prefix => None,
+            UriPart::Scheme | UriPart::WebAddress | UriPart::File | UriPart::Prefix => None,
             UriPart::Region => Some("region"),
             UriPart::Account => Some("storage account's name"),
             UriPart::Bucket if self.kind == Some(StoreKind::Azure) => Some("container's name"),
@@ -276,7 +283,10 @@ pub fn check_bucket_name(kind: StoreKind, name: &str) -> Result<(), InvalidUri> 
         }
         broken => broken,
     };
-    broken.map_or(Ok(()), |rule| Err(invalid_bucket(kind, name, rule)))
+    let Some(rule) = broken else { return Ok(()) };
+    let mut invalid = invalid_bucket(kind, name, rule);
+    invalid.near = invalid.near.filter(|near| check_bucket_name(kind, near).is_ok());
+    Err(invalid)
 }
 
 /// Checks the name of a storage account of Azure's. Errors: the rule that it breaks, and a name near it.
@@ -287,7 +297,7 @@ pub fn check_account(account: &str) -> Result<(), InvalidUri> {
         part: UriPart::Account,
         text: shown(account),
         rule,
-        near: bucket_name::near_account(account),
+        near: bucket_name::near_account(open(account)),
     })
 }
 
@@ -299,7 +309,7 @@ pub fn check_region(region: &str) -> Result<(), InvalidUri> {
     let lower = region.to_ascii_lowercase();
     let rule = match lower.as_str() {
         cross if IBM_CROSS_REGIONS.contains(&cross) => {
-            "it is a cross-region location, and a bucket is used in one region here"
+            "it is a cross-region location, and only buckets of one region are supported"
         }
         site if IBM_SINGLE_SITES.contains(&site) => "it is a single data centre, which is not supported",
         _ => "IBM has no such region",
@@ -329,18 +339,18 @@ fn invalid_bucket(kind: StoreKind, bucket: &str, rule: Rule) -> InvalidUri {
         part: UriPart::Bucket,
         text: shown(bucket),
         rule,
-        near: bucket_name::near(kind, bucket),
+        near: bucket_name::near(kind, open(bucket)),
     }
 }
 
 /// What is wrong with a string that begins with none of the schemes.
 fn not_ours(uri: &str) -> InvalidUri {
-    let (rule, kind, near) = match foreign_uri::read(uri) {
-        Foreign::Bucket { rule, uri } => (rule, Some(uri.kind), Some(uri.to_string())),
-        Foreign::Kind { rule, kind } => (rule, Some(kind), None),
-        Foreign::Unknown { rule } => (rule, None, None),
+    let (part, rule, kind, near) = match foreign_uri::read(uri) {
+        Foreign::Bucket { rule, uri } => (UriPart::Scheme, rule, Some(uri.kind), Some(uri.to_string())),
+        Foreign::Kind { rule, kind } => (UriPart::Scheme, rule, Some(kind), None),
+        Foreign::Unknown { rule, part } => (part, rule, None, None),
     };
-    InvalidUri { kind, part: UriPart::Scheme, text: String::new(), rule, near }
+    InvalidUri { kind, part, text: String::new(), rule, near }
 }
 
 fn split(rest: &str) -> (&str, &str) {
@@ -357,13 +367,22 @@ fn split_arn(rest: &str) -> (&str, &str) {
     (&rest[..resource.len() + 1 + name.len()], prefix)
 }
 
-/// A part as an error may show it: short, and without a query, which may hold a signature, or a user.
+/// What of a part is no credential for sure: a query may hold a signature, and a user a password.
+fn open(text: &str) -> &str {
+    let before = text.split('?').next().unwrap_or_default();
+    before.rsplit('@').next().unwrap_or_default()
+}
+
+/// A part as an error may show it.
 fn shown(text: &str) -> String {
-    let open = text.split('?').next().unwrap_or_default();
-    let open = open.rsplit('@').next().unwrap_or_default();
+    let open = open(text);
     let mut chars = open.chars();
-    let mut shown: String = chars.by_ref().take(TEXT_SHOWN_CHARS_MAX).collect();
-    if chars.next().is_some() || open.len() < text.len() {
+    let mut shown = String::new();
+    if text.contains('@') {
+        shown.push('…');
+    }
+    shown.extend(chars.by_ref().take(TEXT_SHOWN_CHARS_MAX));
+    if chars.next().is_some() || text.contains('?') {
         shown.push('…');
     }
     shown
