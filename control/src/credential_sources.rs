@@ -37,6 +37,7 @@ fn sources(kind: StoreKind) -> &'static [Source] {
         ],
         StoreKind::Gcs => &[
             Variables(&["GOOGLE_APPLICATION_CREDENTIALS"]),
+            Variables(&["GOOGLE_CREDENTIALS"]),
             Variables(&["CLOUDSDK_AUTH_ACCESS_TOKEN"]),
             FileIn("CLOUDSDK_CONFIG", ".config/gcloud", "application_default_credentials.json"),
         ],
@@ -46,8 +47,12 @@ fn sources(kind: StoreKind) -> &'static [Source] {
         ],
         StoreKind::Ibm => &[
             Variables(&["IBM_COS_ACCESS_KEY_ID", "IBM_COS_SECRET_ACCESS_KEY"]),
+            Variables(&["IBM_API_KEY_ID"]),
             Variables(&["IBMCLOUD_API_KEY"]),
-            Variables(&["IBMCLOUD_IAM_TOKEN"]),
+            Variables(&["IC_API_KEY"]),
+            Variables(&["IBM_COS_API_KEY"]),
+            Variables(&["IBM_IAM_TOKEN"]),
+            Variables(&["IC_IAM_TOKEN"]),
             HomeFile(".ibm/credentials.yaml"),
         ],
         StoreKind::Azure => &[

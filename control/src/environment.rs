@@ -18,14 +18,18 @@ const SECRET: &[&str] = &[
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "CLOUDSDK_AUTH_ACCESS_TOKEN",
     "GOOGLE_OAUTH_ACCESS_TOKEN",
+    "GOOGLE_CREDENTIALS",
     "R2_ACCESS_KEY_ID",
     "R2_SECRET_ACCESS_KEY",
     "R2_SESSION_TOKEN",
     "IBM_COS_ACCESS_KEY_ID",
     "IBM_COS_SECRET_ACCESS_KEY",
+    "IBM_COS_API_KEY",
     "IBM_API_KEY_ID",
+    "IBM_IAM_TOKEN",
     "IBMCLOUD_API_KEY",
-    "IBMCLOUD_IAM_TOKEN",
+    "IC_API_KEY",
+    "IC_IAM_TOKEN",
     "AZURE_STORAGE_KEY",
     "AZURE_STORAGE_ACCOUNT_KEY",
     "AZURE_STORAGE_CONNECTION_STRING",
@@ -38,6 +42,9 @@ const SECRET: &[&str] = &[
 /// Variables that lead to credentials, or to the endpoint, without being secret.
 const PUBLIC: &[&str] = &[
     "HOME",
+    // Programs that give credentials are the caller's own.
+    "PATH",
+    "XDG_CACHE_HOME",
     "NO_PROXY",
     "no_proxy",
     // S3.
@@ -71,19 +78,24 @@ const PUBLIC: &[&str] = &[
     "CLOUDSDK_CORE_PROJECT",
     "CLOUDSDK_ACTIVE_CONFIG_NAME",
     "GCE_METADATA_HOST",
+    "GCE_METADATA_IP",
+    "NO_GCE_CHECK",
     "STORAGE_EMULATOR_HOST",
     // Cloudflare R2.
     "R2_ACCOUNT_ID",
+    "CLOUDFLARE_ACCOUNT_ID",
     "R2_ENDPOINT_URL",
     "R2_JURISDICTION",
     // IBM Cloud Object Storage.
+    "IBM_COS_ENDPOINT",
     "IBM_COS_ENDPOINT_TYPE",
-    "IBM_COS_ENDPOINT_URL",
     "IBM_COS_REGION",
     "IBM_COS_RESOURCE_INSTANCE_ID",
+    "IBM_COS_SERVICE_INSTANCE_ID",
     "IBM_SERVICE_INSTANCE_ID",
     "IBM_AUTH_ENDPOINT",
-    "IBMCLOUD_IAM_ENDPOINT",
+    "IBM_IAM_ENDPOINT",
+    "IBMCLOUD_IAM_API_ENDPOINT",
     // Azure Blob Storage.
     "AZURE_STORAGE_ACCOUNT",
     "AZURE_STORAGE_ACCOUNT_NAME",
@@ -167,7 +179,7 @@ impl CallerEnvironment {
             StoreKind::S3 => &["AWS_"],
             StoreKind::Gcs => &["GOOGLE_", "CLOUDSDK_"],
             StoreKind::R2 => &["R2_"],
-            StoreKind::Ibm => &["IBM_", "IBMCLOUD_"],
+            StoreKind::Ibm => &["IBM_", "IBMCLOUD_", "IC_"],
             StoreKind::Azure => &["AZURE_", "IDENTITY_"],
         };
         let is_of_kind = |name: &str| beginnings.iter().any(|beginning| name.starts_with(beginning));
