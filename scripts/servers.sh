@@ -1,6 +1,7 @@
 # Sourced by scripts that run something against real S3 servers: start_server NAME sets `endpoint`, stop_server ends it.
-# There are devserver, rgw and moto, on free ports, with the keys test / testtest. What a server needs is in the folder `dir`
-# of the caller; moto, with boto3, is installed under target/tools/moto; the packages of rgw: scripts/setup test.
+# There are devserver, rgw, moto and azurite, on free ports, with the keys test / testtest. What a server needs is in the folder `dir`
+# of the caller; moto, with boto3, is installed under target/tools/moto, azurite (by npm) under target/tools/azurite; the packages of rgw:
+# scripts/setup test. azurite speaks Azure's API, with the account and the key that every emulator has.
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
 python=$target/tools/moto/bin/python
@@ -20,12 +21,18 @@ install_moto() {
   "$target/tools/moto/bin/pip" install --quiet 'moto[server]==5.2.*'
 }
 
+install_azurite() {
+  ! "$target/tools/azurite/node_modules/.bin/azurite-blob" --version >/dev/null 2>&1 || return 0
+  command -v npm >/dev/null || { echo "azurite needs npm" >&2; return 1; }
+  npm install --silent --no-fund --no-audit --prefix "$target/tools/azurite" 'azurite@^3.35' >&2
+}
+
 check_servers() { # check_servers NAME…: before the first is started
   local server
   for server in "$@"; do
     case $server in
-      devserver | rgw | moto) ;;
-      *) echo "$(basename "$0"): no server $server; there are devserver, rgw and moto" >&2; exit 2 ;;
+      devserver | rgw | moto | azurite) ;;
+      *) echo "$(basename "$0"): no server $server; there are devserver, rgw, moto and azurite" >&2; exit 2 ;;
     esac
   done
 }
@@ -56,8 +63,22 @@ start_moto() {
   port=$(free_port) endpoint=http://127.0.0.1:$port
   "$target/tools/moto/bin/moto_server" -H 127.0.0.1 -p "$port" >&2 &
   server_pid=$!
+  listens "$port"
+}
+
+start_azurite() {
+  local port
+  install_azurite
+  port=$(free_port) endpoint=http://127.0.0.1:$port
+  node "$target/tools/azurite/node_modules/.bin/azurite-blob" --inMemoryPersistence --blobPort "$port" \
+    --skipApiVersionCheck --disableTelemetry --silent --location "$dir" >&2 &
+  server_pid=$!
+  listens "$port"
+}
+
+listens() { # listens PORT: waits for the server there
   for _ in $(seq 300); do
-    (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+    (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
     kill -0 "$server_pid" 2>/dev/null || break
     sleep 0.1
   done

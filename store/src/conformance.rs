@@ -87,6 +87,9 @@ pub struct Deviation {
     pub reason: &'static str,
 }
 
+const DOTS_OF_AZURE: &str = "a name that is . or .. cannot be in a request's address; refused";
+const PATHS_OF_THE_LIBRARY: &str = "the library's paths cannot name it; refused";
+
 /// What is known of the servers that the suite runs against.
 pub const KNOWN_DEVIATIONS: &[Deviation] = &[
     Deviation {
@@ -113,6 +116,86 @@ pub const KNOWN_DEVIATIONS: &[Deviation] = &[
         server: "rgw",
         case: "aborted_upload",
         reason: "CompleteMultipartUpload of an upload that is gone is 500: it takes the missing lock for a held one",
+    },
+    Deviation { server: "azurite", case: "odd_keys \"./x\"", reason: DOTS_OF_AZURE },
+    Deviation { server: "azurite", case: "odd_keys \"../x\"", reason: DOTS_OF_AZURE },
+    Deviation { server: "azurite", case: "odd_keys \"a/./b\"", reason: DOTS_OF_AZURE },
+    Deviation { server: "azurite", case: "odd_keys \"a/../b\"", reason: DOTS_OF_AZURE },
+    Deviation { server: "azurite", case: "odd_keys \".\"", reason: DOTS_OF_AZURE },
+    Deviation { server: "azurite", case: "odd_keys \"..\"", reason: DOTS_OF_AZURE },
+    Deviation {
+        server: "azurite",
+        case: "odd_keys \"new\\nline\"",
+        reason: "names of Azure have no control characters; refused",
+    },
+    Deviation {
+        server: "azurite",
+        case: "odd_keys \"tab\\there\"",
+        reason: "names of Azure have no control characters; refused",
+    },
+    Deviation {
+        server: "azurite",
+        case: "odd_keys \"\\u{1}\"",
+        reason: "names of Azure have no control characters; refused",
+    },
+    Deviation {
+        server: "azurite",
+        case: "odd_keys \"del\\u{7f}\"",
+        reason: "names of Azure have no control characters; refused",
+    },
+    Deviation {
+        server: "azurite",
+        case: "odd_keys \"dot.\"",
+        reason: "Azure drops a full stop at a name's end; refused",
+    },
+    Deviation {
+        server: "azurite",
+        case: "odd_keys \"back\\\\slash\"",
+        reason: "Azure takes a backslash for a slash; refused",
+    },
+    Deviation { server: "azurite", case: "open_uploads", reason: "Azure does not list uploads" },
+    Deviation { server: "azurite", case: "upload_times", reason: "Azure does not list uploads" },
+    Deviation { server: "object_store-memory", case: "odd_keys \"d/\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \"d//\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \"a//b\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \"/a\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \"//\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \"./x\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \"../x\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \"a/./b\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \"a/../b\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \".\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation { server: "object_store-memory", case: "odd_keys \"..\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation {
+        server: "object_store-memory",
+        case: "odd_keys \"new\\nline\"",
+        reason: PATHS_OF_THE_LIBRARY,
+    },
+    Deviation {
+        server: "object_store-memory",
+        case: "odd_keys \"tab\\there\"",
+        reason: PATHS_OF_THE_LIBRARY,
+    },
+    Deviation { server: "object_store-memory", case: "odd_keys \"\\u{1}\"", reason: PATHS_OF_THE_LIBRARY },
+    Deviation {
+        server: "object_store-memory",
+        case: "odd_keys \"del\\u{7f}\"",
+        reason: PATHS_OF_THE_LIBRARY,
+    },
+    Deviation {
+        server: "object_store-memory",
+        case: "multipart",
+        reason: "the library's store in memory takes parts without gaps alone",
+    },
+    Deviation {
+        server: "object_store-memory",
+        case: "open_uploads",
+        reason: "the library does not list uploads",
+    },
+    Deviation {
+        server: "object_store-memory",
+        case: "upload_times",
+        reason: "the library does not list uploads",
     },
 ];
 
@@ -213,7 +296,9 @@ async fn odd_keys(store: &dyn Store, prefix: String, skipped: &[&str]) {
     let wanted: BTreeSet<String> = names.iter().map(|name| format!("{prefix}{name}")).collect();
     assert_eq!(listed, wanted.into_iter().collect::<Vec<_>>(), "listed keys, in order");
     ok(store.delete(&key(&prefix, "d"), Condition::None).await);
-    assert_eq!(read(store, &key(&prefix, "d/"), None).await, b"d/", "d/ outlives d");
+    if names.contains(&"d/") {
+        assert_eq!(read(store, &key(&prefix, "d/"), None).await, b"d/", "d/ outlives d");
+    }
     assert_eq!(kind_of(store.head(&key(&prefix, "d")).await), Some(ErrorKind::NotFound), "d is gone");
 }
 

@@ -30,4 +30,6 @@ pub use gcs::GcsStore;
 pub use memory::{Listings, MemoryStore};
 pub use open::{lend, open};
 pub use s3::{Enforcement, S3Store, check_endpoint_url};
+pub use wrappers::bound::Bounded;
+pub use wrappers::counters::Counted;
 pub use wrappers::lost_answers::{Found, LostAnswers, Trace, look_for};

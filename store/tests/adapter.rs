@@ -8,9 +8,10 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
 use pail_store::{
-    Backend, Capabilities, Condition, ErrorKind, ListRequest, ObjectStoreAdapter, PartCopy, Payload,
-    PutOptions, RawKey, Store, conformance,
+    Attributes, Backend, Bounded, Capabilities, Condition, Counted, ErrorKind, GetOptions, ListRequest,
+    ObjectStoreAdapter, PartCopy, Payload, PutOptions, RawKey, Store, conformance,
 };
+use std::time::Duration;
 
 #[derive(Debug, Default)]
 struct Memory(InMemory);
@@ -43,9 +44,32 @@ impl Backend for Memory {
 
 #[tokio::test]
 async fn a_store_of_the_library_conforms() {
-    let store = ObjectStoreAdapter::new(Memory::default());
+    // So it is bounded and counted, too, as a store over this crate's own HTTP is without them.
+    let bounded = Bounded::new(ObjectStoreAdapter::new(Memory::default()), 8, Duration::from_secs(60));
+    let store = Counted::new(bounded);
     let failed = conformance::run(&store, &conformance::known_deviations("object_store-memory")).await;
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+    let counted = store.counters();
+    assert!(counted.requests["PutObject"] > 1_000 && counted.in_flight == 0, "{counted:?}");
+}
+
+#[tokio::test]
+async fn parts_become_an_object_with_its_attributes() {
+    let store = ObjectStoreAdapter::new(Memory::default());
+    let key = RawKey::new("o").unwrap();
+    let attributes = Attributes {
+        metadata: [("a".to_owned(), "b".to_owned())].into(),
+        content_type: Some("text/plain".to_owned()),
+        ..Attributes::default()
+    };
+    let options = PutOptions { condition: Condition::IfAbsent, attributes };
+    let upload = store.start_upload(&key, &options).await.unwrap();
+    let second = store.put_part(&upload, 2, Payload::Bytes("second".into())).await.unwrap();
+    let first = store.put_part(&upload, 1, Payload::Bytes("first ".into())).await.unwrap();
+    let version = store.complete_upload(&upload, &[first, second], &options).await.unwrap();
+    let got = store.get(&key, GetOptions::default()).await.unwrap();
+    assert_eq!((&got.meta.version, got.meta.attributes.as_deref()), (&version, Some(&options.attributes)));
+    assert_eq!(got.bytes().await.unwrap(), "first second");
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ type Folders = [(&'static str, &'static [&'static str])];
 const STORE_FOLDERS: &Folders = &[
     ("contract", &[]),
     ("http", &["contract"]),
-    ("wrappers", &["contract", "http"]),
+    ("wrappers", &["contract", "http", "memory"]),
     ("memory", &["contract"]),
     ("s3", &["contract", "http"]),
     ("gcs", &["contract", "http"]),

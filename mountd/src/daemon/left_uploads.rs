@@ -90,7 +90,11 @@ async fn end(store: &dyn Store, note: &UploadNote) -> pail_store::Result<Ended> 
     if age < NAMELESS_AGE_MIN {
         return Ok(Ended::TooYoung(NAMELESS_AGE_MIN - age));
     }
-    let open = store.open_uploads(&key).await?;
+    let open = match store.open_uploads(&key).await {
+        // A store that does not tell of uploads frees them by itself (Azure), or nobody can.
+        Err(error) if error.kind == ErrorKind::Unsupported => return Ok(Ended::Gone),
+        open => open?,
+    };
     let candidates: Vec<_> = open.iter().filter(|open| may_be_ours(open, note.asked)).collect();
     match candidates[..] {
         [one] if !has_parts(store, &one.upload).await? => {

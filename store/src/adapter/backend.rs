@@ -5,9 +5,10 @@
 use super::{library, listing, path};
 use crate::contract::*;
 use async_trait::async_trait;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use object_store::path::Path;
 use object_store::{ObjectStore, multipart::MultipartStore};
+use std::collections::BTreeMap;
 
 /// What is to be done with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +50,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         path::exact_path(key.as_str())
     }
 
-    /// An ETag as the library wants it in conditions.
+    /// An ETag as the library wants it in conditions, in quotes; `None` where it cannot be one of a header.
     fn etag(&self, version: &Version) -> Option<String> {
-        version.etag().map(str::to_owned)
+        let quoted = version.etag().map(|etag| format!("\"{etag}\""));
+        quoted.filter(|etag| HeaderValue::from_str(etag).is_ok())
     }
 
     /// Whether it takes payloads from the call, and so reads them while they are sent; else they are read before.
@@ -66,6 +68,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
 
     /// Adds what the library leaves out of an answer.
     fn add_attributes(&self, _headers: &HeaderMap, _attributes: &mut Attributes) {}
+
+    /// The names and values of an object's tags.
+    async fn tags(&self, _key: &RawKey) -> Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::new())
+    }
 
     /// See [`Store::create_bucket`].
     async fn create_bucket(&self) -> Result<()> {

@@ -145,7 +145,16 @@ pub(super) async fn complete_upload<B: Backend + ?Sized>(
     Ok(version_of(completed.e_tag.as_deref()))
 }
 
+/// What a part's ETag begins with: the library's name for a part is none, and may look like one.
+const PART: &str = "part:";
+
+/// The library's name for a part, as this crate keeps it.
+pub(super) fn part_etag(id: &PartId) -> String {
+    format!("{PART}{}", id.content_id)
+}
+
 /// Parts in the library's terms.
 pub(crate) fn part_ids(parts: &[Part]) -> Vec<PartId> {
-    parts.iter().map(|part| PartId { content_id: part.etag.clone() }).collect()
+    let id = |etag: &str| etag.strip_prefix(PART).unwrap_or(etag).to_owned();
+    parts.iter().map(|part| PartId { content_id: id(&part.etag) }).collect()
 }

@@ -77,6 +77,13 @@ pub(crate) fn library_attributes(from: &Attributes) -> Result<object_store::Attr
     Ok(attributes)
 }
 
+/// Tags for the library.
+pub(crate) fn library_tags(from: &Attributes) -> object_store::TagSet {
+    let mut tags = object_store::TagSet::default();
+    from.tags.iter().for_each(|(name, value)| tags.push(name, value));
+    tags
+}
+
 /// The library panics on a header that cannot be.
 fn sendable(what: &str, value: &str) -> Result<(), String> {
     HeaderValue::from_str(value).map(drop).map_err(|_| format!("the {what} cannot be sent in a header"))

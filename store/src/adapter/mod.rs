@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use call::Call;
 use failure::error;
-use meta::{library_attributes, version_of};
+use meta::{library_attributes, library_tags, version_of};
 use object_store::path::Path;
 use object_store::{PutMode, PutPayload, UpdateVersion};
 use parking_lot::Mutex;
@@ -152,6 +152,19 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
         library::head(&*self.backend, key, &self.path("HeadObject", key, Intent::Read)?).await
     }
 
+    async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
+        let meta = self.head(key).await?;
+        if !version.is_unknown() && meta.version != *version {
+            let message = "the object has another version now";
+            return Err(self.error("HeadObject", key, ErrorKind::Precondition, message));
+        }
+        let mut attributes = meta.attributes.as_deref().cloned().unwrap_or_default();
+        if attributes.tag_count > 0 {
+            attributes.tags = self.backend.tags(key).await?;
+        }
+        Ok(attributes)
+    }
+
     async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
         reading::get(&self.backend, key, &self.path("GetObject", key, Intent::Read)?, options).await
     }
@@ -178,7 +191,8 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
         };
         let mut call = Call::new(OPERATION, key);
         let payload = self.payload(&mut call, payload).await?;
-        let library_options = object_store::PutOptions { mode, attributes, ..Default::default() };
+        let tags = library_tags(&options.attributes);
+        let library_options = object_store::PutOptions { mode, attributes, tags, ..Default::default() };
         match self.run(call, self.backend.objects().put_opts(&path, payload, library_options)).await {
             Ok(put) => Ok(version_of(put.e_tag.as_deref())),
             Err(failed) if failed.kind == ErrorKind::NotFound && options.condition != Condition::None => {
@@ -236,7 +250,7 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
         let payload = self.payload(&mut call, payload).await?;
         let index = number.saturating_sub(1) as usize;
         let part = self.run(call, self.backend.uploads().put_part(&path, &upload.id, index, payload)).await?;
-        Ok(Part { number, etag: part.content_id, size, checksum: None })
+        Ok(Part { number, etag: library::part_etag(&part), size, checksum: None })
     }
 
     async fn copy_part(

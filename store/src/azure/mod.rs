@@ -21,17 +21,20 @@ mod tokens;
 mod xml;
 
 use crate::adapter::call::Call;
-use crate::adapter::meta::{library_attributes, version_of};
+use crate::adapter::meta::{library_attributes, library_tags, version_of};
 use crate::adapter::{Backend, Intent, ObjectStoreAdapter, library};
 use crate::contract::*;
 use crate::http::request::ApiRequest;
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use object_store::azure::{AzureCredential, MicrosoftAzure};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Attribute, ObjectStore};
 use service::AzureService;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -43,6 +46,8 @@ pub type AzureStore = ObjectStoreAdapter<Azure>;
 const MIB: u64 = 1024 * 1024;
 /// What stands for every key in the library's requests, which are addressed by the call.
 const PLACEHOLDER: &str = "object";
+/// How long a look is waited for after a completion that nothing was heard of.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
 /// A copy whose progress does not change for so long is given up.
 const COPY_STUCK_MAX: Duration = Duration::from_secs(600);
 const COPY_LOOKED_AT_EVERY_MAX: Duration = Duration::from_secs(5);
@@ -91,12 +96,12 @@ impl Azure {
         operation: &'static str,
         key: &RawKey,
         condition: &Condition,
-    ) -> Result<Option<(HeaderName, String)>> {
+    ) -> Result<Option<(&'static str, String)>> {
         Ok(match condition {
             Condition::None => None,
-            Condition::IfAbsent => Some((header::IF_NONE_MATCH, "*".to_owned())),
+            Condition::IfAbsent => Some(("if-none-match", "*".to_owned())),
             Condition::IfVersion(version) => Some((
-                header::IF_MATCH,
+                "if-match",
                 quoted(version).ok_or_else(|| {
                     let message = "the version that is to be replaced is not known";
                     self.error(operation, key, ErrorKind::Precondition, message)
@@ -127,6 +132,24 @@ impl Azure {
             }
             _ => url,
         })
+    }
+
+    /// A completion was refused, or nothing was heard of it, after an attempt whose outcome is unknown: the version, if the blob consists of
+    /// these blocks. Their names are of our own making and nobody else's, so this tells for certain, which no version or checksum does here.
+    async fn own_earlier_completion(&self, key: &RawKey, parts: &[Part], refused: Error) -> Result<Version> {
+        let request = ApiRequest::on("ListParts", Method::GET, key)
+            .query("comp", "blocklist")
+            .query("blocklisttype", "committed");
+        let looked = tokio::time::timeout(LOOK_TIME_MAX, self.pipeline.send(&request)).await;
+        let Ok(Ok(answer)) = looked else { return Err(refused) };
+        let ours = library::part_ids(parts).into_iter().map(|part| STANDARD.encode(part.content_id));
+        match xml::committed_blocks(&answer.body) {
+            Ok(blocks) if blocks.iter().cloned().eq(ours) => {
+                Ok(version_of(answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok())))
+            }
+            Ok(_) => Err(Error { maybe_applied: false, ..refused }),
+            Err(_) => Err(refused),
+        }
     }
 
     /// Waits for a copy that the server goes on with behind its answer. Returns the version of what was made.
@@ -211,10 +234,6 @@ impl Backend for Azure {
         }
     }
 
-    fn etag(&self, version: &Version) -> Option<String> {
-        quoted(version).filter(|etag| HeaderValue::from_str(etag).is_ok())
-    }
-
     fn reads_payloads(&self) -> bool {
         true
     }
@@ -231,6 +250,13 @@ impl Backend for Azure {
         attributes.storage_class = text("x-ms-access-tier").filter(|_| !is_inferred).map(str::to_owned);
         attributes.tag_count =
             text("x-ms-tag-count").and_then(|count| count.parse().ok()).unwrap_or_default();
+    }
+
+    async fn tags(&self, key: &RawKey) -> Result<BTreeMap<String, String>> {
+        const OPERATION: &str = "GetObjectTagging";
+        let answer =
+            self.pipeline.send(&ApiRequest::on(OPERATION, Method::GET, key).query("comp", "tags")).await?;
+        xml::tags(&answer.body).map_err(|why| self.error(OPERATION, key, ErrorKind::Corrupt, why))
     }
 
     async fn create_bucket(&self) -> Result<()> {
@@ -278,8 +304,7 @@ impl Backend for Azure {
         const OPERATION: &str = "DeleteObject";
         let mut request = ApiRequest::on(OPERATION, Method::DELETE, key);
         if let Some((name, value)) = self.conditions(OPERATION, key, condition)? {
-            request =
-                request.header(if name == header::IF_MATCH { "if-match" } else { "if-none-match" }, &value);
+            request = request.header(name, &value);
         }
         self.pipeline.send(&request).await?;
         Ok(())
@@ -315,9 +340,13 @@ impl Backend for Azure {
         {
             request = request.header("x-ms-access-tier", tier);
         }
+        // Nor its tags.
+        if source.attributes.as_ref().is_some_and(|attributes| attributes.tag_count > 0) {
+            let tags = Attributes { tags: self.tags(from).await?, ..Attributes::default() };
+            request = request.header("x-ms-tags", library_tags(&tags).encoded());
+        }
         if let Some((name, value)) = self.conditions(OPERATION, to, condition)? {
-            request =
-                request.header(if name == header::IF_MATCH { "if-match" } else { "if-none-match" }, &value);
+            request = request.header(name, &value);
         }
         let answer = self.pipeline.send(&request).await?;
         self.copied(to, answer.headers).await
@@ -364,8 +393,19 @@ impl Backend for Azure {
             })?;
             call.headers.insert(name, value);
         }
+        let tags = library_tags(&options.attributes);
+        if let Some(tags) = Some(tags.encoded()).filter(|tags| !tags.is_empty())
+            && let Ok(tags) = HeaderValue::from_str(tags)
+        {
+            call.headers.insert("x-ms-tags", tags);
+        }
         let completing = self.library.complete_multipart(path, &upload.id, library::part_ids(parts));
-        let (completed, _) = library::run(self.bucket(), call, completing).await?;
-        Ok(version_of(completed.e_tag.as_deref()))
+        match library::run(self.bucket(), call, completing).await {
+            Ok((completed, _)) => Ok(version_of(completed.e_tag.as_deref())),
+            Err(refused) if refused.maybe_applied => {
+                self.own_earlier_completion(&upload.key, parts, refused).await
+            }
+            Err(refused) => Err(refused),
+        }
     }
 }

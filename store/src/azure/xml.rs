@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
+use std::collections::BTreeMap;
 
 /// What an error's document says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,28 @@ pub(super) struct ListedBlob {
     pub size: Option<u64>,
     /// `directory` for those of a hierarchical namespace.
     pub resource_type: String,
+}
+
+/// Reads a blob's tags. Errors: what is wrong with them.
+pub(super) fn tags(document: &[u8]) -> Result<BTreeMap<String, String>, String> {
+    let (mut tags, mut name) = (BTreeMap::new(), String::new());
+    walk(document, |path, text, _| match path {
+        ["Tags", "TagSet", "Tag", "Key"] => name = text,
+        ["Tags", "TagSet", "Tag", "Value"] => drop(tags.insert(std::mem::take(&mut name), text)),
+        _ => {}
+    })?;
+    Ok(tags)
+}
+
+/// Reads the names of the blocks that a blob consists of, in their order. Errors: what is wrong with the list.
+pub(super) fn committed_blocks(document: &[u8]) -> Result<Vec<String>, String> {
+    let mut blocks = Vec::new();
+    walk(document, |path, text, _| {
+        if let ["BlockList", "CommittedBlocks", "Block", "Name"] = path {
+            blocks.push(text);
+        }
+    })?;
+    Ok(blocks)
 }
 
 /// Reads an error; what cannot be read says nothing.
@@ -173,6 +196,16 @@ mod tests {
         ] {
             assert!(listing(document.as_bytes()).is_err(), "{document}");
         }
+    }
+
+    #[test]
+    fn tags_and_blocks_are_read() {
+        let document = b"<Tags><TagSet><Tag><Key>a</Key><Value>1</Value></Tag><Tag><Key>b</Key><Value/></Tag></TagSet></Tags>";
+        let wanted = [("a", "1"), ("b", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(tags(document).unwrap(), wanted.into());
+        let document = b"<BlockList><CommittedBlocks><Block><Name>MQ==</Name><Size>1</Size></Block><Block><Name>Mg==</Name><Size>1</Size></Block>\
+            </CommittedBlocks><UncommittedBlocks><Block><Name>Mw==</Name></Block></UncommittedBlocks></BlockList>";
+        assert_eq!(committed_blocks(document).unwrap(), ["MQ==", "Mg=="]);
     }
 
     #[test]

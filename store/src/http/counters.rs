@@ -71,6 +71,12 @@ impl RequestCounters {
         self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// One more operation is open, until what is returned is dropped.
+    pub fn opened(self: &Arc<Self>) -> Opened {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Opened(self.clone())
+    }
+
     pub fn snapshot(&self) -> CounterSnapshot {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (retrying, retrying_cause) = {
@@ -121,22 +127,25 @@ impl Drop for Retrying {
     }
 }
 
+/// An operation that is open.
+#[derive(Debug)]
+pub(crate) struct Opened(Arc<RequestCounters>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The right to one open request. Kept until the answer is read to its end or dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     _permit: OwnedSemaphorePermit,
-    counters: Arc<RequestCounters>,
+    _opened: Opened,
 }
 
 impl InFlight {
     pub fn new(permit: OwnedSemaphorePermit, counters: Arc<RequestCounters>) -> Self {
-        counters.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { _permit: permit, counters }
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        Self { _permit: permit, _opened: counters.opened() }
     }
 }
