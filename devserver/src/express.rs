@@ -18,10 +18,17 @@ pub(crate) fn is_directory_bucket(name: &str) -> bool {
     name.ends_with("--x-s3")
 }
 
-/// Whether a request must be signed with the keys of a session. Buckets are made and removed with the caller's own.
+/// Whether a request must be signed with the keys of a session. Buckets are made, looked up and removed with the caller's own, and objects are
+/// copied so.
 pub(crate) fn needs_session(bucket: &str, operation: Operation) -> bool {
-    let with_own_keys =
-        matches!(operation, Operation::CreateSession | Operation::CreateBucket | Operation::DeleteBucket);
+    let with_own_keys = matches!(
+        operation,
+        Operation::CreateSession
+            | Operation::CreateBucket
+            | Operation::DeleteBucket
+            | Operation::HeadBucket
+            | Operation::CopyObject
+    );
     is_directory_bucket(bucket) && !with_own_keys
 }
 

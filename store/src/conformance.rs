@@ -7,7 +7,7 @@ use crate::contract::*;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 
 /// Keys that some client or server gets wrong. The last ones of a pair are easily confused with the first.
@@ -64,6 +64,8 @@ pub const CASES: &[Case] = &[
     Case { name: "ranges", run: |store, prefix, _| ranges(store, prefix).boxed() },
     Case { name: "absent", run: |store, prefix, _| absent(store, prefix).boxed() },
     Case { name: "metadata", run: |store, prefix, _| metadata(store, prefix).boxed() },
+    Case { name: "attributes", run: |store, prefix, _| attributes(store, prefix).boxed() },
+    Case { name: "tags", run: |store, prefix, _| tags(store, prefix).boxed() },
     Case { name: "conditions", run: |store, prefix, _| conditions(store, prefix).boxed() },
     Case { name: "pages", run: |store, prefix, _| pages(store, prefix).boxed() },
     Case { name: "multipart", run: |store, prefix, _| multipart(store, prefix).boxed() },
@@ -371,6 +373,76 @@ async fn metadata(store: &dyn Store, prefix: String) {
     assert!(!is_told || metadata_of(got.meta).as_ref() == Some(&wanted), "GET");
     ok(store.copy(&from, &version, &to, Condition::None).await);
     assert_eq!(metadata_of(ok(store.head(&to).await)).as_ref(), Some(&wanted), "a copy keeps it");
+}
+
+/// What `key` carries that any store can: the rest is the store's own, or nobody's.
+async fn carried(store: &dyn Store, key: &RawKey, version: &Version) -> Attributes {
+    let Attributes { metadata, content_type, content_encoding, content_language, content_disposition, cache_control, .. } =
+        ok(store.attributes(key, version).await);
+    Attributes {
+        metadata,
+        content_type,
+        content_encoding,
+        content_language,
+        content_disposition,
+        cache_control,
+        ..Attributes::default()
+    }
+}
+
+/// Makes an object of one part.
+async fn put_by_parts(store: &dyn Store, key: &RawKey, options: &PutOptions) -> Version {
+    let upload = ok(store.start_upload(key, options).await);
+    let part = ok(store.put_part(&upload, 1, Bytes::from_static(b"part").into()).await);
+    ok(store.complete_upload(&upload, &[part], options).await)
+}
+
+async fn attributes(store: &dyn Store, prefix: String) {
+    let text = |value: &str| Some(value.to_owned());
+    let wanted = Attributes {
+        metadata: [("note".to_owned(), "a b=c;d".to_owned())].into(),
+        content_type: text("text/x-mine; charset=utf-8"),
+        content_encoding: text("identity"),
+        content_language: text("de"),
+        content_disposition: text("attachment; filename=\"a.txt\""),
+        cache_control: text("max-age=60, no-transform"),
+        ..Attributes::default()
+    };
+    let (from, to, by_parts) = (key(&prefix, "from.json"), key(&prefix, "to"), key(&prefix, "parts"));
+    let options = PutOptions { attributes: wanted.clone(), ..PutOptions::default() };
+    let version = ok(store.put(&from, Bytes::from_static(b"x").into(), options.clone()).await);
+    assert_eq!(carried(store, &from, &version).await, wanted, "put");
+    let head = ok(store.head(&from).await).attributes.expect("HEAD tells attributes");
+    assert_eq!(head.content_type, wanted.content_type, "HEAD");
+    let copied = ok(store.copy(&from, &version, &to, Condition::None).await);
+    assert_eq!(carried(store, &to, &copied).await, wanted, "a copy");
+    let made = put_by_parts(store, &by_parts, &options).await;
+    assert_eq!(carried(store, &by_parts, &made).await, wanted, "an upload in parts");
+    // An edit: the bytes are others, and all else stays.
+    let kept = ok(store.attributes(&from, &version).await);
+    let options = PutOptions { attributes: kept, condition: Condition::IfVersion(version.clone()) };
+    let edited = ok(store.put(&from, Bytes::from_static(b"y").into(), options).await);
+    assert_eq!(carried(store, &from, &edited).await, wanted, "an edit");
+    let outdated = store.attributes(&from, &version).await;
+    assert_eq!(kind_of(outdated), Some(ErrorKind::Precondition), "attributes of an old version");
+}
+
+/// Where the store has tags at all.
+async fn tags(store: &dyn Store, prefix: String) {
+    let wanted: BTreeMap<String, String> =
+        [("team", "a b/c+d"), ("empty", "")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let (from, to, by_parts) = (key(&prefix, "from"), key(&prefix, "to"), key(&prefix, "parts"));
+    let attributes = Attributes { tags: wanted.clone(), ..Attributes::default() };
+    let options = PutOptions { attributes, ..PutOptions::default() };
+    let Ok(version) = store.put(&from, Bytes::from_static(b"x").into(), options.clone()).await else { return };
+    if ok(store.attributes(&from, &version).await).tags.is_empty() {
+        return;
+    }
+    assert_eq!(ok(store.attributes(&from, &version).await).tags, wanted, "put");
+    let copied = ok(store.copy(&from, &version, &to, Condition::None).await);
+    assert_eq!(ok(store.attributes(&to, &copied).await).tags, wanted, "a copy");
+    let made = put_by_parts(store, &by_parts, &options).await;
+    assert_eq!(ok(store.attributes(&by_parts, &made).await).tags, wanted, "an upload in parts");
 }
 
 /// Holds for enforced and for emulated conditions alike, since nobody races here.

@@ -311,7 +311,7 @@ impl<S: Service> Pipeline<S> {
         }
         let progress = Progress::new(waiting, request.summed);
         let patience = waiting.until(Instant::now(), self.options.head_timeout);
-        let authorized = timeout_at(patience.into(), self.service.authorization()).await;
+        let authorized = timeout_at(patience.into(), self.service.authorization_for(request)).await;
         let authorized = authorized.unwrap_or_else(|_| Err("the lookup takes too long".to_owned()));
         let authorization = authorized.map_err(|cause| {
             Failure::last(ErrorKind::Credentials, format!("the credentials cannot be loaded: {cause}"))

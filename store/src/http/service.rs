@@ -18,6 +18,11 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// What requests are authorized by now; it is looked up or renewed where it has to be. Errors: a sentence without any secret.
     async fn authorization(&self) -> Result<Self::Authorization, String>;
 
+    /// The same for one request, where that matters.
+    async fn authorization_for(&self, _request: &ApiRequest<'_>) -> Result<Self::Authorization, String> {
+        self.authorization().await
+    }
+
     /// Where a request goes. Errors: a sentence.
     fn uri(&self, request: &ApiRequest<'_>) -> Result<Uri, String>;
 

@@ -91,8 +91,8 @@ pub(super) fn add_class_and_encryption(
     key: &RawKey,
     attributes: &Attributes,
 ) -> Result<()> {
-    let mut values = vec![(STORAGE_CLASS, attributes.storage_class.as_deref(), "the storage class")];
-    // A directory bucket encrypts by its own configuration alone, and refuses another; a customer's key is sent with every request.
+    let class = attributes.storage_class.as_deref().filter(|_| pipeline.service.takes_storage_class());
+    let mut values = vec![(STORAGE_CLASS, class, "the storage class")];
     let own_encryption = attributes.encryption.as_ref().filter(|_| pipeline.service.takes_encryption());
     if let Some(encryption) = own_encryption {
         values.extend([

@@ -13,6 +13,8 @@ pub(super) enum Authorization {
     Anonymous,
     /// A signature with these keys.
     Keys(Credentials),
+    /// A signature with the keys of a directory bucket's session.
+    Session(Credentials),
     /// A token, which is sent as it is.
     Bearer(Token),
 }
@@ -48,7 +50,7 @@ impl Authorization {
     pub fn id(&self) -> &str {
         match self {
             Self::Anonymous => "",
-            Self::Keys(keys) => keys.access_key_id(),
+            Self::Keys(keys) | Self::Session(keys) => keys.access_key_id(),
             Self::Bearer(_) => "bearer",
         }
     }
@@ -58,7 +60,7 @@ impl Authorization {
         match self {
             Self::Anonymous => "without credentials".to_owned(),
             Self::Bearer(_) => "with an IAM token".to_owned(),
-            Self::Keys(keys) => {
+            Self::Keys(keys) | Self::Session(keys) => {
                 let id = keys.access_key_id();
                 let end = id.char_indices().rev().nth(3).map_or(0, |(index, _)| index);
                 match id.len() >= 12 {
@@ -75,6 +77,7 @@ impl fmt::Debug for Authorization {
         f.write_str(match self {
             Self::Anonymous => "Anonymous",
             Self::Keys(_) => "Keys",
+            Self::Session(_) => "Session",
             Self::Bearer(_) => "Bearer",
         })
     }

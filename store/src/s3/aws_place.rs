@@ -103,13 +103,13 @@ impl AwsPlace {
     /// Errors: a sentence on what a region does not have.
     pub fn check_region(&self, region: &str) -> Result<(), String> {
         let is_of_aws = suffix_of(region) == "amazonaws.com" && !region.starts_with("us-gov-");
-        match () {
-            () if self.wishes.fips && region.starts_with("cn-") => {
-                Err(format!("{region} has no FIPS endpoints"))
-            }
-            () if self.wishes.accelerate && !is_of_aws => Err(format!("{region} has no transfer acceleration")),
-            () => Ok(()),
+        if self.wishes.fips && region.starts_with("cn-") {
+            return Err(format!("{region} has no FIPS endpoints"));
         }
+        if self.wishes.accelerate && !is_of_aws {
+            return Err(format!("{region} has no transfer acceleration"));
+        }
+        Ok(())
     }
 
     pub fn is_directory(&self) -> bool {

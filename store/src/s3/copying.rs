@@ -82,9 +82,9 @@ impl Writer<'_> {
             return self.copy_by_parts(&source, to, condition).await;
         }
         let mut request = self.copy_on(condition, to).await?;
-        if let Some(attributes) = &source.attributes {
-            add_class_and_encryption(self.pipeline, &mut request, to, attributes)?;
-        }
+        let mut attributes = source.attributes.as_deref().cloned().unwrap_or_default();
+        self.pipeline.service.dialect.restrict(&mut attributes);
+        add_class_and_encryption(self.pipeline, &mut request, to, &attributes)?;
         let copied = self.send_copy(request, from, version).await?;
         self.or_by_head(to, Version::from_etag(&copied.etag)).await
     }

@@ -119,7 +119,7 @@ impl CredentialCache {
         let Some((found, age)) = self.renewed.last().zip(self.renewed.age()) else { return false };
         let is_unsaid = match found.authorization {
             Authorization::Anonymous => return false,
-            Authorization::Keys(_) => code.is_none(),
+            Authorization::Keys(_) | Authorization::Session(_) => code.is_none(),
             Authorization::Bearer(_) => true,
         };
         match code {

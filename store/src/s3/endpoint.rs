@@ -6,6 +6,7 @@
 //! # Why `http::Uri`
 //! `url::Url` collapses `./` and `../` in paths, even as `%2e%2e`; `http::Uri` sends what it is given.
 
+use super::aws_place::{AwsPlace, Host, is_directory_bucket};
 use crate::RawKey;
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -27,13 +28,9 @@ pub(super) struct Endpoint {
     base_path: String,
     pub region: String,
     /// On AWS the host name follows the region.
-    aws: Option<AwsStyle>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct AwsStyle {
-    bucket: String,
-    virtual_host: bool,
+    aws: Option<AwsPlace>,
+    /// A directory bucket (S3 Express One Zone): it has sessions, and lists in no order.
+    pub is_directory: bool,
 }
 
 /// What an endpoint's URL says, in the one spelling that caches and servers know it by.
@@ -99,34 +96,40 @@ impl Endpoint {
             true => (format!("{bucket}.{host}"), format!("{root}/")),
             false => (host, format!("{root}/{bucket}/")),
         };
-        Ok(Self { scheme, authority, root, base_path, region: region.to_owned(), aws: None })
+        let is_directory = is_directory_bucket(bucket);
+        Ok(Self { scheme, authority, root, base_path, region: region.to_owned(), aws: None, is_directory })
     }
 
-    /// The bucket on Amazon S3.
-    pub fn aws(bucket: &str, region: &str, virtual_host: bool) -> Self {
-        let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-        let host = format!("s3.{region}.amazonaws.com{suffix}");
-        let (authority, base_path) = match virtual_host {
-            true => (format!("{bucket}.{host}"), "/".to_owned()),
-            false => (host, format!("/{bucket}/")),
-        };
-        let style = AwsStyle { bucket: bucket.to_owned(), virtual_host };
-        Self {
-            scheme: "https",
-            authority,
-            root: String::new(),
-            base_path,
-            region: region.to_owned(),
-            aws: Some(style),
-        }
+    /// The bucket on Amazon S3. Where the bucket's name tells its region, it is that one.
+    pub fn aws(place: AwsPlace, region: &str) -> Self {
+        let region = place.own_region().unwrap_or_else(|| region.to_owned());
+        let Host { authority, base_path } = place.host(&region);
+        let is_directory = place.is_directory();
+        Self { scheme: "https", authority, root: String::new(), base_path, region, aws: Some(place), is_directory }
     }
 
     /// The same bucket in another region.
     pub fn in_region(&self, region: &str) -> Self {
         match &self.aws {
-            Some(style) => Self::aws(&style.bucket, region, style.virtual_host),
+            Some(place) => Self::aws(place.clone(), region),
             None => Self { region: region.to_owned(), ..self.clone() },
         }
+    }
+
+    /// Where the bucket is made and deleted, if that is elsewhere.
+    pub fn control(&self) -> Option<Self> {
+        let Host { authority, base_path } = self.aws.as_ref()?.control_host(&self.region)?;
+        Some(Self { authority, base_path, ..self.clone() })
+    }
+
+    /// The zone of a directory bucket on AWS.
+    pub fn zone(&self) -> Option<&str> {
+        self.aws.as_ref()?.zone()
+    }
+
+    /// The name that signatures are for.
+    pub fn signing_name(&self) -> &'static str {
+        if self.is_directory { "s3express" } else { "s3" }
     }
 
     pub fn is_aws(&self) -> bool {
@@ -173,8 +176,17 @@ pub(super) fn encoded_query(text: &str) -> impl std::fmt::Display + '_ {
 }
 
 /// A key (or a copy source `/bucket/key`) as it stands in a header.
+/// Of an access point, after its ARN and `/object`
+/// (API Reference, "CopyObject").
 pub(super) fn encoded_copy_source(bucket: &str, key: &RawKey) -> String {
-    format!("/{bucket}/{}", utf8_percent_encode(key.as_str(), PATH))
+    let key = utf8_percent_encode(key.as_str(), PATH);
+    match bucket.starts_with("arn:") {
+        true => {
+            let arn = bucket.replacen("accesspoint:", "accesspoint/", 1);
+            format!("{}/object/{key}", utf8_percent_encode(&arn, PATH))
+        }
+        false => format!("/{bucket}/{key}"),
+    }
 }
 
 #[cfg(test)]
@@ -192,17 +204,30 @@ mod tests {
         assert_eq!(path_of(&path, "../x"), "http://127.0.0.1:9/b/../x");
         assert_eq!(path_of(&path, "/a"), "http://127.0.0.1:9/b//a");
         assert_eq!(path_of(&path, "%41+ ?#\n"), "http://127.0.0.1:9/b/%2541%2B%20%3F%23%0A");
-        let host = Endpoint::aws("b", "eu-west-1", true);
+        let host = Endpoint::aws(AwsPlace::new("b", Default::default()).unwrap(), "eu-west-1");
         assert_eq!(path_of(&host, "/a"), "https://b.s3.eu-west-1.amazonaws.com//a");
     }
 
     #[test]
     fn region_moves_the_host_on_aws_only() {
-        let moved = Endpoint::aws("b", "us-east-1", true).in_region("cn-north-1");
+        let place = AwsPlace::new("b", Default::default()).unwrap();
+        let moved = Endpoint::aws(place, "us-east-1").in_region("cn-north-1");
         assert_eq!(moved.url(), "https://b.s3.cn-north-1.amazonaws.com.cn");
         let custom = Endpoint::custom("http://h/base/", "b", "x", false).unwrap().in_region("y");
         assert_eq!(path_of(&custom, "k"), "http://h/base/b/k");
         assert_eq!(custom.region, "y");
+    }
+
+    #[test]
+    fn an_access_point_s_objects_are_copied_by_its_arn() {
+        let key = RawKey::new("reports/january 1.pdf").unwrap();
+        for arn in ["arn:aws:s3:us-west-2:123456789012:accesspoint/p", "arn:aws:s3:us-west-2:123456789012:accesspoint:p"] {
+            assert_eq!(
+                encoded_copy_source(arn, &key),
+                "arn%3Aaws%3As3%3Aus-west-2%3A123456789012%3Aaccesspoint/p/object/reports/january%201.pdf"
+            );
+        }
+        assert_eq!(encoded_copy_source("b", &key), "/b/reports/january%201.pdf");
     }
 
     #[test]

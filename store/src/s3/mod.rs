@@ -6,14 +6,17 @@
 mod attributes;
 mod authorization;
 mod aws_files;
+mod aws_place;
 mod checksums;
 mod copying;
 mod credential_client;
 mod credentials;
 mod customer_key;
+mod directory_listing;
 mod dialect;
 mod endpoint;
 mod etag;
+mod express;
 mod extras;
 mod failure;
 mod iam;
@@ -188,8 +191,15 @@ impl S3Store {
         for (name, value) in &self.creation.headers {
             request = request.header(name, value);
         }
-        if let Some(location) = location {
-            let document = xml::write(&xml::CreateBucketDocument { location: location.clone() })
+        let document = match (self.pipeline.service.endpoint().zone(), location) {
+            (Some(zone), _) => Some(xml::write(&xml::CreateDirectoryDocument::of_zone(zone))),
+            (None, Some(location)) => {
+                Some(xml::write(&xml::CreateBucketDocument { location: location.clone() }))
+            }
+            (None, None) => None,
+        };
+        if let Some(document) = document {
+            let document = document
                 .map_err(|cause| self.pipeline.error(request.operation, None, ErrorKind::Other, cause))?;
             request = request.payload(bytes::Bytes::from(document).into());
         }
@@ -263,8 +273,14 @@ impl Store for S3Store {
     }
 
     async fn look_up_bucket(&self) -> Result<()> {
-        self.pipeline.send(&ApiRequest::new("HeadBucket", Method::HEAD)).await?;
-        Ok(())
+        match self.pipeline.send(&ApiRequest::new("HeadBucket", Method::HEAD)).await {
+            // A HEAD's refusal says no more than that.
+            Err(error) if error.kind == ErrorKind::Denied => {
+                let told = "the bucket is there, and it is somebody else's, or these credentials may not use it";
+                Err(Error { message: format!("{told}: {}", error.message), ..error })
+            }
+            looked => looked.map(drop),
+        }
     }
 
     async fn delete_bucket(&self) -> Result<()> {
@@ -307,7 +323,10 @@ impl Store for S3Store {
     }
 
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
-        listing::list(&self.pipeline, request).await
+        match self.pipeline.service.endpoint().is_directory {
+            true => directory_listing::list(&self.pipeline, request).await,
+            false => listing::list(&self.pipeline, request).await,
+        }
     }
 
     async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {

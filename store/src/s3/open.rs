@@ -11,6 +11,7 @@ use super::credentials::CredentialCache;
 use super::customer_key::{self, CustomerKey};
 use super::dialect::{self, Dialect, Opening, Reach};
 use super::endpoint::Endpoint;
+use super::express::{SessionIssuer, Sessions};
 use super::extras::Extras;
 use super::profile::Profile;
 use super::remembered::AnswerFile;
@@ -53,9 +54,12 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
     let answers = answer_file(surroundings).filter(|_| known.is_none() && !endpoint.is_loopback());
     let kept = answers.as_ref().and_then(|answers| answers.read(&endpoint.url()));
     let enforcement = known.map_or_else(OnceCell::new, |known| OnceCell::new_with(Some(known)));
+    let credentials = Arc::new(credentials);
+    let sessions = sessions_of(&opening, &endpoint, &credentials, &proxies, authorities.as_ref())
+        .map_err(configuration)?;
+    let service = S3Service::new(endpoint, credentials, sessions, dialect, extras);
     let mut options = options;
     dialect.restrict_new(&mut options.new_objects);
-    let service = S3Service::new(endpoint, credentials, dialect, extras);
     Ok(Arc::new(S3Store {
         uri: options.bucket.bucket_uri(),
         identity,
@@ -109,6 +113,25 @@ fn extras_of(
     Ok(Extras { requester_pays: options.requester_pays, customer_key })
 }
 
+/// The sessions of a directory bucket; `None` for others, and where they are switched off (AWS SDKs and Tools Reference Guide, "S3 Express One
+/// Zone session authentication").
+fn sessions_of(
+    opening: &Opening<'_>,
+    endpoint: &Endpoint,
+    credentials: &Arc<CredentialCache>,
+    proxies: &Proxies,
+    authorities: Option<&Authorities>,
+) -> std::result::Result<Option<Sessions>, String> {
+    let is_off =
+        opening.flag("AWS_S3_DISABLE_EXPRESS_SESSION_AUTH", "s3_disable_express_session_auth");
+    if !endpoint.is_directory || is_off || opening.options.anonymous {
+        return Ok(None);
+    }
+    let client = transport::connect(opening.options, endpoint.is_tls(), proxies.clone(), authorities)?;
+    let patience = opening.options.head_timeout;
+    Ok(Some(Sessions::new(SessionIssuer { client, endpoint: endpoint.clone(), credentials: credentials.clone(), patience })))
+}
+
 fn credentials_of(
     opening: &Opening<'_>,
     dialect: &dyn Dialect,
@@ -148,7 +171,7 @@ pub async fn lend(
     let names = dialect.lending();
     match &found.authorization {
         Authorization::Anonymous => {}
-        Authorization::Keys(keys) => {
+        Authorization::Keys(keys) | Authorization::Session(keys) => {
             put(Some(names.keys.access_key_id), Some(keys.access_key_id().to_owned()));
             put(Some(names.keys.secret_access_key), Some(keys.secret_access_key().to_owned()));
             put(names.keys.session_token, keys.session_token().map(str::to_owned));

@@ -12,10 +12,15 @@ use http::Method;
 /// See [`Store::open_uploads`](crate::Store::open_uploads).
 pub(super) async fn open_uploads(pipeline: &Pipeline, key: &RawKey) -> Result<Vec<OpenUpload>> {
     const OPERATION: &str = "ListMultipartUploads";
-    let request = ApiRequest::new(OPERATION, Method::GET)
-        .query("uploads", "")
-        .query("encoding-type", "url")
-        .query("prefix", key.as_str());
+    let mut request = ApiRequest::new(OPERATION, Method::GET).query("uploads", "").query("encoding-type", "url");
+    // A directory bucket takes no prefix but a folder's.
+    let prefix = match pipeline.service.endpoint().is_directory {
+        true => &key.as_str()[..key.as_str().rfind('/').map_or(0, |slash| slash + 1)],
+        false => key.as_str(),
+    };
+    if !prefix.is_empty() {
+        request = request.query("prefix", prefix);
+    }
     let answer = pipeline.send(&request).await?;
     let listed: xml::UploadsAnswer = xml::parse(&answer.body)
         .map_err(|cause| pipeline.error(OPERATION, Some(key), ErrorKind::Corrupt, cause))?;

@@ -6,6 +6,7 @@ use super::aws_files::AwsSurroundings;
 use crate::http::surroundings::Surroundings;
 use aws_config::profile::ProfileSet;
 use aws_runtime::env_config::file::EnvConfigFiles;
+use aws_runtime::env_config::property::PropertiesKey;
 
 /// A profile, which may not be there.
 pub(super) struct Profile {
@@ -46,6 +47,26 @@ impl Profile {
     /// A setting.
     pub fn get(&self, setting: &str) -> Option<String> {
         Some(self.files.as_ref()?.get_profile(&self.name)?.get(setting)?.to_owned())
+    }
+
+    /// A setting of S3's alone: `NAME = VALUE` among the lines below `s3 =`.
+    pub fn get_of_s3(&self, setting: &str) -> Option<String> {
+        let group = self.get("s3")?;
+        let mut settings = group.lines().filter_map(|line| line.split_once('='));
+        settings.find(|(name, _)| name.trim() == setting).map(|(_, value)| value.trim().to_owned())
+    }
+
+    /// The endpoint of S3 in the section `[services NAME]` that the profile names (AWS SDKs and Tools Reference Guide, "Service-specific
+    /// endpoints").
+    pub fn endpoint_of_services(&self) -> Option<String> {
+        let key = PropertiesKey::builder()
+            .section_key("services")
+            .section_name(self.get("services")?)
+            .property_name("s3")
+            .sub_property_name("endpoint_url")
+            .build()
+            .ok()?;
+        self.files.as_ref()?.other_sections().get(&key).map(|url| url.to_string())
     }
 }
 

@@ -6,9 +6,10 @@ use super::authorization::Authorization;
 use super::credentials::CredentialCache;
 use super::dialect::Dialect;
 use super::endpoint::Endpoint;
+use super::express::{Sessions, takes_session};
 use super::extras::Extras;
 use super::failure::failure_in;
-use super::sign::sign;
+use super::sign::{Scope, sign};
 use crate::contract::ErrorKind;
 use crate::http::body::RequestBody;
 use crate::http::failure::{Failure, Remedy};
@@ -28,7 +29,9 @@ const SERVER_LEN_MAX: usize = 100;
 pub(super) struct S3Service {
     /// Where requests go; replaced when the server names another region. A leaf, held for a load or a store.
     endpoint: RwLock<Arc<Endpoint>>,
-    credentials: CredentialCache,
+    credentials: Arc<CredentialCache>,
+    /// Of a directory bucket.
+    sessions: Option<Sessions>,
     /// What the provider has of its own.
     pub dialect: &'static dyn Dialect,
     /// What every request has beside what it is for.
@@ -42,13 +45,15 @@ pub(super) struct S3Service {
 impl S3Service {
     pub fn new(
         endpoint: Endpoint,
-        credentials: CredentialCache,
+        credentials: Arc<CredentialCache>,
+        sessions: Option<Sessions>,
         dialect: &'static dyn Dialect,
         extras: Extras,
     ) -> Self {
         Self {
             endpoint: RwLock::new(Arc::new(endpoint)),
             credentials,
+            sessions,
             dialect,
             extras,
             refuses_checksums: AtomicBool::new(false),
@@ -78,9 +83,15 @@ impl S3Service {
         self.refuses_checksums.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a write may say how it is to be encrypted.
+    /// Whether a write may say in which class it is to be. All objects of a directory bucket are in one.
+    pub fn takes_storage_class(&self) -> bool {
+        !self.endpoint.read().is_directory
+    }
+
+    /// Whether a write may say how it is to be encrypted. A directory bucket encrypts as it is configured, and a customer's key is sent with
+    /// every request.
     pub fn takes_encryption(&self) -> bool {
-        self.extras.customer_key.is_none()
+        self.extras.customer_key.is_none() && !self.endpoint.read().is_directory
     }
 
     /// Whether requests carry a token. Where that is not known, the next request will say why.
@@ -101,8 +112,20 @@ impl Service for S3Service {
         Ok(self.credentials.get().await?.authorization)
     }
 
+    async fn authorization_for(&self, request: &ApiRequest<'_>) -> Result<Authorization, String> {
+        match &self.sessions {
+            Some(sessions) if takes_session(request.operation) => Ok(Authorization::Session(sessions.get().await?)),
+            _ => self.authorization().await,
+        }
+    }
+
     fn uri(&self, request: &ApiRequest<'_>) -> Result<Uri, String> {
-        let uri = self.endpoint().uri(request.key, &request.query);
+        let endpoint = self.endpoint();
+        let control = match request.operation {
+            "CreateBucket" | "DeleteBucket" => endpoint.control(),
+            _ => None,
+        };
+        let uri = control.as_ref().unwrap_or(&*endpoint).uri(request.key, &request.query);
         uri.map_err(|err| format!("the key cannot be sent in a request: {err}"))
     }
 
@@ -118,7 +141,12 @@ impl Service for S3Service {
     ) -> Result<(), String> {
         match authorization {
             Authorization::Anonymous => Ok(()),
-            Authorization::Keys(keys) => sign(request, keys, &self.endpoint().region, now),
+            Authorization::Keys(keys) | Authorization::Session(keys) => {
+                let endpoint = self.endpoint();
+                let is_session = matches!(authorization, Authorization::Session(_));
+                let scope = Scope { region: &endpoint.region, service: endpoint.signing_name(), is_session };
+                sign(request, keys, scope, now)
+            }
             Authorization::Bearer(token) => {
                 let endpoint = self.endpoint();
                 if !endpoint.is_tls() && !endpoint.is_loopback() {
@@ -143,6 +171,14 @@ impl Service for S3Service {
     ) -> Option<Failure> {
         self.note_server(headers);
         let mut failure = failure_in(request, status, headers, body, our_time)?;
+        // HEAD has no body to say in that the region is wrong. Where it is right, the refusal is one.
+        if matches!(status.as_u16(), 400 | 403) && failure.remedy == Remedy::None {
+            let endpoint = self.endpoint();
+            let named = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+            if let Some(region) = named.filter(|region| endpoint.is_aws() && *region != endpoint.region) {
+                failure.remedy = Remedy::Region(region.to_owned());
+            }
+        }
         if failure.kind == ErrorKind::Denied
             && failure.remedy == Remedy::None
             && self.credentials.may_be_replaced(failure.code.as_deref())
@@ -160,6 +196,9 @@ impl Service for S3Service {
     }
 
     fn forget_credentials(&self) {
+        if let Some(sessions) = &self.sessions {
+            sessions.forget();
+        }
         self.credentials.forget();
     }
 

@@ -13,14 +13,24 @@ use aws_sigv4::sign::v4;
 use http::Request;
 use std::time::SystemTime;
 
+/// What a signature is for.
+pub(super) struct Scope<'a> {
+    pub region: &'a str,
+    /// `s3`, or `s3express`.
+    pub service: &'static str,
+    /// The credentials are those of a directory bucket's session, whose token has a header of its own.
+    pub is_session: bool,
+}
+
 /// Adds the signature's headers. Errors: a sentence without any secret.
 pub(super) fn sign<B>(
     request: &mut Request<B>,
     credentials: &Credentials,
-    region: &str,
+    Scope { region, service, is_session }: Scope<'_>,
     now: SystemTime,
 ) -> Result<(), String> {
     let mut settings = SigningSettings::default();
+    settings.session_token_name_override = is_session.then_some("x-amz-s3session-token");
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
     settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
@@ -28,7 +38,7 @@ pub(super) fn sign<B>(
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
-        .name("s3")
+        .name(service)
         .time(now)
         .settings(settings)
         .build()

@@ -108,6 +108,22 @@ pub(super) struct Tag {
     pub value: String,
 }
 
+/// The answer to CreateSession. It is secret, and has no `Debug`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct SessionAnswer {
+    pub credentials: SessionCredentials,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct SessionCredentials {
+    pub session_token: String,
+    pub secret_access_key: String,
+    pub access_key_id: String,
+    pub expiration: String,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename = "CompleteMultipartUpload")]
 pub(super) struct CompleteDocument {
@@ -128,6 +144,44 @@ pub(super) struct CompletePart {
 pub(super) struct CreateBucketDocument {
     #[serde(rename = "LocationConstraint")]
     pub location: String,
+}
+
+/// The making of a directory bucket (API Reference, "CreateBucket").
+#[derive(Debug, Serialize)]
+#[serde(rename = "CreateBucketConfiguration", rename_all = "PascalCase")]
+pub(super) struct CreateDirectoryDocument {
+    pub location: DirectoryLocation,
+    pub bucket: DirectoryBucket,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DirectoryLocation {
+    pub name: String,
+    #[serde(rename = "Type")]
+    pub kind: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DirectoryBucket {
+    pub data_redundancy: &'static str,
+    #[serde(rename = "Type")]
+    pub kind: &'static str,
+}
+
+impl CreateDirectoryDocument {
+    /// In that zone: `usw2-az1` is an Availability Zone, `use1-dfw2-az1` a Local Zone.
+    pub fn of_zone(zone: &str) -> Self {
+        let (kind, data_redundancy) = match zone.matches('-').count() {
+            0 | 1 => ("AvailabilityZone", "SingleAvailabilityZone"),
+            _ => ("LocalZone", "SingleLocalZone"),
+        };
+        Self {
+            location: DirectoryLocation { name: zone.to_owned(), kind },
+            bucket: DirectoryBucket { data_redundancy, kind: "Directory" },
+        }
+    }
 }
 
 /// Reads an answer. Errors: a sentence.
@@ -181,6 +235,15 @@ mod tests {
         assert_eq!(error_in(body).unwrap().code, "InternalError");
         assert!(error_in(b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>").is_none());
         assert!(error_in(b"").is_none());
+    }
+
+    #[test]
+    fn a_directory_bucket_is_made_in_its_zone() {
+        assert_eq!(
+            write(&CreateDirectoryDocument::of_zone("usw2-az1")).unwrap(),
+            "<CreateBucketConfiguration><Location><Name>usw2-az1</Name><Type>AvailabilityZone</Type></Location>\
+             <Bucket><DataRedundancy>SingleAvailabilityZone</DataRedundancy><Type>Directory</Type></Bucket></CreateBucketConfiguration>"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Owns: [`Aws`]: the endpoint follows the region, and credentials come from the chain of every AWS tool, the instance's role included.
 
 use super::{Creation, Dialect, Opening, Reach};
+use crate::s3::aws_place::{AwsPlace, Wishes};
 use crate::s3::credentials::Source;
 use crate::s3::endpoint::Endpoint;
 use crate::s3::probe::Enforcement;
@@ -17,11 +18,19 @@ pub(super) struct Aws;
 
 impl Dialect for Aws {
     fn endpoint(&self, opening: &Opening<'_>) -> Result<Endpoint, String> {
-        let bucket = &opening.options.bucket.bucket;
         let region = opening.region().unwrap_or_else(|| REGION_DEFAULT.to_owned());
-        // The certificate's wildcard covers one label, so a dotted name must stay in the path.
-        let virtual_host = opening.options.virtual_host.unwrap_or(!bucket.contains('.'));
-        Ok(Endpoint::aws(bucket, &region, virtual_host))
+        let accelerate = opening.surroundings.get("AWS_S3_USE_ACCELERATE_ENDPOINT");
+        let accelerate = accelerate.or_else(|| opening.profile.get_of_s3("use_accelerate_endpoint"));
+        let wishes = Wishes {
+            dual_stack: opening.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
+            fips: opening.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
+            accelerate: accelerate.is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            virtual_host: opening.options.virtual_host,
+        };
+        let place = AwsPlace::new(&opening.options.bucket.bucket, wishes)?;
+        let endpoint = Endpoint::aws(place.clone(), &region);
+        place.check_region(&endpoint.region)?;
+        Ok(endpoint)
     }
 
     fn sources(&self, opening: &Opening<'_>, reach: &Reach<'_>) -> Result<Vec<Arc<dyn Source>>, String> {

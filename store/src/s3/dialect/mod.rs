@@ -108,10 +108,21 @@ impl Opening<'_> {
     /// The endpoint of `s3://`, where one is named.
     pub fn endpoint_url(&self) -> Option<String> {
         let named = self.options.endpoint_url.clone();
-        named
-            .or_else(|| self.surroundings.get("AWS_ENDPOINT_URL_S3"))
+        if named.is_some() || self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls") {
+            return named;
+        }
+        // The order is that of the AWS SDKs and Tools Reference Guide, "Service-specific endpoints".
+        self.surroundings
+            .get("AWS_ENDPOINT_URL_S3")
             .or_else(|| self.surroundings.get("AWS_ENDPOINT_URL"))
+            .or_else(|| self.profile.endpoint_of_services())
             .or_else(|| self.profile.get("endpoint_url"))
+    }
+
+    /// Whether a variable, or else a setting of the profile, says `true`.
+    pub fn flag(&self, variable: &str, setting: &str) -> bool {
+        let value = self.surroundings.get(variable).or_else(|| self.profile.get(setting));
+        value.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
     }
 
     /// The region of `s3://`, where one is named.

@@ -180,3 +180,61 @@ async fn an_ibm_bucket_is_made_in_an_instance_with_a_location_that_names_the_cla
         unknown.headers.is_empty() && unknown.missing_with_token.unwrap().contains("IBM_SERVICE_INSTANCE_ID")
     );
 }
+
+#[tokio::test]
+async fn aws_endpoints_are_of_the_kind_that_is_wished_for() {
+    let config = |text: &str| Caller::with(&[]).file(".aws/config", text);
+    for (caller, expected) in [
+        (Caller::with(&[]), "https://bucket.s3.us-east-1.amazonaws.com"),
+        (
+            Caller::with(&[("AWS_REGION", "eu-west-1"), ("AWS_USE_DUALSTACK_ENDPOINT", "true")]),
+            "https://bucket.s3.dualstack.eu-west-1.amazonaws.com",
+        ),
+        (
+            Caller::with(&[("AWS_REGION", "us-gov-west-1"), ("AWS_USE_FIPS_ENDPOINT", "true")]),
+            "https://bucket.s3-fips.us-gov-west-1.amazonaws.com",
+        ),
+        (
+            config("[default]\nregion = us-east-2\nuse_fips_endpoint = true\nuse_dualstack_endpoint = true\n"),
+            "https://bucket.s3-fips.dualstack.us-east-2.amazonaws.com",
+        ),
+        (
+            config("[default]\ns3 =\n  max_concurrent_requests = 20\n  use_accelerate_endpoint = true\n"),
+            "https://bucket.s3-accelerate.amazonaws.com",
+        ),
+        (
+            Caller::with(&[("AWS_S3_USE_ACCELERATE_ENDPOINT", "true")]),
+            "https://bucket.s3-accelerate.amazonaws.com",
+        ),
+        (
+            Caller::with(&[("AWS_USE_FIPS_ENDPOINT", "true"), ("AWS_REGION", "cn-north-1")]),
+            "cn-north-1 has no FIPS endpoints",
+        ),
+    ] {
+        assert_eq!(url(&caller.options("s3://bucket")).await, expected);
+    }
+}
+
+/// AWS SDKs and Tools Reference Guide, "Service-specific endpoints".
+#[tokio::test]
+async fn endpoints_are_named_in_the_order_of_the_aws_tools() {
+    const CONFIG: &str = "[default]\nservices = mine\nendpoint_url = http://of-profile\n\
+                          [services mine]\ns3 =\n  endpoint_url = http://of-services\n";
+    for (variables, expected) in [
+        (vec![], "http://of-services"),
+        (vec![("AWS_ENDPOINT_URL", "http://of-all")], "http://of-all"),
+        (vec![("AWS_ENDPOINT_URL", "http://of-all"), ("AWS_ENDPOINT_URL_S3", "http://of-s3")], "http://of-s3"),
+        (
+            vec![("AWS_ENDPOINT_URL", "http://of-all"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")],
+            "https://bucket.s3.us-east-1.amazonaws.com",
+        ),
+    ] {
+        let caller = Caller::with(&variables).file(".aws/config", CONFIG);
+        assert_eq!(url(&caller.options("s3://bucket")).await, expected, "{variables:?}");
+    }
+    let caller = Caller::with(&[("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")]);
+    let named = StoreOptions { endpoint_url: Some("http://named".to_owned()), ..caller.options("s3://bucket") };
+    assert_eq!(url(&named).await, "http://named", "what is asked for here is not configured elsewhere");
+    let caller = Caller::with(&[]).file(".aws/config", "[default]\nendpoint_url = http://of-profile\n");
+    assert_eq!(url(&caller.options("s3://bucket")).await, "http://of-profile");
+}
