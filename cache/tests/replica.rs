@@ -66,6 +66,22 @@ async fn readers_progress_in_the_least_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_no_known_version_is_neither_shared_nor_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 64 * MIB, 256 * MIB);
+    let (source, fetch) = Source::shared();
+    for opened in 1..=2 {
+        let replica = cache.passing_replica(id("a"), MIB);
+        for _ in 0..2 {
+            assert!(replica.read(0..MIB, &fetch).await.unwrap() == bytes(0..MIB));
+        }
+        assert_eq!(source.fetches.load(Ordering::SeqCst), opened);
+    }
+    cache.drain().await;
+    assert_eq!(data_files(&dir.path().join("clean/replicas")), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_fetch_fails_its_readers_and_the_next_read_tries_again() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), 64 * MIB, 0);

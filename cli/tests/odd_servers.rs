@@ -80,7 +80,7 @@ fn a_server_whose_listings_have_no_etags_shows_what_others_write_and_takes_appen
     let sandbox = Sandbox::new();
     let quirks = Quirks { no_list_etags: true, ..Quirks::default() };
     sandbox.server.set_settings(Settings { quirks, ..Settings::default() });
-    let mount = sandbox.mounted_with(&["--metadata-ttl", "0s"]);
+    let mount = sandbox.mounted_with(&["--metadata-ttl", "0"]);
     for bytes in [&b"first"[..], b"second, which is longer", b"3rd"] {
         sandbox.put("log", bytes);
         assert_eq!(std::fs::read(mount.join("log")).unwrap(), bytes);

@@ -9,8 +9,9 @@ use pail_cache::{Cache, CacheConfig};
 use pail_mountd::fs::{
     Attr, BucketFs, FsError, FsOptions, FsResult, OpenFlags, Posix, ROOT, RenameMode, SetAttr,
 };
-use pail_store::MemoryStore;
-use pail_store::{LostAnswers, Payload, PutOptions, RawKey, Store};
+use pail_store::{
+    Capabilities, Listings, LostAnswers, MemoryStore, PartCopy, Payload, PutOptions, RawKey, Store,
+};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -39,6 +40,24 @@ pub const READ_TRUNCATED: OpenFlags = OpenFlags { write: false, truncate: true, 
 /// For writing what must not exist.
 pub const EXCLUSIVE: OpenFlags = OpenFlags { write: true, truncate: false, exclusive: true };
 
+/// An empty bucket: that of `PAIL_TESTS_STORE`, by default as Amazon S3's.
+fn bucket() -> MemoryStore {
+    let kind = std::env::var("PAIL_TESTS_STORE").unwrap_or_default();
+    let composing = Capabilities {
+        part_copy: PartCopy::Whole,
+        part_size_bytes_min: 1,
+        atomic_rename: true,
+        ..Capabilities::full()
+    };
+    match kind.as_str() {
+        "gcs" => MemoryStore::with_capabilities("test", composing).with_generations(),
+        "no-listed-versions" => {
+            MemoryStore::new("test").with_listings(Listings { without_versions: true, ..Listings::default() })
+        }
+        _ => MemoryStore::new("test"),
+    }
+}
+
 impl Files {
     /// An empty bucket, mounted with the default options.
     pub fn new() -> Self {
@@ -47,7 +66,7 @@ impl Files {
 
     /// An empty bucket, mounted with `options`.
     pub fn with(options: FsOptions) -> Self {
-        Self::over(Arc::new(MemoryStore::new("test")), options)
+        Self::over(Arc::new(bucket()), options)
     }
 
     /// Another mount of a bucket, with a cache of its own.

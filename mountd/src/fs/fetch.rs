@@ -22,7 +22,7 @@ pub struct ObjectFetch {
     key: RawKey,
     facts: Facts,
     pace: Option<Arc<FetchPace>>,
-    told: Told,
+    told: Option<Told>,
     /// The cache fetches in a task of its own, which is a part of the call that asks for it.
     call: PartOfCall,
 }
@@ -31,7 +31,7 @@ impl ObjectFetch {
     /// The supply of that version of `key`.
     pub fn of(store: Arc<dyn Store>, key: RawKey, facts: &Facts) -> Arc<dyn Fetch> {
         let (facts, call) = (facts.clone(), PartOfCall::current());
-        Arc::new(Self { store, key, facts, pace: None, told: Told::default(), call })
+        Arc::new(Self { store, key, facts, pace: None, told: None, call })
     }
 
     /// The same; `pace` learns how long its requests take, and `told` what the object carries.
@@ -40,7 +40,7 @@ impl ObjectFetch {
         key: RawKey,
         facts: &Facts,
         pace: Arc<FetchPace>,
-        told: Told,
+        told: Option<Told>,
     ) -> Arc<dyn Fetch> {
         let (facts, call) = (facts.clone(), PartOfCall::current());
         Arc::new(Self { store, key, facts, pace: Some(pace), told, call })
@@ -75,8 +75,9 @@ impl Fetch for ObjectFetch {
     async fn fetch(&self, range: Range<u64>) -> Result<Box<dyn Supply>, FetchError> {
         let (began, bytes) = (Instant::now(), range.end - range.start);
         let GetResult { meta, body, .. } = self.call.run(self.get(range)).await.map_err(shared)?;
-        if let Some(attributes) = meta.attributes {
-            let _ = self.told.set(attributes);
+        if let (Some(attributes), Some(told)) = (meta.attributes, &self.told) {
+            // Every answer tells the same.
+            let _ = told.set(attributes);
         }
         Ok(Box::new(Timed { body, began, bytes, left: bytes, pace: self.pace.clone() }))
     }

@@ -6,7 +6,7 @@ use super::BucketFs;
 use super::dirty::DirtyFile;
 use super::error::{FsError, FsResult, Posix};
 use super::facts::Facts;
-use super::fetch::{ObjectFetch, Told};
+use super::fetch::ObjectFetch;
 use super::handle::Handle;
 use super::inode::{Content, Inode};
 use bytes::Bytes;
@@ -78,7 +78,7 @@ impl BucketFs {
         range: Range<u64>,
     ) -> FsResult<Bytes> {
         let key = self.key_of(&handle.inode)?;
-        let fetch = ObjectFetch::paced(self.store.clone(), key, facts, self.pace.clone(), Told::default());
+        let fetch = ObjectFetch::paced(self.store.clone(), key, facts, self.pace.clone(), None);
         // Ahead first: the read's own bytes are then part of one large request.
         let advice = handle.prefetcher.advise(range.clone(), facts.size, self.window_bytes_max());
         if advice.streams != 0 {

@@ -1,6 +1,6 @@
 //! What an edit keeps of an object beside its bytes: content type, metadata, tags, storage class, key.
 //!
-//! Owns: [`Kept`], which a written file has for its next version, and the look for what the object carries where no answer has told it.
+//! Owns: [`Kept`], which a written file has for its next version, [`SharedAttributes`], and the look for what the object carries where no answer has told it.
 //!
 //! # What an edit is
 //! A program that changes a part of a file, that truncates it and writes it anew, or that renames a new file over it (as `sed -i`, editors and
@@ -12,6 +12,8 @@ use super::dirty::DirtyFile;
 use super::error::FsResult;
 use super::facts::{Carried, Facts};
 use pail_store::{Attributes, ErrorKind, RawKey, Version};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What the next version of a file is to carry beside its bytes.
@@ -46,12 +48,46 @@ impl Kept {
     }
 }
 
+/// How many sets of attributes are shared.
+const SHARED_MAX: usize = 16;
+
+/// The sets of attributes that were seen last: most objects of a bucket carry the same, and are to share one in memory.
+#[derive(Default)]
+pub struct SharedAttributes {
+    /// Guards the list; a leaf.
+    seen: Mutex<VecDeque<Arc<Attributes>>>,
+}
+
+impl SharedAttributes {
+    /// The same attributes, in memory once.
+    pub fn share(&self, attributes: Arc<Attributes>) -> Arc<Attributes> {
+        let mut seen = self.seen.lock();
+        if let Some(shared) = seen.iter().find(|seen| **seen == attributes) {
+            return shared.clone();
+        }
+        if seen.len() >= SHARED_MAX {
+            seen.pop_front();
+        }
+        seen.push_back(attributes.clone());
+        attributes
+    }
+}
+
 /// An answer's head counts tags, and does not name them.
 fn has_all_tags(attributes: &Attributes) -> bool {
     attributes.tag_count as usize <= attributes.tags.len()
 }
 
 impl BucketFs {
+    /// What a read has told of an object, to be remembered. User metadata is often each object's own, and is remembered of files that are open to
+    /// be changed alone: millions may be read.
+    pub(super) fn told_by_read(&self, attributes: &Arc<Attributes>, is_to_change: bool) -> Carried {
+        match is_to_change || attributes.metadata.is_empty() {
+            true => Carried::Told(self.attributes.share(attributes.clone())),
+            false => Carried::Untold,
+        }
+    }
+
     /// What the next version of a file is to carry. Errors: the store's, which could not be asked.
     pub(super) async fn attributes_to_keep(&self, dirty: &DirtyFile) -> FsResult<Attributes> {
         let kept = dirty.kept();

@@ -66,6 +66,7 @@ pub use status::FlushReport;
 use facts::Facts;
 use handle::HandleTable;
 use inode::{Inode, InodeTable};
+use kept::SharedAttributes;
 use last_errors::LastErrors;
 use namespace::{Known, Namespace};
 use pail_cache::{Cache, Replica, ReplicaId};
@@ -107,6 +108,7 @@ pub struct BucketFs {
     /// One permit, for a request that sends what the local disk has no room for.
     without_disk: Semaphore,
     counters: Counters,
+    attributes: SharedAttributes,
     last_errors: LastErrors,
     /// Calls that go on although their callers were killed.
     left_calls: Tally,
@@ -138,6 +140,7 @@ impl BucketFs {
             upload_slots: Semaphore::new(UPLOADS_IN_FLIGHT),
             without_disk: Semaphore::new(1),
             counters: Counters::default(),
+            attributes: SharedAttributes::default(),
             last_errors: LastErrors::default(),
             left_calls: Tally::default(),
             streams: AtomicI64::new(0),
@@ -182,6 +185,11 @@ impl BucketFs {
     /// What the endpoint can do. The first call may probe it.
     async fn capabilities(&self) -> FsResult<&Capabilities> {
         Ok(self.capabilities.get_or_try_init(|| self.store.capabilities()).await?)
+    }
+
+    /// What the endpoint is known to be able to do, for `pail status`; `None` where nobody has had to ask yet.
+    pub fn known_of_endpoint(&self) -> Option<&Capabilities> {
+        self.capabilities.get()
     }
 
     fn check_writable(&self) -> FsResult<()> {

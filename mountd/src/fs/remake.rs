@@ -53,6 +53,12 @@ impl PayloadSource for ReplicaSource {
     }
 }
 
+/// Whether the new name tells a type, which the old one did not: that bytes are bytes says nothing.
+fn tells_another_type(from: &RawKey, to: &RawKey) -> bool {
+    let told = content_type_of(to.as_str()).filter(|told| *told != "application/octet-stream");
+    told.is_some_and(|told| content_type_of(from.as_str()) != Some(told))
+}
+
 impl BucketFs {
     /// Makes the object `to` of a version of `from`; `replaced` is what was there. Errors: the store's; the copy may be there all the same.
     pub(super) async fn transfer(
@@ -66,11 +72,12 @@ impl BucketFs {
         if facts.carried == Carried::Fresh {
             let kept = replaced.map_or(Kept::Fresh, |replaced| Kept::of(to, &replaced));
             let attributes = self.all_of(&kept, &Version::Unknown).await?;
-            let is_same_type = content_type_of(from.as_str()) == content_type_of(to.as_str());
-            let carried = attributes.clone().map_or(Carried::Fresh, Carried::Told);
-            if attributes.as_deref().is_some_and(|attributes| *attributes != Attributes::default())
-                || !is_same_type
-            {
+            let is_other = match &attributes {
+                Some(attributes) => **attributes != Attributes::default(),
+                None => tells_another_type(from, to),
+            };
+            if is_other {
+                let carried = attributes.clone().map_or(Carried::Fresh, Carried::Told);
                 let attributes = attributes.as_deref().cloned().unwrap_or_default();
                 let options = PutOptions { condition: condition.clone(), attributes };
                 if let Some(version) = self.remake(from, facts, to, options).await? {
@@ -99,11 +106,11 @@ impl BucketFs {
         options: PutOptions,
     ) -> FsResult<Option<Version>> {
         if facts.size > SINGLE_PUT_BYTES_MAX {
-            let part_copy = self.capabilities().await?.part_copy;
-            let part_bytes = match part_copy {
+            let capabilities = self.capabilities().await?;
+            let part_bytes = match capabilities.part_copy {
                 PartCopy::None => return Ok(None),
                 PartCopy::Whole => facts.size,
-                PartCopy::Ranges => COPIED_PART_BYTES,
+                PartCopy::Ranges => COPIED_PART_BYTES.min(capabilities.part_size_bytes_max),
             };
             return self.remake_of_parts(from, facts, to, options, part_bytes).await.map(Some);
         }

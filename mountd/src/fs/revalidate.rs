@@ -18,7 +18,7 @@
 //! Invariant: from open to close the version of a handle that is not written stays the same.
 
 use super::error::{FsError, FsResult, Posix};
-use super::facts::{Carried, Facts};
+use super::facts::Facts;
 use super::fetch::{ObjectFetch, Told};
 use super::handle::Handle;
 use super::inode::{Belief, Content, FileState, Inode};
@@ -114,14 +114,15 @@ impl BucketFs {
                     key.clone(),
                     facts,
                     self.pace.clone(),
-                    told.clone(),
+                    Some(told.clone()),
                 );
                 let end = facts.size.min(start + OPEN_FETCH_BYTES);
                 handle.prefetcher.opened(replica.prefetch(start..end, &fetch));
                 replica.read(start..end.min(start + BLOCK_SIZE_BYTES), &fetch).await?;
                 // Where another fetches these bytes already, nothing is told here.
                 if let (Some(attributes), Some(file)) = (told.get(), inode.file()) {
-                    file.lock().confirm(&facts.version, &Carried::Told(attributes.clone()));
+                    let carried = self.told_by_read(attributes, handle.changes);
+                    file.lock().confirm(&facts.version, &carried);
                 }
                 Ok(())
             }
@@ -174,7 +175,8 @@ impl BucketFs {
         let key = name::key(dir, name)?;
         let sent = Instant::now();
         match self.store.head(&key).await {
-            Ok(meta) => {
+            Ok(mut meta) => {
+                meta.attributes = meta.attributes.map(|attributes| self.attributes.share(attributes));
                 let known = Known::File(Facts::from(&meta));
                 self.namespace.lock().put(dir, name, known.clone(), sent);
                 Ok((known, sent))
