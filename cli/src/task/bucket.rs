@@ -87,8 +87,12 @@ pub fn mistake_of(err: &InvalidUri, word: &Word) -> Mistake {
         (false, true) => err.to_string(),
         (false, false) => err.shown_as(&word.shown),
     };
-    let hint = if is_open { err.hint() } else { err.form_hint() };
-    Mistake::new(word.place, what).with_hint(unknown_variable_hint(word).unwrap_or(hint))
+    let hint = match (is_open, err.part) {
+        (true, _) => Some(err.hint()),
+        (false, UriPart::Bucket | UriPart::Account) => None,
+        (false, _) => Some(err.form_hint()),
+    };
+    Mistake::new(word.place, what).with_hint_if(unknown_variable_hint(word).or(hint))
 }
 
 /// What to do where a variable is left in a text that it spoils.

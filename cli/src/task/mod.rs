@@ -5,7 +5,7 @@
 //!
 //! Layers, each knowing those before it: `yaml`, a document with places, and `plain_words`, its errors; `fields`, the tables of keys, and
 //! `schema`, written from them; `reader`, which checks an object by its table; `bucket`, `destination`, `local`, what texts stand for;
-//! `file_mount`, `workdir`, `variables`, the parts of a task.
+//! `store`, which store a bucket is in; `file_mount`, `workdir`, `variables`, the parts of a task.
 //!
 //! Invariant: no message and no `Debug` shows the value of a secret.
 
