@@ -3,6 +3,7 @@
 //! Owns: [`Copying`], which opens the bucket with a caller's environment, runs the copy and reports how far it is; where its manifests are; and the
 //! [`Failure`]s that errors and incomplete reports of `pail_transfer` become.
 
+use crate::buckets::record;
 use crate::{progress, terminal};
 use pail_control::opening::{self, Address, OpenBucket};
 use pail_control::quantity::ByteSize;
@@ -39,7 +40,13 @@ impl Copying<'_> {
         let what = format!("opening {}", address.source);
         let opening = progress::while_waiting(&what, opening);
         tokio::select! {
-            opened = opening => opened,
+            opened = opening => {
+                let opened = opened?;
+                if opened.created {
+                    record::note(address);
+                }
+                Ok(opened)
+            }
             () = self.stop.cancelled() => Err(failure_of(Error::Stopped)),
         }
     }

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod bucket_flags;
+mod buckets;
 pub mod cluster;
 mod commands;
 mod copy_progress;

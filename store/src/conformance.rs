@@ -377,8 +377,15 @@ async fn metadata(store: &dyn Store, prefix: String) {
 
 /// What `key` carries that any store can: the rest is the store's own, or nobody's.
 async fn carried(store: &dyn Store, key: &RawKey, version: &Version) -> Attributes {
-    let Attributes { metadata, content_type, content_encoding, content_language, content_disposition, cache_control, .. } =
-        ok(store.attributes(key, version).await);
+    let Attributes {
+        metadata,
+        content_type,
+        content_encoding,
+        content_language,
+        content_disposition,
+        cache_control,
+        ..
+    } = ok(store.attributes(key, version).await);
     Attributes {
         metadata,
         content_type,
@@ -434,7 +441,9 @@ async fn tags(store: &dyn Store, prefix: String) {
     let (from, to, by_parts) = (key(&prefix, "from"), key(&prefix, "to"), key(&prefix, "parts"));
     let attributes = Attributes { tags: wanted.clone(), ..Attributes::default() };
     let options = PutOptions { attributes, ..PutOptions::default() };
-    let Ok(version) = store.put(&from, Bytes::from_static(b"x").into(), options.clone()).await else { return };
+    let Ok(version) = store.put(&from, Bytes::from_static(b"x").into(), options.clone()).await else {
+        return;
+    };
     if ok(store.attributes(&from, &version).await).tags.is_empty() {
         return;
     }

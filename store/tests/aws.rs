@@ -70,7 +70,8 @@ async fn whoever_asks_pays_only_where_they_say_so() {
     server.set_bucket(BUCKET, paid).unwrap();
     let refused = open(&server, BUCKET).await.head(&key("key")).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Denied);
-    let store = pail_store::open(StoreOptions { requester_pays: true, ..options(&server, BUCKET) }).await.unwrap();
+    let store =
+        pail_store::open(StoreOptions { requester_pays: true, ..options(&server, BUCKET) }).await.unwrap();
     put(&*store, "key").await;
     assert_eq!(store.get(&key("key"), GetOptions::default()).await.unwrap().bytes().await.unwrap(), "bytes");
     server.shutdown().await;
@@ -102,7 +103,10 @@ async fn what_is_wrong_with_a_bucket_is_said_plainly() {
     let theirs = open(&server, "theirs").await;
     let denied = theirs.look_up_bucket().await.unwrap_err();
     assert_eq!(denied.kind, ErrorKind::Denied);
-    assert!(denied.to_string().contains("somebody else's") && denied.to_string().contains("access key"), "{denied}");
+    assert!(
+        denied.to_string().contains("somebody else's") && denied.to_string().contains("access key"),
+        "{denied}"
+    );
     assert_eq!(theirs.create_bucket().await.unwrap_err().kind, ErrorKind::BucketTaken);
     let ours = open(&server, BUCKET).await;
     put(&*ours, "key").await;
@@ -146,7 +150,10 @@ async fn a_directory_bucket_is_used_in_one_session_and_lists_in_order() {
         max_keys,
         ..ListRequest::default()
     };
-    assert_eq!(listed(&*store, of("dir/", true, Some(2))).await, ["dir/a", "dir/name", "dir/name-2", "dir/name/", "dir/nap", "dir/other/"]);
+    assert_eq!(
+        listed(&*store, of("dir/", true, Some(2))).await,
+        ["dir/a", "dir/name", "dir/name-2", "dir/name/", "dir/nap", "dir/other/"]
+    );
     assert_eq!(listed(&*store, of("dir/name", false, None)).await, ["dir/name", "dir/name-2", "dir/name/x"]);
     assert_eq!(listed(&*store, of("dir/name", true, None)).await, ["dir/name", "dir/name-2", "dir/name/"]);
 
@@ -157,7 +164,10 @@ async fn a_directory_bucket_is_used_in_one_session_and_lists_in_order() {
     let open = store.open_uploads(&key("dir/parts")).await.unwrap();
     assert_eq!(open.len(), 1);
     store.complete_upload(&upload, &[part], &PutOptions::default()).await.unwrap();
-    assert_eq!(store.get(&key("dir/parts"), GetOptions::default()).await.unwrap().bytes().await.unwrap(), "part");
+    assert_eq!(
+        store.get(&key("dir/parts"), GetOptions::default()).await.unwrap().bytes().await.unwrap(),
+        "part"
+    );
     assert_eq!(requests(&server, "CreateSession"), 1);
     server.shutdown().await;
 }
@@ -183,6 +193,9 @@ async fn a_session_that_is_refused_is_told_with_whose_keys_it_was() {
     let refused = store.head(&key("key")).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Credentials);
     let told = refused.to_string();
-    assert!(told.contains("session") && told.contains("SignatureDoesNotMatch") && !told.contains("wrongwrong"), "{told}");
+    assert!(
+        told.contains("session") && told.contains("SignatureDoesNotMatch") && !told.contains("wrongwrong"),
+        "{told}"
+    );
     server.shutdown().await;
 }

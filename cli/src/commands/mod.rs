@@ -24,6 +24,7 @@ mod report;
 mod rsync;
 mod shutdown;
 mod status;
+mod storage;
 mod task_arguments;
 mod umount;
 
@@ -51,6 +52,7 @@ pub enum Command {
     Cancel(cancel::Arguments),
     Down(down::Arguments),
     Rsync(rsync::Arguments),
+    Storage(storage::Arguments),
     DevServer(dev_server::Arguments),
     Cluster(cluster::Arguments),
     Completion(completion::Arguments),
@@ -83,6 +85,7 @@ impl Command {
             Self::Cancel(arguments) => cancel::run(arguments),
             Self::Down(arguments) => down::run(arguments),
             Self::Rsync(arguments) => rsync::run(arguments),
+            Self::Storage(arguments) => storage::run(arguments),
             Self::DevServer(arguments) => dev_server::run(arguments),
             Self::Cluster(arguments) => cluster::run(arguments),
             Self::Completion(arguments) => completion::run(arguments),

@@ -1,9 +1,10 @@
 //! `pail mount`.
 
 use crate::bucket_flags::{NewObjectFlags, Reach};
+use crate::buckets::record;
 use crate::{accounts, block_on, daemon, notices, terminal};
 use pail_control::foreground::{self, ForegroundRequest};
-use pail_control::opening;
+use pail_control::opening::{self, Address};
 use pail_control::quantity::{ByteSize, Period, Permissions};
 use pail_control::settings::{Limits, process_environment};
 use pail_control::types::{MountOutcome, MountRequest, MountSpec};
@@ -115,6 +116,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         terminal::notes(&notices::left_behind_of(&outcome).await);
         Ok(outcome)
     })?;
+    if outcome.created_bucket {
+        record::note(Address::from(&outcome.spec));
+    }
     report(&outcome, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }

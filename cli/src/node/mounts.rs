@@ -2,10 +2,12 @@
 //!
 //! Owns: [`mount`], which asks the node's own daemon for one.
 
+use crate::buckets::record;
 use crate::place::{self, PlaceKind, make_place};
 use crate::{daemon, notices, terminal};
 use pail_control::mountinfo::{self, MountInfo};
 use pail_control::opening;
+use pail_control::opening::Address;
 use pail_control::quantity::Permissions;
 use pail_control::settings::{Limits, process_environment};
 use pail_control::types::{MountRequest, MountSpec, MountState};
@@ -63,6 +65,7 @@ pub async fn mount(
     let source = &outcome.spec.source;
     if outcome.created_bucket {
         terminal::note(&format!("created the bucket of {source}"));
+        record::note(Address::from(&outcome.spec));
     }
     terminal::notes(&notices::of_mount(&outcome).await);
     match outcome.already_mounted {

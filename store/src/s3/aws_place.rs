@@ -79,9 +79,9 @@ impl AwsPlace {
                 Name::AccessPoint { .. } => Some("access points have no transfer acceleration"),
                 Name::Directory { .. } => Some("directory buckets have no transfer acceleration"),
                 Name::Bucket(_) if wishes.fips => Some("there is no transfer acceleration at FIPS endpoints"),
-                Name::Bucket(name) if name.contains('.') || wishes.virtual_host == Some(false) => {
-                    Some("transfer acceleration needs the bucket in the host's name, where a name with dots cannot be")
-                }
+                Name::Bucket(name) if name.contains('.') || wishes.virtual_host == Some(false) => Some(
+                    "transfer acceleration needs the bucket in the host's name, where a name with dots cannot be",
+                ),
                 Name::Bucket(_) => None,
             };
             if let Some(hindrance) = hindrance {
@@ -123,9 +123,7 @@ impl AwsPlace {
         let dual = if dual_stack { ".dualstack" } else { "" };
         let suffix = suffix_of(region);
         match &self.name {
-            Name::Bucket(name) if accelerate => {
-                in_host(format!("{name}.s3-accelerate{dual}.{suffix}"))
-            }
+            Name::Bucket(name) if accelerate => in_host(format!("{name}.s3-accelerate{dual}.{suffix}")),
             Name::Bucket(name) => {
                 let host = format!("s3{fips}{dual}.{region}.{suffix}");
                 // The certificate's wildcard covers one label, so a dotted name must stay in the path.
@@ -200,10 +198,13 @@ fn access_point(arn: &str) -> Result<Name, String> {
         return refused("it is not the ARN of an access point; a bucket is named by its name alone");
     };
     if region.is_empty() {
-        return refused("a multi-Region access point needs signatures of another kind (SigV4A); use a bucket or an access point of one Region");
+        return refused(
+            "a multi-Region access point needs signatures of another kind (SigV4A); use a bucket or an access point of one Region",
+        );
     }
-    let is_label =
-        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let is_label = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
     match [name, region, account].into_iter().all(is_label) {
         true => Ok(Name::AccessPoint {
             name: name.to_owned(),
@@ -218,7 +219,9 @@ fn directory(bucket: &str) -> Result<Name, String> {
     let zone = bucket.rsplit("--").nth(1).filter(|zone| !zone.is_empty() && bucket.len() > zone.len() + 8);
     match zone {
         Some(zone) => Ok(Name::Directory { name: bucket.to_owned(), zone: zone.to_owned() }),
-        None => Err(format!("{bucket} names no zone; a directory bucket is called NAME--ZONE--x-s3, such as data--usw2-az1--x-s3")),
+        None => Err(format!(
+            "{bucket} names no zone; a directory bucket is called NAME--ZONE--x-s3, such as data--usw2-az1--x-s3"
+        )),
     }
 }
 

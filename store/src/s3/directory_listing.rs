@@ -55,8 +55,7 @@ async fn collect(
 ) -> Result<()> {
     let mut token = None;
     loop {
-        let request =
-            ListRequest { prefix: folder.to_owned(), delimiter, token, ..ListRequest::default() };
+        let request = ListRequest { prefix: folder.to_owned(), delimiter, token, ..ListRequest::default() };
         let page = listing::list(pipeline, request).await?;
         let objects = page.objects.into_iter().filter(|object| object.key.as_str().starts_with(prefix));
         names.extend(objects.map(|object| (object.key.as_str().to_owned(), Listed::Object(object))));

@@ -105,7 +105,15 @@ impl Endpoint {
         let region = place.own_region().unwrap_or_else(|| region.to_owned());
         let Host { authority, base_path } = place.host(&region);
         let is_directory = place.is_directory();
-        Self { scheme: "https", authority, root: String::new(), base_path, region, aws: Some(place), is_directory }
+        Self {
+            scheme: "https",
+            authority,
+            root: String::new(),
+            base_path,
+            region,
+            aws: Some(place),
+            is_directory,
+        }
     }
 
     /// The same bucket in another region.
@@ -221,7 +229,10 @@ mod tests {
     #[test]
     fn an_access_point_s_objects_are_copied_by_its_arn() {
         let key = RawKey::new("reports/january 1.pdf").unwrap();
-        for arn in ["arn:aws:s3:us-west-2:123456789012:accesspoint/p", "arn:aws:s3:us-west-2:123456789012:accesspoint:p"] {
+        for arn in [
+            "arn:aws:s3:us-west-2:123456789012:accesspoint/p",
+            "arn:aws:s3:us-west-2:123456789012:accesspoint:p",
+        ] {
             assert_eq!(
                 encoded_copy_source(arn, &key),
                 "arn%3Aaws%3As3%3Aus-west-2%3A123456789012%3Aaccesspoint/p/object/reports/january%201.pdf"

@@ -62,8 +62,9 @@ impl Issuer for SessionIssuer {
             }
         };
         let outcome = tokio::time::timeout(self.patience, asked).await;
-        let outcome = outcome
-            .unwrap_or_else(|_| Err(Refused::Other(format!("no answer within {} s", self.patience.as_secs()))));
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(Refused::Other(format!("no answer within {} s", self.patience.as_secs())))
+        });
         outcome.map_err(|(Refused::Denied(cause) | Refused::Other(cause))| {
             format!("no session for the directory bucket at {}: {cause}", self.endpoint.url())
         })
@@ -116,7 +117,8 @@ impl SessionIssuer {
         let Authorization::Keys(keys) = self.credentials.get().await?.authorization else {
             return Err("it needs access keys, and none were found".to_owned());
         };
-        let uri = self.endpoint.uri(None, &[("session", String::new())]).map_err(|error| error.to_string())?;
+        let uri =
+            self.endpoint.uri(None, &[("session", String::new())]).map_err(|error| error.to_string())?;
         let waiting = Waiting::begin(&Movement::new(), self.patience);
         let body = RequestBody::new(&Payload::Bytes(Bytes::new()), Progress::new(&waiting, false));
         let mut request = Request::new(body);

@@ -12,8 +12,8 @@ mod copying;
 mod credential_client;
 mod credentials;
 mod customer_key;
-mod directory_listing;
 mod dialect;
+mod directory_listing;
 mod endpoint;
 mod etag;
 mod express;
@@ -276,7 +276,8 @@ impl Store for S3Store {
         match self.pipeline.send(&ApiRequest::new("HeadBucket", Method::HEAD)).await {
             // A HEAD's refusal says no more than that.
             Err(error) if error.kind == ErrorKind::Denied => {
-                let told = "the bucket is there, and it is somebody else's, or these credentials may not use it";
+                let told =
+                    "the bucket is there, and it is somebody else's, or these credentials may not use it";
                 Err(Error { message: format!("{told}: {}", error.message), ..error })
             }
             looked => looked.map(drop),

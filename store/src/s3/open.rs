@@ -122,14 +122,18 @@ fn sessions_of(
     proxies: &Proxies,
     authorities: Option<&Authorities>,
 ) -> std::result::Result<Option<Sessions>, String> {
-    let is_off =
-        opening.flag("AWS_S3_DISABLE_EXPRESS_SESSION_AUTH", "s3_disable_express_session_auth");
+    let is_off = opening.flag("AWS_S3_DISABLE_EXPRESS_SESSION_AUTH", "s3_disable_express_session_auth");
     if !endpoint.is_directory || is_off || opening.options.anonymous {
         return Ok(None);
     }
     let client = transport::connect(opening.options, endpoint.is_tls(), proxies.clone(), authorities)?;
     let patience = opening.options.head_timeout;
-    Ok(Some(Sessions::new(SessionIssuer { client, endpoint: endpoint.clone(), credentials: credentials.clone(), patience })))
+    Ok(Some(Sessions::new(SessionIssuer {
+        client,
+        endpoint: endpoint.clone(),
+        credentials: credentials.clone(),
+        patience,
+    })))
 }
 
 fn credentials_of(

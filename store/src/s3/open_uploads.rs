@@ -12,7 +12,8 @@ use http::Method;
 /// See [`Store::open_uploads`](crate::Store::open_uploads).
 pub(super) async fn open_uploads(pipeline: &Pipeline, key: &RawKey) -> Result<Vec<OpenUpload>> {
     const OPERATION: &str = "ListMultipartUploads";
-    let mut request = ApiRequest::new(OPERATION, Method::GET).query("uploads", "").query("encoding-type", "url");
+    let mut request =
+        ApiRequest::new(OPERATION, Method::GET).query("uploads", "").query("encoding-type", "url");
     // A directory bucket takes no prefix but a folder's.
     let prefix = match pipeline.service.endpoint().is_directory {
         true => &key.as_str()[..key.as_str().rfind('/').map_or(0, |slash| slash + 1)],

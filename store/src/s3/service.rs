@@ -114,7 +114,9 @@ impl Service for S3Service {
 
     async fn authorization_for(&self, request: &ApiRequest<'_>) -> Result<Authorization, String> {
         match &self.sessions {
-            Some(sessions) if takes_session(request.operation) => Ok(Authorization::Session(sessions.get().await?)),
+            Some(sessions) if takes_session(request.operation) => {
+                Ok(Authorization::Session(sessions.get().await?))
+            }
             _ => self.authorization().await,
         }
     }

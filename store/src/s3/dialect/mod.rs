@@ -108,7 +108,9 @@ impl Opening<'_> {
     /// The endpoint of `s3://`, where one is named.
     pub fn endpoint_url(&self) -> Option<String> {
         let named = self.options.endpoint_url.clone();
-        if named.is_some() || self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls") {
+        if named.is_some()
+            || self.flag("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls")
+        {
             return named;
         }
         // The order is that of the AWS SDKs and Tools Reference Guide, "Service-specific endpoints".

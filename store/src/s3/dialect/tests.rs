@@ -195,7 +195,9 @@ async fn aws_endpoints_are_of_the_kind_that_is_wished_for() {
             "https://bucket.s3-fips.us-gov-west-1.amazonaws.com",
         ),
         (
-            config("[default]\nregion = us-east-2\nuse_fips_endpoint = true\nuse_dualstack_endpoint = true\n"),
+            config(
+                "[default]\nregion = us-east-2\nuse_fips_endpoint = true\nuse_dualstack_endpoint = true\n",
+            ),
             "https://bucket.s3-fips.dualstack.us-east-2.amazonaws.com",
         ),
         (
@@ -223,7 +225,10 @@ async fn endpoints_are_named_in_the_order_of_the_aws_tools() {
     for (variables, expected) in [
         (vec![], "http://of-services"),
         (vec![("AWS_ENDPOINT_URL", "http://of-all")], "http://of-all"),
-        (vec![("AWS_ENDPOINT_URL", "http://of-all"), ("AWS_ENDPOINT_URL_S3", "http://of-s3")], "http://of-s3"),
+        (
+            vec![("AWS_ENDPOINT_URL", "http://of-all"), ("AWS_ENDPOINT_URL_S3", "http://of-s3")],
+            "http://of-s3",
+        ),
         (
             vec![("AWS_ENDPOINT_URL", "http://of-all"), ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")],
             "https://bucket.s3.us-east-1.amazonaws.com",
@@ -233,7 +238,8 @@ async fn endpoints_are_named_in_the_order_of_the_aws_tools() {
         assert_eq!(url(&caller.options("s3://bucket")).await, expected, "{variables:?}");
     }
     let caller = Caller::with(&[("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")]);
-    let named = StoreOptions { endpoint_url: Some("http://named".to_owned()), ..caller.options("s3://bucket") };
+    let named =
+        StoreOptions { endpoint_url: Some("http://named".to_owned()), ..caller.options("s3://bucket") };
     assert_eq!(url(&named).await, "http://named", "what is asked for here is not configured elsewhere");
     let caller = Caller::with(&[]).file(".aws/config", "[default]\nendpoint_url = http://of-profile\n");
     assert_eq!(url(&caller.options("s3://bucket")).await, "http://of-profile");

@@ -1,0 +1,59 @@
+//! `pail storage`, through the real program: which buckets it knows, which it deletes, and what it refuses.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod sandbox;
+
+use sandbox::{BUCKET, Sandbox};
+use serde_json::Value;
+
+fn listed(sandbox: &Sandbox) -> Vec<String> {
+    let ran = sandbox.pail(&["storage", "ls", "--json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let buckets: Value = serde_json::from_str(&ran.out).unwrap();
+    buckets.as_array().unwrap().iter().map(|bucket| bucket["uri"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_bucket_that_a_mount_created_is_listed_and_deleted_by_name() {
+    let sandbox = Sandbox::new();
+    assert_eq!(listed(&sandbox), [] as [&str; 0]);
+    let place = sandbox.at("mnt");
+    let mounted = sandbox.pail(&["mount", "--create", "s3://made-here/run", &place]);
+    assert_eq!(mounted.code, 0, "{mounted:?}");
+    assert_eq!(listed(&sandbox), ["s3://made-here"]);
+    std::fs::write(sandbox.path("mnt").join("kept"), "kept").unwrap();
+
+    let ran = sandbox.pail(&["storage", "delete", "-y", "--force", "made-here"]);
+    assert!(ran.code == 1 && ran.err.contains("is mounted at"), "{ran:?}");
+    assert_eq!(sandbox.pail(&["umount", &place]).code, 0);
+    let ran = sandbox.pail(&["storage", "delete", "made-here"]);
+    assert!(ran.code == 2 && ran.err.contains("-y"), "nobody is there to answer: {ran:?}");
+    let ran = sandbox.pail(&["storage", "delete", "-y", "made-here"]);
+    assert!(ran.code == 5 && ran.err.contains("run/kept") && ran.err.contains("--force"), "{ran:?}");
+    assert_eq!(sandbox.pail(&["ls", "s3://made-here/run/"]).out, "kept\n");
+
+    let ran = sandbox.pail(&["storage", "delete", "-y", "--force", "made-here"]);
+    assert!(ran.code == 0 && ran.out.contains("deleted s3://made-here"), "{ran:?}");
+    assert_eq!(listed(&sandbox), [] as [&str; 0]);
+    assert_eq!(sandbox.pail(&["ls", "s3://made-here"]).code, 3, "it is gone");
+}
+
+#[test]
+fn others_buckets_are_deleted_by_their_uri_alone() {
+    let sandbox = Sandbox::new();
+    let ran = sandbox.pail(&["storage", "delete", "-y", BUCKET]);
+    assert!(ran.code == 3 && ran.err.contains("by its URI"), "{ran:?}");
+    let ran = sandbox.pail(&["storage", "delete", "-y", &format!("s3://{BUCKET}/run")]);
+    assert!(ran.code == 2 && ran.err.contains(&format!("write s3://{BUCKET}")), "{ran:?}");
+    sandbox.put("a", "a");
+    let ran = sandbox.pail(&["storage", "delete", "-y", &format!("s3://{BUCKET}")]);
+    assert_eq!(ran.code, 5, "{ran:?}");
+    for index in 0..1_100 {
+        sandbox.put(&format!("many/{index}"), "");
+    }
+    let ran = sandbox.pail(&["storage", "delete", "-y", "--force", &format!("s3://{BUCKET}")]);
+    assert!(ran.code == 0 && ran.out.contains("1101 objects"), "{ran:?}");
+    let ran = sandbox.pail(&["storage", "delete", "-y", &format!("s3://{BUCKET}")]);
+    assert_eq!(ran.code, 3, "it is gone: {ran:?}");
+}
