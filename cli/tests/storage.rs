@@ -57,3 +57,26 @@ fn others_buckets_are_deleted_by_their_uri_alone() {
     let ran = sandbox.pail(&["storage", "delete", "-y", &format!("s3://{BUCKET}")]);
     assert_eq!(ran.code, 3, "it is gone: {ran:?}");
 }
+
+fn launch(sandbox: &Sandbox, text: &str) -> sandbox::Ran {
+    let path = sandbox.path("task.yaml");
+    std::fs::write(&path, text.replace("OUT", &sandbox.at("outputs"))).unwrap();
+    sandbox.pail(&["launch", path.to_str().unwrap()])
+}
+
+#[test]
+fn a_bucket_that_is_not_persistent_ends_with_its_task() {
+    let sandbox = Sandbox::new();
+    let made = "file_mounts:\n  OUT: {name: made-for-it, persistent: false}\nrun: echo x > OUT/log; exit 3\n";
+    let ran = launch(&sandbox, made);
+    assert!(ran.code == 3 && ran.err.contains("deleted s3://made-for-it"), "{ran:?}");
+    assert_eq!(sandbox.pail(&["ls", "s3://made-for-it"]).code, 3, "it is gone");
+    assert_eq!(listed(&sandbox), [] as [&str; 0]);
+
+    let others = format!(
+        "file_mounts:\n  OUT: {{source: 's3://{BUCKET}', persistent: false}}\nrun: echo x > OUT/log\n"
+    );
+    let ran = launch(&sandbox, &others);
+    assert!(ran.code == 0 && ran.err.contains("stays, for Pail did not create it"), "{ran:?}");
+    assert_eq!(sandbox.object("log").as_deref(), Some("x\n"));
+}

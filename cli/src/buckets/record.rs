@@ -39,7 +39,8 @@ pub struct Created {
 }
 
 impl Created {
-    fn is_of(&self, uri: &str, endpoint_url: Option<&str>) -> bool {
+    /// Whether it is the bucket of that URI at that endpoint.
+    pub fn is_of(&self, uri: &str, endpoint_url: Option<&str>) -> bool {
         self.uri == uri && self.endpoint_url.as_deref() == endpoint_url
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns: [`launch`]: the same steps as on a node, in this process. Setup and run have the terminal; a run that is detached is a job.
 
+use super::ephemeral::Ephemeral;
 use super::inputs::Inputs;
 use super::signals::Signals;
 use super::{HERE, Launch};
@@ -23,8 +24,8 @@ use std::process::ExitCode;
 /// Runs the task. Errors: what keeps its run from beginning.
 pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     let home = serve::home()?;
-    let environment = CallerEnvironment::of_this_process();
-    let inputs = Inputs::gather(launch, &environment).await?;
+    let caller = CallerEnvironment::of_this_process();
+    let inputs = Inputs::gather(launch, &caller).await?;
     if matches!(launch.task.workdir, Some(Workdir::Local(_))) {
         leave_checkout(&home).await?;
     }
@@ -40,7 +41,7 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         check_out(&request, &code.credentials.access(), &home).await?;
     }
     left_out.extend(sync_files(&inputs.nested, &home).await?);
-    let prepared = prepare(&inputs.buckets, &home, &environment, &CancellationToken::new()).await?;
+    let prepared = prepare(&inputs.buckets, &home, &caller, &CancellationToken::new()).await?;
     left_out.extend(prepared.skipped.iter().cloned());
     tell_left_out(&left_out);
     if let Some(count @ 2..) = launch.task.num_nodes {
@@ -59,6 +60,7 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::from(code));
         }
     }
+    let ephemeral = Ephemeral::of(launch);
     match &launch.task.run {
         Some(run) if launch.detach => detach(launch, run, &id, &prepared, environment),
         Some(run) => {
@@ -66,10 +68,38 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
             if code != 0 {
                 terminal::note(&format!("error: run ended with exit code {code}"));
             }
-            Ok(last_code(code, flush(launch, &prepared).await? && left_out.is_empty()))
+            let complete = end(launch, &prepared, &ephemeral, &caller).await?;
+            Ok(last_code(code, complete && left_out.is_empty()))
         }
-        None => Ok(last_code(0, flush(launch, &prepared).await? && left_out.is_empty())),
+        None => {
+            let complete = end(launch, &prepared, &ephemeral, &caller).await?;
+            Ok(last_code(0, complete && left_out.is_empty()))
+        }
     }
+}
+
+/// Flushes, and deletes what ends with the task. Whether all is in the buckets.
+async fn end(
+    launch: &Launch,
+    prepared: &Prepared,
+    ephemeral: &Ephemeral,
+    environment: &CallerEnvironment,
+) -> Result<bool, Failure> {
+    if !flush(launch, prepared).await? {
+        ephemeral.keep();
+        return Ok(false);
+    }
+    if ephemeral.is_empty() {
+        return Ok(true);
+    }
+    let left = serve::unmount(&ephemeral.destinations, launch.flush_timeout_ms()).await?;
+    terminal::notes(&left);
+    if !left.is_empty() {
+        ephemeral.keep();
+        return Ok(false);
+    }
+    ephemeral.delete(environment).await?;
+    Ok(true)
 }
 
 /// Brings files to their places; what did not rest meanwhile, a line each.

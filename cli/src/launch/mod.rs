@@ -6,6 +6,7 @@
 //! The steps: inputs (files listed, the git ref resolved, local sources uploaded), code and files to the nodes, git checkouts, mounts and
 //! copies, setup, run, flush. A step begins when the one before has succeeded on every node.
 
+mod ephemeral;
 mod following;
 mod here;
 mod inputs;

@@ -3,6 +3,7 @@
 //! Owns: [`launch`]: code, files and buckets go to every node of the cluster, and so does setup; run goes to as many of them as the task
 //! says (`num_nodes`), the head first, and to all where it says nothing.
 
+use super::ephemeral::Ephemeral;
 use super::following::{StageEnd, run_stage};
 use super::here::tell_left_out;
 use super::inputs::{GitCode, Inputs};
@@ -10,6 +11,7 @@ use super::nodes::{all_of, connect, each};
 use super::session::Session;
 use super::{Launch, nodes};
 use crate::cluster::{Cluster, Needs};
+use crate::copying::Copying;
 use crate::git::Credentials;
 use crate::node::environment::{Standing, identity_of_launch, variables};
 use crate::node::job::{Stage, StageRequest};
@@ -21,8 +23,10 @@ use crate::task::Workdir;
 use crate::{sync, terminal};
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
+use pail_control::opening::Address;
 use pail_control::quantity::ByteSize;
 use pail_control::{CallerEnvironment, Failure, FailureKind, opening};
+use pail_transfer::CancellationToken;
 use std::process::ExitCode;
 
 /// Runs the task. Errors: what keeps its run from beginning, and on which nodes.
@@ -41,6 +45,7 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
         check_out_everywhere(launch, code, &sessions).await?;
     }
     left_out.extend(send_files(launch, &inputs.nested, &sessions).await?);
+    create_buckets(&inputs, &environment).await?;
     if !(inputs.buckets.mounts.is_empty() && inputs.buckets.copies.is_empty()) {
         inputs.buckets.lent = lend(&environment, inputs.buckets.sources()).await?;
     }
@@ -65,6 +70,7 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
         };
         of_setup.left.retain(|(host, _)| !runs(host));
     }
+    let ephemeral = Ephemeral::of(launch);
     match run {
         Some(run) if launch.detach => {
             job.detach(run, count).await?;
@@ -73,10 +79,61 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
         Some(run) => {
             let mut end = job.stage(Stage::Run, run, count).await?;
             end.left.append(&mut of_setup.left);
+            finish(launch, &sessions, &ephemeral, &mut end, &environment).await?;
             Ok(told(&end, left_out.is_empty()))
         }
-        None => Ok(told(&of_setup, left_out.is_empty())),
+        None => {
+            finish(launch, &sessions, &ephemeral, &mut of_setup, &environment).await?;
+            Ok(told(&of_setup, left_out.is_empty()))
+        }
     }
+}
+
+/// Deletes the buckets that end with the task, unless something is not in them; what that is becomes known here at the latest.
+async fn finish(
+    launch: &Launch,
+    sessions: &[Session],
+    ephemeral: &Ephemeral,
+    end: &mut StageEnd,
+    environment: &CallerEnvironment,
+) -> Result<(), Failure> {
+    if ephemeral.is_empty() {
+        return Ok(());
+    }
+    if end.left.is_empty() {
+        let unmount = |_: &Session| Request::Unmount {
+            destinations: ephemeral.destinations.clone(),
+            timeout_ms: launch.flush_timeout_ms(),
+        };
+        let left: Vec<Vec<String>> = each(sessions, unmount).await?;
+        let of_nodes = sessions.iter().map(|session| session.node.host.clone()).zip(left);
+        end.left.extend(of_nodes.filter(|(_, left)| !left.is_empty()));
+    }
+    match end.left.is_empty() {
+        true => ephemeral.delete(environment).await,
+        false => {
+            ephemeral.keep();
+            Ok(())
+        }
+    }
+}
+
+/// Creates the buckets that are missing, from here: this machine then knows what it created, and nodes do not race for it.
+async fn create_buckets(inputs: &Inputs, environment: &CallerEnvironment) -> Result<(), Failure> {
+    let copying = Copying { environment, report: &|_| {}, stop: CancellationToken::new() };
+    for mount in inputs.buckets.mounts.iter().filter(|mount| mount.create) {
+        let address = Address {
+            source: &mount.uri,
+            endpoint_url: mount.endpoint_url.as_deref(),
+            region: mount.region.as_deref(),
+            profile: None,
+            settings: Some(&mount.settings),
+        };
+        if copying.open(address, true).await?.created {
+            terminal::note(&format!("created the bucket of {}", mount.uri));
+        }
+    }
+    Ok(())
 }
 
 /// The keys of this machine, for nodes that have none.

@@ -59,6 +59,13 @@ pub enum Request {
         /// Whose.
         cluster: String,
     },
+    /// Unmounts places, if all that was written there is in the buckets; answered by what is not, as lines for people.
+    Unmount {
+        /// As the task says them.
+        destinations: Vec<String>,
+        /// How long to wait for each, in milliseconds.
+        timeout_ms: u64,
+    },
     /// Ends the cluster's jobs, drains and unmounts everything, and ends the daemon; answered by [`Down`].
     Down {
         /// Whose jobs end.
@@ -110,6 +117,7 @@ impl Request {
             Self::Follow(_) => "following the job",
             Self::Signal { .. } | Self::End { .. } => "ending the job",
             Self::Jobs { .. } => "listing the jobs",
+            Self::Unmount { .. } => "unmounting",
             Self::Down { .. } => "taking the node down",
         }
     }

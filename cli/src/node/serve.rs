@@ -8,7 +8,7 @@ use super::preparing::{CheckOutRequest, PrepareRequest, Prepared, check_out, lea
 use super::protocol::Frames;
 use super::request::{Down, JobRow, JobSignal, Request};
 use crate::git::Access;
-use crate::{daemon, notices};
+use crate::{daemon, notices, place};
 use pail_control::settings::{Directories, process_environment};
 use pail_control::types::{DrainReport, UnmountRequest};
 use pail_control::{CallerEnvironment, Failure, FailureKind, credential_sources, once};
@@ -85,6 +85,7 @@ pub async fn call() -> Result<(), Failure> {
             frames.answer(ended)
         }
         Request::Jobs { cluster } => frames.answer(jobs(&cluster).map(|jobs| rows(&jobs))),
+        Request::Unmount { destinations, timeout_ms } => frames.answer(unmount(&destinations, timeout_ms).await),
         Request::Down { cluster, timeout_ms } => frames.answer(down(&cluster, timeout_ms).await),
     }
     .map_err(gone)
@@ -200,6 +201,19 @@ pub async fn down(cluster: &str, timeout_ms: u64) -> Result<Down, Failure> {
     down.left.extend(notices::left(&report));
     down.unmounted = report.unmounted;
     Ok(down)
+}
+
+/// Unmounts what a task has mounted at `destinations`; what is not in the buckets, as lines for people. Errors: the daemon's.
+pub async fn unmount(destinations: &[String], timeout_ms: u64) -> Result<Vec<String>, Failure> {
+    let home = home()?;
+    let mut left = Vec::new();
+    for destination in destinations {
+        let place = place::resolve(destination, &home)?;
+        let (client, _) = daemon::running().await?;
+        let request = UnmountRequest { mount_point: Some(place), timeout_ms, force: false };
+        left.extend(notices::left(&client.unmount(&request, &mut |_| {}).await?));
+    }
+    Ok(left)
 }
 
 /// What a daemon that was killed has left: dead mounts are cleared, and files that are in no bucket are told.

@@ -23,6 +23,8 @@ pub struct Bucket {
     pub region: Option<String>,
     /// How it is asked, and what new objects get.
     pub settings: BucketSettings,
+    /// It stays when the task has ended.
+    pub persistent: bool,
     /// What it gets first.
     pub upload: Vec<Upload>,
 }
@@ -45,6 +47,7 @@ impl Bucket {
             endpoint_url: None,
             region: None,
             settings: BucketSettings::default(),
+            persistent: true,
             upload: Vec::new(),
         }
     }

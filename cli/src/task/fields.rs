@@ -90,7 +90,11 @@ pub const FILE_MOUNT: &[Field] = &[
         Kind::Word(STORES),
         "The kind of store that the bucket is in; without it that of the URI, else the first that there are credentials for.",
     ),
-    field("persistent", Kind::Bool, "Whether the bucket stays when its cluster goes; Pail always keeps it."),
+    field(
+        "persistent",
+        Kind::Bool,
+        "Whether the bucket stays when the task has ended; with false Pail deletes it then, if Pail created it.",
+    ),
     field("mode", Kind::Word(MODES), "MOUNT: the bucket is a directory. COPY: its content is copied once."),
     field("type", Kind::Word(PRESETS), "What is in the bucket, as a preset for reads and writes."),
     field("config", Kind::Object(CONFIG), "Settings of the mount."),

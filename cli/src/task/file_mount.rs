@@ -81,10 +81,6 @@ impl Entry<'_> {
                 let before = mistakes.count();
                 let object = self.reader.object(node, FILE_MOUNT, mistakes);
                 let parts = self.parts(&object, mistakes, notes);
-                if self.reader.bool_of(&object, "persistent") == Some(false) {
-                    let what = "`persistent: false`: the bucket stays all the same, for Pail deletes none";
-                    notes.push(super::Note { place: key.place, what: what.to_owned() });
-                }
                 // What its keys mean together is asked only of right ones.
                 if mistakes.count() > before {
                     return None;
@@ -228,9 +224,12 @@ impl Entry<'_> {
                 // A copy of what is not there is a mistake, unless it is uploaded first.
                 create: mode == Mode::Mount || !parts.sources.is_empty(),
                 endpoint_url,
+                persistent: true,
                 upload: self.uploads(&parts, mistakes),
             },
         };
+        let persistent = self.reader.bool_of(object, "persistent") != Some(false);
+        let bucket = Bucket { persistent, ..bucket };
         Ok(match mode {
             Mode::Copy => Content::Copy(bucket),
             Mode::Mount => Content::Mount { bucket, read_only: self.is_read_only(object) },
