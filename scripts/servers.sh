@@ -1,7 +1,8 @@
-# Sourced by scripts that run something against real S3 servers: start_server NAME sets `endpoint`, stop_server ends it.
-# There are devserver, rgw, moto and azurite, on free ports, with the keys test / testtest. What a server needs is in the folder `dir`
-# of the caller; moto, with boto3, is installed under target/tools/moto, azurite (by npm) under target/tools/azurite; the packages of rgw:
-# scripts/setup test. azurite speaks Azure's API, with the account and the key that every emulator has.
+# Sourced by scripts that run something against real servers: start_server NAME sets `endpoint`, stop_server ends it.
+# There are devserver, rgw, moto, azurite and fake-gcs-server, on free ports, with the keys test / testtest. What a server needs is in the
+# folder `dir` of the caller; moto, with boto3, is installed under target/tools/moto, azurite (by npm) under target/tools/azurite,
+# fake-gcs-server (by go) under target/tools/fake-gcs-server; the packages of rgw: scripts/setup test. azurite speaks Azure's API, with the
+# account and the key that every emulator has, fake-gcs-server Google Cloud Storage's, without credentials.
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
 python=$target/tools/moto/bin/python
@@ -27,12 +28,25 @@ install_azurite() {
   npm install --silent --no-fund --no-audit --prefix "$target/tools/azurite" 'azurite@^3.35' >&2
 }
 
+install_fake_gcs_server() {
+  [ -x "$target/tools/fake-gcs-server/fake-gcs-server" ] ||
+    GOBIN=$target/tools/fake-gcs-server go install github.com/fsouza/fake-gcs-server@v1.56.1
+}
+
+# Why a server cannot be had on this machine; nothing where it can.
+missing_for() {
+  case $1 in
+    fake-gcs-server)
+      [ -x "$target/tools/fake-gcs-server/fake-gcs-server" ] || command -v go >/dev/null || echo "there is no go to build it" ;;
+  esac
+}
+
 check_servers() { # check_servers NAME…: before the first is started
   local server
   for server in "$@"; do
     case $server in
-      devserver | rgw | moto | azurite) ;;
-      *) echo "$(basename "$0"): no server $server; there are devserver, rgw, moto and azurite" >&2; exit 2 ;;
+      devserver | rgw | moto | azurite | fake-gcs-server) ;;
+      *) echo "$(basename "$0"): no server $server; there are devserver, rgw, moto, azurite and fake-gcs-server" >&2; exit 2 ;;
     esac
   done
 }
@@ -72,6 +86,16 @@ start_azurite() {
   port=$(free_port) endpoint=http://127.0.0.1:$port
   node "$target/tools/azurite/node_modules/.bin/azurite-blob" --inMemoryPersistence --blobPort "$port" \
     --skipApiVersionCheck --disableTelemetry --silent --location "$dir" >&2 &
+  server_pid=$!
+  listens "$port"
+}
+
+start_fake-gcs-server() {
+  local port
+  install_fake_gcs_server
+  port=$(free_port) endpoint=http://127.0.0.1:$port
+  "$target/tools/fake-gcs-server/fake-gcs-server" -scheme http -backend memory -host 127.0.0.1 -port "$port" \
+    -public-host "127.0.0.1:$port" >&2 &
   server_pid=$!
   listens "$port"
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pail_devserver::{Fault, FaultAction, GcsSettings, Server, ServerConfig, Settings};
 use pail_store::{
     Attributes, BucketUri, CallerVariables, Condition, ErrorKind, GcsStore, GetOptions, ListRequest, Payload,
-    PutOptions, RawKey, Store, StoreKind, StoreOptions, Version, conformance,
+    PayloadSource, PutOptions, RawKey, Store, StoreKind, StoreOptions, Version, conformance,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -176,6 +176,52 @@ async fn an_append_sends_what_is_new_alone() {
 }
 
 #[tokio::test]
+async fn parts_go_with_the_composition_that_takes_them() {
+    let server = server(GcsSettings::default()).await;
+    let store = open_as(&server, &[]).await;
+    let upload = store.start_upload(&key("a"), &PutOptions::default()).await.unwrap();
+    let mut parts = Vec::new();
+    for number in 1..=25 {
+        parts.push(store.put_part(&upload, number, pattern(1000).into()).await.unwrap());
+    }
+    server.reset_counters();
+    store.complete_upload(&upload, &parts, &PutOptions::default()).await.unwrap();
+    let counters = server.counters();
+    assert_eq!((counters.count("objects.compose"), counters.count("objects.delete")), (1, 0));
+    assert!(store.open_uploads(&key("a")).await.unwrap().is_empty());
+    assert_eq!(read(&*store, "a").await.len(), 25_000);
+    server.shutdown().await;
+}
+
+/// A file that is read while it is sent.
+struct File(Bytes);
+
+#[async_trait::async_trait]
+impl PayloadSource for File {
+    async fn read(&self, range: std::ops::Range<u64>) -> std::io::Result<Bytes> {
+        Ok(self.0.slice(range.start as usize..range.end as usize))
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_any_length_is_sent_in_one_request() {
+    let server = server(GcsSettings::default()).await;
+    let store = open_as(&server, &[]).await;
+    let bytes = pattern(20 << 20);
+    for (cut, requests) in [(None, 1), (Some(FaultAction::CutRequest { after_bytes: 5 << 20 }), 2)] {
+        server.reset_counters();
+        if let Some(action) = cut {
+            server.inject(Fault::once(Some("objects.insert"), action));
+        }
+        let payload = Payload::Source { len: bytes.len() as u64, source: Arc::new(File(bytes.clone())) };
+        store.put(&key("a"), payload, PutOptions::default()).await.unwrap();
+        assert_eq!(server.counters().count("objects.insert"), requests);
+        assert_eq!(read(&*store, "a").await, bytes);
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn parts_are_nobody_s_objects_and_hold_no_bucket() {
     let server = server(GcsSettings::default()).await;
     let store = open_as(&server, &[]).await;
@@ -253,6 +299,12 @@ async fn writes_whose_answer_was_lost_are_recognised() {
     lost("objects.compose");
     let version = store.complete_upload(&upload, &[old, new], &options).await.unwrap();
     assert_eq!(read(&*store, "a").await, "ab");
+    let absent = on(Condition::IfAbsent);
+    let upload = store.start_upload(&key("parts"), &absent).await.unwrap();
+    let part = store.put_part(&upload, 1, Bytes::from_static(b"part").into()).await.unwrap();
+    lost("objects.compose");
+    store.complete_upload(&upload, &[part], &absent).await.unwrap();
+    assert_eq!(read(&*store, "parts").await, "part");
     lost("objects.rewrite");
     store.copy(&key("a"), &version, &key("b"), Condition::IfAbsent).await.unwrap();
     lost("objects.move");

@@ -85,6 +85,17 @@ pub(crate) async fn compose(call: &Call, document: Option<Map<String, Value>>) -
     let object = composed(&sources, editable, &call.settings).await?;
     let conditions = Preconditions::of(&call.target)?;
     let object = bucket.insert(name, object, |current| conditions.check_write(current))?;
+    if document.get("deleteSourceObjects").and_then(Value::as_bool) == Some(true) {
+        for (value, source) in named.iter().zip(&sources) {
+            let component = Component::of(value)?;
+            let is_source = |current: Option<&Object>| {
+                let is_same = current.is_some_and(|current| current.gcs.generation == source.gcs.generation);
+                if is_same { Ok(()) } else { Err(GcsError::not_found()) }
+            };
+            // One that was replaced meanwhile is not the source any more.
+            let _ = bucket.remove(component.name, is_source);
+        }
+    }
     object_reply(call, &bucket, name, &object).await
 }
 

@@ -34,6 +34,7 @@ use serde_json::json;
 use service::GcsService;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::OnceCell;
 use uploads::Uploads;
 use writing::Writer;
@@ -53,6 +54,8 @@ pub struct GcsStore {
     identity: String,
     /// Whether the endpoint moves objects. Filled once, by the first who asks; others wait for it.
     can_rename: OnceCell<bool>,
+    /// It was asked to, and said that it does not: buckets differ in it.
+    refused_rename: AtomicBool,
 }
 
 impl GcsStore {
@@ -71,7 +74,8 @@ impl GcsStore {
     }
 
     async fn can_rename(&self) -> Result<bool> {
-        self.can_rename.get_or_try_init(|| async { self.writer().can_rename().await }).await.copied()
+        let can = self.can_rename.get_or_try_init(|| async { self.writer().can_rename().await }).await?;
+        Ok(*can && !self.refused_rename.load(Ordering::Relaxed))
     }
 
     /// Errors: `Unsupported`, for a key that parts of uploads are kept under.
@@ -234,7 +238,15 @@ impl Store for GcsStore {
                 let message = "the endpoint moves no objects".to_owned();
                 return Err(self.pipeline.error(OPERATION, Some(from), ErrorKind::Unsupported, message));
             }
-            self.writer().rename(from, version, to, &condition).await
+            let renamed = self.writer().rename(from, version, to, &condition).await;
+            // A 400 may as well be of a name that no object can have.
+            let is_refusal = |error: &Error| {
+                matches!(error.status, Some(405 | 501)) || error.message.contains("hierarchical namespace")
+            };
+            if renamed.as_ref().is_err_and(is_refusal) {
+                self.refused_rename.store(true, Ordering::Relaxed);
+            }
+            renamed
         })
         .await
     }

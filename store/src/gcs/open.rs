@@ -15,6 +15,7 @@ use crate::http::surroundings::Surroundings;
 use crate::http::transport::{self, HttpClient};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 use tokio::sync::OnceCell;
 
@@ -57,6 +58,7 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<GcsStore>> {
         uri: format!("gs://{bucket}"),
         identity,
         can_rename: OnceCell::new(),
+        refused_rename: AtomicBool::new(false),
         pipeline: Arc::new(Pipeline::new(options, service, client)),
     }))
 }

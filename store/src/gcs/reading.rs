@@ -8,7 +8,7 @@
 //! documentation, "Transcoding of gzip-compressed files"); the bytes wanted here are those that are stored.
 
 use super::Pipeline;
-use super::resource::{FIELDS, ObjectResource, crc32c_of};
+use super::resource::{FIELDS, ObjectResource};
 use super::service::GcsService;
 use crate::contract::{Checksum, Error, ErrorKind, ObjectMeta, RawKey, Result, Version};
 use crate::http::deadline::Waiting;
@@ -115,7 +115,7 @@ fn checksum_in(headers: &HeaderMap) -> Option<Checksum> {
     let values = headers.get_all("x-goog-hash").iter().filter_map(|value| value.to_str().ok());
     let mut hashes = values.flat_map(|value| value.split(','));
     let crc32c = hashes.find_map(|hash| hash.trim().strip_prefix("crc32c="))?;
-    crc32c_of(crc32c).map(Checksum::Crc32c)
+    Checksum::crc32c_from_base64(crc32c)
 }
 
 fn number_in(headers: &HeaderMap, name: &str) -> Option<u64> {

@@ -145,18 +145,18 @@ impl Uploads<'_> {
             let message = "there are no parts, or some of another upload".to_owned();
             return Err(self.pipeline().error(OPERATION, Some(&upload.key), ErrorKind::Unsupported, message));
         };
-        let mut layer = 0;
-        while components.len() > COMPONENTS_MAX {
-            components = self.compose_layer(upload, &folder, layer, components).await?;
-            layer += 1;
-        }
-        let attributes = self.pipeline().options.new_objects.applied(&upload.key, &options.attributes);
-        let composed =
-            self.compose(upload, upload.key.as_str(), &components, &attributes, &options.condition).await;
-        let made = match composed {
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                return Err(self.missing(parts, error).await);
+        let composed = async {
+            let mut layer = 0;
+            while components.len() > COMPONENTS_MAX {
+                components = self.compose_layer(upload, &folder, layer, components).await?;
+                layer += 1;
             }
+            let attributes = self.pipeline().options.new_objects.applied(&upload.key, &options.attributes);
+            let name = upload.key.as_str();
+            self.compose(upload, name, &components, &attributes, &options.condition).await
+        };
+        let made = match composed.await {
+            Err(error) if error.kind == ErrorKind::NotFound => return Err(self.missing(parts, error).await),
             composed => composed?,
         };
         if let Err(error) = self.free(&folder).await {
@@ -196,10 +196,18 @@ impl Uploads<'_> {
             json!({"name": component.name, "generation": component.generation.to_string(),
                 "objectPreconditions": {"ifGenerationMatch": component.generation.to_string()}})
         });
-        let body = json!({
+        let mut body = json!({
             "destination": resource_of(attributes),
             "sourceObjects": sources.collect::<Vec<_>>(),
         });
+        // What makes the object itself may delete its components with it, for good: deleted one by one they would be kept, and paid for, as
+        // long as the bucket keeps what is deleted (soft delete), or as their class has it (early deletion).
+        let folder = self.folder(upload);
+        if name == upload.key.as_str()
+            && components.iter().all(|component| component.name.starts_with(&folder))
+        {
+            body["deleteSourceObjects"] = true.into();
+        }
         let request = ApiRequest::on("CompleteMultipartUpload", Method::POST, &upload.key)
             .path(format!("{}/compose", self.pipeline().service.endpoint.object_path(name)))
             .query("fields", FACTS)

@@ -9,9 +9,9 @@ use super::Pipeline;
 use super::endpoint::EndpointKind;
 use super::reading::resource;
 use super::related::Related;
-use super::resource::{FACTS, ObjectResource, crc32c, kms_key_of, resource_of};
+use super::resource::{FACTS, ObjectResource, kms_key_of, resource_of};
 use crate::contract::{
-    Attributes, Condition, Error, ErrorKind, Payload, PutOptions, RawKey, Result, Version,
+    Attributes, Checksum, Condition, Error, ErrorKind, Payload, PutOptions, RawKey, Result, Version,
 };
 use crate::http::pipeline::Answer;
 use crate::http::request::ApiRequest;
@@ -54,20 +54,38 @@ impl Writer<'_> {
         let mut resource = resource_of(attributes);
         resource.insert("name".to_owned(), name.into());
         if let Payload::Bytes(bytes) = &payload {
-            resource.insert("crc32c".to_owned(), crc32c(bytes).into());
+            resource.insert("crc32c".to_owned(), Checksum::crc32c_of(bytes).to_base64().into());
         }
-        let (body, content_type) = Related::of(&Value::Object(resource), payload);
+        let (related, content_type) = Related::of(&Value::Object(resource), payload);
         let request = request
             .path(self.pipeline.service.endpoint.upload_path())
             .query("uploadType", "multipart")
             .query("name", name)
             .query("fields", FACTS)
             .header("content-type", &content_type)
-            .payload(body);
+            .payload(related.body());
         let request = with_kms_key(request, "kmsKeyName", kms_key_of(attributes));
         let request = self.conditioned(request, condition)?;
         let answer = self.pipeline.send(&request).await?;
-        self.written(&request, &answer)
+        let made = self.written(&request, &answer)?;
+        match made.checksum().and_then(|checksum| related.sent(checksum)) {
+            Some(false) => Err(self.damaged(&request, name, &made).await),
+            Some(true) | None => Ok(made),
+        }
+    }
+
+    /// What the service has is not what was sent: it is removed again.
+    async fn damaged(&self, request: &ApiRequest<'_>, name: &str, made: &ObjectResource) -> Error {
+        let mut removal = ApiRequest::new("DeleteObject", Method::DELETE)
+            .path(self.pipeline.service.endpoint.object_path(name));
+        if let Some(generation) = made.generation {
+            removal = removal.query("ifGenerationMatch", generation.to_string());
+        }
+        let removed = self.pipeline.send(&removal).await.map_err(Error::from);
+        let message =
+            "the bytes were damaged on their way: their checksum at the service is another".to_owned();
+        let error = self.pipeline.error(request.operation, request.key, ErrorKind::Corrupt, message);
+        Error { maybe_applied: removed.is_err(), ..error }
     }
 
     pub async fn delete(&self, key: &RawKey, condition: &Condition) -> Result<()> {
