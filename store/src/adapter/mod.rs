@@ -132,6 +132,10 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
         self.backend.counters()
     }
 
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        Some(self.backend.capabilities())
+    }
+
     async fn capabilities(&self) -> Result<Capabilities> {
         Ok(self.backend.capabilities())
     }
@@ -306,6 +310,7 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
     }
 
     async fn has_parts(&self, upload: &Upload) -> Result<bool> {
+        self.check_open("ListParts", upload)?;
         let message = "this store does not list uploads";
         Err(self.error("ListParts", &upload.key, ErrorKind::Unsupported, message))
     }

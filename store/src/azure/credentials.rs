@@ -1,30 +1,17 @@
 //! Who asks.
 //!
-//! Owns: [`Found`], what a caller's variables say of credentials, and [`Credentials`], what requests are authorized with. The variables are
-//! those of Azure's command line and SDKs. Static ones are used as they are; tokens are fetched, kept and renewed by the library's providers
-//! (client secret, workload identity, managed identity), over connections of ours ([`super::tokens`]), or by `az`.
+//! Owns: [`Found`], what a caller's variables say of credentials. The variables are those of Azure's command line and SDKs. What becomes of
+//! them is `authorization`'s.
 //!
 //! Which are taken: a connection string, an account key, a SAS token, a bearer token, a service principal (secret or federated token), a
 //! managed identity that variables name, `az` where somebody has logged in by it, the managed identity of an Azure machine, none.
 //!
 //! Invariants: no secret is in an error, a log or a `Debug`; what is half there is an error that names the missing half.
 
-use super::cli::CliTokens;
-use super::tokens::TokenConnector;
-use crate::contract::CallerVariables;
-use crate::http::failure::innermost;
 use crate::http::surroundings::Surroundings;
-use object_store::RetryConfig;
-use object_store::StaticCredentialProvider;
-use object_store::azure::{
-    AzureAccessKey, AzureConfigKey, AzureCredential, AzureCredentialProvider, MicrosoftAzureBuilder,
-    split_sas,
-};
-use parking_lot::RwLock;
+use object_store::azure::{AzureAccessKey, split_sas};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// The account and key that every emulator has (Azure, "Use the Azurite emulator": well-known storage account and key).
 pub(super) const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
@@ -33,19 +20,18 @@ const EMULATOR_KEY: &str =
 /// What the firmware of Azure's virtual machines says as the chassis' asset tag.
 const AZURE_MACHINE_TAG: &str = "7783-7084-3265-9085-8269-3286-77";
 const MACHINE_TAG_FILE: &str = "/sys/class/dmi/id/chassis_asset_tag";
-/// The whole lookup: a metadata address that swallows packets, or an `az` that hangs, must not hang a mount.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the variables say.
 #[derive(Clone)]
 pub(super) struct Found {
-    source: Source,
+    pub source: Source,
     /// Where it is from, after "with".
-    told: String,
+    pub told: String,
 }
 
+/// Where credentials are.
 #[derive(Clone)]
-enum Source {
+pub(super) enum Source {
     Anonymous,
     Key(String),
     Sas(String),
@@ -227,6 +213,18 @@ impl Found {
         }
     }
 
+    /// Whose credentials requests are sent with, as the end of a sentence.
+    pub fn describe(&self) -> String {
+        match self.source {
+            Source::Anonymous => {
+                "without credentials (there is no AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, \
+                AZURE_STORAGE_CONNECTION_STRING or service principal, and nobody has logged in by az)"
+                    .to_owned()
+            }
+            _ => format!("with {}", self.told),
+        }
+    }
+
     /// Whether tokens are asked for over HTTP.
     pub fn needs_http(&self) -> bool {
         matches!(self.source, Source::Secret { .. } | Source::Federated { .. } | Source::ManagedIdentity)
@@ -263,142 +261,17 @@ fn checked_sas(variable: &str, sas: String) -> Result<String, String> {
     }
 }
 
-/// What requests are authorized with.
-pub(super) struct Credentials {
-    found: Found,
-    caller: Option<CallerVariables>,
-    tokens: Option<TokenConnector>,
-    /// Made at the first request, and again when the server says that the token has expired. A leaf, held for a load or a store.
-    provider: RwLock<Option<AzureCredentialProvider>>,
-}
-
-impl Credentials {
-    /// `tokens` is the way to services that give out tokens, where [`Found::needs_http`].
-    pub fn new(found: Found, caller: Option<CallerVariables>, tokens: Option<TokenConnector>) -> Self {
-        Self { found, caller, tokens, provider: RwLock::default() }
-    }
-
-    /// What to authorize with now; `None` is anonymous. Errors: a sentence without any secret.
-    pub async fn get(&self) -> Result<Option<Arc<AzureCredential>>, String> {
-        if matches!(self.found.source, Source::Anonymous) {
-            return Ok(None);
-        }
-        let provider = self.provider.read().clone();
-        let provider = match provider {
-            Some(provider) => provider,
-            None => {
-                let made = self.provider()?;
-                self.provider.write().get_or_insert(made).clone()
-            }
-        };
-        match tokio::time::timeout(LOOKUP_TIMEOUT, provider.get_credential()).await {
-            Ok(Ok(credential)) => Ok(Some(credential)),
-            Ok(Err(cause)) => Err(format!("{} could not be had: {}", self.found.told, told_of(&cause))),
-            Err(_) => {
-                Err(format!("{} could not be had within {} s", self.found.told, LOOKUP_TIMEOUT.as_secs()))
-            }
-        }
-    }
-
-    /// The server says that it has expired.
-    pub fn forget(&self) {
-        *self.provider.write() = None;
-    }
-
-    /// Whose credentials requests are sent with, as the end of a sentence.
-    pub fn describe(&self) -> String {
-        match self.found.source {
-            Source::Anonymous => {
-                "without credentials (there is no AZURE_STORAGE_KEY, AZURE_STORAGE_SAS_TOKEN, \
-                AZURE_STORAGE_CONNECTION_STRING or service principal, and nobody has logged in by az)"
-                    .to_owned()
-            }
-            _ => format!("with {}", self.found.told),
-        }
-    }
-
-    fn provider(&self) -> Result<AzureCredentialProvider, String> {
-        let fixed =
-            |credential| Arc::new(StaticCredentialProvider::new(credential)) as AzureCredentialProvider;
-        let unusable = |what: &str| format!("the {what} is none");
-        Ok(match &self.found.source {
-            Source::Anonymous => return Err("there are no credentials".to_owned()),
-            Source::Key(key) => fixed(AzureCredential::AccessKey(
-                AzureAccessKey::try_new(key).map_err(|_| unusable("account key"))?,
-            )),
-            Source::Sas(sas) => {
-                fixed(AzureCredential::SASToken(split_sas(sas).map_err(|_| unusable("SAS token"))?))
-            }
-            Source::Bearer(token) => fixed(AzureCredential::BearerToken(token.clone())),
-            Source::Cli => Arc::new(CliTokens::new(self.caller.clone())),
-            Source::Secret { tenant, client, secret } => {
-                let builder =
-                    self.token_builder("client_secret")?.with_client_id(client).with_tenant_id(tenant);
-                provider_of(builder.with_client_secret(secret))?
-            }
-            Source::Federated { tenant, client, file } => {
-                let builder = self.token_builder("workload_identity")?.with_client_id(client);
-                provider_of(builder.with_tenant_id(tenant).with_federated_token_file(file))?
-            }
-            Source::ManagedIdentity => {
-                let surroundings = Surroundings(self.caller.as_ref());
-                let mut builder = self.token_builder("managed_identity")?;
-                let endpoint =
-                    surroundings.get("IDENTITY_ENDPOINT").or_else(|| surroundings.get("MSI_ENDPOINT"));
-                if let Some(endpoint) = endpoint {
-                    builder = builder.with_msi_endpoint(endpoint);
-                }
-                if let Some(client) = surroundings.get("AZURE_CLIENT_ID") {
-                    builder = builder.with_client_id(client);
-                }
-                provider_of(builder)?
-            }
-        })
-    }
-
-    fn token_builder(&self, kind: &str) -> Result<MicrosoftAzureBuilder, String> {
-        let tokens = self.tokens.clone().ok_or("there is no way to where tokens are")?;
-        let retry = RetryConfig { max_retries: 2, retry_timeout: LOOKUP_TIMEOUT, ..RetryConfig::default() };
-        let builder = MicrosoftAzureBuilder::new()
-            .with_account("account")
-            .with_container_name("container")
-            .with_credential_type(kind)
-            .with_retry(retry)
-            .with_http_connector(tokens);
-        Ok(match Surroundings(self.caller.as_ref()).get("AZURE_AUTHORITY_HOST") {
-            Some(host) => builder.with_config(AzureConfigKey::AuthorityHost, host.trim_end_matches('/')),
-            None => builder,
-        })
-    }
-}
-
-fn provider_of(builder: MicrosoftAzureBuilder) -> Result<AzureCredentialProvider, String> {
-    Ok(builder.build().map_err(|cause| innermost(&cause))?.credentials().clone())
-}
-
-/// What a service of tokens said, in its own words and one line: they hold no secret, but its documents may be long.
-fn told_of(cause: &object_store::Error) -> String {
-    const TOLD_LEN_MAX: usize = 300;
-    let told = innermost(cause);
-    let described = told
-        .find('{')
-        .and_then(|at| serde_json::from_str::<serde_json::Value>(&told[at..]).ok())
-        .and_then(|body| Some(body.get("error_description")?.as_str()?.to_owned()));
-    let line = described.unwrap_or(told).lines().next().unwrap_or_default().to_owned();
-    line.chars().take(TOLD_LEN_MAX).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::CallerVariables;
 
     const KEY: &str = "c2VjcmV0";
 
     fn found(variables: &[(&str, &str)]) -> Result<String, String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let caller = CallerVariables(variables.collect());
-        Found::of(Surroundings(Some(&caller)), "acc", false)
-            .map(|found| Credentials::new(found, Some(caller.clone()), None).describe())
+        Found::of(Surroundings(Some(&caller)), "acc", false).map(|found| found.describe())
     }
 
     #[test]

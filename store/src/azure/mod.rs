@@ -8,6 +8,7 @@
 //! An upload is blocks that nobody has committed. Azure gives it no name, does not list it, and frees its blocks after a week, or when another
 //! write of the key is committed; an abort costs no request. (Azure, "Put Block", "Put Block List".)
 
+mod authorization;
 mod cli;
 mod connector;
 mod credentials;

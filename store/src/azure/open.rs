@@ -2,10 +2,9 @@
 //!
 //! Owns: the order in which options, the URI and the caller's variables decide on account, endpoint and credentials. It is resolved once, here.
 
+use super::authorization::Credentials;
 use super::connector::PipelineConnector;
-use super::credentials::{
-    ConnectionString, Credentials, EMULATOR_ACCOUNT, Found, account_in, wants_emulator,
-};
+use super::credentials::{ConnectionString, EMULATOR_ACCOUNT, Found, account_in, wants_emulator};
 use super::endpoint::Endpoint;
 use super::service::AzureService;
 use super::tokens::{TokenConnector, expiry_of};

@@ -3,7 +3,7 @@
 //! Owns: [`AzureService`]: where the container is, and who asks. Requests are authorized by the library's [`AzureAuthorizer`], each attempt
 //! anew.
 
-use super::credentials::Credentials;
+use super::authorization::Credentials;
 use super::endpoint::Endpoint;
 use super::failure::failure_in;
 use crate::contract::ErrorKind;

@@ -92,6 +92,10 @@ impl<S: Store> Store for Bounded<S> {
         self.inner.counters()
     }
 
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        self.inner.known_capabilities()
+    }
+
     async fn capabilities(&self) -> Result<Capabilities> {
         self.placed("PutObject", None, self.inner.capabilities()).await
     }

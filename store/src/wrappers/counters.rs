@@ -61,6 +61,10 @@ impl<S: Store> Store for Counted<S> {
         self.counters.snapshot()
     }
 
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        self.inner.known_capabilities()
+    }
+
     async fn capabilities(&self) -> Result<Capabilities> {
         self.inner.capabilities().await
     }
