@@ -109,40 +109,37 @@ fn query_of(query: &str) -> Result<Vec<(&'static str, String)>, HttpError> {
     pairs.collect()
 }
 
-/// A body as it arrives, each piece of it within the stall timeout.
+/// A body as it arrives, each piece of it within the stall timeout. What came before it broke comes before the error.
 fn pieces(
     pipeline: Arc<Pipeline>,
     body: OpenBody,
     len: Option<u64>,
 ) -> BoxStream<'static, Result<Bytes, HttpError>> {
-    let left = len.unwrap_or(u64::MAX);
-    Box::pin(futures::stream::try_unfold((pipeline, body, left), |(pipeline, mut body, left)| async move {
+    let begun = (pipeline, body, len.unwrap_or(u64::MAX), None);
+    Box::pin(futures::stream::try_unfold(begun, |(pipeline, mut body, left, mut broke)| async move {
         let mut piece = vec![0; PIECE_SIZE_BYTES.min(usize::try_from(left).unwrap_or(PIECE_SIZE_BYTES))];
         let mut filled = 0;
-        while filled < piece.len() {
-            let read = body.body.read(&mut piece[filled..]);
-            let count = match tokio::time::timeout(pipeline.options.stall_timeout, read).await {
+        while filled < piece.len() && broke.is_none() {
+            let stall_timeout = pipeline.options.stall_timeout;
+            match tokio::time::timeout(stall_timeout, body.body.read(&mut piece[filled..])).await {
                 Ok(Ok(0)) => break,
-                Ok(Ok(count)) => count,
-                Ok(Err(cause)) => return Err(broken(&innermost(&cause))),
-                Err(_) => {
-                    return Err(broken(&format!(
-                        "no bytes for {} s",
-                        pipeline.options.stall_timeout.as_secs()
-                    )));
+                Ok(Ok(count)) => {
+                    filled += count;
+                    pipeline.movement.moved();
+                    pipeline.counters.count_received(count as u64);
                 }
-            };
-            filled += count;
-            pipeline.movement.moved();
-            pipeline.counters.count_received(count as u64);
+                Ok(Err(cause)) => broke = Some(broken(&innermost(&cause))),
+                Err(_) => broke = Some(broken(&format!("no bytes for {} s", stall_timeout.as_secs()))),
+            }
         }
         piece.truncate(filled);
-        match filled {
-            0 => {
+        match (filled, broke) {
+            (0, Some(cause)) => Err(cause),
+            (0, None) => {
                 body.body.finish().await;
                 Ok(None)
             }
-            _ => Ok(Some((Bytes::from(piece), (pipeline, body, left - filled as u64)))),
+            (_, broke) => Ok(Some((Bytes::from(piece), (pipeline, body, left - filled as u64, broke)))),
         }
     }))
 }
