@@ -194,6 +194,7 @@ pub const KNOWN_DEVIATIONS: &[Deviation] = &[
         case: "odd_keys \"del\\u{7f}\"",
         reason: PATHS_OF_THE_LIBRARY,
     },
+    Deviation { server: "object_store-memory", case: "rename", reason: PATHS_OF_THE_LIBRARY },
     Deviation {
         server: "object_store-memory",
         case: "multipart",

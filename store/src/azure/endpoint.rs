@@ -53,6 +53,9 @@ impl Endpoint {
         let (Some(scheme), Some(authority)) = (parsed.scheme_str(), parsed.authority()) else {
             return Err(format!("the endpoint URL {url} names no host"));
         };
+        if authority.as_str() != authority.host() && authority.port_u16().is_none() {
+            return Err(format!("the port of the endpoint URL {url} is not valid"));
+        }
         let host = authority.host().trim_matches(['[', ']']);
         let mut base_path = parsed.path().trim_end_matches('/').to_owned();
         if base_path.is_empty() && (host.parse::<IpAddr>().is_ok() || !host.contains('.')) {
