@@ -48,12 +48,12 @@ async fn plain(server: &Server) -> Arc<dyn Store> {
 fn everything() -> Attributes {
     let text = |value: &str| Some(value.to_owned());
     Attributes {
-        metadata: [("color".to_owned(), "blue".to_owned()), ("näme".replace('ä', "a"), "wert".to_owned())]
+        metadata: [("color".to_owned(), "blue".to_owned()), ("note".to_owned(), "a b=c;d".to_owned())]
             .into(),
         content_type: text("text/x-mine"),
         content_encoding: text("gzip"),
         content_language: text("de"),
-        content_disposition: text("attachment; filename=\"é.txt\""),
+        content_disposition: text("attachment; filename=\"a.txt\""),
         cache_control: text("max-age=60"),
         storage_class: text("STANDARD_IA"),
         encryption: Some(Encryption {

@@ -18,11 +18,11 @@ const OTHER: &str = "\"caf\u{C3}\u{A9}\"";
 async fn start(has_other: Arc<Mutex<bool>>) -> Server {
     Server::start(move |request| {
         let etag = if *has_other.lock() { OTHER } else { ETAG };
-        if if_match_of(request).is_some_and(|sent| sent != etag) {
+        if if_match_of(request).is_some_and(|sent| sent != etag) || request.contains("if-none-match: *") {
             return Answer::kept("HTTP/1.1 412 Precondition Failed\r\ncontent-length: 0\r\n\r\n");
         }
         let body = if request.starts_with("get") { "abc" } else { "" };
-        let length = if request.starts_with("put") { 0 } else { 3 };
+        let length = if request.starts_with("get") || request.starts_with("head") { 3 } else { 0 };
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\netag: {etag}\r\n\r\n{body}");
         Answer::kept(answer.chars().map(|character| character as u8).collect::<Vec<_>>())
     })
