@@ -250,6 +250,10 @@ fn shown_source(source: &str) -> String {
 
 /// The endpoint that `environment` names for a store of `kind` by variables of the AWS tools, which mean no other store.
 pub fn endpoint_url_of(kind: StoreKind, environment: &CallerEnvironment) -> Option<&str> {
+    let ignored = environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+    if ignored.is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
+        return None;
+    }
     let names = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
     names.iter().filter(|_| kind == StoreKind::S3).find_map(|name| environment.get(name))
 }

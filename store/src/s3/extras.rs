@@ -12,6 +12,10 @@ pub(super) struct Extras {
     /// Whoever asks pays (Amazon S3 User Guide, "Using Requester Pays buckets").
     pub requester_pays: bool,
     pub customer_key: Option<CustomerKey>,
+    /// Writes are sent without a checksum, by the caller's wish.
+    pub sums_no_writes: bool,
+    /// Reads ask for no checksum, by the caller's wish.
+    pub checks_no_reads: bool,
 }
 
 impl Extras {
@@ -21,7 +25,7 @@ impl Extras {
             headers.insert(PAYER, const { HeaderValue::from_static("requester") });
         }
         // A range has no checksum. With HEAD, whoever may not decrypt would be refused for asking.
-        if request.operation == "GetObject" && !headers.contains_key(header::RANGE) {
+        if request.operation == "GetObject" && !self.checks_no_reads && !headers.contains_key(header::RANGE) {
             const MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
             headers.insert(MODE, const { HeaderValue::from_static("ENABLED") });
         }

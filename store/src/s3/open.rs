@@ -45,7 +45,7 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
         .map_err(configuration)?;
     let credentials = credentials_of(&opening, dialect, &endpoint, &proxies, authorities.as_ref())
         .map_err(configuration)?;
-    let extras = extras_of(&options, surroundings, &endpoint).map_err(configuration)?;
+    let extras = extras_of(&opening, &endpoint).map_err(configuration)?;
     let identity = match endpoint.is_aws() {
         true => format!("s3://{bucket}"),
         false => format!("{} {bucket}", endpoint.url()),
@@ -96,11 +96,8 @@ fn refused(bucket: &str, kind: ErrorKind, message: String) -> Error {
 }
 
 /// Errors: the customer's key cannot be read, or would be sent in the clear.
-fn extras_of(
-    options: &StoreOptions,
-    surroundings: Surroundings<'_>,
-    endpoint: &Endpoint,
-) -> std::result::Result<Extras, String> {
+fn extras_of(opening: &Opening<'_>, endpoint: &Endpoint) -> std::result::Result<Extras, String> {
+    let surroundings = opening.surroundings;
     let file = surroundings.get(customer_key::VARIABLE);
     let customer_key = file.map(|file| CustomerKey::read(&surroundings.path(&file))).transpose()?;
     if customer_key.is_some() && !endpoint.is_tls() && !endpoint.is_loopback() {
@@ -110,7 +107,17 @@ fn extras_of(
             endpoint.url()
         ));
     }
-    Ok(Extras { requester_pays: options.requester_pays, customer_key })
+    // AWS SDKs and Tools Reference Guide, "Data Integrity Protections for Amazon S3".
+    let only_required = |variable: &str, setting: &str| {
+        let value = surroundings.get(variable).or_else(|| opening.profile.get(setting));
+        value.is_some_and(|value| value.trim().eq_ignore_ascii_case("when_required"))
+    };
+    Ok(Extras {
+        requester_pays: opening.options.requester_pays,
+        customer_key,
+        sums_no_writes: only_required("AWS_REQUEST_CHECKSUM_CALCULATION", "request_checksum_calculation"),
+        checks_no_reads: only_required("AWS_RESPONSE_CHECKSUM_VALIDATION", "response_checksum_validation"),
+    })
 }
 
 /// The sessions of a directory bucket; `None` for others, and where they are switched off (AWS SDKs and Tools Reference Guide, "S3 Express One
@@ -185,6 +192,13 @@ pub async fn lend(
     let (url, region) = dialect.named(&opening);
     put(names.region, region);
     put(Some(names.endpoint_url), url);
+    for (variable, is_set) in [
+        ("AWS_USE_DUALSTACK_ENDPOINT", opening.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint")),
+        ("AWS_USE_FIPS_ENDPOINT", opening.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint")),
+        ("AWS_S3_USE_ACCELERATE_ENDPOINT", opening.accelerates()),
+    ] {
+        put(Some(variable), (is_set && endpoint.is_aws()).then(|| "true".to_owned()));
+    }
     Ok((CallerVariables(lent), found.expiry))
 }
 

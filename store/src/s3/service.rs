@@ -55,8 +55,8 @@ impl S3Service {
             credentials,
             sessions,
             dialect,
+            refuses_checksums: AtomicBool::new(extras.sums_no_writes),
             extras,
-            refuses_checksums: AtomicBool::new(false),
             server: OnceLock::new(),
         }
     }

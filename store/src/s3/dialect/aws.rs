@@ -19,12 +19,10 @@ pub(super) struct Aws;
 impl Dialect for Aws {
     fn endpoint(&self, opening: &Opening<'_>) -> Result<Endpoint, String> {
         let region = opening.region().unwrap_or_else(|| REGION_DEFAULT.to_owned());
-        let accelerate = opening.surroundings.get("AWS_S3_USE_ACCELERATE_ENDPOINT");
-        let accelerate = accelerate.or_else(|| opening.profile.get_of_s3("use_accelerate_endpoint"));
         let wishes = Wishes {
             dual_stack: opening.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
             fips: opening.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
-            accelerate: accelerate.is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            accelerate: opening.accelerates(),
             virtual_host: opening.options.virtual_host,
         };
         let place = AwsPlace::new(&opening.options.bucket.bucket, wishes)?;

@@ -121,6 +121,13 @@ impl Opening<'_> {
             .or_else(|| self.profile.get("endpoint_url"))
     }
 
+    /// Whether transfer acceleration is wished for.
+    pub fn accelerates(&self) -> bool {
+        let named = self.surroundings.get("AWS_S3_USE_ACCELERATE_ENDPOINT");
+        let named = named.or_else(|| self.profile.get_of_s3("use_accelerate_endpoint"));
+        named.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+    }
+
     /// Whether a variable, or else a setting of the profile, says `true`.
     pub fn flag(&self, variable: &str, setting: &str) -> bool {
         let value = self.surroundings.get(variable).or_else(|| self.profile.get(setting));
