@@ -62,6 +62,7 @@ type Pipeline = crate::http::pipeline::Pipeline<S3Service>;
 
 /// An endpoint that could not be asked what it enforces is left alone for so long.
 const PROBED_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 /// A bucket of the S3 family.
 pub struct S3Store {
     pipeline: Arc<Pipeline>,

@@ -8,4 +8,4 @@
 mod caller;
 mod changing;
 mod places;
-mod wrong;
+mod tokens;
