@@ -55,7 +55,7 @@ fn of_value(value: &Value) -> Result<Credentials, String> {
             let external: External = serde_json::from_value(value.clone())
                 .map_err(|_| "it lacks a field of workload identity federation".to_owned())?;
             external.check()?;
-            (Source::External(external), "workload identity federation".to_owned(), false)
+            (Source::External(Box::new(external)), "workload identity federation".to_owned(), false)
         }
         "impersonated_service_account" => {
             let url = required("service_account_impersonation_url")?;

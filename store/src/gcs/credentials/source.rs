@@ -32,7 +32,7 @@ pub(in crate::gcs) enum Source {
         host: String,
         is_named: bool,
     },
-    External(External),
+    External(Box<External>),
     Impersonated {
         source: Box<Source>,
         url: String,
