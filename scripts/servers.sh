@@ -85,7 +85,7 @@ start_azurite() {
   install_azurite
   port=$(free_port) endpoint=http://127.0.0.1:$port
   node "$target/tools/azurite/node_modules/.bin/azurite-blob" --inMemoryPersistence --blobPort "$port" \
-    --skipApiVersionCheck --disableTelemetry --silent --location "$dir" >&2 &
+    --skipApiVersionCheck --disableTelemetry --silent >&2 &
   server_pid=$!
   listens "$port"
 }
