@@ -48,8 +48,7 @@ async fn plain(server: &Server) -> Arc<dyn Store> {
 fn everything() -> Attributes {
     let text = |value: &str| Some(value.to_owned());
     Attributes {
-        metadata: [("color".to_owned(), "blue".to_owned()), ("note".to_owned(), "a b=c;d".to_owned())]
-            .into(),
+        metadata: [("color".to_owned(), "blue".to_owned()), ("note".to_owned(), "a b=c;d".to_owned())].into(),
         content_type: text("text/x-mine"),
         content_encoding: text("gzip"),
         content_language: text("de"),
@@ -258,7 +257,10 @@ async fn servers_without_checksums_take_writes_all_the_same() {
         put(&*store, "second", Attributes::default()).await;
         assert_eq!(server.requests().len(), 1, "{quirks:?}: what was refused once is not sent again");
         let read = store.get(&key("second"), GetOptions::default()).await.unwrap();
-        assert_eq!((read.meta.checksum, read.bytes().await.unwrap()), (None, Bytes::from_static(b"bytes")));
+        if quirks.no_checksums {
+            assert_eq!(read.meta.checksum, None);
+        }
+        assert_eq!(read.bytes().await.unwrap(), "bytes");
         server.shutdown().await;
     }
 }
