@@ -23,8 +23,8 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The same where nothing valid is left: whoever mends what failed need not wait long.
 const PAUSE_MAX_WITHOUT: Duration = Duration::from_secs(3);
-/// What is refused so soon after it was issued was refused for its predecessor's sake, or is not mended by another.
-const FRESH: Duration = Duration::from_millis(500);
+/// What replaced a refused value, and is refused so soon after, was refused for its predecessor's sake, or is not mended by another.
+const FRESH: Duration = Duration::from_secs(1);
 /// What has expired when it arrives is used for so long: this machine's clock may be wrong, and the server knows better.
 const LIFE_MIN: Duration = Duration::from_secs(10);
 
@@ -71,6 +71,8 @@ struct Held<T> {
     renewed_from: Option<SystemTime>,
     /// The server says that it is used up.
     is_refused: bool,
+    /// It came in the place of one that was.
+    replaces_refused: bool,
 }
 
 /// The last failures since a success.
@@ -94,7 +96,14 @@ impl<T> Held<T> {
             let life = expiry.duration_since(now).unwrap_or_default();
             expiry - LEAD_MAX.min(life / LEAD_FRACTION)
         });
-        Self { value, since: Instant::now(), expiry, renewed_from, is_refused: false }
+        Self {
+            value,
+            since: Instant::now(),
+            expiry,
+            renewed_from,
+            is_refused: false,
+            replaces_refused: false,
+        }
     }
 
     fn is_valid(&self) -> bool {
@@ -142,6 +151,11 @@ impl<I: Issuer> Renewed<I> {
         self.shared.state.lock().held.as_ref().map(|held| held.value.clone())
     }
 
+    /// When the last value ends, as far as is known.
+    pub fn expiry(&self) -> Option<SystemTime> {
+        self.shared.state.lock().held.as_ref().and_then(|held| held.expiry)
+    }
+
     /// How old the last value is.
     pub fn age(&self) -> Option<Duration> {
         self.shared.state.lock().held.as_ref().map(|held| held.since.elapsed())
@@ -155,7 +169,7 @@ impl<I: Issuer> Renewed<I> {
     /// The server says that the value is used up, whatever its date.
     pub fn forget(&self) {
         if let Some(held) = &mut self.shared.state.lock().held {
-            held.is_refused |= held.since.elapsed() >= FRESH;
+            held.is_refused |= !held.replaces_refused || held.since.elapsed() >= FRESH;
         }
     }
 }
@@ -181,7 +195,8 @@ impl<I: Issuer> Inner<I> {
             Ok(issued) => {
                 let value = issued.value.clone();
                 state.failed = None;
-                state.held = Some(Held::new(issued));
+                let replaces_refused = state.held.as_ref().is_some_and(|held| held.is_refused);
+                state.held = Some(Held { replaces_refused, ..Held::new(issued) });
                 Ok(value)
             }
             Err(cause) => {
@@ -319,15 +334,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_server_refuses_is_asked_for_again_unless_it_is_new() {
+    async fn what_the_server_refuses_is_asked_for_again_unless_it_has_just_replaced_what_was() {
         let renewed = Renewed::new(Counting::new(None));
         assert_eq!(renewed.get().await, Ok(1));
         renewed.forget();
-        assert_eq!(renewed.get().await, Ok(1));
-        age(&renewed, FRESH);
-        renewed.forget();
         assert_eq!(renewed.last(), Some(1));
         assert_eq!(renewed.get().await, Ok(2));
+        renewed.forget();
+        assert_eq!(renewed.get().await, Ok(2), "a late refusal of the first");
+        age(&renewed, FRESH);
+        renewed.forget();
+        assert_eq!(renewed.get().await, Ok(3));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::Pipeline;
 use super::etag::{quoted, version_in};
-use super::meta::{length_in, meta_of, meta_of_size, served_range};
+use super::meta::{meta_of, meta_of_size};
 use super::service::S3Service;
 use crate::contract::{ErrorKind, ObjectMeta, RawKey, Result, Version};
 use crate::http::counters::InFlight;
@@ -10,6 +10,7 @@ use crate::http::deadline::Waiting;
 use crate::http::pipeline::{Answer, OpenBody};
 use crate::http::reading::{Readable, changed};
 use crate::http::request::ApiRequest;
+use crate::http::served::{length_in, served_range};
 use async_trait::async_trait;
 use http::{Method, header};
 use std::ops::Range;
