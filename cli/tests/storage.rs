@@ -39,6 +39,7 @@ fn a_bucket_that_a_mount_created_is_listed_and_deleted_by_name() {
     assert_eq!(sandbox.pail(&["ls", "s3://made-here"]).code, 3, "it is gone");
 }
 
+// SEMANTICS: tasks.10
 #[test]
 fn others_buckets_are_deleted_by_their_uri_alone() {
     let sandbox = Sandbox::new();
@@ -64,6 +65,7 @@ fn launch(sandbox: &Sandbox, text: &str) -> sandbox::Ran {
     sandbox.pail(&["launch", path.to_str().unwrap()])
 }
 
+// SEMANTICS: tasks.10
 #[test]
 fn a_bucket_that_is_not_persistent_ends_with_its_task() {
     let sandbox = Sandbox::new();

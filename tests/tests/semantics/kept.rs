@@ -67,6 +67,7 @@ async fn edit(files: &Files, kind: &str, size: usize) {
     }
 }
 
+// SEMANTICS: attributes.4
 #[tokio::test]
 async fn an_edit_keeps_what_the_object_carries() {
     for kind in KINDS_OF_EDITS {

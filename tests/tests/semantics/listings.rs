@@ -77,7 +77,7 @@ async fn what_is_cached_is_found_again_where_listings_tell_no_versions() {
     files.close(handle).await.unwrap();
 }
 
-// SEMANTICS: writing.1, writing.5, changing_names.1, changing_names.3
+// SEMANTICS: writing.1, writing.5, changing names.1, changing names.3
 #[tokio::test]
 async fn files_are_changed_where_listings_tell_no_versions() {
     for options in [no_ttl(), FsOptions::default()] {
@@ -161,7 +161,7 @@ async fn keys_that_were_not_asked_for_are_left_out() {
     assert_eq!(&files.get("a/b/c").await.unwrap()[..], b"a/b/c");
 }
 
-// SEMANTICS: changing_names.2
+// SEMANTICS: changing names.2
 #[tokio::test]
 async fn a_marker_replaces_nothing_that_somebody_else_has_put_there() {
     let files = Files::new();

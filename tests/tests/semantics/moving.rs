@@ -17,7 +17,7 @@ fn changes(files: &Files) -> Vec<String> {
     files.requests.take().into_iter().filter(is_change).collect()
 }
 
-// SEMANTICS: changing_names.3
+// SEMANTICS: changing names.3
 #[tokio::test]
 async fn a_store_that_moves_objects_is_asked_to_once() {
     let files = moving();
@@ -44,7 +44,7 @@ async fn a_store_that_moves_objects_is_asked_to_once() {
     assert!(files.read("moved").await.unwrap() == pattern(20 << 20));
 }
 
-// SEMANTICS: changing_names.3
+// SEMANTICS: changing names.3
 #[tokio::test]
 async fn who_has_a_file_open_goes_on_while_the_store_moves_it() {
     let files = Arc::new(moving());
@@ -83,7 +83,7 @@ async fn who_has_a_file_open_goes_on_while_the_store_moves_it() {
     assert_eq!((files.get("f").await, files.get("g").await), (None, None));
 }
 
-// SEMANTICS: changing_names.3
+// SEMANTICS: changing names.3
 #[tokio::test]
 async fn a_move_whose_answer_is_lost_has_succeeded_if_it_is_seen_to() {
     let files = moving();
