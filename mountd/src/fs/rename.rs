@@ -377,6 +377,10 @@ impl BucketFs {
         {
             self.look_for_unheard(target, &written).await?;
         }
+        // What is replaced is told apart from what others put there later by its version, which some listings do not tell.
+        if let Some(target) = target {
+            self.learn_version(target).await?;
+        }
         if let Some(condition) = dirty.removable() {
             let from = name::key(&step.from_dir, step.from_name)?;
             match self.store.delete(&from, condition).await {

@@ -125,6 +125,21 @@ async fn a_conflict_is_one_where_listings_tell_no_versions() {
     assert_eq!((&files.get("moved").await.unwrap()[..], files.get("new").await), (&b"THEIRS"[..], None));
 }
 
+// SEMANTICS: changing names.3
+#[tokio::test]
+async fn what_others_put_where_an_unpublished_file_is_stays_where_listings_tell_no_versions() {
+    let files = without_versions(FsOptions::default());
+    files.put("b", "replaced").await;
+    let handle = files.open("a", TRUNCATE).await.unwrap();
+    files.fs.write(handle, 0, b"mine").await.unwrap();
+    files.rename("a", "b", RenameMode::Replace).await.unwrap();
+    files.put("b", "theirs").await;
+    files.rename("b", "c", RenameMode::Replace).await.unwrap();
+    files.close(handle).await.unwrap();
+    assert_eq!(&files.get("b").await.unwrap()[..], b"theirs");
+    assert_eq!(&files.get("c").await.unwrap()[..], b"mine");
+}
+
 // SEMANTICS: attributes.2
 #[tokio::test]
 async fn modes_stay_where_listings_tell_no_versions() {
