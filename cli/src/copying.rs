@@ -43,7 +43,7 @@ impl Copying<'_> {
             opened = opening => {
                 let opened = opened?;
                 if opened.created {
-                    record::note(address);
+                    record::note(address, self.environment).await;
                 }
                 Ok(opened)
             }

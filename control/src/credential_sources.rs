@@ -39,6 +39,7 @@ fn sources(kind: StoreKind) -> &'static [Source] {
             Variables(&["GOOGLE_APPLICATION_CREDENTIALS"]),
             Variables(&["GOOGLE_CREDENTIALS"]),
             Variables(&["CLOUDSDK_AUTH_ACCESS_TOKEN"]),
+            Variables(&["GOOGLE_OAUTH_ACCESS_TOKEN"]),
             FileIn("CLOUDSDK_CONFIG", ".config/gcloud", "application_default_credentials.json"),
         ],
         StoreKind::R2 => &[
@@ -54,6 +55,7 @@ fn sources(kind: StoreKind) -> &'static [Source] {
             Variables(&["IBM_IAM_TOKEN"]),
             Variables(&["IC_IAM_TOKEN"]),
             HomeFile(".ibm/credentials.yaml"),
+            HomeFile(".bluemix/cos_credentials"),
         ],
         StoreKind::Azure => &[
             Variables(&["AZURE_STORAGE_CONNECTION_STRING"]),
@@ -63,6 +65,7 @@ fn sources(kind: StoreKind) -> &'static [Source] {
             Variables(&["AZURE_STORAGE_TOKEN"]),
             Variables(&["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID"]),
             Variables(&["AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_ID", "AZURE_TENANT_ID"]),
+            Variables(&["IDENTITY_ENDPOINT", "IDENTITY_HEADER"]),
             FileIn("AZURE_CONFIG_DIR", ".azure", "azureProfile.json"),
         ],
     }

@@ -39,6 +39,9 @@ const SECRET: &[&str] = &[
     "IDENTITY_HEADER",
 ];
 
+/// Names that say whose a secret is, and nothing without it.
+const ID_OF_A_SECRET: &[&str] = &["AZURE_CLIENT_ID", "AZURE_TENANT_ID"];
+
 /// Variables that lead to credentials, or to the endpoint, without being secret.
 const PUBLIC: &[&str] = &[
     "HOME",
@@ -183,7 +186,12 @@ impl CallerEnvironment {
             StoreKind::Azure => &["AZURE_", "IDENTITY_"],
         };
         let is_of_kind = |name: &str| beginnings.iter().any(|beginning| name.starts_with(beginning));
-        let kept = self.0.iter().filter(|(name, _)| !(SECRET.contains(&name.as_str()) && is_of_kind(name)));
+        // Half of a pair would be taken for a mistake.
+        let is_half = |name: &str| ID_OF_A_SECRET.contains(&name);
+        let kept = self
+            .0
+            .iter()
+            .filter(|(name, _)| !((SECRET.contains(&name.as_str()) || is_half(name)) && is_of_kind(name)));
         Self(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 

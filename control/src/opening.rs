@@ -88,7 +88,11 @@ pub struct WriteCheck(Option<JoinHandle<bool>>);
 impl WriteCheck {
     /// Asks, unless the mount is read-only.
     pub fn begin(bucket: &OpenBucket, read_only: bool) -> Self {
-        let key = RawKey::new(format!("{}.pail-probe", bucket.prefix)).ok().filter(|_| !read_only);
+        // Elsewhere a part of an upload that nobody began is stored.
+        let is_known =
+            ["s3://", "r2://", "cos://"].iter().any(|scheme| bucket.store.uri().starts_with(scheme));
+        let key =
+            RawKey::new(format!("{}.pail-probe", bucket.prefix)).ok().filter(|_| !read_only && is_known);
         let store = bucket.store.clone();
         Self(key.map(|key| {
             tokio::spawn(async move {
@@ -166,7 +170,10 @@ async fn open_and_check(
 ) -> Result<OpenBucket, Failure> {
     let uri: BucketUri = parse_source(address.source)?;
     let endpoint_url = address.endpoint_url.or_else(|| endpoint_url_of(uri.kind, environment));
-    endpoint_url.map(check_endpoint_url).transpose()?;
+    // The others check theirs by rules of their own.
+    if matches!(uri.kind, StoreKind::S3 | StoreKind::R2 | StoreKind::Ibm) {
+        endpoint_url.map(check_endpoint_url).transpose()?;
+    }
     address.settings.map_or(Ok(()), |settings| settings.check(uri.kind))?;
     let options = store_options(address, environment, &uri);
     let check = StoreOptions {
@@ -194,27 +201,35 @@ async fn open_and_check(
     Ok(OpenBucket { store, prefix, created, first_page, listed_at })
 }
 
+/// What identifies the bucket at `address` wherever its name may be taken by another: its endpoint and its name. Nothing is sent. Errors:
+/// those of [`open_bucket`] that are found without asking.
+pub async fn identity_of(address: Address<'_>, environment: &CallerEnvironment) -> Result<String, Failure> {
+    let uri = parse_source(address.source)?;
+    let store = pail_store::open(store_options(address, environment, &uri)).await;
+    let store = store.map_err(|err| explain(address, uri.kind, environment, &err))?;
+    Ok(store.identity().to_owned())
+}
+
 /// What nodes need of `environment`, and of the files and roles of this machine, to reach the buckets at `sources`, and when the first of the keys expire. Errors: the credentials that there are cannot be loaded.
 pub async fn lend(
     environment: &CallerEnvironment,
-    sources: &[String],
+    addresses: &[Address<'_>],
 ) -> Result<(CallerEnvironment, Option<SystemTime>), Failure> {
-    let mut buckets: Vec<BucketUri> = Vec::new();
-    for source in sources {
-        let uri = parse_source(source)?;
+    let mut buckets: Vec<(BucketUri, Address<'_>)> = Vec::new();
+    for address in addresses {
+        let uri = parse_source(address.source)?;
         // Keys are a store's, or an account's, and no bucket's.
-        let is_same = |other: &BucketUri| other.kind == uri.kind && other.scope == uri.scope;
+        let is_same = |(other, at): &(BucketUri, Address<'_>)| {
+            other.kind == uri.kind && other.scope == uri.scope && at.endpoint_url == address.endpoint_url
+        };
         if !buckets.iter().any(is_same) {
-            buckets.push(uri);
+            buckets.push((uri, *address));
         }
     }
     let (mut all, mut first_expiry) = (CallerEnvironment::default(), None);
-    for bucket in buckets {
+    for (bucket, address) in buckets {
         let label = bucket.kind.label();
-        let options = StoreOptions {
-            environment: Some(CallerVariables(environment.variables().clone())),
-            ..StoreOptions::new(bucket)
-        };
+        let options = store_options(address, environment, &bucket);
         let (lent, expiry) = pail_store::lend(&options).await.map_err(|cause| {
             let what = format!("the credentials of {label} for the nodes cannot be had");
             Failure::new(FailureKind::Credentials, what).because(cause)
@@ -240,12 +255,12 @@ pub fn parse_source(source: &str) -> Result<BucketUri, Failure> {
 fn shown_source(source: &str) -> String {
     let open = source.split('?').next().unwrap_or_default();
     let Some((scheme, rest)) = open.split_once("://") else { return open.to_owned() };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = match host.rsplit_once('@') {
-        Some((user, host)) if user.contains(':') => host,
-        _ => host,
+    // A secret may have slashes, so that what is before the last @ may be one whatever it looks like.
+    let shown = match rest.rsplit_once('@') {
+        Some((user, after)) if user.contains(':') => after,
+        _ => rest,
     };
-    format!("{scheme}://{host}{path}")
+    format!("{scheme}://{shown}")
 }
 
 /// The endpoint that `environment` names for a store of `kind` by variables of the AWS tools, which mean no other store.

@@ -7,9 +7,9 @@
 
 use crate::terminal;
 use jiff::Timestamp;
-use pail_control::Failure;
 use pail_control::opening::{self, Address};
 use pail_control::settings::{Directories, process_environment};
+use pail_control::{CallerEnvironment, Failure};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -25,6 +25,8 @@ const LOCK: &str = "buckets.lock";
 pub struct Created {
     /// Its URI, without a prefix.
     pub uri: String,
+    /// What tells it from buckets of that name at other endpoints ([`opening::identity_of`]).
+    pub identity: String,
     /// The endpoint, where one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
@@ -39,9 +41,9 @@ pub struct Created {
 }
 
 impl Created {
-    /// Whether it is the bucket of that URI at that endpoint.
-    pub fn is_of(&self, uri: &str, endpoint_url: Option<&str>) -> bool {
-        self.uri == uri && self.endpoint_url.as_deref() == endpoint_url
+    /// Whether it is that bucket.
+    pub fn is(&self, identity: &str) -> bool {
+        self.identity == identity
     }
 }
 
@@ -53,17 +55,22 @@ pub fn all() -> Result<Vec<Created>, Failure> {
 /// Takes down a bucket that was created just now. Errors: the record cannot be written.
 pub fn add(created: Created) -> Result<(), Failure> {
     change(&state_dir()?, |buckets| {
-        buckets.retain(|other| !other.is_of(&created.uri, created.endpoint_url.as_deref()));
+        buckets.retain(|other| !other.is(&created.identity));
         buckets.push(created);
     })
 }
 
 /// As [`add`], for a bucket that was created on the way to something else: where it cannot be taken down, that is told.
-pub fn note(address: Address<'_>) {
+pub async fn note(address: Address<'_>, environment: &CallerEnvironment) {
     let Ok(uri) = opening::parse_source(address.source) else { return };
+    let Ok(identity) = opening::identity_of(address, environment).await else { return };
     let created = Created {
         uri: uri.bucket_uri(),
-        endpoint_url: address.endpoint_url.map(str::to_owned),
+        identity,
+        endpoint_url: address
+            .endpoint_url
+            .or_else(|| opening::endpoint_url_of(uri.kind, environment))
+            .map(str::to_owned),
         region: address.region.map(str::to_owned),
         profile: address.profile.map(str::to_owned),
         created: Timestamp::now(),
@@ -78,8 +85,8 @@ pub fn note(address: Address<'_>) {
 }
 
 /// Strikes a bucket that is gone. Errors: the record cannot be written.
-pub fn remove(uri: &str, endpoint_url: Option<&str>) -> Result<(), Failure> {
-    change(&state_dir()?, |buckets| buckets.retain(|other| !other.is_of(uri, endpoint_url)))
+pub fn remove(identity: &str) -> Result<(), Failure> {
+    change(&state_dir()?, |buckets| buckets.retain(|other| !other.is(identity)))
 }
 
 fn state_dir() -> Result<PathBuf, Failure> {
@@ -131,9 +138,9 @@ fn replace(dir: &Path, buckets: &[Created]) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn bucket(uri: &str, endpoint_url: Option<&str>) -> Created {
-        let endpoint_url = endpoint_url.map(str::to_owned);
-        Created { uri: uri.into(), endpoint_url, region: None, profile: None, created: Timestamp::now() }
+    fn bucket(identity: &str) -> Created {
+        let (uri, identity) = ("s3://a".to_owned(), identity.to_owned());
+        Created { uri, identity, endpoint_url: None, region: None, profile: None, created: Timestamp::now() }
     }
 
     #[test]
@@ -141,17 +148,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().join("state");
         assert_eq!(all_in(&at).unwrap(), []);
-        let (here, there) = (bucket("s3://a", Some("http://h")), bucket("s3://a", None));
+        let (here, there) = (bucket("http://h a"), bucket("s3://a"));
         for one in [&here, &there, &here] {
             let one = one.clone();
             change(&at, |all| {
-                all.retain(|other| !other.is_of(&one.uri, one.endpoint_url.as_deref()));
+                all.retain(|other| !other.is(&one.identity));
                 all.push(one);
             })
             .unwrap();
         }
         assert_eq!(all_in(&at).unwrap(), [there.clone(), here], "one of each place");
-        change(&at, |all| all.retain(|other| !other.is_of("s3://a", Some("http://h")))).unwrap();
+        change(&at, |all| all.retain(|other| !other.is("http://h a"))).unwrap();
         assert_eq!(all_in(&at).unwrap(), [there]);
     }
 

@@ -117,7 +117,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Ok(outcome)
     })?;
     if outcome.created_bucket {
-        record::note(Address::from(&outcome.spec));
+        block_on(async {
+            record::note(Address::from(&outcome.spec), &request.environment).await;
+            Ok(())
+        })?;
     }
     report(&outcome, arguments.json)?;
     Ok(ExitCode::SUCCESS)

@@ -94,10 +94,13 @@ struct Doomed {
     region: Option<String>,
     profile: Option<String>,
     settings: BucketSettings,
+    /// What the record says it is, where it was chosen by that.
+    identity: Option<String>,
 }
 
 async fn delete(arguments: &DeleteArguments) -> Result<ExitCode, Failure> {
-    let doomed = chosen(arguments)?;
+    let environment = CallerEnvironment::of_this_process();
+    let doomed = chosen(arguments, &environment)?;
     if doomed.is_empty() {
         terminal::note("Pail has created no buckets from this machine");
         return Ok(ExitCode::SUCCESS);
@@ -107,7 +110,6 @@ async fn delete(arguments: &DeleteArguments) -> Result<ExitCode, Failure> {
         terminal::note("nothing was deleted");
         return Ok(ExitCode::from(FailureKind::Other.exit_code()));
     }
-    let environment = CallerEnvironment::of_this_process();
     let mut code = ExitCode::SUCCESS;
     for bucket in &doomed {
         match delete_one(bucket, arguments.force, &environment).await {
@@ -134,19 +136,27 @@ async fn delete_one(
         profile: bucket.profile.as_deref(),
         settings: Some(&bucket.settings),
     };
+    let identity = opening::identity_of(address, environment).await?;
+    if bucket.identity.as_ref().is_some_and(|recorded| *recorded != identity) {
+        return Err(Failure::usage(format!("{} is not the bucket that Pail created", bucket.uri))
+            .because("the endpoint that is meant now is another than the one where it was created")
+            .with_hint(
+                "give --endpoint-url as it was then; or name the bucket by its URI, and --endpoint-url",
+            ));
+    }
     let what = format!("opening {}", bucket.uri);
     let opening = opening::open_bucket(address, environment, false, false);
     let open = match progress::while_waiting(&what, opening).await {
         Ok(open) => open,
         Err(failure) if failure.kind == FailureKind::NotFound => {
             // Gone already: the record says so from now on.
-            record::remove(&bucket.uri, bucket.endpoint_url.as_deref())?;
+            record::remove(&identity)?;
             return Err(failure);
         }
         Err(failure) => return Err(failure),
     };
     let count = deleting::delete(&open, &bucket.uri, force).await?;
-    record::remove(&bucket.uri, bucket.endpoint_url.as_deref())?;
+    record::remove(&identity)?;
     Ok(match count {
         0 => format!("deleted {}", bucket.uri),
         1 => format!("deleted {} and the object in it", bucket.uri),
@@ -154,7 +164,7 @@ async fn delete_one(
     })
 }
 
-fn chosen(arguments: &DeleteArguments) -> Result<Vec<Doomed>, Failure> {
+fn chosen(arguments: &DeleteArguments, environment: &CallerEnvironment) -> Result<Vec<Doomed>, Failure> {
     let created = record::all()?;
     let of_record = |bucket: &Created| Doomed {
         uri: bucket.uri.clone(),
@@ -162,11 +172,16 @@ fn chosen(arguments: &DeleteArguments) -> Result<Vec<Doomed>, Failure> {
         region: arguments.reach.region.clone().or_else(|| bucket.region.clone()),
         profile: arguments.reach.profile.clone().or_else(|| bucket.profile.clone()),
         settings: arguments.reach.settings(),
+        identity: Some(bucket.identity.clone()),
     };
     if arguments.all {
         return Ok(created.iter().map(of_record).collect());
     }
-    arguments.buckets.iter().map(|name| chosen_by(name, &created, &of_record, arguments)).collect()
+    arguments
+        .buckets
+        .iter()
+        .map(|name| chosen_by(name, &created, &of_record, arguments, environment))
+        .collect()
 }
 
 fn chosen_by(
@@ -174,6 +189,7 @@ fn chosen_by(
     created: &[Created],
     of_record: &dyn Fn(&Created) -> Doomed,
     arguments: &DeleteArguments,
+    environment: &CallerEnvironment,
 ) -> Result<Doomed, Failure> {
     let is_meant = |bucket: &&Created| match name.contains("://") {
         true => bucket.uri == name.trim_end_matches('/'),
@@ -183,7 +199,13 @@ fn chosen_by(
         arguments.reach.endpoint_url.is_none() || arguments.reach.endpoint_url == bucket.endpoint_url
     };
     let found: Vec<_> = created.iter().filter(is_meant).filter(is_at).collect();
+    // A URI means the bucket at the endpoint that is meant now, where one is.
+    let endpoint_is_named = name.contains("://")
+        && (arguments.reach.endpoint_url.is_some()
+            || opening::parse_source(name)
+                .is_ok_and(|uri| opening::endpoint_url_of(uri.kind, environment).is_some()));
     match found[..] {
+        _ if endpoint_is_named => {}
         [one] => return Ok(of_record(one)),
         [] => {}
         [_, ..] => {
@@ -208,6 +230,7 @@ fn chosen_by(
         region: arguments.reach.region.clone(),
         profile: arguments.reach.profile.clone(),
         settings: arguments.reach.settings(),
+        identity: None,
     })
 }
 

@@ -51,10 +51,6 @@ impl Ephemeral {
         let created = record::all()?;
         for bucket in &self.buckets {
             let uri = opening::parse_source(&bucket.uri)?.bucket_uri();
-            if !created.iter().any(|one| one.is_of(&uri, bucket.endpoint_url.as_deref())) {
-                terminal::note(&format!("note: {uri} stays, for Pail did not create it"));
-                continue;
-            }
             let address = Address {
                 source: &uri,
                 endpoint_url: bucket.endpoint_url.as_deref(),
@@ -62,6 +58,11 @@ impl Ephemeral {
                 profile: None,
                 settings: Some(&bucket.settings),
             };
+            let identity = opening::identity_of(address, environment).await?;
+            if !created.iter().any(|one| one.is(&identity)) {
+                terminal::note(&format!("note: {uri} stays, for Pail did not create it"));
+                continue;
+            }
             match opening::open_bucket(address, environment, false, false).await {
                 Ok(open) => {
                     let count = deleting::delete(&open, &uri, true).await?;
@@ -70,7 +71,7 @@ impl Ephemeral {
                 Err(failure) if failure.kind == FailureKind::NotFound => {}
                 Err(failure) => return Err(failure),
             }
-            record::remove(&uri, bucket.endpoint_url.as_deref())?;
+            record::remove(&identity)?;
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     left_out.extend(send_files(launch, &inputs.nested, &sessions).await?);
     create_buckets(&inputs, &environment).await?;
     if !(inputs.buckets.mounts.is_empty() && inputs.buckets.copies.is_empty()) {
-        inputs.buckets.lent = lend(&environment, inputs.buckets.sources()).await?;
+        inputs.buckets.lent = lend(&environment, &inputs.buckets.addresses()).await?;
     }
     let prepared: Vec<Prepared> =
         each(&sessions, |_| Request::Prepare(Box::new(inputs.buckets.clone()))).await?;
@@ -137,8 +137,11 @@ async fn create_buckets(inputs: &Inputs, environment: &CallerEnvironment) -> Res
 }
 
 /// The keys of this machine, for nodes that have none.
-async fn lend(environment: &CallerEnvironment, sources: Vec<String>) -> Result<CallerEnvironment, Failure> {
-    let (lent, expiry) = opening::lend(environment, &sources).await?;
+async fn lend(
+    environment: &CallerEnvironment,
+    addresses: &[Address<'_>],
+) -> Result<CallerEnvironment, Failure> {
+    let (lent, expiry) = opening::lend(environment, addresses).await?;
     if let Some(expiry) = expiry.and_then(|expiry| Timestamp::try_from(expiry).ok()) {
         let expiry = expiry.strftime("%Y-%m-%d %H:%M UTC");
         terminal::note(&format!(

@@ -65,7 +65,7 @@ pub async fn mount(
     let source = &outcome.spec.source;
     if outcome.created_bucket {
         terminal::note(&format!("created the bucket of {source}"));
-        record::note(Address::from(&outcome.spec));
+        record::note(Address::from(&outcome.spec), environment).await;
     }
     terminal::notes(&notices::of_mount(&outcome).await);
     match outcome.already_mounted {

@@ -29,10 +29,23 @@ pub struct PrepareRequest {
 }
 
 impl PrepareRequest {
-    /// The URIs of all of its buckets.
-    pub fn sources(&self) -> Vec<String> {
-        let copies = self.copies.iter().map(|copy| copy.uri.clone());
-        self.mounts.iter().map(|mount| mount.uri.clone()).chain(copies).collect()
+    /// How the buckets that are mounted or copied are reached.
+    pub fn addresses(&self) -> Vec<Address<'_>> {
+        let mounts = self.mounts.iter().map(|mount| Address {
+            source: &mount.uri,
+            endpoint_url: mount.endpoint_url.as_deref(),
+            region: mount.region.as_deref(),
+            profile: None,
+            settings: Some(&mount.settings),
+        });
+        let copies = self.copies.iter().map(|copy| Address {
+            source: &copy.uri,
+            endpoint_url: copy.endpoint_url.as_deref(),
+            region: copy.region.as_deref(),
+            profile: None,
+            settings: Some(&copy.settings),
+        });
+        mounts.chain(copies).collect()
     }
 }
 

@@ -6,7 +6,7 @@
 //! Some servers tell no versions in their listings. Then length and time say whether a file is the one that was known, and that only until
 //! somebody opens it: what was replaced within the same second, by as many bytes, looks the same. So an opening asks for the version.
 
-use pail_store::{Attributes, ObjectMeta, Version};
+use pail_store::{Attributes, ObjectMeta, Version, content_type_of};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -38,10 +38,13 @@ pub enum Carried {
 }
 
 impl Carried {
-    /// Takes what is newly known of the same version. What this mount gave nothing has nothing but the store's own choice.
-    pub fn learn(&mut self, newer: &Self) {
-        if *self != Self::Fresh && *newer != Self::Untold {
-            *self = newer.clone();
+    /// Takes what is newly known of the same version of the object `name`: others may have given it something without making a version of it. What
+    /// this mount gave nothing stays so for as long as it has nothing but the store's own choice.
+    pub fn learn(&mut self, newer: &Self, name: &str) {
+        match newer {
+            Self::Told(told) if *self == Self::Fresh && is_own_choice(told, name) => {}
+            Self::Told(_) => *self = newer.clone(),
+            Self::Untold | Self::Fresh => {}
         }
     }
 
@@ -72,8 +75,36 @@ impl Facts {
     /// Takes what `newer` facts, of the same version, know more.
     pub fn learn(&mut self, newer: &Self) {
         self.store_time = newer.store_time.or(self.store_time);
-        self.carried.learn(&newer.carried);
+        if self.carried != Carried::Fresh && newer.carried != Carried::Untold {
+            self.carried = newer.carried.clone();
+        }
     }
+}
+
+/// Whether an object of that name carries no more than a store gives a new one.
+fn is_own_choice(attributes: &Attributes, name: &str) -> bool {
+    let Attributes {
+        metadata,
+        content_type,
+        content_encoding,
+        content_language,
+        content_disposition,
+        cache_control,
+        storage_class: _,
+        encryption: _,
+        tags: _,
+        tag_count,
+    } = attributes;
+    let is_default = |content_type: &str| {
+        content_type_of(name) == Some(content_type)
+            || matches!(content_type, "binary/octet-stream" | "application/octet-stream")
+    };
+    metadata.is_empty()
+        && *tag_count == 0
+        && content_type.as_deref().is_none_or(is_default)
+        && [content_encoding, content_language, content_disposition, cache_control]
+            .iter()
+            .all(|header| header.is_none())
 }
 
 /// Whether two moments are the same to a clock that counts seconds, as the one of an answer's head does.

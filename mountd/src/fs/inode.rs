@@ -153,13 +153,13 @@ impl FileState {
         }
     }
 
-    /// A request told that `version` of a clean file still stands, and what it carries.
-    pub fn confirm(&mut self, version: &Version, carried: &Carried) {
+    /// A request told that `version` of a clean file, whose name is `name`, still stands, and what it carries.
+    pub fn confirm(&mut self, version: &Version, carried: &Carried, name: &str) {
         if let Content::Clean { facts, .. } = &mut self.content
             && facts.version.is(version)
         {
             self.belief = Belief::Told;
-            facts.carried.learn(carried);
+            facts.carried.learn(carried, name);
         }
     }
 

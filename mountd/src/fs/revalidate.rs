@@ -122,7 +122,7 @@ impl BucketFs {
                 // Where another fetches these bytes already, nothing is told here.
                 if let (Some(attributes), Some(file)) = (told.get(), inode.file()) {
                     let carried = self.told_by_read(attributes, handle.changes);
-                    file.lock().confirm(&facts.version, &carried);
+                    file.lock().confirm(&facts.version, &carried, key.as_str());
                 }
                 Ok(())
             }
@@ -160,7 +160,7 @@ impl BucketFs {
         let mut state = inode.file().ok_or(Posix::IsDir)?.lock();
         match now {
             Known::File(now) if now.version.is(version) => {
-                state.confirm(version, &now.carried);
+                state.confirm(version, &now.carried, &name);
                 Ok(())
             }
             _ => {

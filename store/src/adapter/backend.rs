@@ -56,6 +56,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         quoted.filter(|etag| HeaderValue::from_str(etag).is_ok())
     }
 
+    /// What objects get that had no attributes before.
+    fn new_objects(&self) -> NewObjects {
+        NewObjects { content_type_by_name: false, ..NewObjects::default() }
+    }
+
     /// Whether it takes payloads from the call, and so reads them while they are sent; else they are read before.
     fn reads_payloads(&self) -> bool {
         false

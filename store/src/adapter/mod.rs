@@ -60,6 +60,12 @@ impl<B: Backend> ObjectStoreAdapter<B> {
         error(self.backend.bucket(), operation, Some(key), kind, message)
     }
 
+    /// The options with what new objects get.
+    fn completed(&self, key: &RawKey, options: &PutOptions) -> PutOptions {
+        let attributes = self.backend.new_objects().applied(key, &options.attributes).into_owned();
+        PutOptions { condition: options.condition.clone(), attributes }
+    }
+
     fn path(&self, operation: &'static str, key: &RawKey, intent: Intent) -> Result<Path> {
         self.backend.path(key, intent).map_err(|why| self.error(operation, key, ErrorKind::Unsupported, why))
     }
@@ -176,6 +182,7 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
         const OPERATION: &str = "PutObject";
         let path = self.path(OPERATION, key, Intent::Change)?;
+        let options = self.completed(key, &options);
         let attributes = library_attributes(&options.attributes)
             .map_err(|why| self.error(OPERATION, key, ErrorKind::Unsupported, why))?;
         let mode = match &options.condition {
@@ -242,7 +249,7 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
 
     async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
         let path = self.path("CreateMultipartUpload", key, Intent::Change)?;
-        let id = self.backend.start_upload(key, &path, options).await?;
+        let id = self.backend.start_upload(key, &path, &self.completed(key, options)).await?;
         Ok(Upload { key: key.clone(), id })
     }
 
@@ -278,7 +285,8 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
         const OPERATION: &str = "CompleteMultipartUpload";
         self.check_open(OPERATION, upload)?;
         let path = self.path(OPERATION, &upload.key, Intent::Change)?;
-        let version = self.backend.complete_upload(upload, &path, parts, options).await?;
+        let options = self.completed(&upload.key, options);
+        let version = self.backend.complete_upload(upload, &path, parts, &options).await?;
         self.end(upload);
         match version.is_unknown() {
             true => Ok(library::head(&*self.backend, &upload.key, &path).await?.version),

@@ -43,6 +43,24 @@ pub(super) async fn list(pipeline: &Pipeline, request: &ListRequest) -> Result<L
     }
 }
 
+/// Whether the container holds any blob, whatever its name.
+pub(super) async fn holds_any(pipeline: &Pipeline) -> Result<bool> {
+    let request = ListRequest { max_keys: Some(1), ..ListRequest::default() };
+    let mut marker: Option<String> = None;
+    loop {
+        let answer = pipeline.send(&http_request(&request, marker.as_deref(), None)).await?;
+        let corrupt = |cause| pipeline.error(OPERATION, None, ErrorKind::Corrupt, cause);
+        let listed = xml::listing(&answer.body).map_err(corrupt)?;
+        if !listed.blobs.is_empty() {
+            return Ok(true);
+        }
+        if listed.next_marker.is_empty() {
+            return Ok(false);
+        }
+        marker = Some(listed.next_marker);
+    }
+}
+
 fn http_request(request: &ListRequest, marker: Option<&str>, after: Option<&str>) -> ApiRequest<'static> {
     let limit = request.max_keys.unwrap_or(PAGE_KEYS_MAX).clamp(1, PAGE_KEYS_MAX);
     let mut http_request = ApiRequest::new(OPERATION, Method::GET)

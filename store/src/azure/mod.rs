@@ -235,6 +235,10 @@ impl Backend for Azure {
         }
     }
 
+    fn new_objects(&self) -> NewObjects {
+        self.pipeline.options.new_objects.clone()
+    }
+
     fn reads_payloads(&self) -> bool {
         true
     }
@@ -282,9 +286,9 @@ impl Backend for Azure {
     /// Azure deletes a container with all that is in it; so it is looked into first.
     async fn delete_bucket(&self) -> Result<()> {
         const OPERATION: &str = "DeleteBucket";
-        match self.list(&ListRequest { max_keys: Some(1), ..ListRequest::default() }).await {
-            Ok(page) if page.objects.is_empty() => {}
-            Ok(_) => {
+        match listing::holds_any(&self.pipeline).await {
+            Ok(false) => {}
+            Ok(true) => {
                 let message = "the container has blobs".to_owned();
                 return Err(self.pipeline.error(OPERATION, None, ErrorKind::NotEmpty, message));
             }

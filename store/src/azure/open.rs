@@ -36,7 +36,11 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<AzureStore>> {
         let authorities = authorities_of(surroundings, is_tls)?;
         let connect = |tls| transport::connect(&options, tls, proxies.clone(), authorities.as_ref());
         let tokens = match found.needs_http() {
-            true => Some(TokenConnector::new(connect(true)?, surroundings.get("IDENTITY_HEADER"))),
+            true => {
+                let machine = transport::connect_directly(&options)?;
+                let identity = surroundings.get("IDENTITY_HEADER");
+                Some(TokenConnector::new(connect(true)?, machine, identity))
+            }
             false => None,
         };
         Ok((connect(endpoint.is_tls())?, tokens))
@@ -77,7 +81,8 @@ pub(crate) async fn lend(
         let proxies = Proxies::of(surroundings)?;
         let authorities = authorities_of(surroundings, true).unwrap_or_default();
         let client = transport::connect(options, true, proxies, authorities.as_ref())?;
-        let tokens = TokenConnector::new(client, surroundings.get("IDENTITY_HEADER"));
+        let machine = transport::connect_directly(options)?;
+        let tokens = TokenConnector::new(client, machine, surroundings.get("IDENTITY_HEADER"));
         let credentials = Credentials::new(found, options.environment.clone(), Some(tokens));
         if let Some(AzureCredential::BearerToken(token)) = credentials.get().await?.as_deref() {
             expiry = expiry_of(token);

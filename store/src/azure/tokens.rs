@@ -30,6 +30,8 @@ const IDENTITY_HEADER: &str = "x-identity-header";
 #[derive(Clone)]
 pub(super) struct TokenConnector {
     client: Arc<Transport>,
+    /// Knows no proxies.
+    machine: Arc<Transport>,
     /// `IDENTITY_HEADER` of the caller; the library would send this process's.
     identity: Option<HeaderValue>,
 }
@@ -41,9 +43,10 @@ impl std::fmt::Debug for TokenConnector {
 }
 
 impl TokenConnector {
-    pub fn new(client: Transport, identity: Option<String>) -> Self {
+    /// `machine` reaches what is asked over plain HTTP, which is the machine's own.
+    pub fn new(client: Transport, machine: Transport, identity: Option<String>) -> Self {
         let identity = identity.and_then(|value| HeaderValue::from_str(&value).ok());
-        Self { client: Arc::new(client), identity }
+        Self { client: Arc::new(client), machine: Arc::new(machine), identity }
     }
 }
 
@@ -76,7 +79,8 @@ impl TokenConnector {
         }
         let progress = Progress::new(&Waiting::begin(&Movement::new(), TIMEOUT), false);
         let request = Request::from_parts(parts, RequestBody::new(&Payload::Bytes(body), progress));
-        let answer = self.client.request(request).await.map_err(|cause| failed(&innermost(&cause)))?;
+        let client = if request.uri().scheme_str() == Some("http") { &self.machine } else { &self.client };
+        let answer = client.request(request).await.map_err(|cause| failed(&innermost(&cause)))?;
         let (parts, mut body) = answer.into_parts();
         let (mut bytes, mut buffer) = (BytesMut::new(), [0; 8 * 1024]);
         loop {

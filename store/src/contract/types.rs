@@ -160,7 +160,7 @@ pub struct ListRequest {
     pub max_keys: Option<u32>,
 }
 
-/// One page of a listing, in UTF-8 byte order.
+/// One page of a listing, in UTF-8 byte order. Only the last one may be empty.
 #[derive(Debug, Clone, Default)]
 pub struct ListPage {
     /// Objects, without user metadata.

@@ -40,7 +40,15 @@ impl Endpoint {
     /// A URL, for which a host alone counts as `http://HOST`, as Google's own clients have it of `STORAGE_EMULATOR_HOST`. Errors: a sentence.
     pub fn named(url: &str, bucket: &str, kind: EndpointKind) -> Result<Self, String> {
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let invalid = |why: &str| format!("{} is not the URL of an endpoint: {why}", full.escape_debug());
+        // A query may hold a token.
+        let shown = full.split(['?', '#']).next().unwrap_or_default();
+        if full.contains('@') {
+            return Err("an endpoint's URL cannot have a user or a password in it".to_owned());
+        }
+        let invalid = |why: &str| format!("{} is not the URL of an endpoint: {why}", shown.escape_debug());
+        if shown.len() < full.len() {
+            return Err(invalid("it has a query"));
+        }
         let uri: http::Uri = full.parse().map_err(|_| invalid("it cannot be parsed"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(invalid("it must begin with https:// or http://"));
@@ -49,9 +57,6 @@ impl Endpoint {
         let authority = authority.ok_or_else(|| invalid("it has no host"))?;
         if authority.as_str().contains('@') {
             return Err("an endpoint's URL cannot have a user or a password in it".to_owned());
-        }
-        if uri.query().is_some() {
-            return Err(invalid("it has a query"));
         }
         let path = uri.path().trim_end_matches('/');
         let path = path.strip_suffix("/storage/v1").unwrap_or(path);

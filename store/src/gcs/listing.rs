@@ -21,10 +21,17 @@ pub(super) struct Listed {
     pub next_page_token: Option<String>,
 }
 
-/// One page; see [`Store::list`](crate::Store::list).
-pub(super) async fn list(pipeline: &Pipeline, wanted: ListRequest) -> Result<ListPage> {
+/// One page, which is empty only where nothing follows; see [`Store::list`](crate::Store::list).
+pub(super) async fn list(pipeline: &Pipeline, mut wanted: ListRequest) -> Result<ListPage> {
     let after = wanted.start_after.clone().filter(|key| wanted.token.is_none() && !key.is_empty());
-    Ok(page_of(raw(pipeline, wanted).await?, after.as_deref()))
+    loop {
+        let page = page_of(raw(pipeline, wanted.clone()).await?, after.as_deref());
+        // Parts of uploads may fill pages.
+        if page.next.is_none() || !page.objects.is_empty() || !page.prefixes.is_empty() {
+            return Ok(page);
+        }
+        wanted.token = page.next;
+    }
 }
 
 /// One page as the API has it: from `start_after` on, and with parts of uploads.

@@ -116,9 +116,8 @@ impl GcsStore {
 
     /// Frees parts of uploads that nobody completed, where the bucket has nothing else. Whether it has nothing else.
     async fn free_hidden(&self) -> Result<bool> {
-        let page = listing::raw(&self.pipeline, ListRequest::default()).await?;
-        let is_hidden_alone = page.items.iter().all(|object| uploads::is_hidden(&object.name));
-        if !is_hidden_alone || page.next_page_token.is_some() {
+        let page = listing::list(&self.pipeline, ListRequest::default()).await?;
+        if !page.objects.is_empty() {
             return Ok(false);
         }
         self.uploads().free("").await?;

@@ -74,8 +74,7 @@ fn clients(
     let authorities = authorities_of(surroundings)?;
     let tls = endpoint.is_tls() || found.source.as_ref().is_some_and(Source::needs_tls);
     let client = transport::connect(options, tls, proxies, authorities.as_ref())?;
-    let nothing = CallerVariables::default();
-    let direct = transport::connect(options, false, Proxies::of(Surroundings(Some(&nothing)))?, None)?;
+    let direct = transport::connect_directly(options)?;
     Ok((client.clone(), CredentialCache::new(found, TokenClient::new(client, direct))))
 }
 

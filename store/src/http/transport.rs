@@ -9,7 +9,8 @@ use super::body::RequestBody;
 use super::connections::{Connections, Destination};
 use super::exchange::{AnswerBody, ExchangeError, exchange};
 use super::proxy::{Proxies, Route};
-use crate::contract::StoreOptions;
+use super::surroundings::Surroundings;
+use crate::contract::{CallerVariables, StoreOptions};
 use http::{Request, Response, Uri, header};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::{Connection, HttpConnector};
@@ -60,6 +61,13 @@ impl HttpClient {
 /// What a server that is not a proxy wants to be asked for (RFC 9112, section 3.2.1).
 fn origin_form(uri: &Uri) -> Uri {
     uri.path_and_query().map_or_else(Uri::default, |path| Uri::from(path.clone()))
+}
+
+/// A client for the machine's own services over plain HTTP: no proxy can reach them, and none is to see what they are asked with. Errors: a
+/// sentence.
+pub(crate) fn connect_directly(options: &StoreOptions) -> Result<HttpClient, String> {
+    let nothing = CallerVariables::default();
+    connect(options, false, Proxies::of(Surroundings(Some(&nothing)))?, None)
 }
 
 /// A client for one store. Errors: a sentence, when TLS is wanted and there are no certificates to trust.

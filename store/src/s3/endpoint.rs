@@ -48,6 +48,11 @@ impl Location {
         if url.contains('@') {
             return Err("the endpoint URL may not have a user name or password".to_owned());
         }
+        // A query may hold a signature.
+        let shown = url.split(['?', '#']).next().unwrap_or_default();
+        if shown.len() < url.len() {
+            return Err(format!("the endpoint URL {shown:?} may not have a query or a fragment"));
+        }
         let Some((scheme, rest)) = url.split_once("://") else {
             // What https would make of it depends on the server; a guess that fails takes a minute of retries to say so.
             return Err(format!(
@@ -62,9 +67,6 @@ impl Location {
         let uri: Uri = format!("{scheme}://{rest}")
             .parse()
             .map_err(|e| format!("the endpoint URL {url:?} is not valid: {e}"))?;
-        if uri.query().is_some() || url.contains('#') {
-            return Err(format!("the endpoint URL {url:?} may not have a query or a fragment"));
-        }
         let authority = uri.authority().map_or("", |authority| authority.as_str()).to_ascii_lowercase();
         let host = authority.strip_suffix(own_port).unwrap_or(&authority).trim_end_matches(':').to_owned();
         let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));

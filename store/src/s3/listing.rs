@@ -14,8 +14,19 @@ use std::time::SystemTime;
 
 const OPERATION: &str = "ListObjectsV2";
 
-/// One page; see [`Store::list`](crate::Store::list).
-pub(super) async fn list(pipeline: &Pipeline, wanted: ListRequest) -> Result<ListPage> {
+/// One page, which is empty only where nothing follows; see [`Store::list`](crate::Store::list).
+pub(super) async fn list(pipeline: &Pipeline, mut wanted: ListRequest) -> Result<ListPage> {
+    loop {
+        let page = page(pipeline, wanted.clone()).await?;
+        // What a server lists beside the prefix may fill pages.
+        if page.next.is_none() || !page.objects.is_empty() || !page.prefixes.is_empty() {
+            return Ok(page);
+        }
+        wanted.token = page.next;
+    }
+}
+
+async fn page(pipeline: &Pipeline, wanted: ListRequest) -> Result<ListPage> {
     let mut request =
         ApiRequest::new(OPERATION, Method::GET).query("list-type", "2").query("encoding-type", "url");
     if !wanted.prefix.is_empty() {

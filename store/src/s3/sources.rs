@@ -123,6 +123,9 @@ pub(super) fn profile(
     })
 }
 
+/// Where an instance asks for its role.
+const METADATA_SERVICE: &str = "http://169.254.169.254";
+
 /// The chain that every AWS tool uses: environment, profile with SSO, process and assumed roles, web identity, container, instance role. With
 /// `instance_role`, the EC2 metadata service is asked last.
 pub(super) fn aws_chain(
@@ -138,17 +141,23 @@ pub(super) fn aws_chain(
     }
     let mut chain = vec![EnvironmentKeys::source(AWS_KEYS, surroundings), from_profile];
     chain.extend(web_identity(surroundings, config));
-    let container = config.clone();
-    chain.push(Provider::source("the container's role", move || {
-        SharedCredentialsProvider::new(
-            aws_config::ecs::EcsCredentialsProvider::builder().configure(&container).build(),
-        )
-    }));
+    if container_is_the_caller_s(surroundings) {
+        let container = config.clone();
+        chain.push(Provider::source("the container's role", move || {
+            SharedCredentialsProvider::new(
+                aws_config::ecs::EcsCredentialsProvider::builder().configure(&container).build(),
+            )
+        }));
+    }
     let is_disabled =
         surroundings.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     if instance_role && !is_disabled {
         let config = config.clone();
-        chain.push(Provider::source("the instance's role", move || instance_metadata(&config)));
+        let service = surroundings.get("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+        let service = service.or_else(|| surroundings.are_given().then(|| METADATA_SERVICE.to_owned()));
+        chain.push(Provider::source("the instance's role", move || {
+            instance_metadata(&config, service.as_deref())
+        }));
     }
     chain
 }
@@ -165,8 +174,21 @@ pub(super) fn aws_profile(opening: &Opening<'_>, config: &ProviderConfig) -> Arc
     })
 }
 
-fn instance_metadata(config: &ProviderConfig) -> SharedCredentialsProvider {
-    let metadata = aws_config::imds::Client::builder()
+/// The library looks for the container's role by this process's variables, and by no others: it is asked for who has the same.
+fn container_is_the_caller_s(surroundings: Surroundings<'_>) -> bool {
+    ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+        .iter()
+        .all(|name| surroundings.get(name) == Surroundings(None).get(name))
+}
+
+/// `service` is where it is asked; `None` leaves that to this process's variables.
+fn instance_metadata(config: &ProviderConfig, service: Option<&str>) -> SharedCredentialsProvider {
+    let mut metadata = aws_config::imds::Client::builder();
+    if let Some(service) = service {
+        // One that is no URL is left out: what is asked then is the machine's own.
+        metadata = metadata.clone().endpoint(service).unwrap_or(metadata);
+    }
+    let metadata = metadata
         .configure(config)
         .connect_timeout(METADATA_TIMEOUT)
         .read_timeout(METADATA_TIMEOUT)

@@ -49,13 +49,26 @@ impl Writer<'_> {
         let version =
             match self.send_with_checksum(request.summed(self.enforcement.crc64nvme), checksum).await {
                 Ok(answer) => {
-                    check_sent(self.pipeline, "PutObject", key, &answer)?;
-                    version_in(&answer.headers)
+                    let version = version_in(&answer.headers);
+                    if let Err(damaged) = check_sent(self.pipeline, "PutObject", key, &answer) {
+                        return Err(self.removed(key, version, damaged).await);
+                    }
+                    version
                 }
                 Err(error) if options.condition == Condition::None => return Err(error),
                 Err(error) => return Err(on_absent_is_precondition(error)),
             };
         self.or_by_head(key, version).await
+    }
+
+    /// An object that arrived damaged is taken away again: nobody is to read it, and the next attempt is not to meet it.
+    async fn removed(&self, key: &RawKey, version: Version, damaged: Error) -> Error {
+        let removed = match version.is_unknown() {
+            true => false,
+            // Boxed, since a delete may look by the same requests.
+            false => Box::pin(self.delete(key, &Condition::IfVersion(version))).await.is_ok(),
+        };
+        Error { maybe_applied: !removed, ..damaged }
     }
 
     /// Sends a write with that header. An endpoint that refuses it gets the write without, and from then on all of them.

@@ -376,7 +376,13 @@ impl Store for LostAnswers {
         within_call(async {
             match self.inner.complete_upload(upload, parts, options).await {
                 Err(refused) if refused.maybe_applied && may_be_own(refused.kind) => {
-                    self.own_earlier_completion(&upload.key, parts, &options.condition, refused).await
+                    let version =
+                        self.own_earlier_completion(&upload.key, parts, &options.condition, refused).await?;
+                    // Where parts are objects, those that the lost answer's request took would stay.
+                    if let Err(error) = self.inner.abort_upload(upload).await {
+                        tracing::warn!(%error, "what was left of an upload could not be freed");
+                    }
+                    Ok(version)
                 }
                 completed => completed,
             }
