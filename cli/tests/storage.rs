@@ -4,7 +4,8 @@
 
 mod sandbox;
 
-use sandbox::{BUCKET, Sandbox};
+use pail_devserver::{Server, ServerConfig};
+use sandbox::{BUCKET, Sandbox, run, wait_until};
 use serde_json::Value;
 
 fn listed(sandbox: &Sandbox) -> Vec<String> {
@@ -81,4 +82,36 @@ fn a_bucket_that_is_not_persistent_ends_with_its_task() {
     let ran = launch(&sandbox, &others);
     assert!(ran.code == 0 && ran.err.contains("stays, for Pail did not create it"), "{ran:?}");
     assert_eq!(sandbox.object("log").as_deref(), Some("x\n"));
+}
+
+// SEMANTICS: tasks.10
+#[test]
+fn a_bucket_of_the_same_name_at_another_endpoint_is_not_the_one_that_was_created() {
+    let sandbox = Sandbox::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let other = runtime.block_on(Server::start(ServerConfig::default())).unwrap();
+    runtime.block_on(other.create_bucket("shared-data")).unwrap();
+    runtime.block_on(other.put_object("shared-data", "theirs", "theirs".into())).unwrap();
+    let task = sandbox.path("task.yaml");
+    let text = "file_mounts:\n  OUT: {name: shared-data, persistent: false}\nrun: echo x > OUT/log\n";
+    std::fs::write(&task, text.replace("OUT", &sandbox.at("outputs"))).unwrap();
+    // Created here, and kept, since nobody waits for the end of a detached run.
+    let launch = ["launch", "--detach", task.to_str().unwrap()];
+    assert_eq!(sandbox.pail(&launch).code, 0);
+    wait_until("it ran", || sandbox.pail(&["ls", "s3://shared-data"]).out == "log\n");
+    assert_eq!(listed(&sandbox), ["s3://shared-data"]);
+    assert_eq!(sandbox.pail(&["umount", &sandbox.at("outputs")]).code, 0);
+
+    let there =
+        |arguments: &[&str]| run(sandbox.command(arguments).env("AWS_ENDPOINT_URL", other.endpoint_url()));
+    let ran = there(&["launch", task.to_str().unwrap()]);
+    assert!(ran.code == 0 && ran.err.contains("stays, for Pail did not create it"), "{ran:?}");
+    let ran = there(&["ls", "s3://shared-data"]);
+    assert_eq!(ran.out, "log\ntheirs\n", "{ran:?}");
+    let ran = there(&["storage", "delete", "-y", "--force", "shared-data"]);
+    assert_eq!(ran.code, 0, "by name it is the one that was created: {ran:?}");
+    assert_eq!(there(&["ls", "s3://shared-data"]).out, "log\ntheirs\n");
+    assert_eq!(sandbox.pail(&["ls", "s3://shared-data"]).code, 3, "it is gone");
+    there(&["shutdown"]);
+    runtime.block_on(other.shutdown());
 }

@@ -244,6 +244,25 @@ async fn parts_are_nobody_s_objects_and_hold_no_bucket() {
 }
 
 #[tokio::test]
+async fn pages_full_of_hidden_parts_hide_no_object() {
+    let server = server(GcsSettings::default()).await;
+    let store = open_as(&server, &[]).await;
+    for number in 0..1_001 {
+        let hidden = format!("d/.pail-uploads/h-1-/{number:05}");
+        server.put_object("bucket", &hidden, Bytes::new()).await.unwrap();
+    }
+    server.put_object("bucket", "d/file", Bytes::from_static(b"here")).await.unwrap();
+    for delimiter in [false, true] {
+        let request = ListRequest { prefix: "d/".to_owned(), delimiter, ..ListRequest::default() };
+        let page = store.list(request).await.unwrap();
+        assert_eq!(page.objects.len(), 1, "{delimiter}: the first page");
+    }
+    store.delete(&key("d/file"), Condition::None).await.unwrap();
+    store.delete_bucket().await.unwrap();
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_pinned_version_that_is_gone_is_no_missing_object() {
     let server = server(GcsSettings::default()).await;
     let store = open_as(&server, &[]).await;
@@ -305,6 +324,7 @@ async fn writes_whose_answer_was_lost_are_recognised() {
     lost("objects.compose");
     store.complete_upload(&upload, &[part], &absent).await.unwrap();
     assert_eq!(read(&*store, "parts").await, "part");
+    assert!(store.open_uploads(&key("parts")).await.unwrap().is_empty(), "no part is left hidden");
     lost("objects.rewrite");
     store.copy(&key("a"), &version, &key("b"), Condition::IfAbsent).await.unwrap();
     lost("objects.move");

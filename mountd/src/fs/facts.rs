@@ -149,4 +149,19 @@ mod tests {
         let published = Facts { store_time: None, ..facts("a", 1, 10.0) };
         assert!(published.looks_same(&facts("", 1, 99.0)), "this machine's clock is not the store's");
     }
+
+    #[test]
+    fn what_others_give_to_an_object_of_this_mount_is_learned() {
+        let told = |attributes: Attributes| Carried::Told(Arc::new(attributes));
+        let by_name = Attributes { content_type: Some("text/html".into()), ..Attributes::default() };
+        let given = Attributes { cache_control: Some("no-store".into()), ..Attributes::default() };
+        let mut carried = Carried::Fresh;
+        carried.learn(&told(by_name.clone()), "d/page.html");
+        assert_eq!(carried, Carried::Fresh, "the store's own choice");
+        carried.learn(&told(by_name.clone()), "d/page");
+        assert_eq!(carried, told(by_name), "a type that the name does not give");
+        let mut carried = Carried::Fresh;
+        carried.learn(&told(given.clone()), "d/page.html");
+        assert_eq!(carried, told(given));
+    }
 }

@@ -226,6 +226,16 @@ impl FromStr for BucketUri {
         else {
             return Err(not_ours(uri));
         };
+        // A secret may have slashes in it: nothing of such a text is shown.
+        if !rest.starts_with("arn:") && split(rest).0.contains(':') && rest.contains('@') {
+            return Err(InvalidUri {
+                kind: Some(kind),
+                part: UriPart::Prefix,
+                text: String::new(),
+                rule: "a user or a password does not belong into the URI, which is shown and kept",
+                near: None,
+            });
+        }
         let (scope, rest) = match kind {
             StoreKind::S3 | StoreKind::Gcs | StoreKind::R2 => (None, rest),
             StoreKind::Ibm => {
