@@ -80,7 +80,7 @@ fn a_bucket_that_is_not_persistent_ends_with_its_task() {
         "file_mounts:\n  OUT: {{source: 's3://{BUCKET}', persistent: false}}\nrun: echo x > OUT/log\n"
     );
     let ran = launch(&sandbox, &others);
-    assert!(ran.code == 0 && ran.err.contains("stays, for Pail did not create it"), "{ran:?}");
+    assert!(ran.code == 0 && ran.err.contains("stays, for this launch did not create it"), "{ran:?}");
     assert_eq!(sandbox.object("log").as_deref(), Some("x\n"));
 }
 
@@ -105,7 +105,7 @@ fn a_bucket_of_the_same_name_at_another_endpoint_is_not_the_one_that_was_created
     let there =
         |arguments: &[&str]| run(sandbox.command(arguments).env("AWS_ENDPOINT_URL", other.endpoint_url()));
     let ran = there(&["launch", task.to_str().unwrap()]);
-    assert!(ran.code == 0 && ran.err.contains("stays, for Pail did not create it"), "{ran:?}");
+    assert!(ran.code == 0 && ran.err.contains("stays, for this launch did not create it"), "{ran:?}");
     let ran = there(&["ls", "s3://shared-data"]);
     assert_eq!(ran.out, "log\ntheirs\n", "{ran:?}");
     let ran = there(&["storage", "delete", "-y", "--force", "shared-data"]);

@@ -248,7 +248,7 @@ async fn pages_full_of_hidden_parts_hide_no_object() {
     let server = server(GcsSettings::default()).await;
     let store = open_as(&server, &[]).await;
     for number in 0..1_001 {
-        let hidden = format!("d/.pail-uploads/h-1-/{number:05}");
+        let hidden = format!("d/.pail-uploads/{}-{:016x}-/{number:05}", "0a".repeat(16), 7);
         server.put_object("bucket", &hidden, Bytes::new()).await.unwrap();
     }
     server.put_object("bucket", "d/file", Bytes::from_static(b"here")).await.unwrap();

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 /// Runs the task. Errors: what keeps its run from beginning.
 pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
+    let ephemeral = Ephemeral::of(launch);
     let home = serve::home()?;
     let caller = CallerEnvironment::of_this_process();
     let inputs = Inputs::gather(launch, &caller).await?;
@@ -56,11 +57,10 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         let code = shell::run(setup, &prepared.dir, &environment).await?;
         if code != 0 {
             terminal::note(&format!("error: setup ended with exit code {code}"));
-            flush(launch, &prepared).await?;
+            end(launch, &prepared, &ephemeral, &caller).await?;
             return Ok(ExitCode::from(code));
         }
     }
-    let ephemeral = Ephemeral::of(launch);
     match &launch.task.run {
         Some(run) if launch.detach => detach(launch, run, &id, &prepared, environment),
         Some(run) => {

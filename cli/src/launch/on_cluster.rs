@@ -32,6 +32,7 @@ use std::process::ExitCode;
 /// Runs the task. Errors: what keeps its run from beginning, and on which nodes.
 pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Failure> {
     let count = run_count(launch, cluster)?;
+    let ephemeral = Ephemeral::of(launch);
     let environment = CallerEnvironment::of_this_process();
     let (sessions, inputs) =
         tokio::try_join!(connect(cluster, needs(launch)), Inputs::gather(launch, &environment))?;
@@ -62,6 +63,7 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     if let Some(setup) = launch.task.setup.as_deref().filter(|_| launch.with_setup) {
         of_setup = job.stage(Stage::Setup, setup, sessions.len()).await?;
         if of_setup.exit_code != 0 {
+            finish(launch, &sessions, &ephemeral, &mut of_setup, &environment).await?;
             return Ok(told(&of_setup, true));
         }
         // Where the run follows, its flush is the last word.
@@ -70,7 +72,6 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
         };
         of_setup.left.retain(|(host, _)| !runs(host));
     }
-    let ephemeral = Ephemeral::of(launch);
     match run {
         Some(run) if launch.detach => {
             job.detach(run, count).await?;

@@ -93,7 +93,7 @@ pub const FILE_MOUNT: &[Field] = &[
     field(
         "persistent",
         Kind::Bool,
-        "Whether the bucket stays when the task has ended; with false Pail deletes it then, if Pail created it.",
+        "Whether the bucket stays when the task has ended; with false Pail deletes it then, if that launch created it.",
     ),
     field("mode", Kind::Word(MODES), "MOUNT: the bucket is a directory. COPY: its content is copied once."),
     field("type", Kind::Word(PRESETS), "What is in the bucket, as a preset for reads and writes."),

@@ -31,6 +31,9 @@ pub(super) async fn list(pipeline: &Pipeline, request: &ListRequest) -> Result<L
         let corrupt = |cause| pipeline.error(OPERATION, None, ErrorKind::Corrupt, cause);
         let listed = xml::listing(&answer.body).map_err(corrupt)?;
         let next = Some(listed.next_marker.clone()).filter(|next| !next.is_empty());
+        if next.is_some() && next == marker {
+            return Err(corrupt("the listing goes on where it began".to_owned()));
+        }
         let mut page = page_of(listed, request, after.as_deref());
         page.next = next.as_ref().map(|next| match &after {
             Some(after) => format!("{next}{TOKEN_SEPARATOR}{after}"),
@@ -56,6 +59,9 @@ pub(super) async fn holds_any(pipeline: &Pipeline) -> Result<bool> {
         }
         if listed.next_marker.is_empty() {
             return Ok(false);
+        }
+        if marker.as_ref() == Some(&listed.next_marker) {
+            return Err(corrupt("the listing goes on where it began".to_owned()));
         }
         marker = Some(listed.next_marker);
     }

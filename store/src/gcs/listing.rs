@@ -25,7 +25,11 @@ pub(super) struct Listed {
 pub(super) async fn list(pipeline: &Pipeline, mut wanted: ListRequest) -> Result<ListPage> {
     let after = wanted.start_after.clone().filter(|key| wanted.token.is_none() && !key.is_empty());
     loop {
-        let page = page_of(raw(pipeline, wanted.clone()).await?, after.as_deref());
+        let page = page_of(raw(pipeline, wanted.clone()).await?, &wanted.prefix, after.as_deref());
+        if page.next.is_some() && page.next == wanted.token {
+            let message = "the listing goes on where it began".to_owned();
+            return Err(pipeline.error(OPERATION, None, ErrorKind::Corrupt, message));
+        }
         // Parts of uploads may fill pages.
         if page.next.is_none() || !page.objects.is_empty() || !page.prefixes.is_empty() {
             return Ok(page);
@@ -58,13 +62,18 @@ pub(super) async fn raw(pipeline: &Pipeline, wanted: ListRequest) -> Result<List
         .map_err(|cause| pipeline.error(OPERATION, None, ErrorKind::Corrupt, cause.to_string()))
 }
 
-/// `after` is left out, at which the API began.
-fn page_of(listed: Listed, after: Option<&str>) -> ListPage {
-    let is_wanted = |name: &str| after != Some(name) && !uploads::is_hidden(name);
+/// `after` is left out, at which the API began, and what is not below the prefix.
+fn page_of(listed: Listed, prefix: &str, after: Option<&str>) -> ListPage {
+    let is_within = |name: &str| name.starts_with(prefix) && !uploads::is_hidden(name);
+    let is_wanted = |name: &str| after != Some(name) && is_within(name);
     let objects = listed.items.iter().filter(|object| is_wanted(&object.name));
     ListPage {
         objects: objects.filter_map(ObjectResource::facts).collect(),
-        prefixes: listed.prefixes.into_iter().filter(|prefix| !uploads::is_hidden(prefix)).collect(),
+        prefixes: listed
+            .prefixes
+            .into_iter()
+            .filter(|folded| folded.len() > prefix.len() && is_within(folded))
+            .collect(),
         next: listed.next_page_token.filter(|token| !token.is_empty()),
     }
 }
@@ -75,12 +84,12 @@ mod tests {
 
     #[test]
     fn parts_of_uploads_and_the_start_are_left_out() {
-        let text = r#"{"items":[{"name":"a","size":"1"},{"name":"b","size":"2"},{"name":"x/.pail-uploads/h-1/00001"},
+        let text = r#"{"items":[{"name":"a","size":"1"},{"name":"b","size":"2"},{"name":"x/.pail-uploads/0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a-0000000000000007-/00001"},
             {"name":"x.pail-uploads"}],"prefixes":["c/",".pail-uploads/"],"nextPageToken":"t"}"#;
-        let page = page_of(serde_json::from_str(text).unwrap(), Some("a"));
+        let page = page_of(serde_json::from_str(text).unwrap(), "", Some("a"));
         let keys: Vec<_> = page.objects.iter().map(|object| object.key.as_str()).collect();
         assert_eq!(keys, ["b", "x.pail-uploads"]);
         assert_eq!((page.prefixes, page.next.as_deref()), (vec!["c/".to_owned()], Some("t")));
-        assert!(page_of(serde_json::from_str("{}").unwrap(), None).next.is_none());
+        assert!(page_of(serde_json::from_str("{}").unwrap(), "", None).next.is_none());
     }
 }

@@ -80,7 +80,7 @@ impl GcsStore {
 
     /// Errors: `Unsupported`, for a key that parts of uploads are kept under.
     fn check_is_ours(&self, operation: &'static str, key: &RawKey) -> Result<()> {
-        match uploads::is_hidden(key.as_str()) {
+        match uploads::is_reserved(key.as_str()) {
             false => Ok(()),
             true => {
                 let message = format!("{}/ is kept for the parts of uploads", uploads::HIDDEN);
@@ -110,6 +110,12 @@ impl GcsStore {
             .path(self.pipeline.service.endpoint.bucket_path());
         match self.pipeline.send(&request).await.map_err(Error::from) {
             Err(error) if error.kind == ErrorKind::NoSuchBucket => Ok(()),
+            // fake-gcs-server says so of a bucket that has objects.
+            Err(error) if error.kind == ErrorKind::Precondition => Err(Error {
+                kind: ErrorKind::NotEmpty,
+                message: "the bucket has objects".to_owned(),
+                ..error
+            }),
             deleted => deleted.map(|_| ()),
         }
     }

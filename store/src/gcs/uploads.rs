@@ -41,12 +41,40 @@ const COMPONENTS_MAX: usize = 32;
 const CONCURRENT_MAX: usize = 16;
 /// Uploads of one key that are told of.
 const OPEN_UPLOADS_MAX: usize = 1_000;
+/// [`HIDDEN`] within a key.
+const WITHIN: &str = "/.pail-uploads/";
 /// What begins the name of a part that is another object as a whole.
 const WHOLE: &str = "whole:";
 
-/// Whether a key or a prefix is under [`HIDDEN`].
+/// Whether a prefix is [`HIDDEN`], or below it, or a key could be that of a part.
 pub(super) fn is_hidden(name: &str) -> bool {
-    name.contains(HIDDEN) && name.split('/').any(|component| component == HIDDEN)
+    let Some((_, below)) = below_hidden(name) else { return false };
+    below.is_empty() || is_upload(below.split('/').next().unwrap_or_default())
+}
+
+/// Whether a key is in a folder of that name, which is no place for others.
+pub(super) fn is_reserved(name: &str) -> bool {
+    below_hidden(name).is_some()
+}
+
+fn below_hidden(name: &str) -> Option<(&str, &str)> {
+    match name.strip_prefix(HIDDEN).and_then(|below| below.strip_prefix('/')) {
+        Some(below) => Some(("", below)),
+        None => name.split_once(WITHIN),
+    }
+}
+
+/// Whether a folder's name is that of an upload: 32 hexadecimal digits, 16, and a storage class.
+fn is_upload(folder: &str) -> bool {
+    let is_hex = |digits: &str, len| {
+        digits.len() == len
+            && digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let mut parts = folder.splitn(3, '-');
+    let (of_key, of_upload, class) = (parts.next(), parts.next(), parts.next());
+    class.is_some()
+        && of_key.is_some_and(|digits| is_hex(digits, 32))
+        && of_upload.is_some_and(|digits| is_hex(digits, 16))
 }
 
 /// One object that a composition takes.
@@ -253,7 +281,8 @@ impl Uploads<'_> {
         loop {
             let request = ListRequest { prefix: folder.to_owned(), token, ..ListRequest::default() };
             let page = listing::raw(self.pipeline(), request).await?;
-            futures::stream::iter(page.items.iter().filter_map(ObjectResource::facts))
+            let parts = page.items.iter().filter(|object| is_hidden(&object.name));
+            futures::stream::iter(parts.filter_map(ObjectResource::facts))
                 .map(Ok)
                 .try_for_each_concurrent(CONCURRENT_MAX, |part| async move {
                     self.writer.delete(&part.key, &Condition::None).await
@@ -325,16 +354,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_of_parts_are_hidden_and_nothing_else() {
+    fn parts_are_hidden_and_nothing_else() {
+        let upload = format!("{}-{:016x}-STANDARD", "0a".repeat(16), 7);
         for (name, hidden) in [
-            (".pail-uploads/h-1/00001", true),
-            ("a/.pail-uploads/", true),
-            ("a/.pail-uploads", true),
-            ("a.pail-uploads/b", false),
-            ("a/.pail-uploads2/b", false),
+            (format!(".pail-uploads/{upload}/00001"), true),
+            (format!("a/.pail-uploads/{upload}/00001"), true),
+            (".pail-uploads/".to_owned(), true),
+            ("a/b/.pail-uploads/".to_owned(), true),
+            ("a/.pail-uploads/theirs".to_owned(), false),
+            ("a/.pail-uploads/h-1-/00001".to_owned(), false),
+            (format!("a/x.pail-uploads/{upload}/1"), false),
+            ("a.pail-uploads".to_owned(), false),
+            (".pail-uploads".to_owned(), false),
+            ("é/.pail-uploads/é".to_owned(), false),
         ] {
-            assert_eq!(is_hidden(name), hidden, "{name}");
+            assert_eq!(is_hidden(&name), hidden, "{name}");
         }
+        assert!(is_reserved("a/.pail-uploads/theirs") && !is_reserved("a/.pail-uploads"));
     }
 
     #[test]

@@ -18,6 +18,10 @@ const OPERATION: &str = "ListObjectsV2";
 pub(super) async fn list(pipeline: &Pipeline, mut wanted: ListRequest) -> Result<ListPage> {
     loop {
         let page = page(pipeline, wanted.clone()).await?;
+        if page.next.is_some() && page.next == wanted.token {
+            let message = "the listing goes on where it began".to_owned();
+            return Err(pipeline.error(OPERATION, None, ErrorKind::Corrupt, message));
+        }
         // What a server lists beside the prefix may fill pages.
         if page.next.is_none() || !page.objects.is_empty() || !page.prefixes.is_empty() {
             return Ok(page);

@@ -29,6 +29,11 @@ pub(super) fn sign<B>(
     Scope { region, service, is_session }: Scope<'_>,
     now: SystemTime,
 ) -> Result<(), String> {
+    // The library panics on what no header can hold.
+    let is_sendable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_sendable(credentials.access_key_id()) || !credentials.session_token().is_none_or(is_sendable) {
+        return Err("the access key or the session token has a character that none can have; a line break at its end is common".to_owned());
+    }
     let mut settings = SigningSettings::default();
     settings.session_token_name_override = is_session.then_some("x-amz-s3session-token");
     settings.percent_encoding_mode = PercentEncodingMode::Single;

@@ -83,6 +83,10 @@ impl Found {
         if let Some(value) = surroundings.get(JSON) {
             return match value.trim_start().starts_with('{') {
                 true => Self::of_json(value, JSON),
+                // What is no file may be a secret in another form, and is not shown.
+                false if !surroundings.path(&value).is_file() => {
+                    Err(format!("{JSON} is neither the JSON of credentials nor the path of a file with it"))
+                }
                 false => Self::of_file(surroundings.path(&value), JSON),
             };
         }
@@ -180,6 +184,13 @@ mod tests {
         let refused =
             found(&[("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/x.json")], Places::All).err().unwrap();
         assert!(refused.contains("GOOGLE_APPLICATION_CREDENTIALS /nowhere/x.json"), "{refused}");
+    }
+
+    #[test]
+    fn credentials_in_another_form_are_not_shown() {
+        let refused =
+            found(&[("GOOGLE_CREDENTIALS", "eyJ0eXBlIjoic2VjcmV0In0=")], Places::All).err().unwrap();
+        assert!(refused.contains("neither") && !refused.contains("eyJ0"), "{refused}");
     }
 
     #[test]
