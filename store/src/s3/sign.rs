@@ -2,7 +2,7 @@
 //!
 //! Owns: [`sign`]. The payload stays unsigned (`UNSIGNED-PAYLOAD`): hashing it would cost 0.6 CPU seconds per GiB,
 //! and TLS and the checksum headers guard it. The path is neither normalised nor encoded a second time, as S3 alone of
-//! the AWS services wants it. Source: Amazon S3 API Reference, "Authenticating Requests".
+//! the AWS services wants it. Invariant: nothing of what is signed is logged. Source: Amazon S3 API Reference, "Authenticating Requests".
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
@@ -12,6 +12,8 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use http::Request;
 use std::time::SystemTime;
+use tracing::Dispatch;
+use tracing::level_filters::LevelFilter;
 
 /// What a signature is for.
 pub(super) struct Scope<'a> {
@@ -68,9 +70,17 @@ pub(super) fn sign<B>(
         SignableBody::UnsignedPayload,
     )
     .map_err(|e| format!("the request cannot be signed: {e}"))?;
-    let (instructions, _) = http_request::sign(signable, &params)
+    let (instructions, _) = unlogged(|| http_request::sign(signable, &params))
         .map_err(|e| format!("the request cannot be signed: {e}"))?
         .into_parts();
     instructions.apply_to_request_http1x(request);
     Ok(())
+}
+
+/// Runs `work` without its traces: at the finest level the signer logs all that it signs, session tokens and customers' keys included.
+fn unlogged<T>(work: impl FnOnce() -> T) -> T {
+    match LevelFilter::current() == LevelFilter::TRACE {
+        true => tracing::dispatcher::with_default(&Dispatch::none(), work),
+        false => work(),
+    }
 }

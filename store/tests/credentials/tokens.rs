@@ -34,7 +34,8 @@ async fn an_api_key_becomes_a_token_once() {
 async fn a_bucket_is_made_by_token_in_the_instance_that_is_named() {
     let server = server().await;
     let iam = server.endpoint_url();
-    let store = with_api_key(SECRET, &iam).open("cos://eu-de/new-bucket", &server).await;
+    let caller = with_api_key(SECRET, &iam);
+    let store = caller.open("cos://eu-de/new-bucket", &server).await;
     store.create_bucket().await.unwrap();
     store.look_up_bucket().await.unwrap();
     let nowhere = Caller::new().variable("IBM_API_KEY_ID", SECRET).variable("IBM_AUTH_ENDPOINT", &iam);
@@ -46,7 +47,8 @@ async fn a_bucket_is_made_by_token_in_the_instance_that_is_named() {
 #[tokio::test]
 async fn a_wrong_api_key_is_told_with_the_service_s_reason_and_not_itself() {
     let server = server().await;
-    let store = with_api_key("wrong-api-key", &server.endpoint_url()).open(URIS[2], &server).await;
+    let caller = with_api_key("wrong-api-key", &server.endpoint_url());
+    let store = caller.open(URIS[2], &server).await;
     let error = read(&store).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Credentials);
     let told = error.to_string();
@@ -58,7 +60,8 @@ async fn a_wrong_api_key_is_told_with_the_service_s_reason_and_not_itself() {
 async fn a_service_that_fails_for_a_moment_is_asked_again() {
     let server = server().await;
     server.inject(Fault::once(Some("IssueToken"), FaultAction::Disconnect));
-    let store = with_api_key(SECRET, &server.endpoint_url()).open(URIS[2], &server).await;
+    let caller = with_api_key(SECRET, &server.endpoint_url());
+    let store = caller.open(URIS[2], &server).await;
     assert_eq!(read(&store).await.unwrap(), 1000);
 }
 
