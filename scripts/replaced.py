@@ -1,4 +1,5 @@
-"""replaced.py prepare|run SERVER MOUNT TTL: what programs see of objects that boto3 replaces or deletes while they are known from a listing.
+"""replaced.py prepare|run SERVER SCHEME MOUNT TTL: what programs see of objects that the store's own client replaces or deletes while they are known
+from a listing.
 
 The objects are put into bucket "matrix" by "prepare", before it is mounted at MOUNT, which believes names for TTL. Every way of reading gives the new version whole; every way of
 changing a file changes the new version. Exits with 1 at the first difference.
@@ -10,10 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
+from clients import client
 
-BUCKET = "matrix"
 OLD = bytes(range(20, 120)) * 10
 NEW = {"shorter": bytes(range(130, 140)), "as long": bytes(range(130, 230)) * 10, "longer": bytes(range(130, 230)) * 50}
 
@@ -70,10 +69,9 @@ WRITERS = {"r+": (rewritten, b""), "a+": (read_and_appended, b"+"), "O_APPEND": 
 
 
 class Replaced:
-    def __init__(self, server, mount, ttl):
+    def __init__(self, server, scheme, mount, ttl):
         self.server, self.mount, self.ttl, self.compared = server, Path(mount), ttl, 0
-        config = Config(s3={"addressing_style": "path"})
-        self.s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1", config=config)
+        self.client = client(scheme, server)
 
     def key(self, number, name):
         return f"{self.ttl}-{number}-{name}"
@@ -81,7 +79,7 @@ class Replaced:
     def prepare(self):
         names = [self.key(number, name) for number in range(len(NEW)) for name in [*READERS, *WRITERS]]
         for key in [*names, self.key(0, "deleted")]:
-            self.s3.put_object(Bucket=BUCKET, Key=key, Body=OLD)
+            self.client.put(key, OLD)
 
     def know(self, key):
         """Now the kernel has its length."""
@@ -89,7 +87,7 @@ class Replaced:
 
     def replace(self, key, new):
         self.know(key)
-        self.s3.put_object(Bucket=BUCKET, Key=key, Body=new)
+        self.client.put(key, new)
 
     def expect(self, what, found, expected):
         if found != expected:
@@ -106,14 +104,14 @@ class Replaced:
                 key = self.key(number, name)
                 self.replace(key, new)
                 writer(self.mount / key)
-                found = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+                found = b"".join(self.client.blocks(key))
                 self.expect(f"{name} of what is {how}", found, new + added)
         self.deleted(self.key(0, "deleted"))
-        print(f"replaced: {self.server}, TTL {self.ttl}: {self.compared} comparisons, no difference")
+        print(f"replaced: {self.server}, TTL {self.ttl}: {self.compared} comparisons, 0 differences")
 
     def deleted(self, key):
         self.know(key)
-        self.s3.delete_object(Bucket=BUCKET, Key=key)
+        self.client.delete(key)
         try:
             self.expect("what was deleted", (self.mount / key).read_bytes(), None)
         except FileNotFoundError:

@@ -34,19 +34,6 @@ async fn assert_conforms(store: &dyn Store, deviations: &[&str]) {
     assert!(failed.is_empty(), "{store:?}:\n{}", failed.join("\n"));
 }
 
-#[tokio::test]
-#[ignore = "needs PAIL_CONFORMANCE_ENDPOINT; scripts/conformance runs it"]
-async fn the_endpoint_of_the_environment_conforms() {
-    let variable = |name: &str| std::env::var(format!("PAIL_CONFORMANCE_{name}"));
-    let endpoint = variable("ENDPOINT").expect("PAIL_CONFORMANCE_ENDPOINT is the URL of the server");
-    let bucket = variable("BUCKET").unwrap_or_else(|_| "pail-conformance".to_owned());
-    let store = open(&endpoint, &bucket).await;
-    store.create_bucket().await.unwrap();
-    let server = variable("SERVER").unwrap_or_default();
-    println!("{:?}", store.capabilities().await.unwrap());
-    assert_conforms(&*store, &conformance::known_deviations(&server)).await;
-}
-
 async fn server(gcs: GcsSettings) -> Server {
     let settings = Settings { gcs, ..Settings::default() };
     let server = Server::start(ServerConfig { settings, ..ServerConfig::default() }).await.unwrap();
