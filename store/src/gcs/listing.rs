@@ -63,7 +63,7 @@ pub(super) async fn raw(pipeline: &Pipeline, wanted: ListRequest) -> Result<List
 }
 
 /// `after` is left out, at which the API began, and what is not below the prefix.
-fn page_of(listed: Listed, prefix: &str, after: Option<&str>) -> ListPage {
+pub(super) fn page_of(listed: Listed, prefix: &str, after: Option<&str>) -> ListPage {
     let is_within = |name: &str| name.starts_with(prefix) && !uploads::is_hidden(name);
     let is_wanted = |name: &str| after != Some(name) && is_within(name);
     let objects = listed.items.iter().filter(|object| is_wanted(&object.name));
