@@ -15,6 +15,8 @@ mod azure;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod contract;
+#[cfg(test)]
+mod fuzz;
 mod gcs;
 mod http;
 mod memory;

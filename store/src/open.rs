@@ -32,3 +32,6 @@ pub async fn lend(
         StoreKind::Azure => azure::lend(options).await,
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -86,7 +86,7 @@ fn http_request(request: &ListRequest, marker: Option<&str>, after: Option<&str>
     }
 }
 
-fn page_of(listed: xml::ListAnswer, request: &ListRequest, after: Option<&str>) -> ListPage {
+pub(super) fn page_of(listed: xml::ListAnswer, request: &ListRequest, after: Option<&str>) -> ListPage {
     let is_wanted = |name: &str| name.starts_with(&request.prefix) && after.is_none_or(|after| name > after);
     let mut page = ListPage::default();
     for blob in listed.blobs {

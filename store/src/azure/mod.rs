@@ -414,3 +414,6 @@ impl Backend for Azure {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz;

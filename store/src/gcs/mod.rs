@@ -312,3 +312,6 @@ impl Store for GcsStore {
         self.uploads().has_parts(upload).await
     }
 }
+
+#[cfg(test)]
+mod fuzz;

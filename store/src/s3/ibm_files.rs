@@ -65,9 +65,12 @@ impl Account {
         if size > FILE_SIZE_BYTES_MAX {
             return Err("it is too long for a file of credentials".to_owned());
         }
-        let text = std::fs::read_to_string(path).map_err(|err| err.to_string())?;
+        Self::parse(&std::fs::read_to_string(path).map_err(|err| err.to_string())?)
+    }
+
+    fn parse(text: &str) -> Result<Option<Self>, String> {
         // JSON is YAML too. What the parser says may quote the file.
-        let account: Option<Self> = serde_saphyr::from_str(&text).map_err(|err| {
+        let account: Option<Self> = serde_saphyr::from_str(text).map_err(|err| {
             let line = err.location().map(|at| format!(", at line {}", at.line())).unwrap_or_default();
             format!("it cannot be read as YAML with the keys access_key_id, secret_access_key, iam_api_key and resource_instance_id{line}")
         })?;
@@ -176,6 +179,12 @@ pub(super) fn service_instance(surroundings: Surroundings<'_>) -> Option<String>
     };
     let of_variable = INSTANCE_VARIABLES.iter().find_map(|name| surroundings.get(name));
     of_variable.or_else(|| of_file(YAML)).or_else(|| of_file(SERVICE_CREDENTIAL))
+}
+
+/// Whether a text is an account's file, and can be used.
+#[cfg(test)]
+pub(super) fn fuzz(text: &str) -> bool {
+    Account::parse(text).is_ok_and(|account| account.is_some_and(|account| account.keys().is_ok()))
 }
 
 #[cfg(test)]

@@ -68,14 +68,14 @@ async fn page(pipeline: &Pipeline, wanted: ListRequest) -> Result<ListPage> {
 }
 
 /// Takes out what is not below the prefix: some servers take `a//` for `a/`. Returns how much that was.
-fn keep_within(page: &mut ListPage, prefix: &str) -> usize {
+pub(super) fn keep_within(page: &mut ListPage, prefix: &str) -> usize {
     let listed = page.objects.len() + page.prefixes.len();
     page.objects.retain(|object| object.key.as_str().starts_with(prefix));
     page.prefixes.retain(|folded| folded.starts_with(prefix) && folded.len() > prefix.len());
     listed - page.objects.len() - page.prefixes.len()
 }
 
-fn page_of(listed: xml::ListAnswer) -> ListPage {
+pub(super) fn page_of(listed: xml::ListAnswer) -> ListPage {
     let is_encoded = is_encoded(listed.encoding_type.as_deref());
     let decode = |text: String| if is_encoded { decoded(&text) } else { Some(text) };
     let mut page = ListPage::default();

@@ -380,3 +380,6 @@ impl Store for S3Store {
         open_uploads::has_parts(&self.pipeline, upload).await
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -228,3 +228,32 @@ proptest! {
         }
     }
 }
+
+const URIS: &[&str] = &[
+    "s3://my-bucket/prefix/x",
+    "gs://my_bucket",
+    "r2://my-bucket/",
+    "cos://us-south/my-bucket/a//b",
+    "az://account1/$web/x",
+    "s3://arn:aws:s3:us-west-2:123456789012:accesspoint/name/x",
+    "https://my-bucket.s3.eu-west-1.amazonaws.com/key?X-Amz-Signature=hunter2",
+    "https://account1.blob.core.windows.net/container/blob?sv=1&sig=hunter2",
+    "https://storage.googleapis.com/bucket/object",
+    "abfss://container@account1.dfs.core.windows.net/path",
+];
+
+#[test]
+fn fuzzed_uris_are_read_or_told_why_not() {
+    crate::fuzz::fuzz(URIS, |input| match String::from_utf8_lossy(input).parse::<BucketUri>() {
+        Ok(uri) => {
+            assert_eq!(uri.to_string().parse::<BucketUri>(), Ok(uri));
+            true
+        }
+        Err(err) => {
+            let told = format!("{err} {} {}", err.hint(), err.form_hint());
+            // What is to be written in its place may be as long as it is.
+            assert!(told.len() < 1500 + 8 * input.len(), "{told}");
+            false
+        }
+    });
+}
