@@ -9,8 +9,8 @@
 
 mod sandbox;
 
-use pail_devserver::{Counters, Settings};
-use sandbox::Sandbox;
+use pail_devserver::{Counters, Quirks, Settings};
+use sandbox::{BUCKET, Sandbox};
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -145,4 +145,73 @@ fn writing_a_small_file_takes_two_requests() {
     fs::write(slow.mnt.join("metrics.json"), "{\"loss\": 0.1}").unwrap();
     let counters = slow.end();
     assert!(counters.total() <= 2 && counters.count("PutObject") == 1, "{}", slow.log());
+}
+
+/// A kind of store: the scheme of its URIs, the quirk that makes a store of its kind of the server, and the variables by which it is reached.
+type Kind = (&'static str, Option<&'static str>, &'static [(&'static str, &'static str)]);
+
+const KINDS: &[Kind] = &[
+    ("s3://", None, &[("AWS_ENDPOINT_URL", ENDPOINT)]),
+    ("gs://", None, &[("STORAGE_EMULATOR_HOST", ENDPOINT)]),
+    (
+        "r2://",
+        Some("r2"),
+        &[
+            ("R2_ENDPOINT_URL", ENDPOINT),
+            ("R2_ACCESS_KEY_ID", "test"),
+            ("R2_SECRET_ACCESS_KEY", sandbox::SECRET),
+        ],
+    ),
+    (
+        "cos://eu-de/",
+        Some("ibm"),
+        &[
+            ("IBM_COS_ENDPOINT", ENDPOINT),
+            ("IBM_AUTH_ENDPOINT", ENDPOINT),
+            ("IBM_API_KEY_ID", sandbox::SECRET),
+            ("IBM_SERVICE_INSTANCE_ID", "crn:v1:instance"),
+        ],
+    ),
+];
+/// Stands for the server's URL.
+const ENDPOINT: &str = "ENDPOINT";
+
+/// In a bucket that mounting has listed: what a file costs beside the listing of the directory that it is in.
+#[test]
+fn a_small_file_takes_one_request_to_read_and_two_to_write_on_every_kind_of_store() {
+    for (scheme, quirk, variables) in KINDS {
+        let sandbox = Sandbox::new();
+        sandbox.put("cold", "what is in it");
+        let quirks = Quirks::named(*quirk).unwrap();
+        sandbox.server.set_settings(Settings { quirks, ..Settings::default() });
+        let url = sandbox.server.endpoint_url();
+        let (uri, mnt) = (format!("{scheme}{BUCKET}"), sandbox.at("mnt"));
+        let mut mount = sandbox.command(&["mount", &uri, &mnt, "--metadata-ttl", "1h"]);
+        mount.env_remove("AWS_ENDPOINT_URL");
+        mount.envs(
+            variables.iter().map(|(name, value)| (name, if *value == ENDPOINT { &*url } else { value })),
+        );
+        let ran = sandbox::run(&mut mount);
+        assert_eq!(ran.code, 0, "{scheme}: {ran:?}");
+        let mnt = sandbox.path("mnt");
+        let counted = |what: &str, requests_max: u64| {
+            let counters = sandbox.server.counters();
+            println!("{scheme} {what}: {:?}", counters.requests);
+            assert!(
+                (1..=requests_max).contains(&counters.total()),
+                "{scheme} {what}: {:?}",
+                counters.requests
+            );
+            sandbox.server.reset_counters();
+        };
+        // What mounting asks for beside the listing has been asked for when the first write is done.
+        fs::write(mnt.join("before"), "x").unwrap();
+        sandbox.server.reset_counters();
+        fs::write(mnt.join("new"), "x").unwrap();
+        counted("written", 2);
+        fs::write(mnt.join("new"), "xy").unwrap();
+        counted("overwritten", 2);
+        assert_eq!(fs::read(mnt.join("cold")).unwrap(), b"what is in it");
+        counted("read", 1);
+    }
 }
