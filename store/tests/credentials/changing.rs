@@ -116,8 +116,10 @@ async fn keys_that_the_server_calls_expired_are_asked_for_again_and_told() {
 async fn a_program_that_fails_is_told_and_left_alone_for_a_while() {
     let server = server().await;
     let caller = by_process(Duration::from_secs(60));
-    let script =
-        format!("#!/bin/sh\necho run >> '{}'\necho 'log in first' >&2\nexit 3\n", caller.path("runs").display());
+    let script = format!(
+        "#!/bin/sh\necho run >> '{}'\necho 'log in first' >&2\nexit 3\n",
+        caller.path("runs").display()
+    );
     std::fs::write(caller.path("keys.sh"), script).unwrap();
     let store = caller.open(URIS[0], &server).await;
     for _ in 0..100 {
