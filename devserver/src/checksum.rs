@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn the_checksum_of_a_whole_follows_from_those_of_its_parts() {
-        let bytes: Vec<u8> = (0..100_000u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..100_000u32).map(|n| ((n * n) >> 3) as u8).collect();
         for algorithm in [Algorithm::Crc32, Algorithm::Crc32c, Algorithm::Crc64Nvme] {
             for cuts in [vec![], vec![1], vec![40_000, 40_000, 70_001], vec![0, 99_999]] {
                 let ends = cuts.iter().copied().chain([bytes.len()]);

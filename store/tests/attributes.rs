@@ -206,7 +206,7 @@ async fn a_customer_s_key_that_cannot_be_used_is_refused_before_anything_is_sent
             environment: Some(CallerVariables(variables.into())),
             ..StoreOptions::s3(BUCKET)
         };
-        let refused = pail_store::open(options).await.err().expect("it cannot be opened").to_string();
+        let refused = pail_store::open(options).await.expect_err("it cannot be opened").to_string();
         assert!(refused.contains(told) && !refused.contains(content), "{refused}");
     }
     assert!(server.requests().is_empty());

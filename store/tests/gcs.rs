@@ -464,7 +464,7 @@ async fn who_pays_is_named_or_told_of() {
     let store = GcsStore::open(paying(&[("GOOGLE_CLOUD_PROJECT", "p")])).await.unwrap();
     put(&*store, "a", "x").await;
     assert_eq!(read(&*store, "a").await, "x");
-    assert!(server.requests().iter().skip(1).all(|request| request.query.get("userProject").is_some()));
+    assert!(server.requests().iter().skip(1).all(|request| request.query.contains_key("userProject")));
     let unknown = GcsStore::open(paying(&[])).await.unwrap_err();
     assert_eq!(unknown.kind, ErrorKind::Configuration);
     server.shutdown().await;

@@ -93,11 +93,11 @@ async fn no_log_has_a_secret() {
         for (uri, caller) in callers {
             let options = caller.options(uri, &server);
             told += &format!("{options:?}");
-            told += &work(&*S3Store::open(options).await.unwrap()).await;
+            told += &work(&S3Store::open(options).await.unwrap()).await;
         }
     }
     let anonymous = StoreOptions { anonymous: true, ..Caller::new().options(URIS[0], &server) };
-    told += &work(&*S3Store::open(anonymous).await.unwrap()).await;
+    told += &work(&S3Store::open(anonymous).await.unwrap()).await;
     let lent = pail_store::lend(&api_key(SECRET).options(URIS[2], &server)).await.unwrap().0;
     let token = lent.0["IBM_IAM_TOKEN"].clone();
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

@@ -72,10 +72,10 @@ impl HttpService for PipelineConnector {
             refused("see the call's error")
         };
         if request.method != Method::GET {
-            let answer = self.0.send(&request).await.map_err(|failure| failed(failure))?;
+            let answer = self.0.send(&request).await.map_err(failed)?;
             return Ok(response(&call, answer.headers, answer.body.into()));
         }
-        let answer = self.0.open(&request, &self.0.waiting()).await.map_err(|failure| failed(failure))?;
+        let answer = self.0.open(&request, &self.0.waiting()).await.map_err(failed)?;
         let Answer { headers, body, .. } = answer;
         let len = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
         let body = Stream(Mutex::new(pieces(self.0.clone(), body, len)));

@@ -265,7 +265,7 @@ impl Backend for Azure {
     }
 
     async fn create_bucket(&self) -> Result<()> {
-        match self.pipeline.send(&Self::container(Method::PUT, "CreateBucket")).await.map_err(Error::from) {
+        match self.pipeline.send(&Self::container(Method::PUT, "CreateBucket")).await {
             // In an account all is its owner's.
             Err(error) if error.kind == ErrorKind::BucketTaken => Ok(()),
             created => created.map(drop),
@@ -273,7 +273,7 @@ impl Backend for Azure {
     }
 
     async fn look_up_bucket(&self) -> Result<()> {
-        match self.pipeline.send(&Self::container(Method::HEAD, "HeadBucket")).await.map_err(Error::from) {
+        match self.pipeline.send(&Self::container(Method::HEAD, "HeadBucket")).await {
             // A SAS token of a container may list it, and not ask for its properties.
             Err(error) if error.kind == ErrorKind::Denied => {
                 let listed = self.list(&ListRequest { max_keys: Some(1), ..ListRequest::default() }).await;
@@ -295,7 +295,7 @@ impl Backend for Azure {
             Err(error) if error.kind == ErrorKind::NoSuchBucket => return Ok(()),
             Err(error) => return Err(error),
         }
-        match self.pipeline.send(&Self::container(Method::DELETE, OPERATION)).await.map_err(Error::from) {
+        match self.pipeline.send(&Self::container(Method::DELETE, OPERATION)).await {
             Err(error) if error.kind == ErrorKind::NoSuchBucket => Ok(()),
             deleted => deleted.map(drop),
         }

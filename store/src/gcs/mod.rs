@@ -108,7 +108,7 @@ impl GcsStore {
     async fn send_delete_bucket(&self) -> Result<()> {
         let request = ApiRequest::new("DeleteBucket", Method::DELETE)
             .path(self.pipeline.service.endpoint.bucket_path());
-        match self.pipeline.send(&request).await.map_err(Error::from) {
+        match self.pipeline.send(&request).await {
             Err(error) if error.kind == ErrorKind::NoSuchBucket => Ok(()),
             // fake-gcs-server says so of a bucket that has objects.
             Err(error) if error.kind == ErrorKind::Precondition => Err(Error {
@@ -180,7 +180,7 @@ impl Store for GcsStore {
             .query("fields", "name")
             .header("content-type", "application/json")
             .payload(Bytes::from(self.new_bucket().to_string()).into());
-        match self.pipeline.send(&request).await.map_err(Error::from) {
+        match self.pipeline.send(&request).await {
             // The service says so of a bucket that the same project has.
             Err(error)
                 if error.kind == ErrorKind::BucketTaken && error.message.contains("already own it") =>

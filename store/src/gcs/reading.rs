@@ -76,7 +76,7 @@ async fn open(
         Some(_) => return Err(changed(pipeline, key)),
         None => {}
     }
-    let Answer { headers, body, .. } = match pipeline.open(&request, waiting).await.map_err(Error::from) {
+    let Answer { headers, body, .. } = match pipeline.open(&request, waiting).await {
         // Deleted: it is the version that is gone.
         Err(error) if error.kind == ErrorKind::NotFound && version.is_some() => {
             let message = "the object is gone".to_owned();

@@ -81,7 +81,7 @@ impl Writer<'_> {
         if let Some(generation) = made.generation {
             removal = removal.query("ifGenerationMatch", generation.to_string());
         }
-        let removed = self.pipeline.send(&removal).await.map_err(Error::from);
+        let removed = self.pipeline.send(&removal).await;
         let message =
             "the bytes were damaged on their way: their checksum at the service is another".to_owned();
         let error = self.pipeline.error(request.operation, request.key, ErrorKind::Corrupt, message);
@@ -92,7 +92,7 @@ impl Writer<'_> {
         let request = ApiRequest::on("DeleteObject", Method::DELETE, key)
             .path(self.pipeline.service.endpoint.object_path(key.as_str()));
         let request = self.conditioned(request, condition)?;
-        match self.pipeline.send(&request).await.map_err(Error::from) {
+        match self.pipeline.send(&request).await {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             Err(error) if error.kind == ErrorKind::Precondition && self.is_absent(key).await? => Ok(()),
             outcome => outcome.map(|_| ()),
@@ -136,7 +136,7 @@ impl Writer<'_> {
             if let Some(token) = &token {
                 request = request.query("rewriteToken", token.as_str());
             }
-            let sent = self.pipeline.send(&request).await.map_err(Error::from);
+            let sent = self.pipeline.send(&request).await;
             let answer = sent.map_err(|error| of_source(error, from, version))?;
             let rewritten: Rewritten = self.parsed(&request, &answer.body)?;
             match (rewritten.done, rewritten.resource, rewritten.rewrite_token) {
@@ -169,7 +169,7 @@ impl Writer<'_> {
             Version::Unknown => {}
             Version::Etag(_) => return Err(self.changed("RenameObject", from)),
         }
-        let sent = self.pipeline.send(&request).await.map_err(Error::from);
+        let sent = self.pipeline.send(&request).await;
         let answer = sent.map_err(|error| of_source(error, from, version))?;
         Ok(self.written(&request, &answer)?.version())
     }
@@ -187,7 +187,7 @@ impl Writer<'_> {
         let path = self.pipeline.service.endpoint.move_path(&names[0], &names[1]);
         let request =
             ApiRequest::new("RenameObject", Method::POST).path(path).query("ifSourceGenerationMatch", "1");
-        match self.pipeline.send(&request).await.map_err(Error::from) {
+        match self.pipeline.send(&request).await {
             Ok(_) => Ok(true),
             // The API's own error names its reason; that of a router which knows no such path does not.
             Err(error) if error.status == Some(404) => Ok(error.code.is_some()),

@@ -51,7 +51,8 @@ async fn a_program_whose_keys_live_short_is_not_run_for_each_request() {
 
 #[tokio::test]
 async fn keys_that_are_replaced_in_their_file_are_taken_up_while_a_read_goes_on() {
-    let files: [(&str, &str, fn(&str) -> String); 3] = [
+    type Writer = fn(&str) -> String;
+    let files: [(&str, &str, Writer); 3] = [
         (URIS[0], ".aws/credentials", |secret| profile("default", KEY, secret)),
         (URIS[1], ".cloudflare/r2.credentials", |secret| profile("r2", KEY, secret)),
         (URIS[2], ".ibm/credentials.yaml", |secret| {

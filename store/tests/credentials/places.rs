@@ -97,11 +97,11 @@ async fn the_environment_goes_before_files_and_a_profile_s_name_before_both() {
     assert!(error.message.contains("environment (R2_ACCESS_KEY_ID)"), "{error}");
     let caller = wrong();
     let named = StoreOptions { profile: Some("r2".into()), ..caller.options("r2://bucket", &server) };
-    assert_eq!(read(&*S3Store::open(named).await.unwrap()).await.unwrap(), 1000);
+    assert_eq!(read(&S3Store::open(named).await.unwrap()).await.unwrap(), 1000);
     // A profile of the AWS files does for R2 as well.
     let caller = Caller::new().file(AWS_FILE, &profile("cloudflare", KEY, SECRET));
     let named = StoreOptions { profile: Some("cloudflare".into()), ..caller.options("r2://bucket", &server) };
-    assert_eq!(read(&*S3Store::open(named).await.unwrap()).await.unwrap(), 1000);
+    assert_eq!(read(&S3Store::open(named).await.unwrap()).await.unwrap(), 1000);
     let absent = StoreOptions { profile: Some("none".into()), ..caller.options("r2://bucket", &server) };
     let error = S3Store::open(absent).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Credentials);

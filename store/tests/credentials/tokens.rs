@@ -76,7 +76,7 @@ async fn neither_an_api_key_nor_a_token_is_sent_in_the_clear() {
     let caller = with_api_key(SECRET, &server.endpoint_url()).variable("HTTP_PROXY", &server.endpoint_url());
     let clear =
         StoreOptions { endpoint_url: Some("http://cos.invalid".into()), ..caller.options(URIS[2], &server) };
-    let error = read(&*S3Store::open(clear).await.unwrap()).await.unwrap_err();
+    let error = read(&S3Store::open(clear).await.unwrap()).await.unwrap_err();
     assert!(error.message.contains("may not be sent to http://cos.invalid without TLS"), "{error}");
     assert_eq!(server.counters().count("GetObject"), 0);
 }
@@ -91,6 +91,6 @@ async fn what_is_found_here_is_lent_to_another_machine() {
         assert_eq!(expiry.is_some(), expires, "{uri}");
         // Without a home, as on the other machine; the endpoint is among what is lent.
         let there = StoreOptions { environment: Some(lent), ..StoreOptions::new(uri.parse().unwrap()) };
-        assert_eq!(read(&*S3Store::open(there).await.unwrap()).await.unwrap(), 1000, "{uri}");
+        assert_eq!(read(&S3Store::open(there).await.unwrap()).await.unwrap(), 1000, "{uri}");
     }
 }

@@ -81,7 +81,7 @@ async fn a_write_on_condition_of_them_is_never_unconditional() {
             let condition = Condition::IfVersion(stale.clone());
             let options = PutOptions { condition, ..PutOptions::default() };
             let put = soon(store.put(&key, Bytes::from_static(b"new").into(), options)).await;
-            let kind = put.err().expect("another version stands").kind;
+            let kind = put.expect_err("another version stands").kind;
             assert!(matches!(kind, ErrorKind::Precondition | ErrorKind::Unsupported), "{stale}: {kind:?}");
         }
     }
