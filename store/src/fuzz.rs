@@ -226,7 +226,8 @@ pub(crate) fn fuzz_all(documents: &'static [&'static str], parsers: Vec<Parser>)
         all = Count { inputs: all.inputs + inputs, taken: all.taken + taken };
     }
     println!("{} inputs in {seconds} s, {} of them taken", all.inputs, all.taken);
-    assert!(all.taken > 0 && all.taken < all.inputs, "{all:?}");
+    // In a short time on a busy machine there may be none among the few.
+    assert!(all.taken < all.inputs && (all.taken > 0 || all.inputs < 1000), "{all:?}");
 }
 
 #[test]
