@@ -74,7 +74,7 @@ impl ObjectBody for Bytes {
     }
 }
 
-/// On what condition a write takes effect. Where a store cannot check one atomically (see [`Capabilities`]) it is
+/// On what condition a write takes effect. Where a store cannot check one atomically (see [`Capabilities`](crate::Capabilities)) it is
 /// checked by a HEAD just before the write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Condition {
@@ -92,7 +92,7 @@ pub enum Condition {
 pub struct PutOptions {
     /// When the write takes effect.
     pub condition: Condition,
-    /// What the new version carries beside its bytes. What is `None` there is the store's own choice (see [`NewObjects`]).
+    /// What the new version carries beside its bytes. What is `None` there is the store's own choice (see [`NewObjects`](crate::NewObjects)).
     pub attributes: Attributes,
 }
 
