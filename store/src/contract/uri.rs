@@ -177,7 +177,10 @@ impl InvalidUri {
             (UriPart::Region, _) => {
                 format!("write cos://REGION/BUCKET, with one of {}", IBM_REGIONS.join(", "))
             }
-            (UriPart::Prefix, _) => "give the token as AZURE_STORAGE_SAS_TOKEN".to_owned(),
+            (UriPart::Prefix, Some(StoreKind::Azure)) => {
+                "give the token as AZURE_STORAGE_SAS_TOKEN".to_owned()
+            }
+            (UriPart::Prefix, _) => "give credentials by the environment, or by a profile".to_owned(),
             (UriPart::File, _) => "leave out file://".to_owned(),
             (UriPart::WebAddress, _) => {
                 "write the bucket as s3://BUCKET, and the server, where it speaks as S3 does, as the endpoint (--endpoint-url, or `endpoint:` in a task)".to_owned()
