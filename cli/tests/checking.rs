@@ -77,7 +77,7 @@ fn a_bucket_by_name_is_in_the_first_store_with_credentials_and_that_is_said() {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(out.contains("mount  r2://my-bucket, created"), "{out}");
     assert!(
-        err.starts_with("note: t.yaml:1:25: \"my-bucket\" is taken for a bucket of Cloudflare R2"),
+        err.starts_with("note: t.yaml:1:26: \"my-bucket\" is taken for a bucket of Cloudflare R2"),
         "{err}"
     );
     fs::create_dir(home.path().join(".aws")).unwrap();

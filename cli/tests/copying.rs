@@ -123,7 +123,7 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
         (&["missing", &bucket], 3, "missing"),
         (&["file", "other"], 2, "neither"),
         (&[&uri("run/x"), &uri("run/y")], 2, "one bucket to another"),
-        (&["gs://bucket/x", "."], 2, "gs://"),
+        (&["gcs://bucket/x", "."], 2, "gs://"),
         (&[&uri("odd/.."), "."], 2, "cannot be a file's name"),
     ];
     for (arguments, code, text) in cases {
