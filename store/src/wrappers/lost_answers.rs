@@ -257,10 +257,6 @@ impl Store for LostAnswers {
         self.inner.known_capabilities()
     }
 
-    fn known_capabilities(&self) -> Option<Capabilities> {
-        self.inner.known_capabilities()
-    }
-
     async fn create_bucket(&self) -> Result<()> {
         self.inner.create_bucket().await
     }
