@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use pail_devserver::{Server, ServerConfig};
+use pail_devserver::{Credential, Server, ServerConfig};
 use pail_store::{
     CallerVariables, ErrorKind, GetOptions, ListRequest, PutOptions, RawKey, S3Store, Store, StoreOptions,
 };
@@ -164,6 +164,12 @@ async fn keys_of_a_role_come_through_the_proxy_and_with_the_authority_that_are_n
     std::fs::write(&token, "a token").unwrap();
     let server = Server::start(ServerConfig::default()).await.unwrap();
     server.create_bucket(BUCKET).await.unwrap();
+    server.set_credentials(vec![Credential {
+        access_key: "test".to_owned(),
+        secret_key: "testtest".to_owned(),
+        session_token: Some("token".to_owned()),
+        expires_at_s: None,
+    }]);
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy_url = format!("user:pass@{}", proxy.local_addr().unwrap());
     let variables = [
