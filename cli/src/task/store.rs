@@ -81,10 +81,7 @@ impl StoreKeys {
             StoreKind::Azure => config.account.is_some() || account_of(&caller.variables).is_some(),
             _ => true,
         };
-        // Where only stores are left that want to know more, that is told and not passed over.
-        let with_credentials = stores_with_credentials(&caller.variables);
-        let found = with_credentials.iter().copied().find(is_known);
-        let found = found.or_else(|| with_credentials.first().copied());
+        let found = stores_with_credentials(&caller.variables).into_iter().find(is_known);
         let kind = found.unwrap_or(StoreKind::S3);
         if kind != StoreKind::S3 {
             let (word, label) = (kind.word(), kind.label());
