@@ -155,7 +155,7 @@ fn an_address_that_is_no_bucket_s_is_told_what_one_is() {
     for (uri, parts) in [
         ("s3:// x", ["only lower-case letters, digits, dots and hyphens", "hint: such as \"x-data\""]),
         ("s3:/x", ["it does not begin with s3://", "hint: write s3://"]),
-        ("gcs://bucket", ["it does not begin with", "hint: write gs://bucket"]),
+        ("gcs://bucket", ["its scheme is another tool's", "hint: write gs://bucket"]),
     ] {
         for arguments in [&["ls", uri][..], &["mount", uri, &sandbox.at("mnt")]] {
             let ran = sandbox.pail(arguments);
