@@ -145,17 +145,9 @@ impl Recorder {
             None => Ok(()),
             Some(rule) => {
                 rule.times -= 1;
-                Err(Error {
-                    kind: rule.kind,
-                    operation,
-                    bucket: "test".into(),
-                    key: RawKey::new(key).ok(),
-                    status: None,
-                    code: None,
-                    message: "failed on demand".into(),
-                    attempts: 1,
-                    maybe_applied: is_applied,
-                })
+                let key = RawKey::new(key).ok();
+                let failed = Error::new(rule.kind, operation, "test", key.as_ref(), "failed on demand");
+                Err(Error { maybe_applied: is_applied, ..failed })
             }
         }
     }

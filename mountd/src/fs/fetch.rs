@@ -52,17 +52,14 @@ impl ObjectFetch {
         let range = Some(range).filter(|range| *range != (0..self.facts.size) || if_version.is_none());
         let got = self.store.get(&self.key, GetOptions { range, if_version }).await?;
         if self.facts.version.is_unknown() && !self.facts.looks_same(&Facts::from(&got.meta)) {
-            return Err(pail_store::Error {
-                kind: ErrorKind::Precondition,
-                operation: "GetObject",
-                bucket: self.store.uri().to_owned(),
-                key: Some(self.key.clone()),
-                status: None,
-                code: None,
-                message: "the object has another length or time than when it was opened".to_owned(),
-                attempts: 1,
-                maybe_applied: false,
-            });
+            let message = "the object has another length or time than when it was opened";
+            return Err(pail_store::Error::new(
+                ErrorKind::Precondition,
+                "GetObject",
+                self.store.uri(),
+                Some(&self.key),
+                message,
+            ));
         }
         Ok(got)
     }

@@ -94,6 +94,29 @@ pub struct Error {
     pub maybe_applied: bool,
 }
 
+impl Error {
+    /// A failure that no answer of a server tells of.
+    pub fn new(
+        kind: ErrorKind,
+        operation: &'static str,
+        bucket: impl Into<String>,
+        key: Option<&RawKey>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            operation,
+            bucket: bucket.into(),
+            key: key.cloned(),
+            status: None,
+            code: None,
+            message: message.into(),
+            attempts: 1,
+            maybe_applied: false,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.operation, self.bucket)?;

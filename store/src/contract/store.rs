@@ -59,17 +59,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
         let meta = self.head(key).await?;
         if !version.is_unknown() && meta.version != *version {
-            return Err(Error {
-                kind: ErrorKind::Precondition,
-                operation: "HeadObject",
-                bucket: self.uri().to_owned(),
-                key: Some(key.clone()),
-                status: None,
-                code: None,
-                message: "the object has another version now".to_owned(),
-                attempts: 1,
-                maybe_applied: false,
-            });
+            let message = "the object has another version now";
+            return Err(Error::new(ErrorKind::Precondition, "HeadObject", self.uri(), Some(key), message));
         }
         Ok(meta.attributes.as_deref().cloned().unwrap_or_default())
     }
@@ -94,17 +85,8 @@ pub trait Store: Debug + Send + Sync + 'static {
         _to: &RawKey,
         _condition: Condition,
     ) -> Result<Version> {
-        Err(Error {
-            kind: ErrorKind::Unsupported,
-            operation: "rename",
-            bucket: self.uri().to_owned(),
-            key: Some(from.clone()),
-            status: None,
-            code: None,
-            message: "this store has no rename".to_owned(),
-            attempts: 1,
-            maybe_applied: false,
-        })
+        let message = "this store has no rename";
+        Err(Error::new(ErrorKind::Unsupported, "rename", self.uri(), Some(from), message))
     }
 
     /// Copies an object of any size on the server, attributes included, if `from` still has `version`. Returns the new

@@ -108,17 +108,7 @@ impl<S: Service> Pipeline<S> {
         kind: ErrorKind,
         message: String,
     ) -> Error {
-        Error {
-            kind,
-            operation,
-            bucket: self.bucket.clone(),
-            key: key.cloned(),
-            status: None,
-            code: None,
-            message,
-            attempts: 1,
-            maybe_applied: false,
-        }
+        Error::new(kind, operation, self.bucket.as_str(), key, message)
     }
 
     /// The wait for a request that begins now.
@@ -442,15 +432,11 @@ impl<S: Service> Pipeline<S> {
             _ => self.service.explained(&failure),
         };
         Error {
-            kind: failure.kind,
-            operation: request.operation,
-            bucket: self.bucket.clone(),
-            key: request.key.cloned(),
             status: failure.status,
             code: failure.code,
-            message,
             attempts: history.attempts,
             maybe_applied: history.maybe_applied,
+            ..self.error(request.operation, request.key, failure.kind, message)
         }
     }
 }

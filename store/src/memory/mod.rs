@@ -109,17 +109,7 @@ impl MemoryStore {
     }
 
     fn error(&self, kind: ErrorKind, operation: &'static str, key: Option<&RawKey>, message: &str) -> Error {
-        Error {
-            kind,
-            operation,
-            bucket: self.bucket.to_string(),
-            key: key.cloned(),
-            status: None,
-            code: None,
-            message: message.to_owned(),
-            attempts: 1,
-            maybe_applied: false,
-        }
+        Error::new(kind, operation, self.bucket.to_string(), key, message)
     }
 
     async fn read_payload(&self, operation: &'static str, key: &RawKey, payload: Payload) -> Result<Bytes> {
