@@ -13,9 +13,9 @@ use super::service::GcsService;
 use crate::contract::{Checksum, Error, ErrorKind, ObjectMeta, RawKey, Result, Version};
 use crate::http::deadline::Waiting;
 use crate::http::pipeline::{Answer, OpenBody};
-use crate::http::reading::{Readable, changed};
+use crate::http::reading::{Readable, changed, served};
 use crate::http::request::ApiRequest;
-use crate::http::served::{length_in, served_range};
+use crate::http::served::length_in;
 use async_trait::async_trait;
 use http::{HeaderMap, Method};
 use std::ops::Range;
@@ -39,7 +39,46 @@ impl Readable for GcsService {
         version: Option<&Version>,
         waiting: &Arc<Waiting>,
     ) -> Result<(ObjectMeta, Range<u64>, OpenBody)> {
-        open(pipeline, key, range, version, waiting).await
+        let mut request = ApiRequest::on(OPERATION, Method::GET, key)
+            .path(pipeline.service.endpoint.object_path(key.as_str()))
+            .query("alt", "media")
+            .header("accept-encoding", "gzip");
+        if let Some(range) = &range {
+            request = request.header("range", &format!("bytes={}-{}", range.start, range.end - 1));
+        }
+        match version {
+            Some(Version::Generation(generation)) => {
+                request = request.query("ifGenerationMatch", generation.to_string());
+            }
+            // Of another kind of store.
+            Some(_) => return Err(changed(pipeline, key)),
+            None => {}
+        }
+        let Answer { headers, body, .. } = match pipeline.open(&request, waiting).await {
+            // Deleted: it is the version that is gone.
+            Err(error) if error.kind == ErrorKind::NotFound && version.is_some() => {
+                let message = "the object is gone".to_owned();
+                return Err(Error { kind: ErrorKind::Precondition, message, ..error });
+            }
+            opened => opened?,
+        };
+        let current = number_in(&headers, "x-goog-generation").map_or(Version::Unknown, Version::Generation);
+        // Some emulators ignore the condition.
+        if version.is_some_and(|version| current != *version) {
+            return Err(changed(pipeline, key));
+        }
+        let length = length_in(&headers).or_else(|| number_in(&headers, "x-goog-stored-content-length"));
+        let served = served(pipeline, key, &headers, length, range.as_ref())?;
+        let written = text(&headers, "last-modified").and_then(|date| httpdate::parse_http_date(date).ok());
+        let meta = ObjectMeta {
+            key: key.clone(),
+            size: served.size,
+            version: current,
+            last_modified: written.unwrap_or(SystemTime::UNIX_EPOCH),
+            attributes: None,
+            checksum: checksum_in(&headers),
+        };
+        Ok((meta, served.range, body))
     }
 }
 
@@ -51,63 +90,6 @@ pub(super) async fn resource(pipeline: &Pipeline, key: &RawKey) -> Result<Object
     let answer = pipeline.send(&request).await?;
     serde_json::from_slice(&answer.body)
         .map_err(|cause| pipeline.error(request.operation, Some(key), ErrorKind::Corrupt, cause.to_string()))
-}
-
-/// One request, checked: the version and the range are what was asked for.
-async fn open(
-    pipeline: &Pipeline,
-    key: &RawKey,
-    range: Option<Range<u64>>,
-    version: Option<&Version>,
-    waiting: &Arc<Waiting>,
-) -> Result<(ObjectMeta, Range<u64>, OpenBody)> {
-    let mut request = ApiRequest::on(OPERATION, Method::GET, key)
-        .path(pipeline.service.endpoint.object_path(key.as_str()))
-        .query("alt", "media")
-        .header("accept-encoding", "gzip");
-    if let Some(range) = &range {
-        request = request.header("range", &format!("bytes={}-{}", range.start, range.end - 1));
-    }
-    match version {
-        Some(Version::Generation(generation)) => {
-            request = request.query("ifGenerationMatch", generation.to_string());
-        }
-        // Of another kind of store.
-        Some(_) => return Err(changed(pipeline, key)),
-        None => {}
-    }
-    let Answer { headers, body, .. } = match pipeline.open(&request, waiting).await {
-        // Deleted: it is the version that is gone.
-        Err(error) if error.kind == ErrorKind::NotFound && version.is_some() => {
-            let message = "the object is gone".to_owned();
-            return Err(Error { kind: ErrorKind::Precondition, message, ..error });
-        }
-        opened => opened?,
-    };
-    let current = number_in(&headers, "x-goog-generation").map_or(Version::Unknown, Version::Generation);
-    // Some emulators ignore the condition.
-    if version.is_some_and(|version| current != *version) {
-        return Err(changed(pipeline, key));
-    }
-    let length = length_in(&headers).or_else(|| number_in(&headers, "x-goog-stored-content-length"));
-    let served = served_range(&headers, length).filter(|served| match &range {
-        Some(range) => served.range.start == range.start && served.range.end <= range.end,
-        None => served.range == (0..served.size),
-    });
-    let Some(served) = served else {
-        let message = "the server sent another range than was asked for".to_owned();
-        return Err(pipeline.error(OPERATION, Some(key), ErrorKind::Unsupported, message));
-    };
-    let written = text(&headers, "last-modified").and_then(|date| httpdate::parse_http_date(date).ok());
-    let meta = ObjectMeta {
-        key: key.clone(),
-        size: served.size,
-        version: current,
-        last_modified: written.unwrap_or(SystemTime::UNIX_EPOCH),
-        attributes: None,
-        checksum: checksum_in(&headers),
-    };
-    Ok((meta, served.range, body))
 }
 
 /// The CRC32C of the whole object, in `x-goog-hash: crc32c=…,md5=…`, which may come as two headers.

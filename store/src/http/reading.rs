@@ -14,12 +14,14 @@ use super::deadline::Waiting;
 use super::failure::innermost;
 use super::pipeline::{OpenBody, Pipeline};
 use super::retry::Backoff;
+use super::served::{Served, served_range};
 use super::service::Service;
 use crate::contract::{
     Checksum, Crc, Error, ErrorKind, GetOptions, GetResult, ObjectBody, ObjectMeta, RawKey, Result, Version,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,6 +97,20 @@ async fn get_nothing<S: Readable>(
 pub(crate) fn changed<S: Readable>(pipeline: &Pipeline<S>, key: &RawKey) -> Error {
     let message = "the object has another version now".to_owned();
     pipeline.error(S::OPERATION, Some(key), ErrorKind::Precondition, message)
+}
+
+/// Which bytes an answer of `length` bytes holds. Errors: `Unsupported`, where they are others than were `asked` for.
+pub(crate) fn served<S: Readable>(
+    pipeline: &Pipeline<S>,
+    key: &RawKey,
+    headers: &HeaderMap,
+    length: Option<u64>,
+    asked: Option<&Range<u64>>,
+) -> Result<Served> {
+    served_range(headers, length).filter(|served| served.is_of(asked)).ok_or_else(|| {
+        let message = "the server sent another range than was asked for".to_owned();
+        pipeline.error(S::OPERATION, Some(key), ErrorKind::Unsupported, message)
+    })
 }
 
 /// A body on its way.

@@ -11,6 +11,16 @@ pub(crate) struct Served {
     pub size: u64,
 }
 
+impl Served {
+    /// Whether these are bytes of the range that was `asked` for, from its start on; of the whole object, where no range was.
+    pub fn is_of(&self, asked: Option<&Range<u64>>) -> bool {
+        match asked {
+            Some(asked) => self.range.start == asked.start && self.range.end <= asked.end,
+            None => self.range == (0..self.size),
+        }
+    }
+}
+
 /// The length of an answer's body; unknown where it comes in chunks, or until the connection ends (RFC 9112, section 6.3).
 pub(crate) fn length_in(headers: &HeaderMap) -> Option<u64> {
     match headers.contains_key(header::TRANSFER_ENCODING) {

@@ -4,13 +4,13 @@ use super::Pipeline;
 use super::etag::{quoted, version_in};
 use super::meta::{meta_of, meta_of_size};
 use super::service::S3Service;
-use crate::contract::{ErrorKind, ObjectMeta, RawKey, Result, Version};
+use crate::contract::{ObjectMeta, RawKey, Result, Version};
 use crate::http::counters::InFlight;
 use crate::http::deadline::Waiting;
 use crate::http::pipeline::{Answer, OpenBody};
-use crate::http::reading::{Readable, changed};
+use crate::http::reading::{Readable, changed, served};
 use crate::http::request::ApiRequest;
-use crate::http::served::{length_in, served_range};
+use crate::http::served::length_in;
 use async_trait::async_trait;
 use http::{Method, header};
 use std::ops::Range;
@@ -34,45 +34,27 @@ impl Readable for S3Service {
         version: Option<&Version>,
         waiting: &Arc<Waiting>,
     ) -> Result<(ObjectMeta, Range<u64>, OpenBody)> {
-        open(pipeline, key, range, version, waiting).await
+        let mut request = ApiRequest::on(OPERATION, Method::GET, key);
+        if let Some(range) = &range {
+            request = request.header("range", &format!("bytes={}-{}", range.start, range.end - 1));
+        }
+        if let Some(version) = version {
+            request = request.header_bytes("if-match", &quoted(version));
+        }
+        let Answer { headers, body, .. } = pipeline.open(&request, waiting).await?;
+        let current = version_in(&headers);
+        // Some servers ignore If-Match.
+        if version.is_some_and(|version| current != *version) {
+            return Err(changed(pipeline, key));
+        }
+        let mut length = length_in(&headers);
+        if length.is_none() && !headers.contains_key(header::CONTENT_RANGE) {
+            length = Some(length_by_head(pipeline, key, &current, &body.in_flight, waiting).await?);
+        }
+        let served = served(pipeline, key, &headers, length, range.as_ref())?;
+        let meta = meta_of_size(pipeline, &request, &headers, Some(served.size))?;
+        Ok((meta, served.range, body))
     }
-}
-
-/// One request, checked: the version and the range are what was asked for.
-async fn open(
-    pipeline: &Pipeline,
-    key: &RawKey,
-    range: Option<Range<u64>>,
-    version: Option<&Version>,
-    waiting: &Arc<Waiting>,
-) -> Result<(ObjectMeta, Range<u64>, OpenBody)> {
-    let mut request = ApiRequest::on(OPERATION, Method::GET, key);
-    if let Some(range) = &range {
-        request = request.header("range", &format!("bytes={}-{}", range.start, range.end - 1));
-    }
-    if let Some(version) = version {
-        request = request.header_bytes("if-match", &quoted(version));
-    }
-    let Answer { headers, body, .. } = pipeline.open(&request, waiting).await?;
-    let current = version_in(&headers);
-    // Some servers ignore If-Match.
-    if version.is_some_and(|version| current != *version) {
-        return Err(changed(pipeline, key));
-    }
-    let mut length = length_in(&headers);
-    if length.is_none() && !headers.contains_key(header::CONTENT_RANGE) {
-        length = Some(length_by_head(pipeline, key, &current, &body.in_flight, waiting).await?);
-    }
-    let served = served_range(&headers, length).filter(|served| match &range {
-        Some(range) => served.range.start == range.start && served.range.end <= range.end,
-        None => served.range == (0..served.size),
-    });
-    let Some(served) = served else {
-        let message = "the server sent another range than was asked for".to_owned();
-        return Err(pipeline.error(OPERATION, Some(key), ErrorKind::Unsupported, message));
-    };
-    let meta = meta_of_size(pipeline, &request, &headers, Some(served.size))?;
-    Ok((meta, served.range, body))
 }
 
 /// The length of an object whose bytes are on their way, and have the `place`, but do not say how many they are. Their end could tell, or
