@@ -2,6 +2,7 @@
 //!
 //! Owns: [`Checksum`], [`Crc`], which makes one of bytes as they pass, and how those of parts become that of the whole.
 
+use super::Part;
 use base64::Engine;
 use crc_fast::CrcAlgorithm;
 
@@ -64,6 +65,12 @@ impl Checksum {
             Self::Crc32c(_) => Self::Crc32c(combined as u32),
             Self::Crc32(_) => Self::Crc32(combined as u32),
         })
+    }
+
+    /// That of an object which is made of these parts, in this order; `None` where one of them has none, or one of another kind.
+    pub fn of_parts(parts: &[Part]) -> Option<Self> {
+        let (first, others) = parts.split_first()?;
+        others.iter().try_fold(first.checksum?, |whole, part| whole.followed_by(part.checksum?, part.size))
     }
 
     /// Its name for people.
@@ -140,5 +147,19 @@ mod tests {
         assert_eq!(first.followed_by(Checksum::Crc32c(1), 5), None);
         assert_eq!(Checksum::crc64_from_base64(&whole.to_base64()), Some(whole));
         assert_eq!(Checksum::crc64_from_base64("rosUhgp5mIg=-2"), None);
+    }
+
+    #[test]
+    fn the_checksum_of_the_whole_is_made_of_the_parts() {
+        let part = |number, bytes: &[u8]| Part {
+            number,
+            etag: "e".to_owned(),
+            size: bytes.len() as u64,
+            checksum: Some(Checksum::crc64_of(bytes)),
+        };
+        let mut parts = vec![part(1, b"1234"), part(3, b"567"), part(4, b"89")];
+        assert_eq!(Checksum::of_parts(&parts), Some(Checksum::crc64_of(b"123456789")));
+        parts[1].checksum = None;
+        assert_eq!(Checksum::of_parts(&parts), None);
     }
 }

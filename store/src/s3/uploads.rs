@@ -110,8 +110,10 @@ impl Writer<'_> {
             self.check_by_head(OPERATION, &upload.key, condition).await?;
         }
         let request = self.conditioned(request, condition, complete || complete_unproven).await?;
-        let checksum = checksum_of_whole(parts).filter(|_| self.enforcement.crc64nvme);
-        let checksum = checksum.map(|checksum| (CRC64NVME, checksum.to_base64()));
+        let whole = Checksum::of_parts(parts).filter(|_| self.enforcement.crc64nvme);
+        let checksum = whole
+            .filter(|whole| matches!(whole, Checksum::Crc64Nvme(_)))
+            .map(|whole| (CRC64NVME, whole.to_base64()));
         let version = match self.send_with_checksum(request.clone(), checksum).await {
             Ok(answer) => Version::from_etag(&self.parsed::<xml::EtagAnswer>(&request, &answer.body)?.etag),
             Err(error) => return Err(on_absent_upload_stays(error)),
@@ -130,36 +132,8 @@ impl Writer<'_> {
     }
 }
 
-/// The CRC64NVME of all parts together; `None` where one has none.
-fn checksum_of_whole(parts: &[Part]) -> Option<Checksum> {
-    let mut whole = Checksum::crc64_of(&[]);
-    for part in parts {
-        whole = whole.followed_by(part.checksum?, part.size)?;
-    }
-    Some(whole)
-}
-
 fn part_request<'a>(operation: &'static str, upload: &'a Upload, number: u32) -> ApiRequest<'a> {
     ApiRequest::on(operation, Method::PUT, &upload.key)
         .query("partNumber", number.to_string())
         .query("uploadId", upload.id.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_of_the_whole_is_made_of_the_parts() {
-        let part = |number, bytes: &[u8]| Part {
-            number,
-            etag: "e".to_owned(),
-            size: bytes.len() as u64,
-            checksum: Some(Checksum::crc64_of(bytes)),
-        };
-        let mut parts = vec![part(1, b"1234"), part(3, b"567"), part(4, b"89")];
-        assert_eq!(checksum_of_whole(&parts), Some(Checksum::crc64_of(b"123456789")));
-        parts[1].checksum = None;
-        assert_eq!(checksum_of_whole(&parts), None);
-    }
 }

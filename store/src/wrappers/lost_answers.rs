@@ -14,7 +14,6 @@
 use crate::contract::*;
 use crate::http::deadline::within_call;
 use async_trait::async_trait;
-use crc_fast::{CrcAlgorithm, Digest};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +55,7 @@ impl Trace {
     pub fn of_parts(parts: &[Part]) -> Self {
         Self {
             len: parts.iter().map(|part| part.size).sum(),
-            checksum: checksum_of_parts(parts),
+            checksum: Checksum::of_parts(parts),
             version: Version::of_parts(parts),
             part_count: parts.len(),
         }
@@ -81,12 +80,6 @@ impl Trace {
             _ => None,
         }
     }
-}
-
-/// The checksum of the parts together, where each has one of the same kind.
-fn checksum_of_parts(parts: &[Part]) -> Option<Checksum> {
-    let (first, others) = parts.split_first()?;
-    others.iter().try_fold(first.checksum?, |whole, part| whole.followed_by(part.checksum?, part.size))
 }
 
 /// Looks whether a write took effect. Errors: the store's; `NotFound` where nothing stands there.
@@ -215,22 +208,26 @@ fn undecided(refused: Error, look: Error) -> Error {
 /// The sum of what was to be sent; `None` where the source cannot be read any more.
 async fn sum_of(payload: &Payload) -> Option<u64> {
     let (source, len) = match payload {
-        Payload::Bytes(bytes) => return Some(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)),
+        Payload::Bytes(bytes) => {
+            let mut crc = Crc::crc64();
+            crc.update(bytes);
+            return Some(crc.value());
+        }
         Payload::Source { source, len } => (source, *len),
     };
-    let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+    let mut crc = Crc::crc64();
     for start in (0..len).step_by(READ_SIZE_BYTES) {
-        digest.update(&source.read(start..len.min(start + READ_SIZE_BYTES as u64)).await.ok()?);
+        crc.update(&source.read(start..len.min(start + READ_SIZE_BYTES as u64)).await.ok()?);
     }
-    Some(digest.finalize())
+    Some(crc.value())
 }
 
 async fn sum_of_body(body: &mut dyn ObjectBody) -> Result<u64> {
-    let (mut digest, mut buffer) = (Digest::new(CrcAlgorithm::Crc64Nvme), vec![0; READ_SIZE_BYTES]);
+    let (mut crc, mut buffer) = (Crc::crc64(), vec![0; READ_SIZE_BYTES]);
     loop {
         match body.fill(&mut buffer).await? {
-            0 => return Ok(digest.finalize()),
-            count => digest.update(&buffer[..count]),
+            0 => return Ok(crc.value()),
+            count => crc.update(&buffer[..count]),
         }
     }
 }
