@@ -7,10 +7,9 @@
 //! - Whoever waits for a place waits no longer than the deadline while nothing of the store moves, and is told so.
 
 use super::counted_body::CountedBody;
+use super::wrapper::{Operation, Wrapper};
 use crate::contract::*;
 use crate::http::deadline::{Movement, Waiting};
-use async_trait::async_trait;
-use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,160 +45,41 @@ impl<S: Store> Bounded<S> {
                 Ok(Err(_)) => unreachable!("the semaphore is never closed"),
                 Err(_) if !waiting.left().is_zero() => {}
                 Err(_) => {
-                    return Err(Error {
-                        kind: ErrorKind::Unreachable,
-                        operation,
-                        bucket: self.inner.uri().to_owned(),
-                        key: key.cloned(),
-                        status: None,
-                        code: None,
-                        message: format!(
-                            "none of the {} requests in flight moves, and no more may be",
-                            self.places_max
-                        ),
-                        attempts: 1,
-                        maybe_applied: false,
-                    });
+                    let places_max = self.places_max;
+                    let message =
+                        format!("none of the {places_max} requests in flight moves, and no more may be");
+                    let bucket = self.inner.uri();
+                    return Err(Error::new(ErrorKind::Unreachable, operation, bucket, key, message));
                 }
             }
         }
     }
+}
 
-    async fn placed<T>(
+impl<S: Store> Wrapper for Bounded<S> {
+    type Inner = S;
+
+    fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    async fn around<T: Send>(
         &self,
-        operation: &'static str,
-        key: Option<&RawKey>,
-        work: impl Future<Output = Result<T>>,
+        operation: Operation<'_>,
+        work: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        let _place = self.place(operation, key).await?;
+        let _place = self.place(operation.name, operation.key).await?;
         let outcome = work.await;
         self.movement.moved();
         outcome
     }
-}
 
-#[async_trait]
-impl<S: Store> Store for Bounded<S> {
-    fn uri(&self) -> &str {
-        self.inner.uri()
-    }
-
-    fn identity(&self) -> &str {
-        self.inner.identity()
-    }
-
-    fn counters(&self) -> CounterSnapshot {
-        self.inner.counters()
-    }
-
-    fn known_capabilities(&self) -> Option<Capabilities> {
-        self.inner.known_capabilities()
-    }
-
-    async fn capabilities(&self) -> Result<Capabilities> {
-        self.placed("PutObject", None, self.inner.capabilities()).await
-    }
-
-    async fn create_bucket(&self) -> Result<()> {
-        self.placed("CreateBucket", None, self.inner.create_bucket()).await
-    }
-
-    async fn look_up_bucket(&self) -> Result<()> {
-        self.placed("HeadBucket", None, self.inner.look_up_bucket()).await
-    }
-
-    async fn delete_bucket(&self) -> Result<()> {
-        self.placed("DeleteBucket", None, self.inner.delete_bucket()).await
-    }
-
-    async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
-        self.placed("HeadObject", Some(key), self.inner.head(key)).await
-    }
-
-    async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
-        self.placed("HeadObject", Some(key), self.inner.attributes(key, version)).await
-    }
-
-    async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
+    async fn on_get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
         let place = self.place("GetObject", Some(key)).await?;
         let got = self.inner.get(key, options).await;
         self.movement.moved();
         let movement = self.movement.clone();
         Ok(CountedBody::over(got?, place, move |_| movement.moved()))
-    }
-
-    async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
-        self.placed("PutObject", Some(key), self.inner.put(key, payload, options)).await
-    }
-
-    async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
-        self.placed("DeleteObject", Some(key), self.inner.delete(key, condition)).await
-    }
-
-    async fn rename(
-        &self,
-        from: &RawKey,
-        version: &Version,
-        to: &RawKey,
-        condition: Condition,
-    ) -> Result<Version> {
-        self.placed("rename", Some(from), self.inner.rename(from, version, to, condition)).await
-    }
-
-    async fn copy(
-        &self,
-        from: &RawKey,
-        version: &Version,
-        to: &RawKey,
-        condition: Condition,
-    ) -> Result<Version> {
-        self.placed("CopyObject", Some(to), self.inner.copy(from, version, to, condition)).await
-    }
-
-    async fn list(&self, request: ListRequest) -> Result<ListPage> {
-        self.placed("ListObjectsV2", None, self.inner.list(request)).await
-    }
-
-    async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
-        self.placed("CreateMultipartUpload", Some(key), self.inner.start_upload(key, options)).await
-    }
-
-    async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
-        self.placed("UploadPart", Some(&upload.key), self.inner.put_part(upload, number, payload)).await
-    }
-
-    async fn copy_part(
-        &self,
-        upload: &Upload,
-        number: u32,
-        from: &RawKey,
-        version: &Version,
-        range: Range<u64>,
-    ) -> Result<Part> {
-        let copying = self.inner.copy_part(upload, number, from, version, range);
-        self.placed("UploadPartCopy", Some(&upload.key), copying).await
-    }
-
-    async fn complete_upload(
-        &self,
-        upload: &Upload,
-        parts: &[Part],
-        options: &PutOptions,
-    ) -> Result<Version> {
-        let completing = self.inner.complete_upload(upload, parts, options);
-        self.placed("CompleteMultipartUpload", Some(&upload.key), completing).await
-    }
-
-    async fn abort_upload(&self, upload: &Upload) -> Result<()> {
-        self.placed("AbortMultipartUpload", Some(&upload.key), self.inner.abort_upload(upload)).await
-    }
-
-    async fn open_uploads(&self, key: &RawKey) -> Result<Vec<OpenUpload>> {
-        self.placed("ListMultipartUploads", Some(key), self.inner.open_uploads(key)).await
-    }
-
-    async fn has_parts(&self, upload: &Upload) -> Result<bool> {
-        self.placed("ListParts", Some(&upload.key), self.inner.has_parts(upload)).await
     }
 }
 

@@ -11,10 +11,9 @@
 //!
 //! Invariant: an error that leaves here with `maybe_applied` is of a write of which nobody knows whether it took effect.
 
+use super::wrapper::Wrapper;
 use crate::contract::*;
 use crate::http::deadline::within_call;
-use async_trait::async_trait;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -232,53 +231,14 @@ async fn sum_of_body(body: &mut dyn ObjectBody) -> Result<u64> {
     }
 }
 
-#[async_trait]
-impl Store for LostAnswers {
-    fn uri(&self) -> &str {
-        self.inner.uri()
+impl Wrapper for LostAnswers {
+    type Inner = dyn Store;
+
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
     }
 
-    fn identity(&self) -> &str {
-        self.inner.identity()
-    }
-
-    fn counters(&self) -> CounterSnapshot {
-        self.inner.counters()
-    }
-
-    async fn capabilities(&self) -> Result<Capabilities> {
-        self.inner.capabilities().await
-    }
-
-    fn known_capabilities(&self) -> Option<Capabilities> {
-        self.inner.known_capabilities()
-    }
-
-    async fn create_bucket(&self) -> Result<()> {
-        self.inner.create_bucket().await
-    }
-
-    async fn look_up_bucket(&self) -> Result<()> {
-        self.inner.look_up_bucket().await
-    }
-
-    async fn delete_bucket(&self) -> Result<()> {
-        self.inner.delete_bucket().await
-    }
-
-    async fn head(&self, key: &RawKey) -> Result<ObjectMeta> {
-        self.inner.head(key).await
-    }
-
-    async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
-        self.inner.attributes(key, version).await
-    }
-
-    async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
-        self.inner.get(key, options).await
-    }
-
-    async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
+    async fn on_put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
         if options.condition == Condition::None {
             return self.inner.put(key, payload, options).await;
         }
@@ -293,7 +253,7 @@ impl Store for LostAnswers {
         .await
     }
 
-    async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
+    async fn on_delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
         match self.inner.delete(key, condition).await {
             Err(error) if error.maybe_applied => {
                 match tokio::time::timeout(LOOK_TIME_MAX, self.inner.head(key)).await {
@@ -305,7 +265,7 @@ impl Store for LostAnswers {
         }
     }
 
-    async fn copy(
+    async fn on_copy(
         &self,
         from: &RawKey,
         version: &Version,
@@ -323,7 +283,7 @@ impl Store for LostAnswers {
         }
     }
 
-    async fn rename(
+    async fn on_rename(
         &self,
         from: &RawKey,
         version: &Version,
@@ -341,30 +301,7 @@ impl Store for LostAnswers {
         }
     }
 
-    async fn list(&self, request: ListRequest) -> Result<ListPage> {
-        self.inner.list(request).await
-    }
-
-    async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
-        self.inner.start_upload(key, options).await
-    }
-
-    async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
-        self.inner.put_part(upload, number, payload).await
-    }
-
-    async fn copy_part(
-        &self,
-        upload: &Upload,
-        number: u32,
-        from: &RawKey,
-        version: &Version,
-        range: Range<u64>,
-    ) -> Result<Part> {
-        self.inner.copy_part(upload, number, from, version, range).await
-    }
-
-    async fn complete_upload(
+    async fn on_complete_upload(
         &self,
         upload: &Upload,
         parts: &[Part],
@@ -385,18 +322,6 @@ impl Store for LostAnswers {
             }
         })
         .await
-    }
-
-    async fn abort_upload(&self, upload: &Upload) -> Result<()> {
-        self.inner.abort_upload(upload).await
-    }
-
-    async fn open_uploads(&self, key: &RawKey) -> Result<Vec<OpenUpload>> {
-        self.inner.open_uploads(key).await
-    }
-
-    async fn has_parts(&self, upload: &Upload) -> Result<bool> {
-        self.inner.has_parts(upload).await
     }
 }
 

@@ -4,3 +4,4 @@ pub(crate) mod bound;
 mod counted_body;
 pub(crate) mod counters;
 pub(crate) mod lost_answers;
+mod wrapper;
