@@ -10,9 +10,10 @@
 mod sandbox;
 
 use pail_devserver::{Counters, Quirks, Settings};
-use sandbox::{BUCKET, Sandbox};
+use sandbox::{BUCKET, SECRET, Sandbox, run};
 use std::fs;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Barrier;
@@ -71,6 +72,25 @@ impl Slow {
         });
         lines.collect()
     }
+}
+
+#[test]
+fn a_mount_runs_the_program_of_its_credentials_once() {
+    let sandbox = Sandbox::new();
+    sandbox.put("f", "x");
+    let mut mount = sandbox.command(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt")]);
+    mount.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    let (program, runs) = (sandbox.path("home/keys.sh"), sandbox.path("home/runs"));
+    let keys = format!(r#"{{"Version": 1, "AccessKeyId": "test", "SecretAccessKey": "{SECRET}"}}"#);
+    fs::write(&program, format!("#!/bin/sh\necho run >> '{}'\necho '{keys}'\n", runs.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::create_dir(sandbox.path("home/.aws")).unwrap();
+    let config = format!("[default]\ncredential_process = {}\n", program.display());
+    fs::write(sandbox.path("home/.aws/config"), config).unwrap();
+    let ran = run(&mut mount);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(fs::read(sandbox.path("mnt/f")).unwrap(), b"x");
+    assert_eq!(fs::read_to_string(runs).unwrap().lines().count(), 1);
 }
 
 #[test]

@@ -3,26 +3,27 @@
 //! Owns: [`open_bucket`], the only place that builds stores, for the daemon and for the command, and the advice that goes with each way in which
 //! a bucket can fail to answer.
 //!
-//! # Why a bucket is opened twice
-//! A mount that cannot work must fail while the user waits at the terminal, so it is checked with a short deadline. The store
-//! of a mount that works retries far longer: an outage of half a minute is no reason to fail a training job's write.
+//! # Why the check has less time
+//! A mount that cannot work must fail while the user waits at the terminal, so its bucket is checked with a short deadline. A mount that
+//! works retries far longer: an outage of half a minute is no reason to fail a training job's write. Both go through the same store, so
+//! that credentials are looked up once, and connections, the region and the clock that the check found serve on.
 
 use crate::quantity::ByteSize;
 use crate::types::MountSpec;
 use crate::{BucketSettings, CallerEnvironment, Failure, FailureKind, credential_sources};
 use bytes::Bytes;
 use pail_store::{
-    BucketUri, CallerVariables, Error, ErrorKind, ListPage, ListRequest, ObjectMeta, Payload, RawKey, Store,
-    StoreKind, StoreOptions, Upload,
+    BucketUri, CallLimit, CallerVariables, Error, ErrorKind, ListPage, ListRequest, ObjectMeta, Payload,
+    RawKey, Store, StoreKind, StoreOptions, Upload, limited_call,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinHandle;
 
-/// How long the check of a bucket retries.
-const CHECK_DEADLINE: Duration = Duration::from_secs(12);
 /// How long the check waits for a connection, and for an answer.
 const CHECK_WAIT: Duration = Duration::from_secs(6);
+/// How long the check of a bucket retries.
+const CHECK_LIMIT: CallLimit = CallLimit { deadline: Duration::from_secs(12), attempt: CHECK_WAIT };
 /// Bounds the whole opening, credential lookups included.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -175,29 +176,21 @@ async fn open_and_check(
         endpoint_url.map(check_endpoint_url).transpose()?;
     }
     address.settings.map_or(Ok(()), |settings| settings.check(uri.kind))?;
-    let options = store_options(address, environment, &uri);
-    let check = StoreOptions {
-        retry_deadline: CHECK_DEADLINE,
-        connect_timeout: CHECK_WAIT,
-        head_timeout: CHECK_WAIT,
-        stall_timeout: CHECK_WAIT,
-        ..options.clone()
-    };
     let explain = |err: &Error| explain(address, uri.kind, environment, err);
-    let checked = pail_store::open(check).await.map_err(|err| explain(&err))?;
+    let store = pail_store::open(store_options(address, environment, &uri)).await;
+    let store = store.map_err(|err| explain(&err))?;
     let prefix = as_directory(&uri.prefix);
     let listed_at = Instant::now();
     let listing = ListRequest { prefix: prefix.clone(), delimiter, ..ListRequest::default() };
-    let (first_page, created) = match checked.list(listing).await {
+    let (first_page, created) = match limited_call(CHECK_LIMIT, store.list(listing)).await {
         Ok(page) => (page, false),
         Err(err) if err.kind == ErrorKind::NoSuchBucket && create => {
-            checked.create_bucket().await.map_err(|err| explain(&err))?;
+            limited_call(CHECK_LIMIT, store.create_bucket()).await.map_err(|err| explain(&err))?;
             tracing::info!(bucket = %address.source, "created the bucket");
             (ListPage::default(), true)
         }
         Err(err) => return Err(explain(&err)),
     };
-    let store = pail_store::open(options).await.map_err(|err| explain(&err))?;
     Ok(OpenBucket { store, prefix, created, first_page, listed_at })
 }
 

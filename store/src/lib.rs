@@ -24,7 +24,7 @@ mod open;
 mod s3;
 mod wrappers;
 
-pub use self::http::deadline::{PartOfCall, one_call};
+pub use self::http::deadline::{CallLimit, PartOfCall, limited_call, one_call};
 pub use adapter::{Backend, Intent, ObjectStoreAdapter, exact_path};
 pub use azure::{Azure, AzureStore};
 pub use contract::*;

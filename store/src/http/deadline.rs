@@ -28,8 +28,16 @@ const BUFFERED_FOR: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy)]
 struct Call {
     began: Instant,
-    /// A shorter deadline than the store's.
-    limit: Option<Duration>,
+    limit: Option<CallLimit>,
+}
+
+/// Less time for one call than its store would take.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLimit {
+    /// How long it goes on while nothing moves, in place of [`StoreOptions::retry_deadline`](crate::StoreOptions::retry_deadline).
+    pub deadline: Duration,
+    /// How long one attempt is waited for that does not answer, so that another has its time.
+    pub attempt: Duration,
 }
 
 tokio::task_local! {
@@ -66,8 +74,8 @@ pub(crate) async fn within_call<T>(work: impl Future<Output = T>) -> T {
     CALL.scope(call, work).await
 }
 
-/// Runs `work` as a call of its own with a shorter deadline.
-pub(crate) async fn limited<T>(limit: Duration, work: impl Future<Output = T>) -> T {
+/// Runs `work` as a call of its own that is given up earlier than the store would: where somebody waits for the outcome.
+pub async fn limited_call<T>(limit: CallLimit, work: impl Future<Output = T>) -> T {
     CALL.scope(Call { began: Instant::now(), limit: Some(limit) }, work).await
 }
 
@@ -140,6 +148,8 @@ struct Still {
 pub(crate) struct Waiting {
     movement: Arc<Movement>,
     limit: Duration,
+    /// The longest that one attempt is waited for.
+    attempt: Duration,
     /// A leaf.
     still: Mutex<Still>,
 }
@@ -155,20 +165,28 @@ impl Waiting {
     pub fn begin(movement: &Arc<Movement>, limit: Duration) -> Arc<Self> {
         let now = Instant::now();
         let call = CALL.try_with(|call| *call).unwrap_or(Call { began: now, limit: None });
-        Self::in_call(movement, call.limit.map_or(limit, |shorter| shorter.min(limit)), call.began)
+        Self::in_call(movement, limit, call)
     }
 
-    fn in_call(movement: &Arc<Movement>, limit: Duration, began: Instant) -> Arc<Self> {
-        let now = Instant::now();
+    fn in_call(movement: &Arc<Movement>, limit: Duration, call: Call) -> Arc<Self> {
+        let (now, began) = (Instant::now(), call.began);
         let idle = movement.idle(|_| {});
-        Self::since(movement, limit, began.max(now.checked_sub(idle).unwrap_or(began)))
+        let since = began.max(now.checked_sub(idle).unwrap_or(began));
+        match call.limit {
+            None => Self::since(movement, limit, since),
+            Some(shorter) => Self::new(movement, shorter.deadline.min(limit), shorter.attempt, since),
+        }
     }
 
     /// Began at `since`.
     pub fn since(movement: &Arc<Movement>, limit: Duration, since: Instant) -> Arc<Self> {
+        Self::new(movement, limit, Duration::MAX, since)
+    }
+
+    fn new(movement: &Arc<Movement>, limit: Duration, attempt: Duration, since: Instant) -> Arc<Self> {
         movement.idle(|waiting| *waiting += 1);
         let still = Still { since, sent_bytes: 0, received_bytes: 0 };
-        Arc::new(Self { movement: movement.clone(), limit, still: Mutex::new(still) })
+        Arc::new(Self { movement: movement.clone(), limit, attempt, still: Mutex::new(still) })
     }
 
     /// Since `began` it has waited for a place, and so for all others: the time in which any of them moved does not count.
@@ -210,7 +228,7 @@ impl Waiting {
 
     /// How long something of it is waited for that began, or moved, at `since`: for `patience`, or to the deadline, if that is not too soon.
     pub fn until(&self, since: Instant, patience: Duration) -> Instant {
-        (since + patience).min(self.deadline().max(since + last_try(self.limit)))
+        (since + patience.min(self.attempt)).min(self.deadline().max(since + last_try(self.limit)))
     }
 }
 
@@ -222,6 +240,10 @@ mod tests {
 
     fn ago(time: Duration) -> Instant {
         Instant::now().checked_sub(time).unwrap()
+    }
+
+    fn call_of(age: Duration) -> Call {
+        Call { began: ago(age), limit: None }
     }
 
     fn movement() -> Arc<Movement> {
@@ -241,13 +263,28 @@ mod tests {
         let first = Waiting::begin(&movement, LIMIT);
         pass(&movement, Duration::from_secs(50));
         drop(first);
-        let second = Waiting::in_call(&movement, LIMIT, ago(Duration::from_secs(50)));
+        let second = Waiting::in_call(&movement, LIMIT, call_of(Duration::from_secs(50)));
         assert!(second.left() < Duration::from_secs(11), "the wait goes on");
         let other = Waiting::begin(&movement, LIMIT);
         assert!(other.left() > Duration::from_secs(59), "another call has waited for nothing yet");
         second.received(1);
-        let third = Waiting::in_call(&movement, LIMIT, ago(Duration::from_secs(50)));
+        let third = Waiting::in_call(&movement, LIMIT, call_of(Duration::from_secs(50)));
         assert!(third.left() > Duration::from_secs(59), "an answer ends the wait");
+    }
+
+    #[test]
+    fn a_limited_call_is_given_up_before_the_store_s_time() {
+        let movement = movement();
+        let limit = CallLimit { deadline: Duration::from_secs(12), attempt: Duration::from_secs(6) };
+        let call = Call { limit: Some(limit), ..call_of(Duration::ZERO) };
+        let waiting = Waiting::in_call(&movement, LIMIT, call);
+        assert!(waiting.left() <= Duration::from_secs(12));
+        let now = Instant::now();
+        assert_eq!(waiting.until(now, Duration::from_secs(30)), now + Duration::from_secs(6));
+        assert_eq!(
+            Waiting::begin(&movement, LIMIT).until(now, Duration::from_secs(30)),
+            now + Duration::from_secs(30)
+        );
     }
 
     #[test]
@@ -255,7 +292,7 @@ mod tests {
         let movement = movement();
         drop(Waiting::begin(&movement, LIMIT));
         pass(&movement, Duration::from_secs(300));
-        let late = Waiting::in_call(&movement, LIMIT, ago(Duration::from_secs(300)));
+        let late = Waiting::in_call(&movement, LIMIT, call_of(Duration::from_secs(300)));
         assert!(late.left() > Duration::from_secs(59));
     }
 

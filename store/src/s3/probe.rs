@@ -15,7 +15,7 @@ use super::writing::Writer;
 use crate::contract::{
     Capabilities, Condition, Error, ErrorKind, PartCopy, Payload, PutOptions, RawKey, Result, Version,
 };
-use crate::http::deadline::limited;
+use crate::http::deadline::{CallLimit, limited_call};
 use crate::http::request::ApiRequest;
 use bytes::Bytes;
 use http::Method;
@@ -23,7 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the endpoint may fail, or be silent, in all of a probe: writes wait for it.
-const QUESTION_TIME_MAX: Duration = Duration::from_secs(10);
+const QUESTION_LIMIT: CallLimit =
+    CallLimit { deadline: Duration::from_secs(10), attempt: Duration::from_secs(10) };
 
 /// What the endpoint enforces by itself, and how it wants to be asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -94,7 +95,7 @@ impl Probed {
 /// Asks the endpoint. Errors: it could not be reached, has no time, or does not know the credentials: what it enforces is not known, and may be
 /// asked again.
 pub(super) async fn probe(pipeline: &Arc<Pipeline>) -> Result<Probed> {
-    limited(QUESTION_TIME_MAX, probe_within_call(pipeline)).await
+    limited_call(QUESTION_LIMIT, probe_within_call(pipeline)).await
 }
 
 async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Probed> {
