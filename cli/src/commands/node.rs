@@ -3,6 +3,7 @@
 use crate::block_on;
 use crate::node::serve;
 use crate::sync::agent::{self, Step};
+use crate::sync::serving;
 use crate::sync::{pull, relay};
 use pail_control::Failure;
 use std::ffi::OsString;
@@ -68,7 +69,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         NodeStep::SyncLink { request, rsync } => Ok(ExitCode::from(pull::link(&request, &rsync))),
         NodeStep::SyncServe { sudo, key, session, rsync } => {
-            Ok(ExitCode::from(agent::serve(&key, &session, sudo, &rsync, &home)))
+            Ok(ExitCode::from(serving::serve(&key, &session, sudo, &rsync, &home)))
         }
     }
 }

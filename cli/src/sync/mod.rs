@@ -1,7 +1,7 @@
 //! Code and files to the nodes, and to this machine's own places.
 //!
 //! Owns: `ignore`, which files of a source are sent; [`SyncPlan`], what goes where; [`to_nodes`], by the system's rsync over ssh;
-//! [`to_here`], by reflink or copy; `agent`, what runs on the node before and after, and `removal`, of what is no longer sent; `names`, `beneath` and `manifest`, by which both
+//! [`to_here`], by reflink or copy; `agent`, what runs on the node before and after, `serving`, the rsync there, and `removal`, of what is no longer sent; `names`, `beneath` and `manifest`, by which both
 //! sides know what is there and whose it is; `rsync`, one run of it; `trouble`, what its failures mean; `progress`; `fan_out`, by which workers
 //! get from the head what it got already, with `relay` on the head and `pull` on the worker.
 //!
@@ -22,6 +22,7 @@ pub mod pull;
 pub mod relay;
 mod removal;
 mod rsync;
+pub mod serving;
 mod trouble;
 
 pub use fan_out::FanOut;

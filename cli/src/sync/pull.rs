@@ -3,9 +3,9 @@
 //! Owns: [`pull`], which becomes the rsync that receives; and [`link`], by which that reaches the other node's relay. What is secret
 //! comes over ssh, is in memory alone, and is read by `link` through a descriptor: arguments name the descriptor.
 
-use super::agent;
 use super::relay::{Introduction, Offer, SERVER_NAME, exchange, in_memory};
 use super::rsync::{INFO, OPTIONS, PARTIAL_DIR};
+use super::serving;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use pail_control::Failure;
@@ -94,7 +94,7 @@ fn try_pull(request: &[u8], home: &Path) -> Result<u8, Failure> {
             arguments.push(format!("{}/", request.path).into());
         }
     }
-    Ok(agent::serve(&request.key, &request.session, request.by_sudo, &arguments, home))
+    Ok(serving::serve(&request.key, &request.session, request.by_sudo, &arguments, home))
 }
 
 /// A word of `rsync -e`.

@@ -5,8 +5,8 @@
 //! Exit codes are those of rsync(1).
 
 use super::NotDone;
-use super::agent::{RSYNC_MISSING, SUPERSEDED};
 use super::rsync::Report;
+use super::serving::{RSYNC_MISSING, SUPERSEDED};
 use pail_control::{Failure, FailureKind};
 use std::os::unix::ffi::OsStringExt;
 
