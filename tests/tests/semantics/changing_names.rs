@@ -3,8 +3,7 @@
 use crate::{errno, free_all, pattern};
 use pail_mountd::fs::{FsOptions, ROOT, RenameMode};
 use pail_store::ErrorKind;
-use pail_tests::files::{EXCLUSIVE, Files, READ, TRUNCATE, WRITE};
-use pail_tests::recorder::Held;
+use pail_tests::files::{Files, READ, TRUNCATE, WRITE};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,125 +266,6 @@ async fn a_marker_that_holds_bytes_is_not_removed_with_its_directory() {
     assert_eq!(&files.get("d/").await.unwrap()[..], b"somebody's");
 }
 
-// SEMANTICS: changing names.1, changing names.3
-#[tokio::test]
-async fn a_removed_or_renamed_file_does_not_come_back_whose_publish_took_effect_unheard() {
-    for (operation, size) in [("put", 5), ("complete_upload", 40 << 20)] {
-        for (flags, is_renamed) in
-            [TRUNCATE, EXCLUSIVE, WRITE].into_iter().flat_map(|flags| [(flags, false), (flags, true)])
-        {
-            let case = format!("{operation}, {flags:?}, renamed: {is_renamed}");
-            let files = Files::new();
-            if !flags.truncate && !flags.exclusive {
-                files.put("f", vec![0; size]).await;
-            }
-            let handle = files.open("f", flags).await.unwrap();
-            for (at, piece) in pattern(size).chunks(1 << 20).enumerate() {
-                files.fs.write(handle, (at << 20) as u64, piece).await.unwrap();
-            }
-            files.requests.lose_answer(operation, "f");
-            assert_eq!(errno(files.close(handle).await), libc::EIO, "{case}");
-            assert!(files.get("f").await.unwrap() == pattern(size), "{case}: it was carried out");
-            match is_renamed {
-                true => files.rename("f", "g", RenameMode::Replace).await.expect(&case),
-                false => files.unlink("f").await.expect(&case),
-            }
-            files.fs.flush("").await;
-            assert_eq!(files.get("f").await, None, "{case}");
-            assert_eq!(files.get("g").await, is_renamed.then(|| pattern(size).into()), "{case}");
-            assert_eq!(files.fs.status().unpublished.len(), 0, "{case}");
-        }
-    }
-}
-
-// SEMANTICS: changing names.1, changing names.3
-#[tokio::test]
-async fn a_removal_or_rename_is_done_whose_deletion_took_effect_unheard() {
-    for is_written in [false, true] {
-        let files = Files::new();
-        for name in ["f", "g"] {
-            files.put(name, pattern(1000)).await;
-        }
-        files.requests.lose_answer("delete", "f");
-        files.unlink("f").await.unwrap();
-        assert_eq!(errno(files.lookup("f").await), libc::ENOENT);
-
-        let (handle, mut bytes) = (files.open("g", WRITE).await.unwrap(), pattern(1000));
-        if is_written {
-            files.fs.write(handle, 0, b"NEW").await.unwrap();
-            bytes[..3].copy_from_slice(b"NEW");
-        }
-        files.requests.lose_answer("delete", "g");
-        files.rename("g", "h", RenameMode::Replace).await.unwrap();
-        files.close(handle).await.unwrap();
-        assert_eq!(errno(files.lookup("g").await), libc::ENOENT);
-        assert!(files.read("h").await.unwrap() == bytes, "written: {is_written}");
-        assert!(files.get("h").await.unwrap() == bytes, "written: {is_written}");
-        assert_eq!((files.get("f").await, files.get("g").await), (None, None));
-        assert_eq!(files.fs.status().unpublished.len(), 0);
-    }
-}
-
-// SEMANTICS: changing names.3
-#[tokio::test]
-async fn a_rename_is_done_whose_copy_took_effect_unheard() {
-    let files = Files::new();
-    files.put("first", pattern(10)).await;
-    files.requests.lose_answer("copy", "first");
-    files.rename("first", "kept", RenameMode::KeepTarget).await.unwrap();
-    assert_eq!((files.get("first").await, files.get("kept").await.unwrap().len()), (None, 10));
-
-    files.put("new", pattern(1000)).await;
-    files.put("ckpt", "what it replaces").await;
-    files.requests.lose_answer("copy", "new");
-    files.rename("new", "ckpt", RenameMode::Replace).await.unwrap();
-    assert_eq!(errno(files.lookup("new").await), libc::ENOENT);
-    assert!(files.read("ckpt").await.unwrap() == pattern(1000));
-    assert_eq!(files.get("new").await, None);
-    assert!(files.get("ckpt").await.unwrap() == pattern(1000));
-
-    // One that is not to be told from somebody else's fails, and shows what is there.
-    files.put("other", pattern(2000)).await;
-    assert_eq!(files.lookup("ckpt").await.unwrap().size, 1000);
-    files.requests.lose_answer("copy", "other");
-    files.requests.fail("head", "ckpt", pail_store::ErrorKind::Unreachable, 1);
-    assert_eq!(errno(files.rename("other", "ckpt", RenameMode::Replace).await), libc::EIO);
-    assert!(files.read("other").await.unwrap() == pattern(2000));
-    assert!(files.read("ckpt").await.unwrap() == files.get("ckpt").await.unwrap());
-}
-
-// SEMANTICS: changing names.1, changing names.3
-#[tokio::test]
-async fn what_a_replaced_file_made_unheard_does_not_come_back() {
-    for is_renamed_again in [false, true] {
-        let files = Files::new();
-        let target = files.open("t", EXCLUSIVE).await.unwrap();
-        files.fs.write(target, 0, b"target").await.unwrap();
-        files.requests.lose_answer("put", "t");
-        assert_eq!(errno(files.close(target).await), libc::EIO);
-        let source = files.open("s", EXCLUSIVE).await.unwrap();
-        files.fs.write(source, 0, b"source").await.unwrap();
-        files.rename("s", "t", RenameMode::Replace).await.unwrap();
-        match is_renamed_again {
-            true => files.rename("t", "u", RenameMode::Replace).await.unwrap(),
-            false => files.unlink("t").await.unwrap(),
-        }
-        files.close(source).await.unwrap();
-        assert_eq!(files.get("t").await, None, "renamed again: {is_renamed_again}");
-        assert_eq!(files.get("u").await.is_some(), is_renamed_again);
-    }
-}
-
-// SEMANTICS: changing names.2
-#[tokio::test]
-async fn a_directory_is_removed_whose_deletion_took_effect_unheard() {
-    let files = Files::new();
-    files.mkdir("d").await.unwrap();
-    files.requests.lose_answer("delete", "d/");
-    files.rmdir("d").await.unwrap();
-    assert_eq!(errno(files.lookup("d").await), libc::ENOENT);
-}
-
 // SEMANTICS: writing.3, changing names.3
 #[tokio::test]
 async fn what_is_kept_of_a_file_that_was_written_while_it_was_renamed_has_its_new_name() {
@@ -427,95 +307,6 @@ async fn what_others_put_under_a_name_that_an_unpublished_file_had_stays() {
         assert_eq!(files.get("b").await.as_deref(), Some(&b"theirs"[..]), "{case}");
         assert_eq!(files.get("c").await.as_deref(), is_renamed_again.then_some(&b"mine"[..]), "{case}");
     }
-}
-
-// SEMANTICS: changing names.3
-#[tokio::test]
-async fn what_others_put_where_a_publish_was_not_heard_of_stays() {
-    for (flags, is_renamed) in
-        [TRUNCATE, EXCLUSIVE].into_iter().flat_map(|flags| [(flags, false), (flags, true)])
-    {
-        let case = format!("{flags:?}, renamed: {is_renamed}");
-        let files = Files::new();
-        let handle = files.open("f", flags).await.unwrap();
-        files.fs.write(handle, 0, b"mine").await.unwrap();
-        files.requests.lose_answer("put", "f");
-        assert_eq!(errno(files.close(handle).await), libc::EIO, "{case}");
-        files.put("f", "theirs").await;
-        match is_renamed {
-            true => files.rename("f", "g", RenameMode::Replace).await.expect(&case),
-            false => files.unlink("f").await.expect(&case),
-        }
-        files.fs.flush("").await;
-        assert_eq!(files.get("f").await.as_deref(), Some(&b"theirs"[..]), "{case}");
-        assert_eq!(files.get("g").await.as_deref(), is_renamed.then_some(&b"mine"[..]), "{case}");
-    }
-}
-
-/// How long a call may take that waits for nothing, before the test fails instead of waiting for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A file of 40 MiB whose writer has closed it, and whose parts do not arrive in the bucket; the close, and a handle for reading.
-async fn uploading(
-    files: &Arc<Files>,
-) -> (Vec<u8>, Held, tokio::task::JoinHandle<Result<(), pail_mountd::fs::FsError>>, u64) {
-    let bytes = pattern(40 << 20);
-    let held = files.requests.hold("put_part", "f");
-    let writer = files.open("f", TRUNCATE).await.unwrap();
-    for (at, piece) in bytes.chunks(1 << 20).enumerate() {
-        files.fs.write(writer, (at << 20) as u64, piece).await.unwrap();
-    }
-    let reader = files.open("f", READ).await.unwrap();
-    let close = tokio::spawn({
-        let files = files.clone();
-        async move { files.close(writer).await }
-    });
-    held.reached().await;
-    tokio::task::yield_now().await;
-    (bytes, held, close, reader)
-}
-
-// SEMANTICS: changing names.1
-#[tokio::test]
-async fn a_file_that_is_removed_or_replaced_while_it_is_uploaded_is_not_uploaded() {
-    let files = Arc::new(Files::new());
-    for replaced in [false, true] {
-        let (bytes, held, close, reader) = uploading(&files).await;
-        if replaced {
-            files.write("new", b"new").await.unwrap();
-            let rename = files.rename("new", "f", RenameMode::Replace);
-            tokio::time::timeout(PATIENCE, rename).await.expect("it waits for the upload").unwrap();
-        } else {
-            tokio::time::timeout(PATIENCE, files.unlink("f"))
-                .await
-                .expect("it waits for the upload")
-                .unwrap();
-        }
-        tokio::time::timeout(PATIENCE, close).await.expect("it waits for the upload").unwrap().unwrap();
-        drop(held);
-        let left = files.get("f").await;
-        assert_eq!(left.as_deref(), replaced.then_some(&b"new"[..]));
-        assert_eq!(files.bucket.uploads_pending(), 0);
-        assert_eq!(files.fs.status().unpublished.len(), 0);
-        assert!(files.read_handle(reader).await.unwrap() == bytes, "who has it open goes on");
-        files.close(reader).await.unwrap();
-    }
-}
-
-// SEMANTICS: changing names.1
-#[tokio::test]
-async fn a_file_whose_removal_failed_is_uploaded_all_the_same() {
-    let files = Arc::new(Files::new());
-    files.put("f", "old").await;
-    let (bytes, held, close, reader) = uploading(&files).await;
-    files.requests.fail("delete", "f", ErrorKind::Denied, 1);
-    let unlink = tokio::time::timeout(PATIENCE, files.unlink("f")).await.expect("it waits for the upload");
-    assert_eq!(errno(unlink), libc::EACCES);
-    drop(held);
-    close.await.unwrap().unwrap();
-    assert!(files.get("f").await.unwrap() == bytes);
-    assert_eq!(files.bucket.uploads_pending(), 0);
-    files.close(reader).await.unwrap();
 }
 
 // SEMANTICS: changing names.3
@@ -563,33 +354,4 @@ async fn a_failed_mknod_leaves_no_file_behind() {
     assert_eq!(files.get("f").await, None);
     files.fs.mknod(ROOT, OsStr::new("f"), None).await.unwrap();
     assert_eq!(files.get("f").await.as_deref(), Some(&b""[..]));
-}
-
-// SEMANTICS: changing names.1
-#[tokio::test]
-async fn a_rename_that_waits_for_its_source_does_not_hold_off_the_target() {
-    // Whichever of the two has the smaller inode number.
-    for (from, to) in [("a", "b"), ("b", "a")] {
-        let files = Arc::new(Files::new());
-        let held = files.requests.hold("put", from);
-        let source = tokio::spawn({
-            let files = files.clone();
-            async move { files.write(from, b"source").await }
-        });
-        held.reached().await;
-        let target = files.open(to, WRITE).await.unwrap();
-        files.fs.write(target, 0, b"target").await.unwrap();
-        let rename = tokio::spawn({
-            let files = files.clone();
-            async move { files.rename(from, to, RenameMode::Replace).await }
-        });
-        tokio::task::yield_now().await;
-        let close = tokio::time::timeout(PATIENCE, files.close(target)).await;
-        close.expect("it waits for the source").unwrap();
-        assert_eq!(files.get(to).await.as_deref(), Some(&b"target"[..]));
-        drop(held);
-        source.await.unwrap().unwrap();
-        rename.await.unwrap().unwrap();
-        assert_eq!(files.get(to).await.as_deref(), Some(&b"source"[..]));
-    }
 }

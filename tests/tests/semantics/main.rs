@@ -1,10 +1,13 @@
-//! The promises of SEMANTICS.md, each named by its tests, on the file system without FUSE. One file for each of its sections, two for "writing".
+//! The promises of SEMANTICS.md, each named by its tests, on the file system without FUSE. One file for each of its sections, three
+//! for "changing names" and "writing".
 
 // A test that cannot go on has failed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod attributes;
 mod changing_names;
+mod changing_names_during_uploads;
+mod changing_names_in_doubt;
 mod hidden_keys;
 mod kept;
 mod listings;
