@@ -40,16 +40,30 @@ pub const READ_TRUNCATED: OpenFlags = OpenFlags { write: false, truncate: true, 
 /// For writing what must not exist.
 pub const EXCLUSIVE: OpenFlags = OpenFlags { write: true, truncate: false, exclusive: true };
 
+/// What the bucket of [`Files::new`] is like: as Google's (`gcs`), as one whose listings tell no versions (`no-listed-versions`), else as Amazon's.
+fn bucket_kind() -> String {
+    std::env::var("PAIL_TESTS_STORE").unwrap_or_default()
+}
+
+/// Whether the bucket of [`Files::new`] moves objects in one step, and copies them as a whole only.
+pub fn is_like_gcs() -> bool {
+    bucket_kind() == "gcs"
+}
+
+/// The request by which a rename makes the object of the new name. The one that removes the old name's is the same, or `delete`.
+pub fn rename_request() -> &'static str {
+    if is_like_gcs() { "rename" } else { "copy" }
+}
+
 /// An empty bucket: that of `PAIL_TESTS_STORE`, by default as Amazon S3's.
 fn bucket() -> MemoryStore {
-    let kind = std::env::var("PAIL_TESTS_STORE").unwrap_or_default();
     let composing = Capabilities {
         part_copy: PartCopy::Whole,
         part_size_bytes_min: 1,
         atomic_rename: true,
         ..Capabilities::full()
     };
-    match kind.as_str() {
+    match bucket_kind().as_str() {
         "gcs" => MemoryStore::with_capabilities("test", composing).with_generations(),
         "no-listed-versions" => {
             MemoryStore::new("test").with_listings(Listings { without_versions: true, ..Listings::default() })

@@ -5,7 +5,7 @@
 
 use pail_mountd::fs::FsOptions;
 use pail_store::{ListRequest, Store};
-use pail_tests::files::Files;
+use pail_tests::files::{Files, rename_request};
 use pail_tests::mounted::{Mounted, blocking};
 use pail_tests::mounted_test;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -287,7 +287,7 @@ mounted_test! {
         use std::os::unix::process::ExitStatusExt;
         let m = Mounted::new(long_ttl()).await;
         m.sh("echo 1 > removed; echo 2 > moved; echo 3 > replaced; stat removed moved replaced").await;
-        for (operation, key, script) in [("delete", "removed", "rm removed"), ("copy", "moved", "mv moved replaced")] {
+        for (operation, key, script) in [("delete", "removed", "rm removed"), (rename_request(), "moved", "mv moved replaced")] {
             let held = m.files.requests.hold(operation, key);
             assert_eq!(interrupted(&m, &held, script).await.signal(), Some(libc::SIGINT), "{script}");
             assert_eq!(m.files.fs.left_calls(), 1, "{script} goes on");

@@ -3,7 +3,7 @@
 use crate::{errno, pattern};
 use pail_mountd::fs::{FsError, FsOptions};
 use pail_store::ErrorKind;
-use pail_tests::files::{Files, READ_TRUNCATED, TRUNCATE, WRITE};
+use pail_tests::files::{Files, READ_TRUNCATED, TRUNCATE, WRITE, is_like_gcs};
 use pail_tests::recorder::Held;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,10 @@ async fn parts_of_large_objects_change_and_the_rest_stays() {
     files.close(handle).await.unwrap();
     assert!(files.get("f").await.unwrap() == bytes);
     let copied = files.requests.take().iter().filter(|request| request.starts_with("copy_part")).count();
-    assert!(copied >= 2, "parts that did not change are copied by the server, {copied} were");
+    assert!(
+        is_like_gcs() || copied >= 2,
+        "parts that did not change are copied by the server, {copied} were"
+    );
 }
 
 // SEMANTICS: writing.1, writing.7
