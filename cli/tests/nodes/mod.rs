@@ -134,15 +134,9 @@ impl Nodes {
     /// The S3 server on the client's side, which the nodes reach; from its first use on, the client's environment names it.
     pub fn server(&self) -> &Server {
         let (server, _) = self.server.get_or_init(|| {
-            let pid = std::fs::read_to_string(self.top().join("client.pid")).unwrap();
-            let net = std::fs::File::open(format!("/proc/{}/ns/net", pid.trim())).unwrap();
-            // Threads have the network of the one that starts them, and sockets that of the thread that makes them.
+            let network = self.network("client");
             let start = move || {
-                rustix::thread::move_into_link_name_space(
-                    std::os::fd::AsFd::as_fd(&net),
-                    Some(rustix::thread::LinkNameSpaceType::Network),
-                )
-                .unwrap();
+                enter(&network);
                 let runtime = Runtime::new().unwrap();
                 let listen = SocketAddr::new(CLIENT_ADDRESS, 0);
                 let server =
@@ -152,6 +146,37 @@ impl Nodes {
             std::thread::spawn(start).join().unwrap()
         });
         server
+    }
+
+    /// Another server, at the same loopback address of the client and of every node: what may not leave a machine in the clear is sent there.
+    pub fn near_server(&self, config: ServerConfig) -> Near {
+        let client = self.network("client");
+        let (server, runtime) = std::thread::spawn(move || {
+            enter(&client);
+            let runtime = Runtime::new().unwrap();
+            let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+            let server = runtime.block_on(Server::start(ServerConfig { listen, ..config })).unwrap();
+            (server, runtime)
+        })
+        .join()
+        .unwrap();
+        let addr = server.addr();
+        for node in &self.names {
+            let network = self.network(node);
+            let listener = std::thread::spawn(move || {
+                enter(&network);
+                std::net::TcpListener::bind(addr).unwrap()
+            });
+            // Its threads have the client's network, in which connections of theirs are made.
+            runtime.spawn(forward(listener.join().unwrap(), addr));
+        }
+        Near { server, runtime }
+    }
+
+    /// The network of the client or of a node.
+    fn network(&self, whose: &str) -> std::fs::File {
+        let pid = std::fs::read_to_string(self.top().join(format!("{whose}.pid"))).unwrap();
+        std::fs::File::open(format!("/proc/{}/ns/net", pid.trim())).unwrap()
     }
 
     /// Runs what the server's calls need.
@@ -228,6 +253,33 @@ impl Nodes {
     /// The names of the nodes, head first.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+}
+
+/// A server that is at the same loopback address of every machine.
+pub struct Near {
+    pub server: Server,
+    pub runtime: Runtime,
+}
+
+/// Moves this thread into a network. Threads have that of the one that starts them, and sockets that of the thread that makes them.
+fn enter(network: &std::fs::File) {
+    let network = std::os::fd::AsFd::as_fd(network);
+    rustix::thread::move_into_link_name_space(network, Some(rustix::thread::LinkNameSpaceType::Network))
+        .unwrap();
+}
+
+/// Passes on what comes to `listener`, to `to` as seen from the runtime's threads.
+async fn forward(listener: std::net::TcpListener, to: SocketAddr) {
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    while let Ok((mut near, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            if let Ok(mut far) = tokio::net::TcpStream::connect(to).await {
+                // Who breaks off is seen by both.
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            }
+        });
     }
 }
 

@@ -90,7 +90,8 @@ pub(crate) async fn lend(
         }
     }
     lent.insert("AZURE_STORAGE_ACCOUNT".to_owned(), account);
-    if !is_own_domain {
+    // One that the options name is this container's, and whoever opens it there has it.
+    if !is_own_domain && options.endpoint_url.is_none() {
         lent.insert("AZURE_STORAGE_ENDPOINT".to_owned(), endpoint.url());
     }
     lent.extend(

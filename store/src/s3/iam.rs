@@ -29,7 +29,8 @@ const URL_DEFAULT: &str = "https://iam.cloud.ibm.com";
 const PATH: &str = "/identity/token";
 /// Variables that name another service: IBM's SDK for Cloud Object Storage has the first, which holds the whole URL, and IBM's Terraform
 /// provider the last.
-const VARIABLES: [&str; 3] = ["IBM_AUTH_ENDPOINT", "IBM_IAM_ENDPOINT", "IBMCLOUD_IAM_API_ENDPOINT"];
+pub(super) const VARIABLES: [&str; 3] =
+    ["IBM_AUTH_ENDPOINT", "IBM_IAM_ENDPOINT", "IBMCLOUD_IAM_API_ENDPOINT"];
 /// How long the service is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a token lives where the answer does not say.

@@ -170,6 +170,22 @@ impl Source for IbmSource {
     }
 }
 
+/// The API key by which tokens are had, where no token is there by value, and the variable that another machine takes it from. What has HMAC keys
+/// needs none.
+pub(super) fn api_key(surroundings: Surroundings<'_>) -> Option<(&'static str, String)> {
+    let by_variable = |names: &[&str]| names.iter().find_map(|name| surroundings.get(name));
+    if by_variable(&TOKEN_VARIABLES).is_some() {
+        return None;
+    }
+    let of_file = |file: &str| {
+        let account = Account::read(&surroundings.path(file)).ok().flatten()?;
+        filled(&account.iam_api_key).map(str::to_owned)
+    };
+    let found =
+        by_variable(&API_KEY_VARIABLES).or_else(|| of_file(YAML)).or_else(|| of_file(SERVICE_CREDENTIAL));
+    found.map(|api_key| (API_KEY_VARIABLES[0], api_key))
+}
+
 /// The service instance in which buckets are made, where it is told.
 pub(super) fn service_instance(surroundings: Surroundings<'_>) -> Option<String> {
     let of_file = |file: &str| {

@@ -16,7 +16,7 @@ use super::extras::Extras;
 use super::profile::Profile;
 use super::remembered::AnswerFile;
 use super::service::S3Service;
-use crate::contract::{CallerVariables, Error, ErrorKind, Result, StoreOptions};
+use crate::contract::{CallerVariables, Error, ErrorKind, Result, StoreKind, StoreOptions};
 use crate::http::authorities::Authorities;
 use crate::http::proxy::Proxies;
 use crate::http::surroundings::Surroundings;
@@ -43,8 +43,10 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
     let authorities = authorities_of(surroundings, &profile, endpoint.is_tls()).map_err(configuration)?;
     let client = transport::connect(&options, endpoint.is_tls(), proxies.clone(), authorities.as_ref())
         .map_err(configuration)?;
-    let credentials = credentials_of(&opening, dialect, &endpoint, &proxies, authorities.as_ref())
-        .map_err(configuration)?;
+    let may_be_anonymous = dialect.has_public_buckets();
+    let credentials =
+        credentials_of(&opening, dialect, &endpoint, &proxies, authorities.as_ref(), may_be_anonymous)
+            .map_err(configuration)?;
     let extras = extras_of(&opening, &endpoint).map_err(configuration)?;
     let identity = match endpoint.is_aws() {
         true => format!("s3://{bucket}"),
@@ -149,6 +151,7 @@ fn credentials_of(
     endpoint: &Endpoint,
     proxies: &Proxies,
     authorities: Option<&Authorities>,
+    may_be_anonymous: bool,
 ) -> std::result::Result<CredentialCache, String> {
     if opening.options.anonymous {
         return Ok(CredentialCache::anonymous());
@@ -157,12 +160,13 @@ fn credentials_of(
     let config = ProviderConfig::default().with_region(Some(region));
     let aws = credential_client::with_client(config, proxies, authorities)?;
     let sources = dialect.sources(opening, &Reach { aws, proxies, authorities })?;
-    Ok(CredentialCache::of(sources, dialect.has_public_buckets()))
+    Ok(CredentialCache::of(sources, may_be_anonymous))
 }
 
 /// What `options` come to for another machine that has neither this one's files nor its instance role: keys, region and endpoint as
-/// variables, which the store of that machine takes from its caller's environment. Keys that expire are lent as they are now; when they do is told.
-/// A region is among them only where one was named. Errors: a sentence without any secret.
+/// variables, which the store of that machine takes from its caller's environment. Where there is something that makes tokens it is lent in
+/// their place; what expires is lent as it is now, and when it does is told. Region and endpoint are among them only where this machine's
+/// surroundings name them: those of `options` are one bucket's, and whoever opens it there has them. Errors: a sentence without any secret.
 pub async fn lend(
     options: &StoreOptions,
 ) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
@@ -174,8 +178,10 @@ pub async fn lend(
     let endpoint = dialect.endpoint(&opening)?;
     let proxies = Proxies::of(surroundings)?;
     let authorities = authorities_of(surroundings, &profile, true).unwrap_or_default();
-    let found = credentials_of(&opening, dialect, &endpoint, &proxies, authorities.as_ref())?.get().await?;
-    let mut lent = BTreeMap::new();
+    // Who has no credentials lends none: the other machine may have its own.
+    let credentials = credentials_of(&opening, dialect, &endpoint, &proxies, authorities.as_ref(), true)?;
+    let found = credentials.get().await?;
+    let (mut lent, mut expiry) = (BTreeMap::new(), found.expiry);
     let mut put = |name: Option<&str>, value: Option<String>| {
         lent.extend(name.zip(value).map(|(name, value)| (name.to_owned(), value)));
     };
@@ -187,11 +193,31 @@ pub async fn lend(
             put(Some(names.keys.secret_access_key), Some(keys.secret_access_key().to_owned()));
             put(names.keys.session_token, keys.session_token().map(str::to_owned));
         }
-        Authorization::Bearer(token) => put(names.token, Some(token.secret())),
+        Authorization::Bearer(token) => match dialect.lends_renewal(&opening) {
+            Some((name, value)) => {
+                put(Some(name), Some(value));
+                expiry = None;
+            }
+            None => put(names.token, Some(token.secret())),
+        },
     }
-    let (url, region) = dialect.named(&opening);
-    put(names.region, region);
-    put(Some(names.endpoint_url), url);
+    let bucket_free = StoreOptions { endpoint_url: None, region: None, ..options.clone() };
+    let surrounding = Opening { options: &bucket_free, ..opening };
+    let (url, region) = dialect.named(&surrounding);
+    match options.bucket.kind {
+        // Whoever's endpoint it is, it is that of `s3://`.
+        StoreKind::S3 => {
+            put(Some("AWS_ENDPOINT_URL_S3"), url);
+            put(Some("AWS_REGION"), region);
+        }
+        StoreKind::R2 | StoreKind::Ibm | StoreKind::Gcs | StoreKind::Azure => {
+            put(names.region, region);
+            put(Some(names.endpoint_url), url);
+        }
+    }
+    for (name, value) in dialect.lends_beside(&surrounding) {
+        put(Some(name), Some(value));
+    }
     for (variable, is_set) in [
         ("AWS_USE_DUALSTACK_ENDPOINT", opening.flag("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint")),
         ("AWS_USE_FIPS_ENDPOINT", opening.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint")),
@@ -199,7 +225,7 @@ pub async fn lend(
     ] {
         put(Some(variable), (is_set && endpoint.is_aws()).then(|| "true".to_owned()));
     }
-    Ok((CallerVariables(lent), found.expiry))
+    Ok((CallerVariables(lent), expiry))
 }
 
 /// The certificates to trust in place of the system's, if any are named. Errors: they cannot be had, and the endpoint needs them.

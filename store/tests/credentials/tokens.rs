@@ -84,13 +84,29 @@ async fn neither_an_api_key_nor_a_token_is_sent_in_the_clear() {
 #[tokio::test]
 async fn what_is_found_here_is_lent_to_another_machine() {
     let server = server().await;
+    let url = server.endpoint_url();
+    let aws = Caller::new().variable("AWS_ACCESS_KEY_ID", KEY).variable("AWS_SECRET_ACCESS_KEY", SECRET);
     let r2 = Caller::new().variable("R2_ACCESS_KEY_ID", KEY).variable("R2_SECRET_ACCESS_KEY", SECRET);
-    let ibm = with_api_key(SECRET, &server.endpoint_url());
-    for (uri, caller, expires) in [(URIS[1], r2, false), (URIS[2], ibm, true)] {
-        let (lent, expiry) = pail_store::lend(&caller.options(uri, &server)).await.unwrap();
-        assert_eq!(expiry.is_some(), expires, "{uri}");
-        // Without a home, as on the other machine; the endpoint is among what is lent.
+    let ibm = Caller::new().variable("IBMCLOUD_API_KEY", SECRET).variable("IBM_IAM_ENDPOINT", &url);
+    for (uri, caller, endpoint) in [
+        (URIS[0], aws, "AWS_ENDPOINT_URL_S3"),
+        (URIS[1], r2, "R2_ENDPOINT_URL"),
+        (URIS[2], with_api_key(SECRET, &url), "IBM_COS_ENDPOINT"),
+        (URIS[2], ibm, "IBM_COS_ENDPOINT"),
+    ] {
+        let named = caller.options(uri, &server);
+        let (lent, _) = pail_store::lend(&named).await.unwrap();
+        assert!(!lent.0.contains_key(endpoint), "the endpoint of one bucket is not that of all: {lent:?}");
+        let caller = caller.variable(endpoint, &url);
+        let surrounding = StoreOptions { endpoint_url: None, ..caller.options(uri, &server) };
+        let (lent, expiry) = pail_store::lend(&surrounding).await.unwrap();
+        assert_eq!(expiry, None, "{uri}: what makes tokens is lent, for a job of any length");
+        // Without a home, as on the other machine.
         let there = StoreOptions { environment: Some(lent), ..StoreOptions::new(uri.parse().unwrap()) };
         assert_eq!(read(&S3Store::open(there).await.unwrap()).await.unwrap(), 1000, "{uri}");
     }
+    let token = Caller::new().variable("IBM_IAM_TOKEN", "token").options(URIS[2], &server);
+    assert_eq!(pail_store::lend(&token).await.unwrap().0.0["IBM_IAM_TOKEN"], "token");
+    let none = pail_store::lend(&Caller::new().options(URIS[1], &server)).await.unwrap();
+    assert!(none.0.0.is_empty(), "the other machine may have its own: {none:?}");
 }

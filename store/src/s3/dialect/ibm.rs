@@ -7,7 +7,7 @@ use super::{Creation, Dialect, Lending, Opening, Reach};
 use crate::contract::{Attributes, NewObjects, StoreKind};
 use crate::s3::credentials::Source;
 use crate::s3::endpoint::Endpoint;
-use crate::s3::iam::Iam;
+use crate::s3::iam::{self, Iam};
 use crate::s3::ibm_files::{self, IbmSource};
 use crate::s3::probe::Enforcement;
 use crate::s3::sources::{self, AWS_KEYS, EnvironmentKeys, KeyVariables};
@@ -21,6 +21,7 @@ const KEYS: KeyVariables = KeyVariables {
     secret_access_key: "IBM_COS_SECRET_ACCESS_KEY",
     session_token: None,
 };
+const NETWORK_VARIABLE: &str = "IBM_COS_ENDPOINT_TYPE";
 /// The storage classes of buckets.
 const STORAGE_CLASSES: [&str; 5] = ["standard", "smart", "vault", "cold", "onerate_active"];
 
@@ -29,12 +30,12 @@ pub(super) struct Ibm;
 
 /// The network that an endpoint is in, as a part of its host's name.
 fn network(opening: &Opening<'_>) -> Result<&'static str, String> {
-    let named = opening.surroundings.get("IBM_COS_ENDPOINT_TYPE").unwrap_or_default();
+    let named = opening.surroundings.get(NETWORK_VARIABLE).unwrap_or_default();
     match named.to_ascii_lowercase().as_str() {
         "" | "public" => Ok(""),
         "private" => Ok("private."),
         "direct" => Ok("direct."),
-        _ => Err(format!("IBM_COS_ENDPOINT_TYPE is {named:?}; it may be public, private or direct")),
+        _ => Err(format!("{NETWORK_VARIABLE} is {named:?}; it may be public, private or direct")),
     }
 }
 
@@ -120,6 +121,17 @@ impl Dialect for Ibm {
     fn restrict_new(&self, new_objects: &mut NewObjects) {
         new_objects.storage_class = None;
         new_objects.encryption = None;
+    }
+
+    /// A token lives an hour, and a job may run for days.
+    fn lends_renewal(&self, opening: &Opening<'_>) -> Option<(&'static str, String)> {
+        ibm_files::api_key(opening.surroundings)
+    }
+
+    /// The network, and the service that gives tokens out.
+    fn lends_beside(&self, opening: &Opening<'_>) -> Vec<(&'static str, String)> {
+        let names = std::iter::once(NETWORK_VARIABLE).chain(iam::VARIABLES);
+        names.filter_map(|name| Some((name, opening.surroundings.get(name)?))).collect()
     }
 
     fn lending(&self) -> Lending {

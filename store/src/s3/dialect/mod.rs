@@ -94,6 +94,17 @@ pub(super) trait Dialect: Send + Sync {
     /// The same of what new objects get. A class that is a bucket's, and not an object's, has done its part by now ([`Dialect::creation`]).
     fn restrict_new(&self, _new_objects: &mut NewObjects) {}
 
+    /// What makes tokens of the kind that were found, in the variable that another machine takes it from; `None` where there is nothing but
+    /// a token.
+    fn lends_renewal(&self, _opening: &Opening<'_>) -> Option<(&'static str, String)> {
+        None
+    }
+
+    /// What else another machine needs to find the bucket, and what renews its credentials, where this machine does. Nothing of it is secret.
+    fn lends_beside(&self, _opening: &Opening<'_>) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     fn lending(&self) -> Lending {
         Lending {
             keys: AWS_KEYS,

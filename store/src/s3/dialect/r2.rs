@@ -20,6 +20,7 @@ pub(super) const DOMAIN: &str = "r2.cloudflarestorage.com";
 
 /// The second is that of Cloudflare's own command, wrangler.
 const ACCOUNT_VARIABLES: [&str; 2] = ["R2_ACCOUNT_ID", "CLOUDFLARE_ACCOUNT_ID"];
+const JURISDICTION_VARIABLE: &str = "R2_JURISDICTION";
 const ACCOUNT_FILE: &str = "~/.cloudflare/accountid";
 const CREDENTIALS_FILE: &str = "~/.cloudflare/r2.credentials";
 const PROFILE_DEFAULT: &str = "r2";
@@ -65,11 +66,14 @@ impl Region {
         // Of s3:// with an endpoint of R2's, a region may be meant for something else.
         let named = opening.options.region.as_deref().filter(|_| opening.is(StoreKind::R2));
         let region = named.map(Self::parse).transpose()?.unwrap_or_default();
-        match opening.surroundings.get("R2_JURISDICTION").filter(|_| region.jurisdiction.is_none()) {
+        match opening.surroundings.get(JURISDICTION_VARIABLE).filter(|_| region.jurisdiction.is_none()) {
             None => Ok(region),
             Some(named) => match Self::parse(&named) {
                 Ok(Self { jurisdiction, location: None }) => Ok(Self { jurisdiction, ..region }),
-                _ => Err(format!("R2_JURISDICTION is {named:?}; it may be {}", JURISDICTIONS.join(" or "))),
+                _ => Err(format!(
+                    "{JURISDICTION_VARIABLE} is {named:?}; it may be {}",
+                    JURISDICTIONS.join(" or ")
+                )),
             },
         }
     }
@@ -186,6 +190,17 @@ impl Dialect for R2 {
 
     fn restrict_new(&self, new_objects: &mut NewObjects) {
         new_objects.encryption = None;
+    }
+
+    /// The account of a file, and the jurisdiction: the endpoint follows from them.
+    fn lends_beside(&self, opening: &Opening<'_>) -> Vec<(&'static str, String)> {
+        if !opening.is(StoreKind::R2) || self.named(opening).0.is_some() {
+            return Vec::new();
+        }
+        let account = account(opening).ok().map(|id| (ACCOUNT_VARIABLES[0], id));
+        let jurisdiction =
+            opening.surroundings.get(JURISDICTION_VARIABLE).map(|name| (JURISDICTION_VARIABLE, name));
+        account.into_iter().chain(jurisdiction).collect()
     }
 
     fn lending(&self) -> Lending {

@@ -107,6 +107,28 @@ async fn an_r2_bucket_is_at_its_account_s_endpoint() {
 }
 
 #[tokio::test]
+async fn another_machine_finds_the_buckets_of_this_one() {
+    let at_home =
+        Caller::with(&[("R2_JURISDICTION", "eu"), ("R2_ACCESS_KEY_ID", "k"), ("R2_SECRET_ACCESS_KEY", "s")])
+            .file(".cloudflare/accountid", "0AB1\n");
+    let of_r2_by_s3 = Caller::with(&[
+        ("AWS_ENDPOINT_URL", "https://ab12.r2.cloudflarestorage.com"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ]);
+    let private = Caller::with(&[("IBM_COS_ENDPOINT_TYPE", "private")]);
+    for (caller, uri) in
+        [(at_home, "r2://bucket"), (of_r2_by_s3, "s3://bucket"), (private, "cos://eu-de/bucket")]
+    {
+        let here = caller.options(uri);
+        let (lent, _) = crate::s3::lend(&here).await.unwrap();
+        let there = StoreOptions { environment: Some(lent), ..here.clone() };
+        assert_eq!(url(&there).await, url(&here).await, "{uri}");
+        let region = |options: StoreOptions| async move { endpoint(&options).await.unwrap().region };
+        assert_eq!(region(there).await, region(here).await, "{uri}");
+    }
+}
+
+#[tokio::test]
 async fn what_r2_needs_and_does_not_have_is_told() {
     let nothing = Caller::with(&[]).options("r2://bucket");
     let told = url(&nothing).await;
