@@ -38,6 +38,9 @@ pub struct Created {
     pub profile: Option<String>,
     /// When, by this machine's clock.
     pub created: Timestamp,
+    /// A launch created it for which it was not to stay (`persistent: false`), and has ended: the last one that uses it deletes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ending: bool,
 }
 
 impl Created {
@@ -74,6 +77,7 @@ pub async fn note(address: Address<'_>, environment: &CallerEnvironment) {
         region: address.region.map(str::to_owned),
         profile: address.profile.map(str::to_owned),
         created: Timestamp::now(),
+        ending: false,
     };
     if let Err(failure) = add(created) {
         terminal::note(&format!(
@@ -82,6 +86,14 @@ pub async fn note(address: Address<'_>, environment: &CallerEnvironment) {
         ));
         terminal::notes(&failure.causes);
     }
+}
+
+/// Notes whether a bucket is deleted by the last launch that uses it. Errors: the record cannot be written.
+pub fn set_ending(identity: &str, ending: bool) -> Result<(), Failure> {
+    change(&state_dir()?, |buckets| {
+        let of_bucket = buckets.iter_mut().filter(|bucket| bucket.is(identity));
+        of_bucket.for_each(|bucket| bucket.ending = ending);
+    })
 }
 
 /// Strikes a bucket that is gone. Errors: the record cannot be written.
@@ -140,7 +152,8 @@ mod tests {
 
     fn bucket(identity: &str) -> Created {
         let (uri, identity) = ("s3://a".to_owned(), identity.to_owned());
-        Created { uri, identity, endpoint_url: None, region: None, profile: None, created: Timestamp::now() }
+        let created = Timestamp::now();
+        Created { uri, identity, endpoint_url: None, region: None, profile: None, created, ending: false }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! `pail storage`.
 
 use crate::bucket_flags::Reach;
-use crate::buckets::deleting;
+use crate::buckets::lease::Lease;
 use crate::buckets::record::{self, Created};
-use crate::{block_on, daemon, progress, terminal};
+use crate::buckets::{deleting, mounted_at};
+use crate::{block_on, progress, terminal};
 use pail_control::opening::{self, Address};
 use pail_control::{BucketSettings, CallerEnvironment, Failure, FailureKind};
 use std::io::{BufRead, IsTerminal};
@@ -144,6 +145,13 @@ async fn delete_one(
                 "give --endpoint-url as it was then; or name the bucket by its URI, and --endpoint-url",
             ));
     }
+    let lease = Lease::take(&identity, &bucket.uri).await?;
+    let in_use = |err: &std::io::Error| Failure::from_io(format!("cannot tell who uses {}", bucket.uri), err);
+    let Some(_last) = lease.into_last(false).map_err(|err| in_use(&err))? else {
+        return Err(Failure::other(format!("{} is in use", bucket.uri))
+            .because("a launch from this machine is running with it")
+            .with_hint("wait for its end, or end it"));
+    };
     let what = format!("opening {}", bucket.uri);
     let opening = opening::open_bucket(address, environment, false, false);
     let open = match progress::while_waiting(&what, opening).await {
@@ -236,22 +244,9 @@ fn chosen_by(
 
 /// What is mounted here is in use.
 async fn check_unmounted(doomed: &[Doomed]) -> Result<(), Failure> {
-    let mounts = match daemon::running().await {
-        Ok((client, _)) => client.mounts().await?,
-        Err(failure) if failure.kind == FailureKind::NotRunning => return Ok(()),
-        Err(failure) => return Err(failure),
-    };
     for bucket in doomed {
-        let is_of = |source: &str| {
-            opening::parse_source(source).is_ok_and(|source| source.bucket_uri() == bucket.uri)
-        };
-        let is_there = |endpoint_url: &Option<String>| {
-            bucket.endpoint_url.is_none() || *endpoint_url == bucket.endpoint_url
-        };
-        let mounted =
-            mounts.iter().find(|mount| is_of(&mount.spec.source) && is_there(&mount.spec.endpoint_url));
-        if let Some(mount) = mounted {
-            let place = mount.spec.mount_point.display();
+        if let Some(place) = mounted_at(&bucket.uri, bucket.endpoint_url.as_deref()).await? {
+            let place = place.display();
             return Err(Failure::other(format!("{} is mounted at {place}", bucket.uri))
                 .with_hint(format!("`pail umount {place}` first")));
         }

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`launch`]: the same steps as on a node, in this process. Setup and run have the terminal; a run that is detached is a job.
 
-use super::ephemeral::Ephemeral;
+use super::ephemeral::Buckets;
 use super::inputs::Inputs;
 use super::signals::Signals;
 use super::{HERE, Launch};
@@ -23,9 +23,9 @@ use std::process::ExitCode;
 
 /// Runs the task. Errors: what keeps its run from beginning.
 pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
-    let ephemeral = Ephemeral::of(launch);
     let home = serve::home()?;
     let caller = CallerEnvironment::of_this_process();
+    let buckets = Buckets::of(launch, &caller).await?;
     let inputs = Inputs::gather(launch, &caller).await?;
     if matches!(launch.task.workdir, Some(Workdir::Local(_))) {
         leave_checkout(&home).await?;
@@ -50,6 +50,7 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
             "note: the task is for {count} nodes, and runs on this machine alone (-c names a cluster)"
         ));
     }
+    buckets.begin()?;
     let id = identity_of_launch(launch.task.name.as_deref());
     let standing = Standing { rank: 0, addresses: &["127.0.0.1".to_owned()], task_id: &id };
     let environment = variables(&launch.task.environment(), &standing);
@@ -57,22 +58,26 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         let code = shell::run(setup, &prepared.dir, &environment).await?;
         if code != 0 {
             terminal::note(&format!("error: setup ended with exit code {code}"));
-            end(launch, &prepared, &ephemeral, &caller).await?;
+            end(launch, &prepared, buckets, &caller).await?;
             return Ok(ExitCode::from(code));
         }
     }
     match &launch.task.run {
-        Some(run) if launch.detach => detach(launch, run, &id, &prepared, environment),
+        Some(run) if launch.detach => {
+            let code = detach(launch, run, &id, &prepared, environment)?;
+            buckets.end()?;
+            Ok(code)
+        }
         Some(run) => {
             let code = shell::run(run, &prepared.dir, &environment).await?;
             if code != 0 {
                 terminal::note(&format!("error: run ended with exit code {code}"));
             }
-            let complete = end(launch, &prepared, &ephemeral, &caller).await?;
+            let complete = end(launch, &prepared, buckets, &caller).await?;
             Ok(last_code(code, complete && left_out.is_empty()))
         }
         None => {
-            let complete = end(launch, &prepared, &ephemeral, &caller).await?;
+            let complete = end(launch, &prepared, buckets, &caller).await?;
             Ok(last_code(0, complete && left_out.is_empty()))
         }
     }
@@ -82,23 +87,24 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
 async fn end(
     launch: &Launch,
     prepared: &Prepared,
-    ephemeral: &Ephemeral,
+    buckets: Buckets,
     environment: &CallerEnvironment,
 ) -> Result<bool, Failure> {
     if !flush(launch, prepared).await? {
-        ephemeral.keep();
+        buckets.keep()?;
         return Ok(false);
     }
-    if ephemeral.is_empty() {
+    let ending = buckets.end()?;
+    if ending.is_empty() {
         return Ok(true);
     }
-    let left = serve::unmount(&ephemeral.destinations, launch.flush_timeout_ms()).await?;
+    let left = serve::unmount(&ending.destinations(), launch.flush_timeout_ms()).await?;
     terminal::notes(&left);
     if !left.is_empty() {
-        ephemeral.keep();
+        ending.keep()?;
         return Ok(false);
     }
-    ephemeral.delete(environment).await?;
+    ending.delete(environment).await?;
     Ok(true)
 }
 

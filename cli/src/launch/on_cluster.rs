@@ -3,7 +3,7 @@
 //! Owns: [`launch`]: code, files and buckets go to every node of the cluster, and so does setup; run goes to as many of them as the task
 //! says (`num_nodes`), the head first, and to all where it says nothing.
 
-use super::ephemeral::Ephemeral;
+use super::ephemeral::Buckets;
 use super::following::{StageEnd, run_stage};
 use super::here::tell_left_out;
 use super::inputs::{GitCode, Inputs};
@@ -32,8 +32,8 @@ use std::process::ExitCode;
 /// Runs the task. Errors: what keeps its run from beginning, and on which nodes.
 pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Failure> {
     let count = run_count(launch, cluster)?;
-    let ephemeral = Ephemeral::of(launch);
     let environment = CallerEnvironment::of_this_process();
+    let buckets = Buckets::of(launch, &environment).await?;
     let (sessions, inputs) =
         tokio::try_join!(connect(cluster, needs(launch)), Inputs::gather(launch, &environment))?;
     let mut inputs = inputs;
@@ -58,12 +58,13 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     left_out.dedup();
     tell_left_out(&left_out);
     let job = Job::new(launch, cluster, &sessions, &prepared).await?;
+    buckets.begin()?;
     let run = launch.task.run.as_deref();
     let mut of_setup = StageEnd::default();
     if let Some(setup) = launch.task.setup.as_deref().filter(|_| launch.with_setup) {
         of_setup = job.stage(Stage::Setup, setup, sessions.len()).await?;
         if of_setup.exit_code != 0 {
-            finish(launch, &sessions, &ephemeral, &mut of_setup, &environment).await?;
+            finish(launch, &sessions, buckets, &mut of_setup, &environment).await?;
             return Ok(told(&of_setup, true));
         }
         // Where the run follows, its flush is the last word.
@@ -75,16 +76,17 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     match run {
         Some(run) if launch.detach => {
             job.detach(run, count).await?;
+            buckets.end()?;
             Ok(told(&of_setup, left_out.is_empty()))
         }
         Some(run) => {
             let mut end = job.stage(Stage::Run, run, count).await?;
             end.left.append(&mut of_setup.left);
-            finish(launch, &sessions, &ephemeral, &mut end, &environment).await?;
+            finish(launch, &sessions, buckets, &mut end, &environment).await?;
             Ok(told(&end, left_out.is_empty()))
         }
         None => {
-            finish(launch, &sessions, &ephemeral, &mut of_setup, &environment).await?;
+            finish(launch, &sessions, buckets, &mut of_setup, &environment).await?;
             Ok(told(&of_setup, left_out.is_empty()))
         }
     }
@@ -94,28 +96,28 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
 async fn finish(
     launch: &Launch,
     sessions: &[Session],
-    ephemeral: &Ephemeral,
+    buckets: Buckets,
     end: &mut StageEnd,
     environment: &CallerEnvironment,
 ) -> Result<(), Failure> {
-    if ephemeral.is_empty() {
+    if !end.left.is_empty() {
+        return buckets.keep();
+    }
+    let ending = buckets.end()?;
+    if ending.is_empty() {
         return Ok(());
     }
-    if end.left.is_empty() {
-        let unmount = |_: &Session| Request::Unmount {
-            destinations: ephemeral.destinations.clone(),
-            timeout_ms: launch.flush_timeout_ms(),
-        };
-        let left: Vec<Vec<String>> = each(sessions, unmount).await?;
-        let of_nodes = sessions.iter().map(|session| session.node.host.clone()).zip(left);
-        end.left.extend(of_nodes.filter(|(_, left)| !left.is_empty()));
-    }
+    let destinations = ending.destinations();
+    let unmount = |_: &Session| Request::Unmount {
+        destinations: destinations.clone(),
+        timeout_ms: launch.flush_timeout_ms(),
+    };
+    let left: Vec<Vec<String>> = each(sessions, unmount).await?;
+    let of_nodes = sessions.iter().map(|session| session.node.host.clone()).zip(left);
+    end.left.extend(of_nodes.filter(|(_, left)| !left.is_empty()));
     match end.left.is_empty() {
-        true => ephemeral.delete(environment).await,
-        false => {
-            ephemeral.keep();
-            Ok(())
-        }
+        true => ending.delete(environment).await,
+        false => ending.keep(),
     }
 }
 
