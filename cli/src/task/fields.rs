@@ -158,6 +158,33 @@ pub const MODES: &[&str] = &["MOUNT", "COPY", "MOUNT_CACHED"];
 pub const SWITCH: &[&str] = &["on", "off", "true", "false"];
 /// The stores of SkyPilot's tasks.
 pub const STORES: &[&str] = &["s3", "gcs", "r2", "ibm", "azure", "oci", "nebius", "coreweave"];
+/// Other names that people have for a store, without hyphens and underscores, and the store.
+pub const STORES_MEANT: &[(&str, &str)] = &[
+    ("amazon", "s3"),
+    ("amazons3", "s3"),
+    ("aws", "s3"),
+    ("awss3", "s3"),
+    ("ceph", "s3"),
+    ("minio", "s3"),
+    ("gcp", "gcs"),
+    ("google", "gcs"),
+    ("googlecloud", "gcs"),
+    ("googlecloudstorage", "gcs"),
+    ("gs", "gcs"),
+    ("cloudflare", "r2"),
+    ("cloudflarer2", "r2"),
+    ("cos", "ibm"),
+    ("ibmcloud", "ibm"),
+    ("ibmcos", "ibm"),
+    ("abfs", "azure"),
+    ("abfss", "azure"),
+    ("az", "azure"),
+    ("azblob", "azure"),
+    ("azureblob", "azure"),
+    ("blob", "azure"),
+    ("wasb", "azure"),
+    ("wasbs", "azure"),
+];
 /// Presets of SkyPilot's for reads and uploads.
 pub const PRESETS: &[&str] = &["MODEL_CHECKPOINT_RO", "MODEL_CHECKPOINT_RW", "DATASET_RO", "DATASET_RW"];
 

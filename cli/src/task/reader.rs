@@ -3,7 +3,7 @@
 //! Owns: [`Reader`], which checks keys and values and replaces variables; [`Object`], what was right of an object; [`Word`], a text and
 //! how it may be shown.
 
-use super::fields::{Field, Kind, names};
+use super::fields::{Field, Kind, STORES_MEANT, names};
 use super::mistakes::{Mistake, Mistakes};
 use super::names::nearest;
 use super::substitute::SUBSTITUTED_BYTES_MAX;
@@ -273,7 +273,17 @@ pub fn unknown_key(key: &Key, fields: &[Field]) -> Mistake {
 
 /// A word that is none of `known`.
 fn unknown_word(word: &Word, what: &str, known: &[&str]) -> Mistake {
+    if let Some(meant) = store_meant(&word.shown).filter(|meant| known.contains(meant)) {
+        return Mistake::new(word.place, format!("unknown {what} {:?}", word.shown))
+            .with_hint(format!("did you mean {meant:?}?"));
+    }
     unknown(word.place, &format!("unknown {what} {:?}", word.shown), &word.shown, known)
+}
+
+/// The store that has another name among people.
+fn store_meant(name: &str) -> Option<&'static str> {
+    let plain = name.trim_end_matches("://").to_ascii_lowercase().replace(['-', '_', ' '], "");
+    STORES_MEANT.iter().find(|(other, _)| *other == plain).map(|(_, store)| *store)
 }
 
 fn unknown(place: Place, what: &str, name: &str, known: &[&str]) -> Mistake {

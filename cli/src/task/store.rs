@@ -5,7 +5,8 @@
 //!
 //! # What decides where nothing is said
 //! A bucket by `name` alone is in the first store that the caller has credentials for, in S3 where there are none: a machine's role shows in
-//! no variable and no file. A store that needs a region or an account is passed over where that is not known.
+//! no variable and no file, and so no mistake is made of that. A store that needs a region or an account is passed over where that is not
+//! known, and a note says so.
 
 use super::Note;
 use super::bucket::mistake_of;
@@ -15,7 +16,7 @@ use super::mistakes::{Mistake, Mistakes};
 use super::reader::{Object, Reader, Word};
 use super::yaml::{Key, Node, Place, Value};
 use pail_control::credential_sources::stores_with_credentials;
-use pail_control::{BucketSettings, CallerEnvironment};
+use pail_control::{BucketSettings, CallerEnvironment, Failure};
 use pail_store::{BucketUri, IBM_REGIONS, StoreKind, check_account, check_region};
 
 /// Variables that name a storage account, in the order in which they count.
@@ -81,8 +82,11 @@ impl StoreKeys {
             StoreKind::Azure => config.account.is_some() || account_of(&caller.variables).is_some(),
             _ => true,
         };
-        let found = stores_with_credentials(&caller.variables).into_iter().find(is_known);
+        let with_credentials = stores_with_credentials(&caller.variables);
+        let found = with_credentials.iter().copied().find(is_known);
         let kind = found.unwrap_or(StoreKind::S3);
+        let passed_over = with_credentials.iter().take_while(|store| Some(**store) != found);
+        notes.extend(passed_over.map(|store| Note { place: name.place, what: passed_over_note(*store, kind, name) }));
         if kind != StoreKind::S3 {
             let (word, label) = (kind.word(), kind.label());
             let what = format!(
@@ -192,6 +196,23 @@ impl StoreKeys {
         })?;
         Ok(account)
     }
+}
+
+/// What is said of a store that there are credentials for, and that a bucket by name is not in for want of more.
+fn passed_over_note(store: StoreKind, kind: StoreKind, name: &Word) -> String {
+    let missing = match store {
+        StoreKind::Azure => "account",
+        _ => "region",
+    };
+    format!(
+        "there are credentials for {}, but its {missing} is not known: {:?} is taken for a {} of {}; if it is in the former, write `store: {}` and `{missing}:`, and else `store: {}`",
+        store.label(),
+        name.shown,
+        kind.noun(),
+        kind.label(),
+        store.word(),
+        kind.word()
+    )
 }
 
 /// The storage account that variables name, and which of them.

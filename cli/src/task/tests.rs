@@ -95,6 +95,20 @@ fn a_misspelt_key_is_shown_with_the_one_that_was_meant() {
     assert!(failure.message.starts_with("t.yaml:4:5: unknown key \"persistant\""), "{failure}");
     assert!(failure.message.contains("4 |     persistant: true"), "{failure}");
     assert_eq!(failure.hint.as_deref(), Some("did you mean \"persistent\"?"));
+    for (written, meant) in [
+        ("gs", "gcs"),
+        ("GCP", "gcs"),
+        ("aws", "s3"),
+        ("cloudflare", "r2"),
+        ("cos", "ibm"),
+        ("ibm-cos", "ibm"),
+        ("az", "azure"),
+        ("abfs", "azure"),
+        ("gsc", "gcs"),
+    ] {
+        let failure = mount(&format!("name: my-bucket\nstore: {written}")).unwrap_err();
+        assert_eq!(failure.hint, Some(format!("did you mean {meant:?}?")), "{written}: {failure}");
+    }
     let failure = mount("name: my-bucket\nmode: MOUNTED").unwrap_err();
     assert!(failure.message.contains("t.yaml:4:11"), "{failure}");
     let failure = mount("name: my-bucket\nconfig:\n  mount:\n    readonly: true").unwrap_err();
@@ -270,16 +284,26 @@ fn a_name_is_a_bucket_of_the_store_that_is_said_or_that_there_are_credentials_fo
         (&[], "name: my_bucket\nstore: gcs", "gs://my_bucket", false),
         (&[], "name: my-bucket\nstore: R2", "r2://my-bucket", false),
         (&[], "name: my-bucket\nstore: Ibm\nregion: eu-de", "cos://eu-de/my-bucket", false),
-        (&[ibm], "name: my-bucket", "s3://my-bucket", false),
+        (&[ibm], "name: my-bucket", "s3://my-bucket", true),
+        (&[ibm], "name: my-bucket\nstore: s3", "s3://my-bucket", false),
+        (&[ibm, azure], "name: my-bucket", "az://account1/my-bucket", true),
         (&[ibm, ("IBM_COS_REGION", "jp-tok")], "name: my-bucket", "cos://jp-tok/my-bucket", true),
         (&[], "name: my-bucket\nstore: azure\naccount: account1", "az://account1/my-bucket", false),
         (&[], "name: my-bucket\naccount: account1", "az://account1/my-bucket", false),
         (&[azure], "name: my-bucket", "az://account1/my-bucket", true),
-        (&[("AZURE_STORAGE_KEY", "x")], "name: my-bucket", "s3://my-bucket", false),
+        (&[("AZURE_STORAGE_KEY", "x")], "name: my-bucket", "s3://my-bucket", true),
     ] {
         let (mounted, notes) = mount_by(variables, entry).unwrap_or_else(|err| panic!("{entry}: {err}"));
         assert_eq!((mounted.bucket.uri.as_str(), mounted.bucket.create), (uri, true), "{entry}");
         assert_eq!(!notes.is_empty(), is_noted, "{entry}: {notes:?}");
+    }
+    for (variables, told) in [
+        (&[ibm][..], "credentials for IBM Cloud Object Storage, but its region is not known: \"my-bucket\" is taken for a bucket of S3; if it is in the former, write `store: ibm` and `region:`, and else `store: s3`"),
+        (&[ibm, azure], "but its region is not known: \"my-bucket\" is taken for a container of Azure"),
+        (&[("AZURE_STORAGE_KEY", "x")], "`store: azure` and `account:`, and else `store: s3`"),
+    ] {
+        let (_, notes) = mount_by(variables, "name: my-bucket").unwrap();
+        assert!(notes.iter().any(|note| note.contains(told)), "{notes:?}");
     }
     let text =
         "config: {azure: {storage_account: account2}}\nfile_mounts:\n  /o: {name: my-bucket, store: azure}\n";
