@@ -2,9 +2,10 @@
 //!
 //! Owns: [`BucketSettings`], which flags of commands and `config:` of a task say in the same words, and which goes with a mount.
 
-use crate::Failure;
-use pail_store::{Encryption, NewObjects, StoreKind};
+use crate::{CallerEnvironment, Failure};
+use pail_store::{Encryption, NewObjects, StoreKind, check_storage_class, needs_restoring};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// How a bucket is asked, and what new objects in it get, every default filled in. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,26 @@ impl BucketSettings {
         }
     }
 
+    /// Refuses a storage class that a store of `kind` cannot know, where nothing that is known here leads to another server than the vendor's
+    /// own: `endpoint_url`, variables, files. Where something may, the store says it when it is opened. Errors: the nearest name.
+    pub fn check_class(
+        &self,
+        kind: StoreKind,
+        endpoint_url: Option<&str>,
+        environment: &CallerEnvironment,
+    ) -> Result<(), Failure> {
+        let Some(class) = &self.storage_class else { return Ok(()) };
+        if endpoint_url.is_some() || may_lead_elsewhere(kind, environment) {
+            return Ok(());
+        }
+        check_storage_class(kind, class).map_err(Failure::usage)
+    }
+
+    /// The storage class of new objects, where those cannot be read before somebody asked for it, hours before.
+    pub fn archive_class(&self, kind: StoreKind) -> Option<&str> {
+        self.storage_class.as_deref().filter(|class| needs_restoring(kind, class))
+    }
+
     /// What new objects get in a store of `kind`.
     pub fn new_objects(&self, kind: StoreKind) -> NewObjects {
         let by_key = self.sse_kms_key_id.as_ref().map(|_| match kind {
@@ -118,6 +139,34 @@ impl BucketSettings {
     }
 }
 
+/// Whether buckets of `kind` may be at another server than the vendor's own.
+fn may_lead_elsewhere(kind: StoreKind, environment: &CallerEnvironment) -> bool {
+    let variables: &[&str] = match kind {
+        StoreKind::S3 => &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"],
+        StoreKind::Gcs => &["STORAGE_EMULATOR_HOST"],
+        StoreKind::R2 => &["R2_ENDPOINT_URL"],
+        StoreKind::Ibm => &["IBM_COS_ENDPOINT"],
+        StoreKind::Azure => {
+            &["AZURE_STORAGE_ENDPOINT", "AZURE_STORAGE_USE_EMULATOR", "AZURE_STORAGE_CONNECTION_STRING"]
+        }
+    };
+    // Whichever profile counts then.
+    let in_file = |variable: &str, below_home: &str| {
+        let home = environment.get("HOME").map(PathBuf::from);
+        let named = match environment.get(variable).map(|path| (path, path.strip_prefix("~/"))) {
+            Some((_, Some(below))) => home.map(|home| home.join(below)),
+            Some((path, None)) => Some(PathBuf::from(path)),
+            None => home.map(|home| home.join(below_home)),
+        };
+        let text = named.and_then(|file| std::fs::read_to_string(file).ok());
+        text.is_some_and(|text| text.contains("endpoint_url"))
+    };
+    variables.iter().any(|name| environment.get(name).is_some())
+        || (matches!(kind, StoreKind::S3 | StoreKind::Ibm)
+            && (in_file("AWS_CONFIG_FILE", ".aws/config")
+                || in_file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +196,31 @@ mod tests {
                 assert_eq!(settings.check(kind).is_ok(), right.contains(&kind), "{kind:?} {settings:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_class_that_no_server_can_know_is_refused_where_no_other_server_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let given = |variables: &[(&str, &str)]| {
+            CallerEnvironment::from_lookup(|name| {
+                let own = variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+                own.or_else(|| (name == "HOME").then(|| home.path().to_str().unwrap().to_owned()))
+            })
+        };
+        let wrong = settings(|s| s.storage_class = Some("STANDART".into()));
+        for kind in StoreKind::ALL {
+            let refused = wrong.check_class(kind, None, &given(&[])).unwrap_err();
+            assert!(refused.message.contains("has no storage class \"STANDART\""), "{refused}");
+            assert!(wrong.check_class(kind, Some("http://h"), &given(&[])).is_ok(), "{kind:?}");
+        }
+        let ceph = given(&[("AWS_ENDPOINT_URL", "http://h")]);
+        assert!(wrong.check_class(StoreKind::S3, None, &ceph).is_ok());
+        assert!(wrong.check_class(StoreKind::Gcs, None, &ceph).is_err());
+        std::fs::create_dir(home.path().join(".aws")).unwrap();
+        std::fs::write(home.path().join(".aws/config"), "[profile ceph]\nendpoint_url = http://h\n").unwrap();
+        assert!(wrong.check_class(StoreKind::S3, None, &given(&[])).is_ok(), "a profile may lead to Ceph");
+        let right = settings(|s| s.storage_class = Some("STANDARD".into()));
+        assert!(right.check_class(StoreKind::Gcs, None, &given(&[])).is_ok());
     }
 
     #[test]

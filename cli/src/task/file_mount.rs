@@ -214,13 +214,13 @@ impl Entry<'_> {
             (None, Some(uri)) => {
                 let parsed = bucket::check_uri(uri)?;
                 parts.store.check_uri(&parsed, uri)?;
-                let settings = store::settings(self.reader, object, parsed.kind)?;
+                let settings = store::settings(self.reader, object, parsed.kind, self.caller)?;
                 Bucket { endpoint_url, region: parts.store.region(parsed.kind), settings, ..Bucket::at(uri) }
             }
             (Some(name), None) => Bucket {
                 uri: parts.store.uri_of_name(parts.kind_of_name, name, self.caller, self.config)?.to_string(),
                 region: parts.store.region(parts.kind_of_name),
-                settings: store::settings(self.reader, object, parts.kind_of_name)?,
+                settings: store::settings(self.reader, object, parts.kind_of_name, self.caller)?,
                 // A copy of what is not there is a mistake, unless it is uploaded first.
                 create: mode == Mode::Mount || !parts.sources.is_empty(),
                 endpoint_url,

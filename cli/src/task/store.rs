@@ -253,7 +253,12 @@ impl Config {
 }
 
 /// How the bucket of an entry is used, by its `config`. Errors: what a store of `kind` has not.
-pub fn settings(reader: Reader<'_>, object: &Object<'_>, kind: StoreKind) -> Result<BucketSettings, Mistake> {
+pub fn settings(
+    reader: Reader<'_>,
+    object: &Object<'_>,
+    kind: StoreKind,
+    caller: &Caller,
+) -> Result<BucketSettings, Mistake> {
     let Some(config) = object.object("config") else { return Ok(BucketSettings::default()) };
     let text = |name: &str| reader.word_of(config, name).map(|word| word.value);
     let switch = reader.choice_of(config, "content_type_by_name", SWITCH);
@@ -265,10 +270,16 @@ pub fn settings(reader: Reader<'_>, object: &Object<'_>, kind: StoreKind) -> Res
         requester_pays: reader.bool_of(config, "requester_pays").unwrap_or(false),
         anonymous: false,
     };
-    settings.check(kind).map_err(|failure| {
-        let keys = ["sse", "sse_kms_key_id", "requester_pays", "storage_class"];
+    let mistake = |keys: &[&str], failure: Failure| {
         let place = keys.iter().find_map(|key| config.get(key)).map_or(config.place, |node| node.place);
         Mistake::new(place, failure.message).with_hint_if(failure.hint)
-    })?;
+    };
+    settings
+        .check(kind)
+        .map_err(|failure| mistake(&["sse", "sse_kms_key_id", "requester_pays", "storage_class"], failure))?;
+    let endpoint = reader.word_of(object, "endpoint").map(|word| word.value);
+    settings
+        .check_class(kind, endpoint.as_deref(), &caller.variables)
+        .map_err(|failure| mistake(&["storage_class"], failure))?;
     Ok(settings)
 }

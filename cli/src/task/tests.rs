@@ -325,6 +325,8 @@ fn what_a_store_needs_or_has_not_is_told_at_its_line() {
         ("source: cos://us-south/my-bucket\nregion: eu-de", "4:13", "contradict each other"),
         ("source: gs://my-bucket\nstore: S3", "4:12", "`store: s3` and the source contradict each other"),
         ("source: gs://my-bucket\nconfig: {sse: AES256}", "4:19", "has no `sse`"),
+        ("source: gs://my-bucket\nconfig: {storage_class: NEARLIN}", "4:29", "did you mean \"NEARLINE\"?"),
+        ("name: my-bucket\nconfig: {storage_class: STANDART_IA}", "4:29", "did you mean \"STANDARD_IA\"?"),
         ("source: s3://my-bucket\nconfig: {sse: AES-256}", "4:19", "no such encryption"),
         ("source: r2://my-bucket\nconfig: {requester_pays: true}", "4:30", "has no requester-pays"),
         (
@@ -358,6 +360,7 @@ fn settings_of_a_bucket_go_with_it() {
     assert_eq!(bucket.settings, settings);
     assert_eq!(mount("name: my-bucket").unwrap().bucket.settings, BucketSettings::default());
     assert!(mount("name: my-bucket\nconfig: {content_type_by_name: true}").is_ok());
+    assert!(mount("name: my-bucket\nendpoint: http://ceph\nconfig: {storage_class: FAST}").is_ok());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::service::AzureService;
 use super::tokens::{TokenConnector, expiry_of};
 use super::{Azure, AzureStore, Pipeline};
 use crate::adapter::ObjectStoreAdapter;
-use crate::contract::{CallerVariables, ErrorKind, Result, StoreOptions};
+use crate::contract::{CallerVariables, ErrorKind, Result, StoreKind, StoreOptions, check_storage_class};
 use crate::http::authorities::Authorities;
 use crate::http::proxy::Proxies;
 use crate::http::surroundings::Surroundings;
@@ -29,6 +29,10 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<AzureStore>> {
     let refuse = |kind, message| crate::adapter::failure::error(&bucket, "open", None, kind, message);
     let Resolved { account, endpoint, found, is_own_domain } =
         resolve(&options).map_err(|(kind, message)| refuse(kind, message))?;
+    if let Some(class) = options.new_objects.storage_class.as_deref().filter(|_| is_own_domain) {
+        check_storage_class(StoreKind::Azure, class)
+            .map_err(|message| refuse(ErrorKind::Configuration, message))?;
+    }
     let surroundings = Surroundings(options.environment.as_ref());
     let connected = || -> std::result::Result<_, String> {
         let proxies = Proxies::of(surroundings)?;
@@ -161,7 +165,7 @@ fn authorities_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{BucketUri, StoreKind};
+    use crate::contract::BucketUri;
 
     fn options(scope: Option<&str>, variables: &[(&str, &str)]) -> StoreOptions {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

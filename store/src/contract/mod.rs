@@ -12,6 +12,7 @@ mod error;
 mod foreign_uri;
 mod key;
 mod options;
+mod storage_class;
 mod store;
 mod types;
 mod uri;
@@ -26,6 +27,7 @@ pub use counters::CounterSnapshot;
 pub use error::{Error, ErrorKind, Result};
 pub use key::{InvalidKey, KEY_LEN_BYTES_MAX, RawKey};
 pub use options::{CallerVariables, StoreOptions};
+pub use storage_class::{check_storage_class, needs_restoring, storage_classes};
 pub use store::Store;
 pub use types::*;
 pub use uri::{

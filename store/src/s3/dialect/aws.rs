@@ -3,6 +3,7 @@
 //! Owns: [`Aws`]: the endpoint follows the region, and credentials come from the chain of every AWS tool, the instance's role included.
 
 use super::{Creation, Dialect, Opening, Reach};
+use crate::contract::{StoreKind, check_storage_class};
 use crate::s3::aws_place::{AwsPlace, Wishes};
 use crate::s3::credentials::Source;
 use crate::s3::endpoint::Endpoint;
@@ -47,7 +48,9 @@ impl Dialect for Aws {
         })
     }
 
-    fn creation(&self, _opening: &Opening<'_>, endpoint: &Endpoint) -> Result<Creation, String> {
+    fn creation(&self, opening: &Opening<'_>, endpoint: &Endpoint) -> Result<Creation, String> {
+        let class = opening.options.new_objects.storage_class.as_deref();
+        class.map_or(Ok(()), |class| check_storage_class(StoreKind::S3, class))?;
         let location = (endpoint.region != REGION_DEFAULT).then(|| endpoint.region.clone());
         Ok(Creation { location, ..Creation::default() })
     }

@@ -4,7 +4,7 @@
 //! storage locations", "Bucket operations" and "Using Python".
 
 use super::{Creation, Dialect, Lending, Opening, Reach};
-use crate::contract::{Attributes, NewObjects, StoreKind};
+use crate::contract::{Attributes, NewObjects, StoreKind, check_storage_class};
 use crate::s3::credentials::Source;
 use crate::s3::endpoint::Endpoint;
 use crate::s3::iam::{self, Iam};
@@ -22,8 +22,6 @@ const KEYS: KeyVariables = KeyVariables {
     session_token: None,
 };
 const NETWORK_VARIABLE: &str = "IBM_COS_ENDPOINT_TYPE";
-/// The storage classes of buckets.
-const STORAGE_CLASSES: [&str; 5] = ["standard", "smart", "vault", "cold", "onerate_active"];
 
 /// IBM Cloud Object Storage.
 pub(super) struct Ibm;
@@ -97,12 +95,7 @@ impl Dialect for Ibm {
     fn creation(&self, opening: &Opening<'_>, endpoint: &Endpoint) -> Result<Creation, String> {
         let class = opening.options.new_objects.storage_class.as_deref().unwrap_or("standard");
         let class = class.to_ascii_lowercase();
-        if !STORAGE_CLASSES.contains(&class.as_str()) {
-            return Err(format!(
-                "IBM COS has no storage class {class:?}; its buckets have {}",
-                STORAGE_CLASSES.join(", ")
-            ));
-        }
+        check_storage_class(StoreKind::Ibm, &class)?;
         let instance = ibm_files::service_instance(opening.surroundings);
         Ok(Creation {
             location: Some(format!("{}-{class}", endpoint.region)),

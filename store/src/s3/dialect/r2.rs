@@ -5,7 +5,7 @@
 //! operations" and "Upload objects".
 
 use super::{Creation, Dialect, Lending, Opening, Reach};
-use crate::contract::{Attributes, NewObjects, StoreKind};
+use crate::contract::{Attributes, NewObjects, StoreKind, check_storage_class};
 use crate::s3::aws_files::credentials_file;
 use crate::s3::credentials::Source;
 use crate::s3::endpoint::Endpoint;
@@ -35,7 +35,6 @@ const JURISDICTIONS: [&str; 2] = ["eu", "fedramp"];
 const LOCATIONS: [&str; 6] = ["wnam", "enam", "weur", "eeur", "apac", "oc"];
 /// What region stands for R2's only one.
 const ALIASES: [&str; 2] = ["auto", "us-east-1"];
-const STORAGE_CLASSES: [&str; 2] = ["STANDARD", "STANDARD_IA"];
 
 /// Cloudflare R2.
 pub(super) struct R2;
@@ -170,12 +169,8 @@ impl Dialect for R2 {
     fn creation(&self, opening: &Opening<'_>, _endpoint: &Endpoint) -> Result<Creation, String> {
         let location = Region::of(opening)?.location.map(str::to_owned);
         let class = opening.options.new_objects.storage_class.as_deref();
-        match class.filter(|class| !STORAGE_CLASSES.contains(class)) {
-            Some(class) => {
-                Err(format!("R2 has no storage class {class:?}; it has {}", STORAGE_CLASSES.join(" and ")))
-            }
-            None => Ok(Creation { location, ..Creation::default() }),
-        }
+        class.map_or(Ok(()), |class| check_storage_class(StoreKind::R2, class))?;
+        Ok(Creation { location, ..Creation::default() })
     }
 
     /// R2 has neither tags nor keys of a key service (both answered by 501), and two storage classes.
@@ -183,7 +178,7 @@ impl Dialect for R2 {
         attributes.tags.clear();
         attributes.encryption = None;
         let class = attributes.storage_class.as_deref();
-        if class.is_some_and(|class| !STORAGE_CLASSES.contains(&class)) {
+        if class.is_some_and(|class| check_storage_class(StoreKind::R2, class).is_err()) {
             attributes.storage_class = None;
         }
     }

@@ -142,7 +142,7 @@ async fn what_r2_needs_and_does_not_have_is_told() {
     let odd = Caller::with(&[("R2_ACCOUNT_ID", "ab12"), ("R2_JURISDICTION", "mars")]);
     assert!(url(&odd.options("r2://bucket")).await.contains("eu or fedramp"));
     let told = creation(&with_class(known.options("r2://bucket"), "GLACIER")).await.unwrap_err();
-    assert!(told.contains("STANDARD and STANDARD_IA"), "{told}");
+    assert!(told.contains("STANDARD, STANDARD_IA"), "{told}");
     let there = StoreOptions { region: Some("weur".into()), ..known.options("r2://bucket") };
     let made = creation(&with_class(there, "STANDARD_IA")).await.unwrap();
     assert_eq!(made.location.as_deref(), Some("weur"));
