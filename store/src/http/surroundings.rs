@@ -1,8 +1,8 @@
 //! The environment that a store is opened in.
 //!
 //! Owns: [`Surroundings`]: the variables of this process, or those of somebody whom a daemon opens the store for. With the
-//! latter, nothing of this process's own environment decides on endpoint, region or keys. (The container and instance roles are the
-//! machine's, and the same for both.)
+//! latter, nothing of this process's own environment decides on endpoint, region or keys. (The instance's role is the machine's, and the same
+//! for both.)
 
 use crate::contract::CallerVariables;
 use std::path::{Path, PathBuf};

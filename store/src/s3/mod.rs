@@ -8,6 +8,7 @@ mod authorization;
 mod aws_files;
 mod aws_place;
 mod checksums;
+mod container;
 mod copying;
 mod credential_client;
 mod credentials;

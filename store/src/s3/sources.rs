@@ -7,8 +7,9 @@
 
 use super::authorization::Authorization;
 use super::aws_files::AwsSurroundings;
+use super::container::ContainerRole;
 use super::credentials::Source;
-use super::dialect::Opening;
+use super::dialect::{Opening, Reach};
 use crate::contract::CallerVariables;
 use crate::http::failure::innermost;
 use crate::http::renewal::Issued;
@@ -130,9 +131,10 @@ const METADATA_SERVICE: &str = "http://169.254.169.254";
 /// `instance_role`, the EC2 metadata service is asked last.
 pub(super) fn aws_chain(
     opening: &Opening<'_>,
-    config: &ProviderConfig,
+    reach: &Reach<'_>,
     instance_role: bool,
 ) -> Vec<Arc<dyn Source>> {
+    let config = &reach.aws;
     let surroundings = opening.surroundings;
     let from_profile = aws_profile(opening, config);
     // A profile that was asked for by name goes before the environment, as it does in the AWS CLI.
@@ -141,14 +143,7 @@ pub(super) fn aws_chain(
     }
     let mut chain = vec![EnvironmentKeys::source(AWS_KEYS, surroundings), from_profile];
     chain.extend(web_identity(surroundings, config));
-    if container_is_the_caller_s(surroundings) {
-        let container = config.clone();
-        chain.push(Provider::source("the container's role", move || {
-            SharedCredentialsProvider::new(
-                aws_config::ecs::EcsCredentialsProvider::builder().configure(&container).build(),
-            )
-        }));
-    }
+    chain.extend(ContainerRole::source(opening.options, surroundings, reach));
     let is_disabled =
         surroundings.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     if instance_role && !is_disabled {
@@ -172,13 +167,6 @@ pub(super) fn aws_profile(opening: &Opening<'_>, config: &ProviderConfig) -> Arc
     profile(named, &surroundings.profile_places(), config, move || {
         Surroundings(environment.as_ref()).profile_files()
     })
-}
-
-/// The library looks for the container's role by this process's variables, and by no others: it is asked for who has the same.
-fn container_is_the_caller_s(surroundings: Surroundings<'_>) -> bool {
-    ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]
-        .iter()
-        .all(|name| surroundings.get(name) == Surroundings(None).get(name))
 }
 
 /// `service` is where it is asked; `None` leaves that to this process's variables.

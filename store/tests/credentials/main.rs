@@ -7,5 +7,6 @@
 
 mod caller;
 mod changing;
+mod container;
 mod places;
 mod tokens;

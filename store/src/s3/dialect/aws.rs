@@ -33,7 +33,7 @@ impl Dialect for Aws {
     }
 
     fn sources(&self, opening: &Opening<'_>, reach: &Reach<'_>) -> Result<Vec<Arc<dyn Source>>, String> {
-        Ok(aws_chain(opening, &reach.aws, true))
+        Ok(aws_chain(opening, reach, true))
     }
 
     fn enforcement(&self, _endpoint: &Endpoint) -> Option<Enforcement> {

@@ -73,7 +73,7 @@ impl Dialect for Ibm {
     fn sources(&self, opening: &Opening<'_>, reach: &Reach<'_>) -> Result<Vec<Arc<dyn Source>>, String> {
         let mut all = Vec::new();
         if opening.options.profile.is_some() || !opening.is(StoreKind::Ibm) {
-            all.extend(sources::aws_chain(opening, &reach.aws, false));
+            all.extend(sources::aws_chain(opening, reach, false));
         }
         if opening.options.profile.is_none() {
             all.push(EnvironmentKeys::source(KEYS, opening.surroundings));

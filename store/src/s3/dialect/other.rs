@@ -20,7 +20,7 @@ impl Dialect for Other {
     }
 
     fn sources(&self, opening: &Opening<'_>, reach: &Reach<'_>) -> Result<Vec<Arc<dyn Source>>, String> {
-        Ok(aws_chain(opening, &reach.aws, false))
+        Ok(aws_chain(opening, reach, false))
     }
 
     fn enforcement(&self, endpoint: &Endpoint) -> Option<Enforcement> {

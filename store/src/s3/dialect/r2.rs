@@ -134,14 +134,14 @@ impl Dialect for R2 {
         let own = |name: &str| vec![EnvironmentKeys::source(KEYS, opening.surroundings), of_file(name)];
         Ok(match (&opening.options.profile, opening.is(StoreKind::R2)) {
             (Some(name), true) => vec![of_file(name), sources::aws_profile(opening, &reach.aws)],
-            (Some(_), false) => sources::aws_chain(opening, &reach.aws, false),
+            (Some(_), false) => sources::aws_chain(opening, reach, false),
             (None, true) => {
                 let mut all = own(PROFILE_DEFAULT);
                 all.push(EnvironmentKeys::source(AWS_KEYS, opening.surroundings));
                 all
             }
             (None, false) => {
-                let mut all = sources::aws_chain(opening, &reach.aws, false);
+                let mut all = sources::aws_chain(opening, reach, false);
                 all.extend(own(PROFILE_DEFAULT));
                 all
             }
