@@ -266,6 +266,16 @@ pub fn endpoint_url_of(kind: StoreKind, environment: &CallerEnvironment) -> Opti
     names.iter().filter(|_| kind == StoreKind::S3).find_map(|name| environment.get(name))
 }
 
+/// The endpoint that goes with a mount of `source`, since a daemon that makes it again has not all variables that name it: those of the AWS
+/// tools, which a shell may have set otherwise by then, and what stands beside a key (`AZURE_STORAGE_CONNECTION_STRING`).
+pub fn endpoint_to_keep(source: &str, environment: &CallerEnvironment) -> Option<String> {
+    let uri = source.parse::<BucketUri>().ok()?;
+    let named = endpoint_url_of(uri.kind, environment).map(str::to_owned);
+    named.or_else(|| {
+        pail_store::endpoint_beside_key(&uri, &CallerVariables(environment.variables().clone()))
+    })
+}
+
 /// The region that `environment` names for a store of `kind` by variables of the AWS tools.
 pub fn region_of(kind: StoreKind, environment: &CallerEnvironment) -> Option<&str> {
     let names = ["AWS_REGION", "AWS_DEFAULT_REGION"];

@@ -30,7 +30,7 @@ pub use azure::{Azure, AzureStore};
 pub use contract::*;
 pub use gcs::GcsStore;
 pub use memory::{Listings, MemoryStore};
-pub use open::{lend, open};
+pub use open::{endpoint_beside_key, lend, open};
 pub use s3::{Enforcement, S3Store, check_endpoint_url};
 pub use wrappers::bound::Bounded;
 pub use wrappers::counters::Counted;

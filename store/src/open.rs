@@ -3,7 +3,7 @@
 //! Owns: [`open`], the one place that knows which kind of URI is which store.
 
 use crate::azure;
-use crate::contract::{CallerVariables, Result, Store, StoreKind, StoreOptions};
+use crate::contract::{BucketUri, CallerVariables, Result, Store, StoreKind, StoreOptions};
 use crate::gcs::{self, GcsStore};
 use crate::s3::{self, S3Store};
 use crate::wrappers::lost_answers::LostAnswers;
@@ -30,6 +30,14 @@ pub async fn lend(
         StoreKind::S3 | StoreKind::R2 | StoreKind::Ibm => s3::lend(options).await,
         StoreKind::Gcs => gcs::lend(options).await,
         StoreKind::Azure => azure::lend(options).await,
+    }
+}
+
+/// Where the bucket at `uri` is, where a variable says it that may not be kept, since it holds a key as well.
+pub fn endpoint_beside_key(uri: &BucketUri, variables: &CallerVariables) -> Option<String> {
+    match (uri.kind, &uri.scope) {
+        (StoreKind::Azure, Some(account)) => azure::endpoint_in_connection_string(account, variables),
+        _ => None,
     }
 }
 

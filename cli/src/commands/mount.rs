@@ -150,9 +150,9 @@ fn spec(
     let reach = &options.reach;
     let settings = options.new_objects.on(reach.settings());
     settings.check(kind)?;
+    settings.check_class(kind, reach.endpoint_url.as_deref(), environment)?;
     let by_environment = |found: Option<&str>| found.map(str::to_owned);
-    let endpoint_url =
-        reach.endpoint_url.clone().or_else(|| by_environment(opening::endpoint_url_of(kind, environment)));
+    let endpoint_url = reach.endpoint_url.clone().or_else(|| opening::endpoint_to_keep(uri, environment));
     // A mistake is told before a daemon is started for it.
     endpoint_url.as_deref().map(opening::check_endpoint_url).transpose()?;
     Ok(MountSpec {
@@ -249,6 +249,24 @@ mod tests {
             let spec = spec(uri, Path::new("/m"), &Options::default(), &aws).unwrap();
             assert_eq!((spec.endpoint_url, spec.region), (None, None), "{uri}");
         }
+    }
+
+    #[test]
+    fn the_place_that_a_connection_string_names_is_kept_and_its_key_is_not() {
+        let string = "AccountName=account1;AccountKey=hunter2==;BlobEndpoint=http://127.0.0.1:7/account1";
+        let azure = given(&[("AZURE_STORAGE_CONNECTION_STRING", string)]);
+        let made = spec("az://account1/container", Path::new("/m"), &Options::default(), &azure).unwrap();
+        assert_eq!(made.endpoint_url.as_deref(), Some("http://127.0.0.1:7/account1"));
+        let kept = serde_json::to_string(&(&made, azure.without_secrets())).unwrap();
+        assert!(!kept.contains("hunter2"), "{kept}");
+        let other = spec("az://account2/container", Path::new("/m"), &Options::default(), &azure).unwrap();
+        assert_eq!(other.endpoint_url, None, "the string is of another account");
+        let flag = Options {
+            reach: Reach { endpoint_url: Some("http://e".into()), ..Reach::default() },
+            ..Options::default()
+        };
+        let asked = spec("az://account1/container", Path::new("/m"), &flag, &azure).unwrap();
+        assert_eq!(asked.endpoint_url.as_deref(), Some("http://e"));
     }
 
     #[test]

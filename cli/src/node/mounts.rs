@@ -110,11 +110,12 @@ pub async fn existing(destinations: &[PathBuf]) -> Result<Vec<PathBuf>, Failure>
 /// The defaults of `pail mount`, but for what the task says: the same wish in other words is the same mount.
 fn spec(bucket: &BucketMount, mount_point: &Path, environment: &CallerEnvironment) -> MountSpec {
     let kind = opening::parse_source(&bucket.uri).map_or(StoreKind::S3, |uri| uri.kind);
-    let endpoint_url = bucket.endpoint_url.as_deref().or_else(|| opening::endpoint_url_of(kind, environment));
+    let endpoint_url =
+        bucket.endpoint_url.clone().or_else(|| opening::endpoint_to_keep(&bucket.uri, environment));
     MountSpec {
         source: bucket.uri.trim_end_matches('/').to_owned(),
         mount_point: mount_point.to_owned(),
-        endpoint_url: endpoint_url.map(str::to_owned),
+        endpoint_url,
         region: bucket.region.clone().or_else(|| opening::region_of(kind, environment).map(str::to_owned)),
         profile: None,
         read_only: bucket.read_only,

@@ -67,7 +67,7 @@ pub(crate) async fn open(options: StoreOptions) -> Result<Arc<AzureStore>> {
     open::open(options).await
 }
 
-pub(crate) use open::lend;
+pub(crate) use open::{endpoint_in_connection_string, lend};
 
 impl std::fmt::Debug for Azure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -77,8 +77,7 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<AzureStore>> {
 pub(crate) async fn lend(
     options: &StoreOptions,
 ) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
-    let Resolved { account, endpoint, found, is_own_domain } =
-        resolve(options).map_err(|(_, message)| message)?;
+    let Resolved { account, endpoint, found, .. } = resolve(options).map_err(|(_, message)| message)?;
     let surroundings = Surroundings(options.environment.as_ref());
     let (mut lent, mut expiry) = (found.lendable().unwrap_or_default(), None);
     if found.lendable().is_none() {
@@ -93,15 +92,41 @@ pub(crate) async fn lend(
             lent.insert("AZURE_STORAGE_TOKEN".to_owned(), token.clone());
         }
     }
-    lent.insert("AZURE_STORAGE_ACCOUNT".to_owned(), account);
     // One that the options name is this container's, and whoever opens it there has it.
-    if !is_own_domain && options.endpoint_url.is_none() {
+    let is_the_default_s = endpoint.url() == Endpoint::azure(&account, SUFFIX_DEFAULT, "").url();
+    if !is_the_default_s && options.endpoint_url.is_none() {
         lent.insert("AZURE_STORAGE_ENDPOINT".to_owned(), endpoint.url());
     }
+    lent.insert("AZURE_STORAGE_ACCOUNT".to_owned(), account);
     lent.extend(
         surroundings.get("AZURE_AUTHORITY_HOST").map(|host| ("AZURE_AUTHORITY_HOST".to_owned(), host)),
     );
     Ok((CallerVariables(lent), expiry))
+}
+
+/// The endpoint of `account` that a connection string in `variables` names, where no variable does that is no secret: for who keeps where a
+/// container is without keeping the keys. Its key is no part of it.
+pub(crate) fn endpoint_in_connection_string(account: &str, variables: &CallerVariables) -> Option<String> {
+    let surroundings = Surroundings(Some(variables));
+    let string = ConnectionString::of(surroundings);
+    if surroundings.get("AZURE_STORAGE_ENDPOINT").is_some() {
+        return None;
+    }
+    let of_suffix = || {
+        let suffix = string.get("EndpointSuffix").filter(|suffix| suffix != SUFFIX_DEFAULT)?;
+        Some(Endpoint::azure(account, &suffix, "").url())
+    };
+    let named = named_in(&string, account).or_else(of_suffix);
+    // What could be a password or a signature is not handed on; the store refuses it.
+    named.filter(|url| !url.contains(['@', '?']))
+}
+
+/// The endpoint that a connection string names for `account` itself.
+fn named_in(string: &ConnectionString, account: &str) -> Option<String> {
+    let is_of_account = string.get("AccountName").is_none_or(|name| name == account);
+    let of_emulator = || string.means_emulator() && account == EMULATOR_ACCOUNT;
+    let named = string.get("BlobEndpoint").filter(|_| is_of_account);
+    named.or_else(|| of_emulator().then(|| EMULATOR_URL.to_owned()))
 }
 
 struct Resolved {
@@ -125,16 +150,17 @@ fn resolve(options: &StoreOptions) -> std::result::Result<Resolved, (ErrorKind, 
             (ErrorKind::Configuration, message)
         })?;
     let string = ConnectionString::of(surroundings);
-    let is_of_account = string.get("AccountName").is_none_or(|name| name == account);
     let named = options
         .endpoint_url
         .clone()
         .or_else(|| surroundings.get("AZURE_STORAGE_ENDPOINT"))
-        .or_else(|| string.get("BlobEndpoint").filter(|_| is_of_account))
+        .or_else(|| named_in(&string, &account))
         .or_else(|| {
             (wants_emulator(surroundings) && account == EMULATOR_ACCOUNT).then(|| EMULATOR_URL.to_owned())
         });
-    let is_own_domain = named.is_none();
+    // In another cloud than the public one, too, whichever way that was said.
+    let own = format!("https://{account}.blob.core.");
+    let is_own_domain = named.as_ref().is_none_or(|url| url.trim_end_matches('/').starts_with(&own));
     let endpoint = match named {
         Some(url) => {
             Endpoint::custom(&url, &account, container).map_err(|why| (ErrorKind::Configuration, why))?
@@ -198,6 +224,29 @@ mod tests {
         }
         let (kind, message) = resolve(&options(None, &[])).map(drop).unwrap_err();
         assert!(kind == ErrorKind::Configuration && message.contains("az://ACCOUNT/data"), "{message}");
+    }
+
+    #[test]
+    fn what_a_connection_string_says_of_the_place_can_be_kept_without_its_key() {
+        for (string, url, is_own_domain) in [
+            ("AccountName=acc;AccountKey=c2VjcmV0;BlobEndpoint=http://127.0.0.1:7/acc", Some("http://127.0.0.1:7/acc"), false),
+            ("AccountName=acc;EndpointSuffix=core.chinacloudapi.cn", Some("https://acc.blob.core.chinacloudapi.cn"), true),
+            ("AccountName=acc;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net", None, true),
+            ("AccountName=other;BlobEndpoint=http://127.0.0.1:7/other", None, true),
+        ] {
+            let there = options(Some("acc"), &[("AZURE_STORAGE_CONNECTION_STRING", string)]);
+            let found = endpoint_in_connection_string("acc", there.environment.as_ref().unwrap());
+            assert_eq!(found.as_deref(), url, "{string}");
+            let first = resolve(&there).map_err(|(_, why)| why).unwrap();
+            let kept = StoreOptions { endpoint_url: found, ..options(Some("acc"), &[]) };
+            let again = resolve(&kept).map_err(|(_, why)| why).unwrap();
+            assert_eq!(first.endpoint.url(), again.endpoint.url(), "{string}");
+            assert_eq!((first.is_own_domain, again.is_own_domain), (is_own_domain, is_own_domain), "{string}");
+        }
+        let signed = CallerVariables(
+            [("AZURE_STORAGE_CONNECTION_STRING".to_owned(), "BlobEndpoint=http://h?sig=hunter2".to_owned())].into(),
+        );
+        assert_eq!(endpoint_in_connection_string("acc", &signed), None);
     }
 
     #[tokio::test]
