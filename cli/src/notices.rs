@@ -6,7 +6,7 @@ use crate::{daemon, terminal};
 use pail_control::command_line::{self, word};
 use pail_control::quantity::ByteSize;
 use pail_control::types::{Beneath, DrainReport, LeftBehind, MountOutcome, MountSpec, Unpublished};
-use pail_store::BucketUri;
+use pail_store::{BucketUri, ConditionedChange};
 
 /// How many files are named one by one.
 const NAMED_MAX: usize = 10;
@@ -175,17 +175,57 @@ pub fn refused_writes(outcome: &MountOutcome) -> Vec<String> {
 }
 
 /// What a weak endpoint means for whoever shares its bucket.
-pub fn ignored_conditions(source: &str) -> String {
-    format!(
-        "warning: the server of {source} ignores the conditions of writes: of two clients that write one file in the same moment, one may lose its version unnoticed"
-    )
+pub fn ignored_conditions(source: &str, ignored: &[ConditionedChange]) -> Vec<String> {
+    let names: Vec<_> = ignored
+        .iter()
+        .map(|change| match change {
+            ConditionedChange::Writes => "writes",
+            ConditionedChange::LargeWrites => "writes in parts (large files)",
+            ConditionedChange::Deletions => "deletions",
+        })
+        .collect();
+    let Some((last, others)) = names.split_last() else { return Vec::new() };
+    let listed = if others.is_empty() { String::new() } else { format!("{} and ", others.join(", ")) };
+    // What all files meet is a warning.
+    let level = if ignored.contains(&ConditionedChange::Writes) { "warning" } else { "note" };
+    vec![format!(
+        "{level}: the server of {source} ignores the conditions of {listed}{last}: of two clients that change one file so in the same moment, one may lose its version unnoticed"
+    )]
+}
+
+/// The same of a mount that was just made.
+pub fn conditions(outcome: &MountOutcome) -> Vec<String> {
+    let source = &outcome.spec.source;
+    let mut lines = ignored_conditions(source, &outcome.ignored_conditions);
+    if outcome.conditions_unknown {
+        lines.push(format!(
+            "note: whether the server of {source} enforces the conditions of writes was not asked, since these credentials may not write and delete a file: they are checked just before each write, which another client's may overtake"
+        ));
+    }
+    lines
+}
+
+/// Files of an archive class are there, and cannot be read. A program that only leaves its files may want that, so it is no error.
+pub fn archived(outcome: &MountOutcome) -> Vec<String> {
+    let MountSpec { source, settings, read_only, .. } = &outcome.spec;
+    let kind = source.parse::<BucketUri>().ok().map(|uri| uri.kind);
+    let class = kind.and_then(|kind| settings.archive_class(kind)).filter(|_| !read_only);
+    let Some(class) = class else { return Vec::new() };
+    vec![
+        format!(
+            "warning: files that are written to {source} get the storage class {class}: they cannot be read, appended to or edited before they are restored, which takes hours"
+        ),
+        "hint: to read them at once, choose a class that is not an archive's (GLACIER_IR on S3, Cold on Azure)"
+            .to_owned(),
+    ]
 }
 
 /// What a new mount's user should know of it: nothing below its prefix, writes that its credentials may not make, files of an earlier one.
 pub async fn of_mount(outcome: &MountOutcome) -> Vec<String> {
     let mut lines = empty_prefix(outcome);
     lines.extend(refused_writes(outcome));
-    lines.extend(outcome.conditions_ignored.then(|| ignored_conditions(&outcome.spec.source)));
+    lines.extend(conditions(outcome));
+    lines.extend(archived(outcome));
     lines.extend(left_behind_of(outcome).await);
     lines
 }

@@ -221,7 +221,10 @@ fn a_removal_whose_caller_was_killed_is_waited_for_at_the_end() {
         });
         let asked = || {
             let requests = sandbox.server.requests();
-            requests.iter().filter(|request| request.operation == "DeleteObject").count()
+            requests
+                .iter()
+                .filter(|request| request.operation == "DeleteObject" && request.key == "f")
+                .count()
         };
         let mut rm = Command::new("rm").arg(mnt.join("f")).spawn().unwrap();
         wait_until("it is being removed", || asked() > 0);

@@ -4,7 +4,7 @@
 
 mod sandbox;
 
-use pail_devserver::{Fault, FaultAction};
+use pail_devserver::{Fault, FaultAction, GcsSettings, Settings};
 use sandbox::{BUCKET, Ran, SECRET, Sandbox, run, skipped, wait_until};
 use std::fs;
 use std::io::Write;
@@ -166,6 +166,65 @@ fn credentials_that_may_not_write_are_told_at_mount() {
     let ran = sandbox.pail(&["mount", &uri, &sandbox.at("signed")]);
     assert!(ran.code == 0 && !ran.err.contains("warning"), "{ran:?}");
     assert_eq!(sandbox.pail(&["ls", "-r", &uri]).out, "", "nothing was written to find out");
+}
+
+#[test]
+fn credentials_that_may_not_write_to_gcs_are_told_at_mount() {
+    let sandbox = Sandbox::new();
+    let refused = ["storage.objects.create", "storage.objects.delete"].map(str::to_owned);
+    let gcs = GcsSettings { refused_permissions: refused.into(), ..GcsSettings::default() };
+    let url = sandbox.server.endpoint_url();
+    let uri = format!("gs://{BUCKET}");
+    let mount = |name: &str, arguments: &[&str]| {
+        let place = sandbox.at(name);
+        let mut command = sandbox.command(&[&["mount", &uri, &place], arguments].concat());
+        let ran = run(command.env("STORAGE_EMULATOR_HOST", &url));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran
+    };
+    assert!(!mount("all", &[]).err.contains("may not write"));
+    sandbox.server.set_settings(Settings { gcs, ..Settings::default() });
+    let warning = format!("warning: these credentials may not write to {uri}");
+    let ran = mount("some", &[]);
+    assert!(ran.err.contains(&warning) && ran.err.contains("hint: mount it with --read-only"), "{ran:?}");
+    assert_eq!(write(&sandbox.path("some/f")).unwrap_err().raw_os_error(), Some(libc::EACCES));
+    assert!(!mount("read-only", &["--read-only"]).err.contains("warning"));
+}
+
+#[test]
+fn a_storage_class_that_no_server_can_know_is_refused_at_mount() {
+    let sandbox = Sandbox::new();
+    for (uri, class, told) in [
+        (
+            "s3://my-bucket",
+            "STANDART_IA",
+            "S3 has no storage class \"STANDART_IA\": did you mean \"STANDARD_IA\"?",
+        ),
+        (
+            "gs://my-bucket",
+            "GLACIER",
+            "Google Cloud Storage has no storage class \"GLACIER\": it has STANDARD,",
+        ),
+    ] {
+        let mut command = sandbox.command(&["mount", uri, &sandbox.at("mnt"), "--storage-class", class]);
+        let ran = run(command.env_remove("AWS_ENDPOINT_URL"));
+        assert!(ran.code == 2 && ran.err.contains(told), "{ran:?}");
+    }
+    assert_eq!(sandbox.daemon_pid(), None, "nothing ran");
+    // Another server has classes of its own.
+    let ran =
+        sandbox.pail(&["mount", &format!("s3://{BUCKET}"), &sandbox.at("mnt"), "--storage-class", "FAST"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn a_mount_of_an_archive_class_says_that_its_files_cannot_be_read() {
+    let sandbox = Sandbox::new();
+    let uri = format!("s3://{BUCKET}");
+    for (class, warns) in [("DEEP_ARCHIVE", true), ("GLACIER_IR", false)] {
+        let ran = sandbox.pail(&["mount", &uri, &sandbox.at(class), "--storage-class", class]);
+        assert_eq!((ran.code, ran.err.contains("they cannot be read")), (0, warns), "{ran:?}");
+    }
 }
 
 #[test]

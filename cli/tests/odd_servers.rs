@@ -5,7 +5,7 @@
 
 mod sandbox;
 
-use pail_devserver::{Quirks, Settings};
+use pail_devserver::{Fault, FaultAction, Quirks, Settings};
 use sandbox::{BUCKET, Sandbox};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -100,23 +100,74 @@ fn a_server_that_takes_slashes_in_a_row_for_one() {
     write_and_overwrite(Quirks { folds_slashes: true, ..Quirks::default() }, 1 << 20);
 }
 
+/// What is told by a mount, and the operations of the requests that it took.
+fn mount(sandbox: &Sandbox, arguments: &[&str], variables: &[(&str, &str)]) -> (String, Vec<String>) {
+    sandbox.server.reset_counters();
+    let mut command = sandbox.command(&[&["mount"], arguments].concat());
+    let ran = sandbox::run(command.envs(variables.iter().copied()));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let operations = sandbox.server.requests().into_iter().map(|request| request.operation).collect();
+    (ran.err, operations)
+}
+
 #[test]
-fn a_server_that_ignores_conditions_is_told_of_once_that_is_known() {
+fn a_server_that_ignores_conditions_is_told_of_by_its_first_mount() {
     let sandbox = Sandbox::new();
     let quirks = Quirks { ignore_write_conditions: true, ..Quirks::default() };
     sandbox.server.set_settings(Settings { quirks, ..Settings::default() });
-    let mount = sandbox.mounted();
-    std::fs::write(mount.join("f"), "1").unwrap();
-    // The first write on a condition has the server asked.
-    let mut file = OpenOptions::new().append(true).open(mount.join("f")).unwrap();
-    std::io::Write::write_all(&mut file, b"2").unwrap();
-    assert_eq!(close(file), Ok(()));
+    let uri = |below: &str| format!("s3://{BUCKET}/{below}");
     let warning = format!("warning: the server of s3://{BUCKET}");
+    let (told, asked) = mount(&sandbox, &["--read-only", &uri("a"), &sandbox.at("read-only")], &[]);
+    assert!(!told.contains(&warning), "{told}");
+    assert!(asked.iter().all(|operation| operation != "PutObject"), "{asked:?}");
+    let (told, _) = mount(&sandbox, &[&uri("b"), &sandbox.at("first")], &[]);
+    let all = "ignores the conditions of writes, writes in parts (large files) and deletions";
+    assert!(told.contains(&warning) && told.contains(all), "{told}");
+    let (told, asked) = mount(&sandbox, &[&uri("c"), &sandbox.at("second")], &[]);
+    assert!(told.contains(&warning), "{told}");
+    assert!(asked.iter().all(|operation| operation != "PutObject"), "it is known by now: {asked:?}");
     let told = sandbox.pail(&["status"]);
-    assert!(told.err.contains(&warning) || told.out.contains(&warning), "{told:?}");
-    let uri = format!("s3://{BUCKET}/below");
-    let told = sandbox.pail(&["mount", &uri, &sandbox.at("other")]);
-    assert!(told.code == 0 && told.err.contains(&warning), "{told:?}");
-    let told = sandbox.pail(&["mount", "--read-only", &format!("s3://{BUCKET}/b"), &sandbox.at("read-only")]);
-    assert!(told.code == 0 && !told.err.contains(&warning), "{told:?}");
+    assert!(told.err.contains(&warning), "{told:?}");
+    assert_eq!(
+        sandbox.pail(&["ls", "-r", &format!("s3://{BUCKET}")]).out,
+        "",
+        "nothing is left of the questions"
+    );
+}
+
+#[test]
+fn a_server_of_gcs_that_ignores_some_conditions_is_told_of_by_its_first_mount() {
+    let sandbox = Sandbox::new();
+    let quirks = Quirks { insert_conditions_alone: true, ..Quirks::default() };
+    sandbox.server.set_settings(Settings { quirks, ..Settings::default() });
+    let url = sandbox.server.endpoint_url();
+    let emulator = [("STORAGE_EMULATOR_HOST", &*url)];
+    let uri = format!("gs://{BUCKET}");
+    let (told, _) = mount(&sandbox, &[&uri, &sandbox.at("mnt")], &emulator);
+    let some = format!(
+        "note: the server of {uri} ignores the conditions of writes in parts (large files) and deletions"
+    );
+    assert!(told.contains(&some), "{told}");
+}
+
+#[test]
+fn a_server_that_enforces_all_conditions_is_not_told_of() {
+    let sandbox = Sandbox::new();
+    let (told, asked) = mount(&sandbox, &[&format!("s3://{BUCKET}"), &sandbox.at("mnt")], &[]);
+    assert!(!told.contains("conditions"), "{told}");
+    assert!(asked.iter().any(|operation| operation == "PutObject"), "it was asked: {asked:?}");
+}
+
+#[test]
+fn a_server_that_may_not_be_asked_is_mounted_all_the_same() {
+    let sandbox = Sandbox::new();
+    sandbox.server.inject(Fault {
+        key_contains: Some(".pail-probe-".into()),
+        ..Fault::once(Some("DeleteObject"), FaultAction::AccessDenied)
+    });
+    let (told, asked) = mount(&sandbox, &[&format!("s3://{BUCKET}"), &sandbox.at("mnt")], &[]);
+    assert!(told.contains("was not asked") && !told.contains("ignores"), "{told}");
+    assert!(asked.iter().all(|operation| operation != "PutObject"), "nothing is written: {asked:?}");
+    std::fs::write(sandbox.path("mnt/f"), "1").unwrap();
+    assert_eq!(sandbox.bytes_of("f"), b"1");
 }

@@ -203,7 +203,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let given = |variables: &[(&str, &str)]| {
             CallerEnvironment::from_lookup(|name| {
-                let own = variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+                let own =
+                    variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
                 own.or_else(|| (name == "HOME").then(|| home.path().to_str().unwrap().to_owned()))
             })
         };

@@ -11,10 +11,9 @@
 use crate::quantity::ByteSize;
 use crate::types::MountSpec;
 use crate::{BucketSettings, CallerEnvironment, Failure, FailureKind, credential_sources};
-use bytes::Bytes;
 use pail_store::{
-    BucketUri, CallLimit, CallerVariables, Error, ErrorKind, ListPage, ListRequest, ObjectMeta, Payload,
-    RawKey, Store, StoreKind, StoreOptions, Upload, limited_call,
+    BucketUri, CallLimit, CallerVariables, Capabilities, Error, ErrorKind, ListPage, ListRequest, ObjectMeta,
+    RawKey, Store, StoreKind, StoreOptions, limited_call,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,6 +28,8 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// How long a mount waits to hear whether it may write.
 const WRITE_CHECK_WAIT: Duration = Duration::from_secs(2);
+/// How long it waits then to hear which conditions are enforced: an endpoint that nobody knows is asked some ten times, one after the other.
+const CONDITION_CHECK_WAIT: Duration = Duration::from_secs(3);
 
 /// Where an endpoint's URL may have come from, and what it looks like.
 const ENDPOINT_HINT: &str = "--endpoint-url, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile's endpoint_url is like http://HOST:PORT or https://HOST";
@@ -81,26 +82,18 @@ impl OpenBucket {
     }
 }
 
-/// Finds out beside the mounting whether the credentials may write, without a write: one part of an upload that does not exist. Who may
-/// not write is refused before that is looked for.
+/// Finds out beside the mounting whether the credentials may write, without a write.
 #[derive(Debug)]
 pub struct WriteCheck(Option<JoinHandle<bool>>);
 
 impl WriteCheck {
     /// Asks, unless the mount is read-only.
     pub fn begin(bucket: &OpenBucket, read_only: bool) -> Self {
-        // Elsewhere a part of an upload that nobody began is stored.
-        let is_known =
-            ["s3://", "r2://", "cos://"].iter().any(|scheme| bucket.store.uri().starts_with(scheme));
-        let key =
-            RawKey::new(format!("{}.pail-probe", bucket.prefix)).ok().filter(|_| !read_only && is_known);
         let store = bucket.store.clone();
-        Self(key.map(|key| {
+        Self((!read_only).then(|| {
             tokio::spawn(async move {
-                let upload = Upload { key, id: "pail-probe".to_owned() };
-                let payload = Payload::Bytes(Bytes::from_static(b"pail probe"));
-                let asked = tokio::time::timeout(WRITE_CHECK_WAIT, store.put_part(&upload, 1, payload)).await;
-                matches!(asked, Ok(Err(error)) if error.kind == ErrorKind::Denied)
+                let asked = tokio::time::timeout(WRITE_CHECK_WAIT, store.may_write()).await;
+                matches!(asked, Ok(Ok(Some(false))))
             })
         }))
     }
@@ -109,6 +102,33 @@ impl WriteCheck {
     pub async fn are_refused(self) -> bool {
         let Some(asked) = self.0 else { return false };
         asked.await.unwrap_or(false)
+    }
+}
+
+/// Finds out beside the mounting which conditions the endpoint enforces. Nothing is sent where that is known or remembered; another is asked
+/// by what its first write on a condition would have it asked.
+#[derive(Debug)]
+pub struct ConditionCheck(Option<JoinHandle<Option<Capabilities>>>);
+
+impl ConditionCheck {
+    /// Asks, unless nothing is to be written.
+    pub fn begin(bucket: &OpenBucket, read_only: bool) -> Self {
+        let store = bucket.store.clone();
+        Self((!read_only).then(|| {
+            tokio::spawn(async move {
+                store
+                    .capabilities()
+                    .await
+                    .inspect_err(|error| tracing::debug!(%error, "not known at mount"))
+                    .ok()
+            })
+        }))
+    }
+
+    /// The answer; `None` where there is none within three seconds. The endpoint is asked on behind that, for its first write on a condition.
+    pub async fn outcome(self) -> Option<Capabilities> {
+        let answered = tokio::time::timeout(CONDITION_CHECK_WAIT, self.0?).await;
+        answered.ok()?.ok()?
     }
 }
 
@@ -271,9 +291,7 @@ pub fn endpoint_url_of(kind: StoreKind, environment: &CallerEnvironment) -> Opti
 pub fn endpoint_to_keep(source: &str, environment: &CallerEnvironment) -> Option<String> {
     let uri = source.parse::<BucketUri>().ok()?;
     let named = endpoint_url_of(uri.kind, environment).map(str::to_owned);
-    named.or_else(|| {
-        pail_store::endpoint_beside_key(&uri, &CallerVariables(environment.variables().clone()))
-    })
+    named.or_else(|| pail_store::endpoint_beside_key(&uri, &CallerVariables(environment.variables().clone())))
 }
 
 /// The region that `environment` names for a store of `kind` by variables of the AWS tools.

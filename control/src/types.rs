@@ -6,7 +6,7 @@ use crate::quantity::{Period, Permissions};
 use crate::settings::{Directories, Limits};
 use crate::{BucketSettings, CallerEnvironment, Failure};
 use jiff::Timestamp;
-use pail_store::CounterSnapshot;
+use pail_store::{ConditionedChange, CounterSnapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -105,6 +105,13 @@ pub struct MountOutcome {
     /// The mount is not read-only, and its endpoint is known to ignore the conditions of writes.
     #[serde(default)]
     pub conditions_ignored: bool,
+    /// The mount is not read-only, and these are the changes whose conditions its endpoint ignores.
+    #[serde(default)]
+    pub ignored_conditions: Vec<ConditionedChange>,
+    /// The mount is not read-only, and its endpoint was not asked which conditions it enforces, since these credentials may not write and delete
+    /// what that takes.
+    #[serde(default)]
+    pub conditions_unknown: bool,
 }
 
 /// `DELETE /v1/mounts`.
@@ -308,6 +315,9 @@ pub struct FsStatus {
     /// The endpoint was found to ignore the conditions of writes.
     #[serde(default)]
     pub conditions_ignored: bool,
+    /// The changes whose conditions the endpoint is known to ignore.
+    #[serde(default)]
+    pub ignored_conditions: Vec<ConditionedChange>,
     /// Open file handles.
     pub open_files: u64,
     /// Inodes the kernel knows.

@@ -120,6 +120,9 @@ pub struct Quirks {
     pub ignore_complete_conditions: bool,
     /// Conditions on DeleteObject alone are ignored (as MinIO does).
     pub ignore_delete_conditions: bool,
+    /// Of the preconditions of Cloud Storage's API those of inserts and reads alone hold; of other changes they are ignored (as fake-gcs-server
+    /// does).
+    pub insert_conditions_alone: bool,
     /// `If-Match` on PutObject holds only when its ETag has no quotes (as with Ceph RGW).
     pub unquoted_if_match: bool,
     /// CompleteMultipartUpload answers with an empty ETag (as Ceph RGW does).

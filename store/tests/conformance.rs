@@ -9,8 +9,8 @@
 use bytes::Bytes;
 use pail_devserver::{Quirks, Server, ServerConfig, Settings};
 use pail_store::{
-    CallerVariables, Capabilities, Condition, GetOptions, MemoryStore, PartCopy, PutOptions, RawKey, Store,
-    StoreOptions, conformance,
+    CallerVariables, Capabilities, Condition, ConditionedChange, GetOptions, MemoryStore, PartCopy,
+    PutOptions, RawKey, Store, StoreOptions, conformance,
 };
 use std::sync::Arc;
 
@@ -96,6 +96,17 @@ async fn devserver_conforms() {
 async fn gcs_conforms() {
     let capabilities = assert_mode_conforms("gcs", AS_GCS, PROJECT_OF_GCS, Quirks::default()).await;
     assert!(capabilities.atomic_rename && capabilities.part_copy == PartCopy::Whole);
+}
+
+#[tokio::test]
+async fn an_emulator_of_gcs_that_ignores_most_conditions_is_found_out_and_conforms() {
+    let quirks = Quirks::named(["insert_conditions_alone"]).unwrap();
+    let capabilities = assert_mode_conforms("gcs", AS_GCS, PROJECT_OF_GCS, quirks).await;
+    assert!(
+        capabilities.conditional_put && !capabilities.conditional_complete && !capabilities.atomic_rename
+    );
+    let ignored = [ConditionedChange::LargeWrites, ConditionedChange::Deletions];
+    assert_eq!(capabilities.ignored_conditions, ignored);
 }
 
 #[tokio::test]

@@ -133,6 +133,9 @@ async fn copies_and_moves_keep_all_that_an_object_carries() {
     let options = PutOptions { attributes: attributes.clone(), ..PutOptions::default() };
     let version = store.put(&key("a.json"), bytes.clone().into(), options).await.unwrap();
     assert_eq!(store.attributes(&key("a.json"), &version).await.unwrap(), attributes);
+    // Asked once, before anything is copied.
+    store.capabilities().await.unwrap();
+    server.reset_counters();
     let copied = store.copy(&key("a.json"), &version, &key("b"), Condition::IfAbsent).await.unwrap();
     assert!(server.counters().count("objects.rewrite") >= 3, "several calls");
     assert_eq!(store.attributes(&key("b"), &copied).await.unwrap(), attributes);
@@ -150,6 +153,7 @@ async fn an_append_sends_what_is_new_alone() {
     let server = server(GcsSettings::default()).await;
     let store = open_as(&server, &[]).await;
     let base = put(&*store, "log", pattern(8 << 20)).await;
+    store.capabilities().await.unwrap();
     server.reset_counters();
     let options = on(Condition::IfVersion(base.clone()));
     let upload = store.start_upload(&key("log"), &options).await.unwrap();
@@ -293,6 +297,7 @@ async fn faults_on_the_way_are_mended() {
 async fn writes_whose_answer_was_lost_are_recognised() {
     let server = server(GcsSettings::default()).await;
     let store = pail_store::open(options(&server.endpoint_url(), "bucket", &[])).await.unwrap();
+    store.capabilities().await.unwrap();
     let lost = |operation| server.inject(Fault::once(Some(operation), FaultAction::ApplyThenDisconnect));
     lost("objects.insert");
     let absent = on(Condition::IfAbsent);

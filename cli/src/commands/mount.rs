@@ -196,9 +196,8 @@ pub fn report(outcome: &MountOutcome, json: bool) -> Result<(), Failure> {
     }
     terminal::notes(&notices::empty_prefix(outcome));
     terminal::notes(&notices::refused_writes(outcome));
-    if outcome.conditions_ignored {
-        terminal::note(&notices::ignored_conditions(source));
-    }
+    terminal::notes(&notices::conditions(outcome));
+    terminal::notes(&notices::archived(outcome));
     match outcome.already_mounted {
         true => terminal::line(&format!("{source} is mounted at {place} already"))?,
         false => terminal::line(&format!("mounted {source} at {place}"))?,

@@ -241,8 +241,8 @@ fn print_details(mount: &MountStatus) {
     if let Some(beneath) = &mount.beneath {
         terminal::notes(&notices::beneath(&mount.spec, beneath));
     }
-    if mount.fs.conditions_ignored {
-        terminal::note(&notices::ignored_conditions(&mount.spec.source));
+    if mount.fs.conditions_ignored && !mount.spec.read_only {
+        terminal::notes(&notices::ignored_conditions(&mount.spec.source, &mount.fs.ignored_conditions));
     }
     if let Some(cause) = &mount.store.retrying_cause {
         let requests = match mount.store.retrying {

@@ -86,7 +86,9 @@ impl StoreKeys {
         let found = with_credentials.iter().copied().find(is_known);
         let kind = found.unwrap_or(StoreKind::S3);
         let passed_over = with_credentials.iter().take_while(|store| Some(**store) != found);
-        notes.extend(passed_over.map(|store| Note { place: name.place, what: passed_over_note(*store, kind, name) }));
+        notes.extend(
+            passed_over.map(|store| Note { place: name.place, what: passed_over_note(*store, kind, name) }),
+        );
         if kind != StoreKind::S3 {
             let (word, label) = (kind.word(), kind.label());
             let what = format!(

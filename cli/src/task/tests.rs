@@ -298,7 +298,10 @@ fn a_name_is_a_bucket_of_the_store_that_is_said_or_that_there_are_credentials_fo
         assert_eq!(!notes.is_empty(), is_noted, "{entry}: {notes:?}");
     }
     for (variables, told) in [
-        (&[ibm][..], "credentials for IBM Cloud Object Storage, but its region is not known: \"my-bucket\" is taken for a bucket of S3; if it is in the former, write `store: ibm` and `region:`, and else `store: s3`"),
+        (
+            &[ibm][..],
+            "credentials for IBM Cloud Object Storage, but its region is not known: \"my-bucket\" is taken for a bucket of S3; if it is in the former, write `store: ibm` and `region:`, and else `store: s3`",
+        ),
         (&[ibm, azure], "but its region is not known: \"my-bucket\" is taken for a container of Azure"),
         (&[("AZURE_STORAGE_KEY", "x")], "`store: azure` and `account:`, and else `store: s3`"),
     ] {

@@ -201,7 +201,9 @@ pub(crate) fn storage_layout(call: &Call) -> Result<Reply, GcsError> {
 pub(crate) fn test_permissions(call: &Call) -> Result<Reply, GcsError> {
     bucket_of(call)?;
     let asked = call.target.query.iter().filter(|(name, _)| name == "permissions");
-    let permissions: Vec<&str> = asked.map(|(_, value)| value.as_str()).collect();
+    let refused = &call.settings.gcs.refused_permissions;
+    let permissions: Vec<&str> =
+        asked.map(|(_, value)| value.as_str()).filter(|permission| !refused.contains(*permission)).collect();
     Ok(json_reply(&json!({"kind": "storage#testIamPermissionsResponse", "permissions": permissions})))
 }
 

@@ -83,7 +83,7 @@ pub(crate) async fn compose(call: &Call, document: Option<Map<String, Value>>) -
         editable.kms_key_name = Some(key.to_owned());
     }
     let object = composed(&sources, editable, &call.settings).await?;
-    let conditions = Preconditions::of(&call.target)?;
+    let conditions = Preconditions::of_change(call)?;
     let object = bucket.insert(name, object, |current| conditions.check_write(current))?;
     if document.get("deleteSourceObjects").and_then(Value::as_bool) == Some(true) {
         for (value, source) in named.iter().zip(&sources) {

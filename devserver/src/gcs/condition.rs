@@ -3,6 +3,7 @@
 //! Owns: [`Preconditions`], read from query parameters, and what they mean for reads and for writes.
 //! Source: Cloud Storage documentation, "Request preconditions".
 
+use crate::call::Call;
 use crate::gcs::error::GcsError;
 use crate::object::Object;
 use crate::target::Target;
@@ -22,9 +23,18 @@ impl Preconditions {
         Self::with_prefix(target, "if")
     }
 
+    /// On an object that the request changes in another way than by an insert. Errors: those of [`of`](Self::of).
+    pub(crate) fn of_change(call: &Call) -> Result<Self, GcsError> {
+        Ok(Self::unless_ignored(call, Self::of(&call.target)?))
+    }
+
     /// On the source of a copy.
-    pub(crate) fn of_source(target: &Target) -> Result<Self, GcsError> {
-        Self::with_prefix(target, "ifSource")
+    pub(crate) fn of_source(call: &Call) -> Result<Self, GcsError> {
+        Ok(Self::unless_ignored(call, Self::with_prefix(&call.target, "ifSource")?))
+    }
+
+    fn unless_ignored(call: &Call, conditions: Self) -> Self {
+        if call.settings.quirks.insert_conditions_alone { Self::default() } else { conditions }
     }
 
     pub(crate) fn of_generation(generation: Option<u64>) -> Self {

@@ -80,7 +80,7 @@ fn source_of(call: &Call, source: &(String, String)) -> Result<Arc<Object>, GcsE
     let bucket = bucket_named(call, &source.0)?;
     let object = live(&bucket, &source.1, number(&call.target, "sourceGeneration")?)?;
     // A source that has not changed is 412 here, as no copy is made.
-    Preconditions::of_source(&call.target)?.check_write(Some(&object))?;
+    Preconditions::of_source(call)?.check_write(Some(&object))?;
     Ok(object)
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn copy(
     let bucket = bucket_of(call)?;
     let object = source_of(call, &source_name(source)?)?;
     let copy = copied(call, &object, document.as_ref())?;
-    let conditions = Preconditions::of(&call.target)?;
+    let conditions = Preconditions::of_change(call)?;
     let copy = bucket.insert(&call.target.key, copy, |current| conditions.check_write(current))?;
     object_reply(call, &bucket, &call.target.key, &copy).await
 }
@@ -132,7 +132,7 @@ pub(crate) async fn rewrite(
     let bucket = bucket_of(call)?;
     let source = source_name(source)?;
     let object = source_of(call, &source)?;
-    let conditions = Preconditions::of(&call.target)?;
+    let conditions = Preconditions::of_change(call)?;
     let target = (call.target.bucket.clone(), call.target.key.clone());
     let len = object.content.len();
     let mut rewritten = 0;
@@ -186,8 +186,8 @@ pub(crate) async fn move_to(call: &Call, source: Option<(String, String)>) -> Re
     if from == *to {
         return Err(GcsError::invalid("The source and destination object names must be different."));
     }
-    let of_source = Preconditions::of_source(&call.target)?;
-    let conditions = Preconditions::of(&call.target)?;
+    let of_source = Preconditions::of_source(call)?;
+    let conditions = Preconditions::of_change(call)?;
     let moved = bucket.relocate(&from, to, |source, target| {
         let source = source.ok_or_else(|| GcsError::no_such_object(&bucket.name, &from))?;
         of_source.check_write(Some(source))?;

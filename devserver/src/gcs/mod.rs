@@ -98,7 +98,9 @@ async fn answer(
         // Before anything takes effect.
         return Err(Cut);
     }
-    let allowed = authorize(call, operation).and_then(|()| fault_before(call).map_or(Ok(()), Err));
+    let allowed = authorize(call, operation)
+        .and_then(|()| permit(call, operation))
+        .and_then(|()| fault_before(call).map_or(Ok(()), Err));
     let result = match allowed {
         Ok(()) => dispatch(call, operation, source).await,
         Err(error) => Err(error),
@@ -181,6 +183,24 @@ fn authorize(call: &Call, operation: Operation) -> Result<(), GcsError> {
         None => Err(GcsError::unauthorized(
             "Anonymous caller does not have access to the resource, or it may not exist.",
         )),
+    }
+}
+
+/// Errors: 403, for what takes a permission that nobody has.
+fn permit(call: &Call, operation: Operation) -> Result<(), GcsError> {
+    let needed = match operation {
+        Operation::ObjectsInsert
+        | Operation::ObjectsStartResumable
+        | Operation::ObjectsCompose
+        | Operation::ObjectsCopy
+        | Operation::ObjectsRewrite
+        | Operation::ObjectsMove => "storage.objects.create",
+        Operation::ObjectsDelete => "storage.objects.delete",
+        _ => return Ok(()),
+    };
+    match call.settings.gcs.refused_permissions.contains(needed) {
+        true => Err(GcsError::forbidden(format!("The caller does not have {needed} access."))),
+        false => Ok(()),
     }
 }
 

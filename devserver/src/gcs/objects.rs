@@ -120,7 +120,7 @@ fn changed(current: &Object, resource: &Map<String, Value>, change: Change) -> R
 pub(crate) fn delete(call: &Call) -> Result<Reply, GcsError> {
     let bucket = bucket_of(call)?;
     let name = &call.target.key;
-    let conditions = Preconditions::of(&call.target)?;
+    let conditions = Preconditions::of_change(call)?;
     let generation = number(&call.target, "generation")?;
     bucket.remove(name, |current| {
         let current = current

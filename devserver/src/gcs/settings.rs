@@ -25,6 +25,8 @@ pub struct GcsSettings {
     pub rewrite_bytes_per_call_max: u64,
     /// Buckets that only answer requests with a `userProject`, beside those whose resource says so.
     pub requester_pays: BTreeSet<String>,
+    /// Permissions that nobody has, such as `storage.objects.create`: requests that need them are refused, and asked about they are left out.
+    pub refused_permissions: BTreeSet<String>,
 }
 
 /// Tokens and identities are left out.
@@ -38,6 +40,7 @@ impl std::fmt::Debug for GcsSettings {
             .field("project", &self.project)
             .field("rewrite_bytes_per_call_max", &self.rewrite_bytes_per_call_max)
             .field("requester_pays", &self.requester_pays)
+            .field("refused_permissions", &self.refused_permissions)
             .finish()
     }
 }
@@ -52,6 +55,7 @@ impl Default for GcsSettings {
             project: "pail-dev".into(),
             rewrite_bytes_per_call_max: 0,
             requester_pays: BTreeSet::new(),
+            refused_permissions: BTreeSet::new(),
         }
     }
 }

@@ -14,6 +14,7 @@ use pail_control::command_line::word;
 use pail_control::saved_mount::SavedMount;
 use pail_control::types::{MountOutcome, MountRequest, MountSpec};
 use pail_control::{opening, place};
+use pail_store::ConditionedChange;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,14 +23,15 @@ use std::sync::atomic::Ordering;
 const FUSE_THREADS: usize = 4;
 
 /// What was done on the way to a mount.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Made {
     directory: bool,
     bucket: bool,
     recovered: bool,
     empty_prefix: bool,
     writes_refused: bool,
-    conditions_ignored: bool,
+    ignored_conditions: Vec<ConditionedChange>,
+    conditions_unknown: bool,
 }
 
 /// A place on the table that is given back unless the mount succeeds.
@@ -149,6 +151,8 @@ impl Daemon {
         let bucket =
             opening::open_bucket((&mount.spec).into(), &mount.environment, create_bucket, false).await?;
         let writes = opening::WriteCheck::begin(&bucket, mount.spec.read_only);
+        // Of a mount that comes back by itself nobody reads what is told.
+        let conditions = opening::ConditionCheck::begin(&bucket, mount.spec.read_only || mount.restored);
         if !mount.restored {
             bucket.refuse_object(&mount.spec.source).await?;
         }
@@ -159,8 +163,7 @@ impl Daemon {
             bucket: bucket.created,
             recovered,
             empty_prefix: bucket.has_empty_prefix(),
-            writes_refused: false,
-            conditions_ignored: false,
+            ..Made::default()
         };
         // Those that were made at this place earlier are to go with this mount too.
         let mut created_directories =
@@ -184,8 +187,6 @@ impl Daemon {
             Ok(live) => {
                 mount.set(State::Live(live.clone()));
                 if !mount.spec.read_only {
-                    let known = live.store.known_capabilities();
-                    made.conditions_ignored = known.is_some_and(|known| !known.conditional_put);
                     tokio::spawn(self.clone().abort_left_uploads(mount.clone(), live.store.clone()));
                 }
                 tokio::spawn(self.clone().watch_session(mount.clone(), live));
@@ -193,6 +194,10 @@ impl Daemon {
                 made.writes_refused = writes.are_refused().await;
                 if made.writes_refused {
                     tracing::warn!(mount = %mount.spec.mount_point.display(), source = %mount.spec.source, "these credentials may not write");
+                }
+                if let Some(found) = conditions.outcome().await {
+                    made.conditions_unknown = found.is_assumed && !made.writes_refused;
+                    made.ignored_conditions = found.ignored_conditions;
                 }
                 Ok(made)
             }
@@ -326,6 +331,8 @@ fn outcome(mount: &Mount, made: Made, already_mounted: bool) -> MountOutcome {
         beneath: mount.beneath.get().cloned(),
         empty_prefix: made.empty_prefix,
         writes_refused: made.writes_refused,
-        conditions_ignored: made.conditions_ignored,
+        conditions_ignored: made.ignored_conditions.contains(&ConditionedChange::Writes),
+        ignored_conditions: made.ignored_conditions,
+        conditions_unknown: made.conditions_unknown,
     }
 }

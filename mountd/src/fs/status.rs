@@ -6,6 +6,7 @@ use super::BucketFs;
 use super::inode::{Content, FileState, Inode};
 use futures::StreamExt;
 use pail_control::types::{FsStatus, Unpublished};
+use pail_store::ConditionedChange;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -87,6 +88,8 @@ impl BucketFs {
 
     /// What is dirty, what failed, and counters.
     pub fn status(&self) -> FsStatus {
+        let ignored =
+            self.store.known_capabilities().map(|known| known.ignored_conditions).unwrap_or_default();
         let mut status = FsStatus {
             unpublished: self.unpublished_rows(""),
             hidden_keys: self.namespace.lock().hidden_keys(),
@@ -94,7 +97,8 @@ impl BucketFs {
             inodes: self.inodes.len() as u64,
             operations: self.counters.operations.lock().iter().map(|(k, v)| (k.to_string(), *v)).collect(),
             last_errors: self.last_errors.recent(Instant::now()),
-            conditions_ignored: self.store.known_capabilities().is_some_and(|known| !known.conditional_put),
+            conditions_ignored: ignored.contains(&ConditionedChange::Writes),
+            ignored_conditions: ignored,
             ..FsStatus::default()
         };
         let left_out = self.counters.left_out.load(Ordering::Relaxed);

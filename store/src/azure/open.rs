@@ -229,8 +229,16 @@ mod tests {
     #[test]
     fn what_a_connection_string_says_of_the_place_can_be_kept_without_its_key() {
         for (string, url, is_own_domain) in [
-            ("AccountName=acc;AccountKey=c2VjcmV0;BlobEndpoint=http://127.0.0.1:7/acc", Some("http://127.0.0.1:7/acc"), false),
-            ("AccountName=acc;EndpointSuffix=core.chinacloudapi.cn", Some("https://acc.blob.core.chinacloudapi.cn"), true),
+            (
+                "AccountName=acc;AccountKey=c2VjcmV0;BlobEndpoint=http://127.0.0.1:7/acc",
+                Some("http://127.0.0.1:7/acc"),
+                false,
+            ),
+            (
+                "AccountName=acc;EndpointSuffix=core.chinacloudapi.cn",
+                Some("https://acc.blob.core.chinacloudapi.cn"),
+                true,
+            ),
             ("AccountName=acc;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net", None, true),
             ("AccountName=other;BlobEndpoint=http://127.0.0.1:7/other", None, true),
         ] {
@@ -241,10 +249,15 @@ mod tests {
             let kept = StoreOptions { endpoint_url: found, ..options(Some("acc"), &[]) };
             let again = resolve(&kept).map_err(|(_, why)| why).unwrap();
             assert_eq!(first.endpoint.url(), again.endpoint.url(), "{string}");
-            assert_eq!((first.is_own_domain, again.is_own_domain), (is_own_domain, is_own_domain), "{string}");
+            assert_eq!(
+                (first.is_own_domain, again.is_own_domain),
+                (is_own_domain, is_own_domain),
+                "{string}"
+            );
         }
         let signed = CallerVariables(
-            [("AZURE_STORAGE_CONNECTION_STRING".to_owned(), "BlobEndpoint=http://h?sig=hunter2".to_owned())].into(),
+            [("AZURE_STORAGE_CONNECTION_STRING".to_owned(), "BlobEndpoint=http://h?sig=hunter2".to_owned())]
+                .into(),
         );
         assert_eq!(endpoint_in_connection_string("acc", &signed), None);
     }

@@ -34,11 +34,6 @@ pub const KNOWN_DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         server: "fake-gcs-server",
-        case: "conditions",
-        reason: "ifGenerationMatch on objects.delete is ignored: another generation is deleted",
-    },
-    Deviation {
-        server: "fake-gcs-server",
         case: "aborted_upload",
         reason: "objects.compose of what is not there is 500, not 404",
     },

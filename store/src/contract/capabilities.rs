@@ -14,6 +14,18 @@ pub enum PartCopy {
     Ranges,
 }
 
+/// A change whose condition an endpoint may ignore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConditionedChange {
+    /// An object that is written in one request.
+    Writes,
+    /// The completion of one that was sent in parts.
+    LargeWrites,
+    /// A deletion.
+    Deletions,
+}
+
 /// What an endpoint can do. Known for the big ones, probed on others: some servers answer 200 to a condition that
 /// they ignore.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -22,6 +34,10 @@ pub struct Capabilities {
     pub conditional_put: bool,
     /// The same on CompleteMultipartUpload.
     pub conditional_complete: bool,
+    /// The changes whose conditions are known to be ignored.
+    pub ignored_conditions: Vec<ConditionedChange>,
+    /// The endpoint was not asked, and is not known: what is not claimed here may be there.
+    pub is_assumed: bool,
     /// What a part can be made of on the server.
     pub part_copy: PartCopy,
     /// [`Store::rename`](crate::Store::rename) works, in one step that nobody sees half of.
@@ -44,6 +60,8 @@ impl Capabilities {
         Self {
             conditional_put: true,
             conditional_complete: true,
+            ignored_conditions: Vec::new(),
+            is_assumed: false,
             part_copy: PartCopy::Ranges,
             atomic_rename: false,
             equal_parts: false,

@@ -19,7 +19,7 @@ mod uri;
 mod version;
 
 pub use attributes::{Attributes, Encryption, NewObjects, UserMetadata};
-pub use capabilities::{Capabilities, PartCopy};
+pub use capabilities::{Capabilities, ConditionedChange, PartCopy};
 pub use checksum::Checksum;
 pub(crate) use checksum::Crc;
 pub use content_type::content_type_of;

@@ -48,6 +48,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// credentials do not reach).
     async fn look_up_bucket(&self) -> Result<()>;
 
+    /// Whether the credentials may write objects below the store's probe prefix, found out without writing any; `None` where that cannot be asked.
+    /// Errors: the endpoint cannot be asked now.
+    async fn may_write(&self) -> Result<Option<bool>> {
+        Ok(None)
+    }
+
     /// Deletes the bucket, which must be empty; one that is gone is no error. Errors: `NotEmpty`, `Denied`.
     async fn delete_bucket(&self) -> Result<()>;
 

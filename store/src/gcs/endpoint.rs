@@ -76,12 +76,30 @@ impl Endpoint {
         self.base.starts_with("https:")
     }
 
+    /// Whether the service itself answers there: by its own name, by a region's, or by one of those that private networks have for it
+    /// (Cloud Storage documentation, "Request endpoints" and "Regional endpoints"; VPC documentation, "Private Google Access").
+    pub fn is_google_s(&self) -> bool {
+        let host = self.host().to_ascii_lowercase();
+        self.kind != EndpointKind::Emulator
+            && self.is_tls()
+            && host.strip_suffix("googleapis.com").is_some_and(|rest| rest.ends_with('.'))
+    }
+
+    /// Whether what is sent there stays on this machine.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.host();
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// Whether what is sent there stays on this machine or is encrypted.
     pub fn is_private(&self) -> bool {
-        let host = self.base.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
-        let host = host.unwrap_or_default();
-        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-        self.is_tls() || host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        self.is_tls() || self.is_loopback()
+    }
+
+    fn host(&self) -> String {
+        let uri = self.base.parse::<http::Uri>().ok();
+        uri.and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default()
     }
 
     /// As a person would write it.
@@ -161,6 +179,17 @@ mod tests {
             assert_eq!(named(url).unwrap().url(), base);
         }
         assert_eq!(named("https://storage.googleapis.com/").unwrap().kind(), EndpointKind::Google);
+        assert!(Endpoint::google("b").is_google_s() && !named("localhost:1").unwrap().is_google_s());
+        for (url, is_google_s) in [
+            ("https://storage.europe-west3.rep.googleapis.com", true),
+            ("https://private.googleapis.com", true),
+            ("http://storage.googleapis.com", false),
+            ("https://storage.googleapis.com.example", false),
+            ("https://fakegoogleapis.com", false),
+        ] {
+            let endpoint = Endpoint::named(url, "b", EndpointKind::Named).unwrap();
+            assert_eq!(endpoint.is_google_s(), is_google_s, "{url}");
+        }
         assert!(named("[::1]:80").unwrap().is_private());
         assert!(!named("http://example.com").unwrap().is_private());
         for url in ["ftp://h", "http://", "", "https://user:secret@h", "http://h/?a=b"] {

@@ -10,9 +10,11 @@
 
 mod credentials;
 mod endpoint;
+mod enforcement;
 mod failure;
 mod listing;
 mod open;
+mod permissions;
 mod reading;
 mod related;
 mod resource;
@@ -25,36 +27,36 @@ pub use open::lend;
 use crate::contract::*;
 use crate::http::deadline::within_call;
 use crate::http::reading::{self as bodies, Readable};
+use crate::http::remembered::{Answer, Asker, Endpoints, Memory};
 use crate::http::request::ApiRequest;
 use async_trait::async_trait;
 use bytes::Bytes;
 use endpoint::EndpointKind;
+use enforcement::Enforcement;
 use http::Method;
 use serde_json::json;
 use service::GcsService;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::OnceCell;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use uploads::Uploads;
 use writing::Writer;
 
 /// The way to a bucket of Google Cloud Storage.
 type Pipeline = crate::http::pipeline::Pipeline<GcsService>;
 
-/// The largest object, in bytes (Cloud Storage documentation, "Quotas and limits").
-const OBJECT_SIZE_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024 * 1024;
-/// The most parts of an upload, which are composed in layers: as many as elsewhere.
-const PART_COUNT_MAX: u32 = 10_000;
+/// What the endpoints of this process's buckets were found to enforce.
+static ENDPOINTS: LazyLock<Endpoints<Enforcement>> = LazyLock::new(Endpoints::default);
 
 /// A bucket of Google Cloud Storage.
 pub struct GcsStore {
     pipeline: Arc<Pipeline>,
     uri: String,
     identity: String,
-    /// Whether the endpoint moves objects. Filled once, by the first who asks; others wait for it.
-    can_rename: OnceCell<bool>,
-    /// It was asked to, and said that it does not: buckets differ in it.
+    /// What the endpoint enforces.
+    memory: Memory<Enforcement>,
+    /// It was asked to move an object, and said that it does not: buckets differ in it.
     refused_rename: AtomicBool,
 }
 
@@ -65,17 +67,35 @@ impl GcsStore {
         open::open(options).await
     }
 
-    fn writer(&self) -> Writer<'_> {
-        Writer { pipeline: &self.pipeline }
+    fn writer(&self, enforcement: Enforcement) -> Writer<'_> {
+        Writer { pipeline: &self.pipeline, enforcement }
+    }
+
+    /// The writer that goes by what is known of the endpoint already.
+    fn known_writer(&self) -> Writer<'_> {
+        self.writer(self.memory.known().unwrap_or_default())
+    }
+
+    /// The writer that knows what the endpoint enforces. Where it could not be asked, nothing is left to it.
+    async fn probed_writer(&self) -> Writer<'_> {
+        self.writer(self.memory.answer(self).await.unwrap_or_default())
+    }
+
+    async fn writer_for(&self, condition: &Condition) -> Writer<'_> {
+        match condition {
+            Condition::None => self.known_writer(),
+            _ => self.probed_writer().await,
+        }
     }
 
     fn uploads(&self) -> Uploads<'_> {
-        Uploads { writer: self.writer() }
+        Uploads { writer: self.known_writer() }
     }
 
-    async fn can_rename(&self) -> Result<bool> {
-        let can = self.can_rename.get_or_try_init(|| async { self.writer().can_rename().await }).await?;
-        Ok(*can && !self.refused_rename.load(Ordering::Relaxed))
+    fn capabilities_of(&self, enforcement: Enforcement) -> Capabilities {
+        let capabilities = enforcement.capabilities();
+        let atomic_rename = capabilities.atomic_rename && !self.refused_rename.load(Ordering::Relaxed);
+        Capabilities { atomic_rename, ..capabilities }
     }
 
     /// Errors: `Unsupported`, for a key that parts of uploads are kept under.
@@ -138,6 +158,39 @@ impl std::fmt::Debug for GcsStore {
 }
 
 #[async_trait]
+impl Asker for GcsStore {
+    type Value = Enforcement;
+
+    /// What an endpoint enforces, it enforces for all: none is known whose answer goes by the caller.
+    async fn id(&self) -> String {
+        String::new()
+    }
+
+    fn server(&self) -> Option<String> {
+        None
+    }
+
+    async fn ask(&self) -> Result<Answer<Enforcement>> {
+        let probed = enforcement::probe(&self.pipeline).await?;
+        let ignored = probed.value.capabilities().ignored_conditions;
+        if !ignored.is_empty() {
+            let endpoint = self.pipeline.service.endpoint.url();
+            tracing::warn!(
+                endpoint,
+                ?ignored,
+                "this endpoint ignores conditions: each is checked just before its change, which another client's may overtake"
+            );
+        }
+        Ok(probed)
+    }
+
+    fn asked_in_vain(&self, ago: Duration) -> Error {
+        let message = format!("it could not be asked what it enforces {} s ago", ago.as_secs());
+        self.pipeline.error("PutObject", None, ErrorKind::Unreachable, message)
+    }
+}
+
+#[async_trait]
 impl Store for GcsStore {
     fn uri(&self) -> &str {
         &self.uri
@@ -152,17 +205,11 @@ impl Store for GcsStore {
     }
 
     async fn capabilities(&self) -> Result<Capabilities> {
-        Ok(Capabilities {
-            conditional_put: true,
-            conditional_complete: true,
-            part_copy: PartCopy::Whole,
-            atomic_rename: self.can_rename().await?,
-            equal_parts: false,
-            part_size_bytes_min: 1,
-            part_size_bytes_max: OBJECT_SIZE_BYTES_MAX,
-            part_count_max: PART_COUNT_MAX,
-            put_size_bytes_max: OBJECT_SIZE_BYTES_MAX,
-        })
+        Ok(self.capabilities_of(self.memory.answer(self).await?))
+    }
+
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        self.memory.remembered(None).map(|enforcement| self.capabilities_of(enforcement))
     }
 
     async fn create_bucket(&self) -> Result<()> {
@@ -203,6 +250,10 @@ impl Store for GcsStore {
         Ok(())
     }
 
+    async fn may_write(&self) -> Result<Option<bool>> {
+        permissions::may_write(&self.pipeline, &self.memory).await
+    }
+
     async fn delete_bucket(&self) -> Result<()> {
         match self.send_delete_bucket().await {
             Err(error) if error.kind == ErrorKind::NotEmpty && self.free_hidden().await? => {
@@ -222,11 +273,12 @@ impl Store for GcsStore {
 
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
         self.check_is_ours("PutObject", key)?;
-        within_call(async { self.writer().put(key, payload, &options).await }).await
+        within_call(async { self.writer_for(&options.condition).await.put(key, payload, &options).await })
+            .await
     }
 
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
-        within_call(async { self.writer().delete(key, &condition).await }).await
+        within_call(async { self.writer_for(&condition).await.delete(key, &condition).await }).await
     }
 
     async fn rename(
@@ -239,11 +291,12 @@ impl Store for GcsStore {
         const OPERATION: &str = "RenameObject";
         self.check_is_ours(OPERATION, to)?;
         within_call(async {
-            if !self.can_rename().await? {
+            let enforcement = self.memory.answer(self).await?;
+            if !self.capabilities_of(enforcement).atomic_rename {
                 let message = "the endpoint moves no objects".to_owned();
                 return Err(self.pipeline.error(OPERATION, Some(from), ErrorKind::Unsupported, message));
             }
-            let renamed = self.writer().rename(from, version, to, &condition).await;
+            let renamed = self.writer(enforcement).rename(from, version, to, &condition).await;
             // A 400 may as well be of a name that no object can have.
             let is_refusal = |error: &Error| {
                 matches!(error.status, Some(405 | 501)) || error.message.contains("hierarchical namespace")
@@ -264,7 +317,7 @@ impl Store for GcsStore {
         condition: Condition,
     ) -> Result<Version> {
         self.check_is_ours("CopyObject", to)?;
-        within_call(async { self.writer().copy(from, version, to, &condition).await }).await
+        within_call(async { self.probed_writer().await.copy(from, version, to, &condition).await }).await
     }
 
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
@@ -297,7 +350,11 @@ impl Store for GcsStore {
         parts: &[Part],
         options: &PutOptions,
     ) -> Result<Version> {
-        within_call(async { self.uploads().complete(upload, parts, options).await }).await
+        within_call(async {
+            let writer = self.writer_for(&options.condition).await;
+            Uploads { writer }.complete(upload, parts, options).await
+        })
+        .await
     }
 
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {

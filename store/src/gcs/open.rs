@@ -6,18 +6,21 @@
 use super::credentials::found::Places;
 use super::credentials::{CredentialCache, Found, Source, TokenClient};
 use super::endpoint::{Endpoint, EndpointKind};
+use super::enforcement::Enforcement;
 use super::service::GcsService;
-use super::{GcsStore, Pipeline};
-use crate::contract::{CallerVariables, Error, ErrorKind, Result, StoreOptions};
+use super::{ENDPOINTS, GcsStore, Pipeline};
+use crate::contract::{
+    CallerVariables, Error, ErrorKind, Result, StoreKind, StoreOptions, check_storage_class,
+};
 use crate::http::authorities::Authorities;
 use crate::http::proxy::Proxies;
+use crate::http::remembered::{AnswerFile, Memory};
 use crate::http::surroundings::Surroundings;
 use crate::http::transport::{self, HttpClient};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
-use tokio::sync::OnceCell;
 
 /// Variables that name certificates to trust in place of the system's, the first that is set: gcloud's own, and the one of most TLS stacks.
 const AUTHORITIES: [&str; 2] = ["CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "SSL_CERT_FILE"];
@@ -38,6 +41,9 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<GcsStore>> {
     };
     let misconfigured = |message| refuse(ErrorKind::Configuration, message);
     let endpoint = endpoint_of(&options, surroundings).map_err(misconfigured)?;
+    if let Some(class) = options.new_objects.storage_class.as_deref().filter(|_| endpoint.is_google_s()) {
+        check_storage_class(StoreKind::Gcs, class).map_err(misconfigured)?;
+    }
     let found = Found::of(surroundings, places_of(&options, &endpoint));
     let found = found.map_err(|cause| refuse(ErrorKind::Credentials, cause))?;
     let (client, credentials) = clients(&options, surroundings, &endpoint, found).map_err(misconfigured)?;
@@ -53,11 +59,15 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<GcsStore>> {
         EndpointKind::Google => format!("gs://{bucket}"),
         EndpointKind::Named | EndpointKind::Emulator => format!("{} gs://{bucket}", endpoint.url()),
     };
+    let documented = endpoint.is_google_s().then_some(Enforcement::FULL);
+    let answers = AnswerFile::of(surroundings).filter(|_| !endpoint.is_loopback());
+    // Beside the answers that the same servers may give to requests of the S3 API.
+    let memory = Memory::new(&ENDPOINTS, format!("gs {}", endpoint.url()), documented, answers);
     let service = GcsService { endpoint, credentials, paying_project };
     Ok(Arc::new(GcsStore {
         uri: format!("gs://{bucket}"),
         identity,
-        can_rename: OnceCell::new(),
+        memory,
         refused_rename: AtomicBool::new(false),
         pipeline: Arc::new(Pipeline::new(options, service, client)),
     }))

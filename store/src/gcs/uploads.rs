@@ -243,7 +243,8 @@ impl Uploads<'_> {
             .payload(Bytes::from(body.to_string()).into())
             .long_running();
         let request = with_kms_key(request, "kmsKeyName", kms_key_of(attributes));
-        let request = self.writer.conditioned(request, condition)?;
+        let is_enforced = self.writer.enforcement.compose;
+        let request = self.writer.conditioned(request, name, condition, is_enforced).await?;
         let answer = self.pipeline().send(&request).await?;
         self.writer.written(&request, &answer)
     }

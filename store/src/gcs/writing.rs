@@ -1,12 +1,13 @@
 //! Writes: objects, deletions, copies, moves, and their conditions.
 //!
 //! Owns: [`Writer`]. Every condition is a generation that the service compares with the object's at the moment of the change (Cloud Storage
-//! documentation, "Request preconditions"), 0 where none is to be there; nothing is compared here.
+//! documentation, "Request preconditions"), 0 where none is to be there. Where the endpoint does not ([`Enforcement`]), it is compared here just
+//! before an unconditional change, which another writer can race; [`Capabilities`](crate::Capabilities) says so.
 //!
 //! A new object and its attributes travel in one request; bytes in memory with their CRC32C, by which the service refuses what was damaged.
 
 use super::Pipeline;
-use super::endpoint::EndpointKind;
+use super::enforcement::Enforcement;
 use super::reading::resource;
 use super::related::Related;
 use super::resource::{FACTS, ObjectResource, kms_key_of, resource_of};
@@ -20,9 +21,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Writes through one pipeline.
+/// Writes through one pipeline under one endpoint's rules.
 pub(super) struct Writer<'a> {
     pub pipeline: &'a Arc<Pipeline>,
+    pub enforcement: Enforcement,
 }
 
 /// The answer to one step of a rewrite.
@@ -65,7 +67,7 @@ impl Writer<'_> {
             .header("content-type", &content_type)
             .payload(related.body());
         let request = with_kms_key(request, "kmsKeyName", kms_key_of(attributes));
-        let request = self.conditioned(request, condition)?;
+        let request = self.conditioned(request, name, condition, self.enforcement.insert).await?;
         let answer = self.pipeline.send(&request).await?;
         let made = self.written(&request, &answer)?;
         match made.checksum().and_then(|checksum| related.sent(checksum)) {
@@ -91,7 +93,14 @@ impl Writer<'_> {
     pub async fn delete(&self, key: &RawKey, condition: &Condition) -> Result<()> {
         let request = ApiRequest::on("DeleteObject", Method::DELETE, key)
             .path(self.pipeline.service.endpoint.object_path(key.as_str()));
-        let request = self.conditioned(request, condition)?;
+        let request = match self.conditioned(request, key.as_str(), condition, self.enforcement.delete).await
+        {
+            Ok(request) => request,
+            Err(error) if error.kind == ErrorKind::Precondition && self.is_absent(key).await? => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         match self.pipeline.send(&request).await {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             Err(error) if error.kind == ErrorKind::Precondition && self.is_absent(key).await? => Ok(()),
@@ -129,7 +138,8 @@ impl Writer<'_> {
                 .payload(body.clone().into())
                 .long_running();
             let request = with_kms_key(request, "destinationKmsKeyName", source.kms_key());
-            let mut request = self.conditioned(request, condition)?;
+            let mut request =
+                self.conditioned(request, to.as_str(), condition, self.enforcement.rewrite).await?;
             if let Version::Generation(generation) = source.version() {
                 request = request.query("ifSourceGenerationMatch", generation.to_string());
             }
@@ -140,13 +150,29 @@ impl Writer<'_> {
             let answer = sent.map_err(|error| of_source(error, from, version))?;
             let rewritten: Rewritten = self.parsed(&request, &answer.body)?;
             match (rewritten.done, rewritten.resource, rewritten.rewrite_token) {
-                (true, Some(made), _) => return self.known(&request, made).map(|made| made.version()),
+                (true, Some(made), _) => {
+                    let made = self.known(&request, made)?;
+                    self.check_copied_from(from, &source).await?;
+                    return Ok(made.version());
+                }
                 (false, _, Some(next)) => token = Some(next),
                 _ => {
                     let message = "the answer to a rewrite says neither that it is done nor how it goes on";
                     return Err(self.corrupt(&request, message.to_owned()));
                 }
             }
+        }
+    }
+
+    /// Where the endpoint compares nothing, the source may have become another just before the copy. Errors: it has, and the copy may be of that.
+    async fn check_copied_from(&self, from: &RawKey, source: &ObjectResource) -> Result<()> {
+        if self.enforcement.rewrite {
+            return Ok(());
+        }
+        match resource(self.pipeline, from).await {
+            Ok(now) if now.generation == source.generation => Ok(()),
+            Ok(_) => Err(Error { maybe_applied: true, ..self.changed("CopyObject", from) }),
+            Err(error) => Err(Error { maybe_applied: true, ..of_source(error, from, &source.version()) }),
         }
     }
 
@@ -161,7 +187,7 @@ impl Writer<'_> {
         let request = ApiRequest::on("RenameObject", Method::POST, to)
             .path(self.pipeline.service.endpoint.move_path(from.as_str(), to.as_str()))
             .query("fields", FACTS);
-        let mut request = self.conditioned(request, condition)?;
+        let mut request = self.conditioned(request, to.as_str(), condition, self.enforcement.moves).await?;
         match version {
             Version::Generation(generation) => {
                 request = request.query("ifSourceGenerationMatch", generation.to_string());
@@ -174,43 +200,50 @@ impl Writer<'_> {
         Ok(self.written(&request, &answer)?.version())
     }
 
-    /// Whether the endpoint moves objects: Google's does; another is asked to move what is not there, and says that it is not, or that it
-    /// knows no such request. Errors: it cannot be asked.
-    pub async fn can_rename(&self) -> Result<bool> {
-        if self.pipeline.service.endpoint.kind() == EndpointKind::Google {
-            return Ok(true);
-        }
-        let names = ["from", "to"].map(|end| {
-            let random = rand::random::<u64>();
-            format!("{}.pail-probe-{random:016x}-{end}", self.pipeline.options.probe_prefix)
-        });
-        let path = self.pipeline.service.endpoint.move_path(&names[0], &names[1]);
-        let request =
-            ApiRequest::new("RenameObject", Method::POST).path(path).query("ifSourceGenerationMatch", "1");
-        match self.pipeline.send(&request).await {
-            Ok(_) => Ok(true),
-            // The API's own error names its reason; that of a router which knows no such path does not.
-            Err(error) if error.status == Some(404) => Ok(error.code.is_some()),
-            Err(error) if error.kind == ErrorKind::Precondition => Ok(true),
-            Err(error) if error.status.is_some() && error.kind != ErrorKind::Exhausted => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Puts the condition into the request.
-    pub fn conditioned<'k>(&self, request: ApiRequest<'k>, condition: &Condition) -> Result<ApiRequest<'k>> {
-        match condition {
-            Condition::None => Ok(request),
-            Condition::IfAbsent => Ok(request.query("ifGenerationMatch", "0")),
-            Condition::IfVersion(Version::Generation(generation)) => {
-                Ok(request.query("ifGenerationMatch", generation.to_string()))
-            }
+    /// Puts the condition on the object `name` into the request where the endpoint enforces it there, and checks it here where not.
+    pub async fn conditioned<'k>(
+        &self,
+        request: ApiRequest<'k>,
+        name: &str,
+        condition: &Condition,
+        is_enforced: bool,
+    ) -> Result<ApiRequest<'k>> {
+        let generation = match condition {
+            Condition::None => return Ok(request),
+            Condition::IfAbsent => 0,
+            Condition::IfVersion(Version::Generation(generation)) => *generation,
             // It is not known what is to stand there, or it is of another kind of store.
             Condition::IfVersion(Version::Unknown | Version::Etag(_)) => {
                 let message = "which version is to be there is not known".to_owned();
-                Err(self.pipeline.error(request.operation, request.key, ErrorKind::Precondition, message))
+                return Err(self.pipeline.error(
+                    request.operation,
+                    request.key,
+                    ErrorKind::Precondition,
+                    message,
+                ));
             }
+        };
+        if !is_enforced {
+            self.check_generation(&request, name, generation).await?;
         }
+        // A condition that is ignored does no harm, and one that was not found to be enforced may be.
+        Ok(request.query("ifGenerationMatch", generation.to_string()))
+    }
+
+    /// Errors: `Precondition`, where the object `name` has not that generation, which is 0 where none is to be there.
+    async fn check_generation(&self, request: &ApiRequest<'_>, name: &str, generation: u64) -> Result<()> {
+        let Ok(key) = RawKey::new(name) else { return Ok(()) };
+        let stands = match resource(self.pipeline, &key).await {
+            Ok(object) => object.generation.unwrap_or_default(),
+            Err(error) if error.kind == ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let message = match stands {
+            _ if stands == generation => return Ok(()),
+            0 => "the object is gone",
+            _ => "the object has another version now",
+        };
+        Err(self.pipeline.error(request.operation, request.key, ErrorKind::Precondition, message.to_owned()))
     }
 
     /// The error of an object that is another now.

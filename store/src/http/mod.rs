@@ -12,6 +12,7 @@ pub(crate) mod failure;
 pub(crate) mod pipeline;
 pub(crate) mod proxy;
 pub(crate) mod reading;
+pub(crate) mod remembered;
 pub(crate) mod renewal;
 pub(crate) mod request;
 pub(crate) mod retry;

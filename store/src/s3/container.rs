@@ -95,7 +95,9 @@ fn pipeline(
 ) -> Result<Pipeline<Agent>, String> {
     let uri: Uri = url.parse().map_err(|_| "it is no URI".to_owned())?;
     let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else {
-        return Err("it names no host; it is like http://HOST/PATH, and a relative one begins with /".to_owned());
+        return Err(
+            "it names no host; it is like http://HOST/PATH, and a relative one begins with /".to_owned()
+        );
     };
     let shown = format!("{scheme}://{host}");
     let options = StoreOptions {
@@ -140,7 +142,8 @@ impl Source for ContainerRole {
         let expiry = match &answer.expiration {
             None => None,
             Some(text) => {
-                let time = text.parse::<jiff::Timestamp>().ok().and_then(|time| SystemTime::try_from(time).ok());
+                let time =
+                    text.parse::<jiff::Timestamp>().ok().and_then(|time| SystemTime::try_from(time).ok());
                 Some(time.ok_or_else(|| format!("{} gives keys without a time", pipeline.service.shown))?)
             }
         };
@@ -255,7 +258,15 @@ mod tests {
 
     #[test]
     fn plain_http_is_for_this_machine_and_the_agents() {
-        for host in ["localhost", "127.0.0.1", "127.8.8.8", "[::1]", "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"] {
+        for host in [
+            "localhost",
+            "127.0.0.1",
+            "127.8.8.8",
+            "[::1]",
+            "169.254.170.2",
+            "169.254.170.23",
+            "[fd00:ec2::23]",
+        ] {
             assert!(is_near(host), "{host}");
         }
         for host in ["169.254.169.254", "10.0.0.1", "localhost.example", "example.com", "[fd00:ec2::254]"] {

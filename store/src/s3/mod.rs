@@ -29,7 +29,6 @@ mod open_uploads;
 mod probe;
 mod profile;
 mod reading;
-mod remembered;
 mod service;
 mod sign;
 mod sources;
@@ -44,43 +43,33 @@ pub use probe::Enforcement;
 use crate::contract::*;
 use crate::http::deadline::within_call;
 use crate::http::reading::{self as bodies, Readable};
+use crate::http::remembered::{Answer, Asker, Endpoints, Memory};
 use crate::http::request::ApiRequest;
 use crate::http::service::Service;
 use async_trait::async_trait;
 use dialect::Creation;
 use http::Method;
-use parking_lot::Mutex;
-use remembered::{AnswerFile, Kept, SharedAnswer};
 use service::S3Service;
 use std::ops::Range;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::sync::OnceCell;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use writing::Writer;
 
 /// The way to a bucket of the S3 family.
 type Pipeline = crate::http::pipeline::Pipeline<S3Service>;
 
-/// An endpoint that could not be asked what it enforces is left alone for so long.
-const PROBED_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// What the endpoints of this process's buckets were found to enforce.
+static ENDPOINTS: LazyLock<Endpoints<Enforcement>> = LazyLock::new(Endpoints::default);
 
 /// A bucket of the S3 family.
 pub struct S3Store {
     pipeline: Arc<Pipeline>,
     uri: String,
     identity: String,
-    /// Filled once, by the first who asks; others wait for it.
-    enforcement: OnceCell<Enforcement>,
-    /// What the endpoint answers, shared with others who ask it; filled by the first who asks here.
-    answer: OnceCell<Arc<SharedAnswer>>,
-    /// Where answers outlive the process; `None` where they may not.
-    answers: Option<AnswerFile>,
-    /// What it had of this endpoint when the store was opened.
-    kept: Option<Kept>,
+    /// What the endpoint enforces.
+    memory: Memory<Enforcement>,
     /// What the making of the bucket takes.
     creation: Creation,
-    /// When the endpoint could not be asked for that. A leaf.
-    asked_in_vain: Mutex<Option<Instant>>,
 }
 
 impl S3Store {
@@ -91,71 +80,7 @@ impl S3Store {
 
     /// What the endpoint enforces; probes it at the first call, and again some time after it could not be asked. Errors: it could not.
     pub async fn enforcement(&self) -> Result<Enforcement> {
-        self.enforcement.get_or_try_init(|| self.probe()).await.copied()
-    }
-
-    /// Asks the endpoint, unless another bucket's store has, or an earlier process.
-    async fn probe(&self) -> Result<Enforcement> {
-        // Who waited for another's probe does not begin one of its own behind it.
-        let asked_at = *self.asked_in_vain.lock();
-        if let Some(at) = asked_at.filter(|at| at.elapsed() < PROBED_AGAIN_AFTER) {
-            let message = format!("it could not be asked what it enforces {} s ago", at.elapsed().as_secs());
-            return Err(self.pipeline.error("PutObject", None, ErrorKind::Unreachable, message));
-        }
-        // Held across the questions, so that they are asked once; none of their requests takes it.
-        let mut answer = self.shared_answer().await.lock().await;
-        if let Some(known) = *answer {
-            return Ok(known);
-        }
-        let server = self.pipeline.service.server();
-        if let Some(known) = self.kept.as_ref().and_then(|kept| kept.answer_of(server.as_deref())) {
-            return Ok(*answer.insert(known));
-        }
-        let probed = probe::probe(&self.pipeline).await.inspect_err(|error| {
-            tracing::warn!(%error, "the endpoint could not be asked what it enforces; conditions are checked by HEAD");
-            *self.asked_in_vain.lock() = Some(Instant::now());
-        })?;
-        if probed.is_of_endpoint {
-            *answer = Some(probed.enforcement);
-            self.keep_answer(probed.enforcement).await;
-            if !probed.enforcement.put {
-                let endpoint = self.pipeline.service.url();
-                tracing::warn!(
-                    endpoint,
-                    "this endpoint ignores the conditions of writes: each is checked just before its write, which another client's may overtake"
-                );
-            }
-        }
-        Ok(probed.enforcement)
-    }
-
-    /// What another store was answered, whoever asked, or an earlier process, if the endpoint still calls itself as it did.
-    fn remembered(&self) -> Option<Enforcement> {
-        let shared = remembered::answer_of(&self.pipeline.service.url());
-        shared.or_else(|| self.kept.as_ref()?.answer_of(self.pipeline.service.server().as_deref()))
-    }
-
-    /// The answer that this endpoint gives to whom this store's credentials are.
-    async fn shared_answer(&self) -> &Arc<SharedAnswer> {
-        let found = self.answer.get_or_init(|| async {
-            // Where the credentials cannot be had, the next request will say so.
-            let id = self.pipeline.service.authorization().await;
-            let id = id.map_or_else(|_| String::new(), |id| id.id().to_owned());
-            remembered::shared(self.pipeline.service.url(), id)
-        });
-        found.await
-    }
-
-    async fn keep_answer(&self, enforcement: Enforcement) {
-        let Some(file) = self.answers.clone() else { return };
-        let url = self.pipeline.service.url();
-        let server = self.pipeline.service.server();
-        let write = move || {
-            if let Err(error) = file.write(&url, server, enforcement) {
-                tracing::debug!(%error, path = %file.path.display(), "what the endpoint enforces cannot be kept");
-            }
-        };
-        let _ = tokio::task::spawn_blocking(write).await;
+        self.memory.answer(self).await
     }
 
     fn writer(&self, enforcement: Enforcement) -> Writer<'_> {
@@ -164,7 +89,7 @@ impl S3Store {
 
     /// The writer that goes by what is known of the endpoint already.
     fn known_writer(&self) -> Writer<'_> {
-        self.writer(self.enforcement.get().copied().unwrap_or_default())
+        self.writer(self.memory.known().unwrap_or_default())
     }
 
     /// The writer that knows what the endpoint enforces. Where it could not be asked, nothing is left to it.
@@ -222,6 +147,38 @@ impl std::fmt::Debug for S3Store {
 }
 
 #[async_trait]
+impl Asker for S3Store {
+    type Value = Enforcement;
+
+    async fn id(&self) -> String {
+        // Where the credentials cannot be had, the next request will say so.
+        let id = self.pipeline.service.authorization().await;
+        id.map_or_else(|_| String::new(), |id| id.id().to_owned())
+    }
+
+    fn server(&self) -> Option<String> {
+        self.pipeline.service.server()
+    }
+
+    async fn ask(&self) -> Result<Answer<Enforcement>> {
+        let probed = probe::probe(&self.pipeline).await?;
+        if probed.is_of_endpoint && !probed.value.put {
+            let endpoint = self.pipeline.service.url();
+            tracing::warn!(
+                endpoint,
+                "this endpoint ignores the conditions of writes: each is checked just before its write, which another client's may overtake"
+            );
+        }
+        Ok(probed)
+    }
+
+    fn asked_in_vain(&self, ago: Duration) -> Error {
+        let message = format!("it could not be asked what it enforces {} s ago", ago.as_secs());
+        self.pipeline.error("PutObject", None, ErrorKind::Unreachable, message)
+    }
+}
+
+#[async_trait]
 impl Store for S3Store {
     fn uri(&self) -> &str {
         &self.uri
@@ -240,7 +197,7 @@ impl Store for S3Store {
     }
 
     fn known_capabilities(&self) -> Option<Capabilities> {
-        let known = self.enforcement.get().copied().or_else(|| self.remembered());
+        let known = self.memory.remembered(self.pipeline.service.server().as_deref());
         known.map(Enforcement::capabilities)
     }
 
@@ -283,6 +240,21 @@ impl Store for S3Store {
                 Err(Error { message: format!("{told}: {}", error.message), ..error })
             }
             looked => looked.map(drop),
+        }
+    }
+
+    /// By one part of an upload that does not exist: who may not write is refused before that is looked for.
+    async fn may_write(&self) -> Result<Option<bool>> {
+        const NAME: &str = ".pail-probe";
+        let Ok(key) = RawKey::new(format!("{}{NAME}", self.pipeline.options.probe_prefix)) else {
+            return Ok(None);
+        };
+        let upload = Upload { key, id: "pail-probe".to_owned() };
+        let payload = Payload::Bytes(bytes::Bytes::from_static(b"pail probe"));
+        match self.known_writer().put_part(&upload, 1, payload).await {
+            Err(error) if error.kind == ErrorKind::Denied => Ok(Some(false)),
+            Err(error) if error.kind == ErrorKind::Unreachable => Err(error),
+            _ => Ok(Some(true)),
         }
     }
 

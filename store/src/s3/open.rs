@@ -4,7 +4,6 @@
 //! nothing later reads the environment.
 
 use super::Pipeline;
-use super::S3Store;
 use super::authorization::Authorization;
 use super::credential_client;
 use super::credentials::CredentialCache;
@@ -14,20 +13,18 @@ use super::endpoint::Endpoint;
 use super::express::{SessionIssuer, Sessions};
 use super::extras::Extras;
 use super::profile::Profile;
-use super::remembered::AnswerFile;
 use super::service::S3Service;
+use super::{ENDPOINTS, S3Store};
 use crate::contract::{CallerVariables, Error, ErrorKind, Result, StoreKind, StoreOptions};
 use crate::http::authorities::Authorities;
 use crate::http::proxy::Proxies;
+use crate::http::remembered::{AnswerFile, Memory};
 use crate::http::surroundings::Surroundings;
 use crate::http::transport;
 use aws_config::provider_config::ProviderConfig;
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::sync::OnceCell;
 
 pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
     let bucket = options.bucket.bucket.clone();
@@ -52,10 +49,8 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
         true => format!("s3://{bucket}"),
         false => format!("{} {bucket}", endpoint.url()),
     };
-    let known = dialect.enforcement(&endpoint);
-    let answers = answer_file(surroundings).filter(|_| known.is_none() && !endpoint.is_loopback());
-    let kept = answers.as_ref().and_then(|answers| answers.read(&endpoint.url()));
-    let enforcement = known.map_or_else(OnceCell::new, |known| OnceCell::new_with(Some(known)));
+    let answers = AnswerFile::of(surroundings).filter(|_| !endpoint.is_loopback());
+    let memory = Memory::new(&ENDPOINTS, endpoint.url(), dialect.enforcement(&endpoint), answers);
     let credentials = Arc::new(credentials);
     let sessions = sessions_of(&opening, &endpoint, &credentials, &proxies, authorities.as_ref())
         .map_err(configuration)?;
@@ -65,22 +60,10 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
     Ok(Arc::new(S3Store {
         uri: options.bucket.bucket_uri(),
         identity,
-        enforcement,
-        answer: OnceCell::new(),
-        answers,
-        kept,
+        memory,
         creation,
-        asked_in_vain: Mutex::default(),
         pipeline: Arc::new(Pipeline::new(options, service, client)),
     }))
-}
-
-/// Where the answers of endpoints are kept, as the XDG Base Directory Specification has it; `None` without a home.
-fn answer_file(surroundings: Surroundings<'_>) -> Option<AnswerFile> {
-    let named = surroundings.get("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let of_home = || Some(PathBuf::from(surroundings.get("HOME")?).join(".cache"));
-    let folder = named.or_else(of_home)?;
-    Some(AnswerFile { path: folder.join("pail/endpoints.json") })
 }
 
 fn refused(bucket: &str, kind: ErrorKind, message: String) -> Error {

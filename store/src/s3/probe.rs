@@ -13,9 +13,11 @@ use super::checksums::header_of;
 use super::etag::{quoted, unquoted, version_in};
 use super::writing::Writer;
 use crate::contract::{
-    Capabilities, Condition, Error, ErrorKind, PartCopy, Payload, PutOptions, RawKey, Result, Version,
+    Capabilities, Condition, ConditionedChange, Error, ErrorKind, PartCopy, Payload, PutOptions, RawKey,
+    Result, Version,
 };
 use crate::http::deadline::{CallLimit, limited_call};
+use crate::http::remembered::Answer;
 use crate::http::request::ApiRequest;
 use bytes::Bytes;
 use http::Method;
@@ -50,14 +52,25 @@ pub struct Enforcement {
     pub equal_parts: bool,
     /// CRC64NVME is known: writes may carry it, and are answered with it.
     pub crc64nvme: bool,
+    /// The endpoint was not asked, so that what is not claimed may be there.
+    pub is_assumed: bool,
 }
 
 impl Enforcement {
     /// As the store's callers see it.
     pub(super) fn capabilities(self) -> Capabilities {
+        let changes = [
+            (ConditionedChange::Writes, self.put),
+            // What is documented, and sent, is not known to be ignored.
+            (ConditionedChange::LargeWrites, self.complete || self.complete_unproven),
+            (ConditionedChange::Deletions, self.delete),
+        ];
+        let ignored = changes.into_iter().filter(|(_, is_enforced)| !is_enforced && !self.is_assumed);
         Capabilities {
             conditional_put: self.put,
             conditional_complete: self.complete,
+            ignored_conditions: ignored.map(|(change, _)| change).collect(),
+            is_assumed: self.is_assumed,
             part_copy: if self.part_copy { PartCopy::Ranges } else { PartCopy::None },
             equal_parts: self.equal_parts,
             ..Capabilities::full()
@@ -65,31 +78,12 @@ impl Enforcement {
     }
 }
 
-/// What a probe came to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Probed {
-    pub enforcement: Enforcement,
-    /// All questions were put to the endpoint: the answers are about it, not about what these credentials may do to this bucket.
-    pub is_of_endpoint: bool,
-}
+/// What a probe comes to.
+type Probed = Answer<Enforcement>;
 
-impl Probed {
-    /// Nothing is known, since nothing could be asked here.
-    const NOT_ASKED: Self = Self {
-        enforcement: Enforcement {
-            put: false,
-            complete: false,
-            complete_unproven: false,
-            cloudflare_copy: false,
-            delete: false,
-            unquoted_if_match: false,
-            part_copy: false,
-            copy_source: false,
-            equal_parts: false,
-            crc64nvme: false,
-        },
-        is_of_endpoint: false,
-    };
+/// Nothing is known, since nothing could be asked here.
+fn not_asked() -> Probed {
+    Answer { value: Enforcement { is_assumed: true, ..Enforcement::default() }, is_of_endpoint: false }
 }
 
 /// Asks the endpoint. Errors: it could not be reached, has no time, or does not know the credentials: what it enforces is not known, and may be
@@ -110,7 +104,7 @@ async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Probed> {
             return Err(error);
         }
         tracing::info!(%error, "the endpoint is not asked what it enforces, since what that writes could not be deleted");
-        return Ok(Probed::NOT_ASKED);
+        return Ok(not_asked());
     }
     let found = ask(pipeline, &key).await;
     match writer.delete(&key, &Condition::None).await {
@@ -131,7 +125,7 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Probed> {
         Err(error) if tells_nothing(&error) => return Err(error),
         Err(error) => {
             tracing::info!(%error, "the endpoint is not asked what it enforces, since the object for that cannot be written");
-            return Ok(Probed::NOT_ASKED);
+            return Ok(not_asked());
         }
     };
     let put = |name: &'static str, value: Vec<u8>| {
@@ -154,7 +148,7 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Probed> {
         complete: multipart.complete,
         ..found
     };
-    Ok(Probed { enforcement, is_of_endpoint: true })
+    Ok(Answer { value: enforcement, is_of_endpoint: true })
 }
 
 /// Writes the object with its CRC64NVME, where the endpoint takes one; its version, and whether the endpoint knows what that is: it says what it

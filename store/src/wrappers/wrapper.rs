@@ -155,6 +155,10 @@ impl<W: Wrapper> Store for W {
         self.around(Operation::new("HeadBucket"), self.inner().look_up_bucket()).await
     }
 
+    async fn may_write(&self) -> Result<Option<bool>> {
+        self.around(Operation::new("HeadBucket"), self.inner().may_write()).await
+    }
+
     async fn delete_bucket(&self) -> Result<()> {
         self.around(Operation::new("DeleteBucket"), self.inner().delete_bucket()).await
     }

@@ -33,7 +33,8 @@ async fn agent() -> Agent {
             let mut stream = BufReader::new(stream);
             let mut head = String::new();
             while stream.read_line(&mut head).await.unwrap_or(0) > 2 {}
-            let is_known = head.to_lowercase().contains(&format!("authorization: {}\r\n", TOKEN.to_lowercase()));
+            let is_known =
+                head.to_lowercase().contains(&format!("authorization: {}\r\n", TOKEN.to_lowercase()));
             heads.lock().unwrap().push(head);
             let (status, body) = match is_known {
                 true => (
@@ -84,7 +85,10 @@ async fn an_agent_s_refusal_is_told_without_a_secret() {
     let error = read(&*caller.open(URIS[0], &server).await).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Credentials, "{error}");
     let told = format!("{error} {error:?}");
-    assert!(told.contains("from the container's role") && told.contains("no such token (AccessDenied)"), "{told}");
+    assert!(
+        told.contains("from the container's role") && told.contains("no such token (AccessDenied)"),
+        "{told}"
+    );
     assert!(!told.contains("hunter4") && !told.contains("hidden"), "{told}");
 }
 

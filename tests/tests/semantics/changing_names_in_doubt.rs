@@ -86,7 +86,7 @@ async fn a_rename_is_done_whose_copy_took_effect_unheard() {
     files.put("other", pattern(2000)).await;
     assert_eq!(files.lookup("ckpt").await.unwrap().size, 1000);
     files.requests.lose_answer(rename_request(), "other");
-    files.requests.fail("head", "ckpt", pail_store::ErrorKind::Unreachable, 1);
+    files.requests.fail("head", "ckpt", ErrorKind::Unreachable, 1);
     assert_eq!(errno(files.rename("other", "ckpt", RenameMode::Replace).await), libc::EIO);
     match is_like_gcs() {
         true => assert_eq!(errno(files.lookup("other").await), libc::ENOENT),
