@@ -108,27 +108,25 @@ impl WriteCheck {
 /// Finds out beside the mounting which conditions the endpoint enforces. Nothing is sent where that is known or remembered; another is asked
 /// by what its first write on a condition would have it asked.
 #[derive(Debug)]
-pub struct ConditionCheck(Option<JoinHandle<Option<Capabilities>>>);
+pub struct ConditionCheck(Option<(JoinHandle<Option<Capabilities>>, Instant)>);
 
 impl ConditionCheck {
     /// Asks, unless nothing is to be written.
     pub fn begin(bucket: &OpenBucket, read_only: bool) -> Self {
         let store = bucket.store.clone();
         Self((!read_only).then(|| {
-            tokio::spawn(async move {
-                store
-                    .capabilities()
-                    .await
-                    .inspect_err(|error| tracing::debug!(%error, "not known at mount"))
-                    .ok()
-            })
+            let asked = async move {
+                let known = store.capabilities().await;
+                known.inspect_err(|error| tracing::debug!(%error, "not known at mount")).ok()
+            };
+            (tokio::spawn(asked), Instant::now() + CONDITION_CHECK_WAIT)
         }))
     }
 
-    /// The answer; `None` where there is none within three seconds. The endpoint is asked on behind that, for its first write on a condition.
+    /// The answer; `None` where there is none within three seconds of the beginning. The endpoint is asked on behind that, for its first write on a condition.
     pub async fn outcome(self) -> Option<Capabilities> {
-        let answered = tokio::time::timeout(CONDITION_CHECK_WAIT, self.0?).await;
-        answered.ok()?.ok()?
+        let (asked, until) = self.0?;
+        tokio::time::timeout_at(until.into(), asked).await.ok()?.ok()?
     }
 }
 
