@@ -23,7 +23,8 @@ use super::whole::WITHOUT_DISK_BYTES_MAX;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use pail_store::{
-    Capabilities, Condition, ErrorKind, Part, PartCopy, Payload, PutOptions, RawKey, Trace, Upload, Version,
+    Capabilities, Condition, ErrorKind, Fingerprint, Part, PartCopy, Payload, PutOptions, RawKey, Upload,
+    Version,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -111,8 +112,8 @@ impl BucketFs {
             if (may_be_there || is_given_up)
                 && let Some(sum) = sum
             {
-                let trace = Trace::of_bytes(len, sum);
-                dirty.set_unheard(Some(Unheard { generation, len, trace, is_of_parts: false }));
+                let fingerprint = Fingerprint::of_bytes(len, sum);
+                dirty.set_unheard(Some(Unheard { generation, len, fingerprint, is_of_parts: false }));
             }
             error
         })?;
@@ -226,8 +227,8 @@ impl BucketFs {
                 dirty.replica.set_published().await;
             }
             Err(error) if may_have_made_it(error) => {
-                let trace = Trace::of_parts(&parts);
-                dirty.set_unheard(Some(Unheard { generation, len, trace, is_of_parts: true }));
+                let fingerprint = Fingerprint::of_parts(&parts);
+                dirty.set_unheard(Some(Unheard { generation, len, fingerprint, is_of_parts: true }));
             }
             Err(_) => {}
         }

@@ -1,6 +1,6 @@
 //! Sums of a file's bytes, by which what was sent of it is recognised.
 //!
-//! Owns: [`Sum`] of what is read piece by piece, [`sum_of`] what is in memory: CRC-64/NVME, as [`pail_store::Trace`] takes it.
+//! Owns: [`Sum`] of what is read piece by piece, [`sum_of`] what is in memory: CRC-64/NVME, as [`pail_store::Fingerprint`] takes it.
 
 use crc_fast::{CrcAlgorithm, Digest};
 

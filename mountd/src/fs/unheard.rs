@@ -9,7 +9,7 @@ use super::dirty::DirtyFile;
 use super::error::FsResult;
 use super::inode::Inode;
 use super::sending::Published;
-use pail_store::{ErrorKind, Found, Trace, look_for};
+use pail_store::{ErrorKind, Fingerprint, Found, look_for};
 
 /// What a request may have made.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub(super) struct Unheard {
     /// Its length in bytes.
     pub len: u64,
     /// By what it is recognised.
-    pub trace: Trace,
+    pub fingerprint: Fingerprint,
     /// It was to be completed of parts.
     pub is_of_parts: bool,
 }
@@ -28,12 +28,14 @@ impl BucketFs {
     /// Looks whether what was sent of a file, whose `changing` the caller holds, is in the bucket though nothing was heard of it; that
     /// state is then published. Errors: the store's.
     pub(super) async fn look_for_unheard(&self, inode: &Inode, dirty: &DirtyFile) -> FsResult<()> {
-        let Some(Unheard { generation, len, trace, is_of_parts }) = dirty.unheard() else { return Ok(()) };
-        if !trace.tells() {
+        let Some(Unheard { generation, len, fingerprint, is_of_parts }) = dirty.unheard() else {
+            return Ok(());
+        };
+        if !fingerprint.tells() {
             return Ok(());
         }
         let key = self.key_of(inode)?;
-        let version = match look_for(&*self.store, &key, &trace).await {
+        let version = match look_for(&*self.store, &key, &fingerprint).await {
             Ok(Found::Made(version)) => version,
             // It may still be made of its parts, which takes a store minutes.
             Ok(Found::Other(version)) if is_of_parts && Some(&version) == dirty.standing().as_ref() => {

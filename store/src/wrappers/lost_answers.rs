@@ -1,6 +1,6 @@
 //! Writes whose answer was lost.
 //!
-//! Owns: [`LostAnswers`], which resolves them for any store as far as a look can tell, and [`Trace`], by which a caller looks again later
+//! Owns: [`LostAnswers`], which resolves them for any store as far as a look can tell, and [`Fingerprint`], by which a caller looks again later
 //! ([`look_for`]) where the store did not answer then either.
 //!
 //! When an attempt's answer is lost, the next attempt of a conditional write meets what the first one wrote, and is refused. So a refusal
@@ -26,7 +26,7 @@ const READ_SIZE_BYTES: usize = 1 << 20;
 
 /// By what a write is recognised in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
+pub struct Fingerprint {
     len: u64,
     checksum: Option<Checksum>,
     /// Where it follows from the parts.
@@ -44,7 +44,7 @@ pub enum Found {
     Other(Version),
 }
 
-impl Trace {
+impl Fingerprint {
     /// Of an object of `len` bytes that was sent whole, by their CRC-64/NVME.
     pub fn of_bytes(len: u64, crc64_nvme: u64) -> Self {
         Self { len, checksum: Some(Checksum::Crc64Nvme(crc64_nvme)), version: None, part_count: 0 }
@@ -82,18 +82,18 @@ impl Trace {
 }
 
 /// Looks whether a write took effect. Errors: the store's; `NotFound` where nothing stands there.
-pub async fn look_for(store: &dyn Store, key: &RawKey, trace: &Trace) -> Result<Found> {
-    if trace.part_count > 0 {
+pub async fn look_for(store: &dyn Store, key: &RawKey, fingerprint: &Fingerprint) -> Result<Found> {
+    if fingerprint.part_count > 0 {
         let meta = store.head(key).await?;
-        return Ok(match trace.is_of(&meta) {
+        return Ok(match fingerprint.is_of(&meta) {
             Some(true) => Found::Made(meta.version),
             Some(false) | None => Found::Other(meta.version),
         });
     }
     let mut current = store.get(key, GetOptions::default()).await?;
-    let is_ours = match trace.is_of(&current.meta) {
+    let is_ours = match fingerprint.is_of(&current.meta) {
         Some(told) => told,
-        None => trace.checksum == Some(Checksum::Crc64Nvme(sum_of_body(&mut *current.body).await?)),
+        None => fingerprint.checksum == Some(Checksum::Crc64Nvme(sum_of_body(&mut *current.body).await?)),
     };
     let version = current.meta.version;
     Ok(if is_ours { Found::Made(version) } else { Found::Other(version) })
@@ -114,7 +114,7 @@ impl LostAnswers {
     /// A PUT was refused after an attempt whose outcome is unknown: its version, if the object holds its bytes.
     async fn own_earlier_put(&self, key: &RawKey, payload: &Payload, refused: Error) -> Result<Version> {
         let Some(sum) = sum_of(payload).await else { return Err(refused) };
-        match look_for(&*self.inner, key, &Trace::of_bytes(payload.len(), sum)).await {
+        match look_for(&*self.inner, key, &Fingerprint::of_bytes(payload.len(), sum)).await {
             Ok(Found::Made(version)) => Ok(version),
             Ok(Found::Other(_)) => Err(of_others(refused)),
             Err(look) => Err(undecided(refused, look)),
@@ -133,8 +133,8 @@ impl LostAnswers {
             Ok(current) => current,
             Err(look) => return Err(undecided(refused, look)),
         };
-        let trace = Trace::of_parts(parts);
-        match trace.is_of(&current) {
+        let fingerprint = Fingerprint::of_parts(parts);
+        match fingerprint.is_of(&current) {
             Some(true) => return Ok(current.version),
             Some(false) => return Err(of_others(refused)),
             None => {}
@@ -169,7 +169,7 @@ impl LostAnswers {
         let options = GetOptions { if_version: Some(version.clone()), ..GetOptions::default() };
         let mut source = self.inner.get(from, options).await?;
         let sum = sum_of_body(&mut *source.body).await?;
-        match look_for(&*self.inner, to, &Trace::of_bytes(source.meta.size, sum)).await? {
+        match look_for(&*self.inner, to, &Fingerprint::of_bytes(source.meta.size, sum)).await? {
             Found::Made(version) => Ok(Some(version)),
             Found::Other(_) => Ok(None),
         }
