@@ -133,7 +133,7 @@ impl BucketFs {
         };
         if done.is_err() {
             // Where only the answer was lost there is an object.
-            let may_be_there = self.dirty_content(&inode).is_some_and(|dirty| dirty.unheard().is_some());
+            let may_be_there = self.dirty_content(&inode).is_some_and(|dirty| dirty.in_doubt().is_some());
             if !(may_be_there && self.remove_file(&inode, &parent, name).await.unwrap_or(false)) {
                 self.drop_name(&inode).await;
             }
@@ -215,7 +215,7 @@ impl BucketFs {
             return Ok(false);
         }
         if let Some(dirty) = self.dirty_content(inode) {
-            self.look_for_unheard(inode, &dirty).await?;
+            self.resolve_in_doubt(inode, &dirty).await?;
         }
         let _going = self.begin_removal(inode).await?;
         let dir = self.dir_prefix(parent);
@@ -227,7 +227,7 @@ impl BucketFs {
         };
         match removed {
             // What may be there was not recognised as the file's own.
-            Ok(()) if dirty.is_some_and(|dirty| dirty.unheard().is_some()) => {
+            Ok(()) if dirty.is_some_and(|dirty| dirty.in_doubt().is_some()) => {
                 self.leave_to_others(&dir, name).await;
             }
             Ok(()) => self.remember_name(&dir, name, Known::Absent),

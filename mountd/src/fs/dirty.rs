@@ -19,9 +19,9 @@ mod reading;
 
 use super::error::{FsError, FsResult, Posix};
 use super::facts::Facts;
+use super::in_doubt::InDoubt;
 use super::kept::Kept;
 use super::tally::Tally;
-use super::unheard::Unheard;
 use super::upload::UploadState;
 use crate::disk_work::{DiskCall, on_disk};
 use bytes::Bytes;
@@ -82,7 +82,7 @@ struct Progress {
     /// What the bucket has under the name that a rename gave it before it was published.
     replaced: Option<Facts>,
     /// What was sent last, if nothing was heard of it.
-    unheard: Option<Unheard>,
+    in_doubt: Option<InDoubt>,
     /// The first publish must find no object of that key (`O_EXCL`).
     must_be_absent: bool,
     /// What the next version is to carry beside its bytes.
@@ -129,7 +129,7 @@ impl DirtyFile {
             failed: None,
             error: None,
             failed_attempt: None,
-            unheard: None,
+            in_doubt: None,
             replaced: None,
             must_be_absent: false,
             kept: Kept::of(&base.key, &base.facts),
@@ -151,7 +151,7 @@ impl DirtyFile {
             failed: None,
             error: None,
             failed_attempt: None,
-            unheard: None,
+            in_doubt: None,
             replaced: None,
             must_be_absent,
             kept: Kept::Fresh,
@@ -226,7 +226,7 @@ impl DirtyFile {
         }
         progress.published = Some(generation);
         (progress.must_be_absent, progress.error) = (false, None);
-        (progress.unheard, progress.replaced) = (None, None);
+        (progress.in_doubt, progress.replaced) = (None, None);
     }
 
     /// The state of `generation` could not be published, for this reason.
@@ -296,13 +296,13 @@ impl DirtyFile {
     }
 
     /// What was sent last and may be in the bucket, though nothing was heard of it.
-    pub fn unheard(&self) -> Option<Unheard> {
-        self.progress.lock().unheard.clone()
+    pub fn in_doubt(&self) -> Option<InDoubt> {
+        self.progress.lock().in_doubt.clone()
     }
 
     /// A publish failed, or was given up, after a request that may have made this of it; `None`: that made nothing.
-    pub fn set_unheard(&self, unheard: Option<Unheard>) {
-        self.progress.lock().unheard = unheard;
+    pub fn set_in_doubt(&self, in_doubt: Option<InDoubt>) {
+        self.progress.lock().in_doubt = in_doubt;
     }
 
     /// It was given the name `key` before anything of it was published. The bucket has `replaced` under it until that is, of which it is
@@ -310,7 +310,7 @@ impl DirtyFile {
     pub fn set_renamed(&self, must_be_absent: bool, key: &RawKey, replaced: Option<Facts>) {
         let mut progress = self.progress.lock();
         progress.kept = replaced.as_ref().map_or(Kept::Fresh, |replaced| Kept::of(key, replaced));
-        (progress.replaced, progress.must_be_absent, progress.unheard) = (replaced, must_be_absent, None);
+        (progress.replaced, progress.must_be_absent, progress.in_doubt) = (replaced, must_be_absent, None);
     }
 
     /// What the next version is to carry beside its bytes.
@@ -339,7 +339,7 @@ impl DirtyFile {
     /// What is in the bucket was moved to another key by a rename.
     pub fn rebase(&self, moved: Base) {
         let mut progress = self.progress.lock();
-        progress.unheard = None;
+        progress.in_doubt = None;
         progress.kept = Kept::of(&moved.key, &moved.facts);
         progress.facts = Some(moved.facts.clone());
         if let Some(old) = &mut progress.base {

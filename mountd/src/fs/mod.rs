@@ -23,6 +23,7 @@ mod fetch;
 mod handle;
 mod hidden;
 mod holes;
+mod in_doubt;
 mod inode;
 mod io;
 mod kept;
@@ -47,7 +48,6 @@ mod stale;
 mod status;
 mod sum;
 mod tally;
-mod unheard;
 mod upload;
 mod whole;
 

@@ -71,7 +71,7 @@ impl BucketFs {
         // Without a condition the publish replaces whatever is there.
         let looked = match dirty.condition() {
             Condition::None => Ok(()),
-            _ => self.look_for_unheard(inode, dirty).await,
+            _ => self.resolve_in_doubt(inode, dirty).await,
         };
         let sent = match looked {
             Ok(()) if !dirty.needs_publishing() => return Ok(()),

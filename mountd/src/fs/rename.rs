@@ -327,7 +327,7 @@ impl BucketFs {
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
     ) -> FsResult<()> {
-        self.look_for_unheard(inode, dirty).await?;
+        self.resolve_in_doubt(inode, dirty).await?;
         self.abort_upload(dirty).await;
         // First what can fail on a full disk: nothing has moved yet.
         let to = name::key(&step.to_dir, step.to_name)?;
@@ -371,11 +371,11 @@ impl BucketFs {
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
     ) -> FsResult<()> {
-        // What the target may have made of its name unheard stays there, too, until this file is published over it.
+        // What the target may have made of its name in a write in doubt stays there, too, until this file is published over it.
         if let Some(target) = target
             && let Some(written) = self.dirty_content(target)
         {
-            self.look_for_unheard(target, &written).await?;
+            self.resolve_in_doubt(target, &written).await?;
         }
         // What is replaced is told apart from what others put there later by its version, which some listings do not tell.
         if let Some(target) = target {

@@ -13,11 +13,11 @@ use super::BucketFs;
 use super::dirty::{Base, DirtyFile};
 use super::dirty_source::DirtySource;
 use super::error::{FsError, FsResult, Posix};
+use super::in_doubt::InDoubt;
 use super::inode::Inode;
 use super::part_plan::PartPlan;
 use super::sum::sum_of;
 use super::tally::Member;
-use super::unheard::Unheard;
 use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
 use super::whole::WITHOUT_DISK_BYTES_MAX;
 use bytes::{Bytes, BytesMut};
@@ -113,7 +113,7 @@ impl BucketFs {
                 && let Some(sum) = sum
             {
                 let fingerprint = Fingerprint::of_bytes(len, sum);
-                dirty.set_unheard(Some(Unheard { generation, len, fingerprint, is_of_parts: false }));
+                dirty.set_in_doubt(Some(InDoubt { generation, len, fingerprint, is_of_parts: false }));
             }
             error
         })?;
@@ -228,7 +228,7 @@ impl BucketFs {
             }
             Err(error) if may_have_made_it(error) => {
                 let fingerprint = Fingerprint::of_parts(&parts);
-                dirty.set_unheard(Some(Unheard { generation, len, fingerprint, is_of_parts: true }));
+                dirty.set_in_doubt(Some(InDoubt { generation, len, fingerprint, is_of_parts: true }));
             }
             Err(_) => {}
         }

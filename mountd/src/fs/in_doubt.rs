@@ -1,6 +1,6 @@
-//! What was sent to the bucket and not heard of again.
+//! In-doubt writes: requests whose answer was lost.
 //!
-//! Owns: [`Unheard`], which stands for the object that a request would have made whose answer was lost until the retries' deadline, and
+//! Owns: [`InDoubt`], which stands for the object that a request would have made whose answer was lost until the retries' deadline, and
 //! the look whether it did ([`pail_store::look_for`]). A publish on a condition would be refused because of that object, and its removal
 //! would leave it behind.
 
@@ -13,7 +13,7 @@ use pail_store::{ErrorKind, Fingerprint, Found, look_for};
 
 /// What a request may have made.
 #[derive(Clone)]
-pub(super) struct Unheard {
+pub(super) struct InDoubt {
     /// The state it sent.
     pub generation: u64,
     /// Its length in bytes.
@@ -27,8 +27,8 @@ pub(super) struct Unheard {
 impl BucketFs {
     /// Looks whether what was sent of a file, whose `changing` the caller holds, is in the bucket though nothing was heard of it; that
     /// state is then published. Errors: the store's.
-    pub(super) async fn look_for_unheard(&self, inode: &Inode, dirty: &DirtyFile) -> FsResult<()> {
-        let Some(Unheard { generation, len, fingerprint, is_of_parts }) = dirty.unheard() else {
+    pub(super) async fn resolve_in_doubt(&self, inode: &Inode, dirty: &DirtyFile) -> FsResult<()> {
+        let Some(InDoubt { generation, len, fingerprint, is_of_parts }) = dirty.in_doubt() else {
             return Ok(());
         };
         if !fingerprint.tells() {
@@ -42,7 +42,7 @@ impl BucketFs {
                 return Ok(());
             }
             Ok(Found::Other(_)) => {
-                dirty.set_unheard(None);
+                dirty.set_in_doubt(None);
                 return Ok(());
             }
             // Not there, or not there yet; or nobody may look.
