@@ -21,8 +21,8 @@ use super::error::{FsError, FsResult, Posix};
 use super::facts::Facts;
 use super::in_doubt::InDoubt;
 use super::kept::Kept;
-use super::tally::Tally;
 use super::upload::UploadState;
+use super::wait_group::WaitGroup;
 use crate::disk_work::{DiskCall, on_disk};
 use bytes::Bytes;
 use pail_cache::{DirtyReplica, Intent, Replica};
@@ -103,9 +103,9 @@ pub struct DirtyFile {
     /// Shared by writers, alone for the last round of a publish.
     pub gate: tokio::sync::RwLock<()>,
     /// Who waits to remove it: a publish lets them go first.
-    pub removers: Tally,
+    pub removers: WaitGroup,
     /// Requests under way that replace the version it is based on, until that is known here.
-    pub completing: Tally,
+    pub completing: WaitGroup,
     is_publishing: AtomicBool,
 }
 
@@ -168,8 +168,8 @@ impl DirtyFile {
             store,
             progress: Mutex::new(progress),
             gate,
-            removers: Tally::default(),
-            completing: Tally::default(),
+            removers: WaitGroup::default(),
+            completing: WaitGroup::default(),
             is_publishing: AtomicBool::new(false),
         }
     }

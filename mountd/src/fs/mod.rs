@@ -47,8 +47,8 @@ mod sending;
 mod stale;
 mod status;
 mod sum;
-mod tally;
 mod upload;
+mod wait_group;
 mod whole;
 
 pub use attr::{Attr, Creator, Entry};
@@ -77,8 +77,8 @@ use status::Counters;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::{Instant, SystemTime};
-use tally::{Member, Tally};
 use tokio::sync::{OnceCell, Semaphore};
+use wait_group::{WaitGroup, WaitGuard};
 
 /// Requests that send file content at the same time, in one mount.
 const UPLOADS_IN_FLIGHT: usize = 32;
@@ -87,7 +87,7 @@ const UPLOADS_IN_FLIGHT: usize = 32;
 const LEFT_CALLS_MAX: usize = 256;
 
 /// A call that goes on although its caller was killed.
-pub struct LeftCall(#[expect(dead_code, reason = "it counts until it is dropped")] Member);
+pub struct LeftCall(#[expect(dead_code, reason = "it counts until it is dropped")] WaitGuard);
 
 /// One bucket (or a prefix of it) as a file system.
 pub struct BucketFs {
@@ -111,7 +111,7 @@ pub struct BucketFs {
     attributes: SharedAttributes,
     last_errors: LastErrors,
     /// Calls that go on although their callers were killed.
-    left_calls: Tally,
+    left_calls: WaitGroup,
     /// Handles that read in order: they share the memory for reading ahead.
     streams: AtomicI64,
     /// How long the store takes to answer: how far ahead they are to be.
@@ -142,7 +142,7 @@ impl BucketFs {
             counters: Counters::default(),
             attributes: SharedAttributes::default(),
             last_errors: LastErrors::default(),
-            left_calls: Tally::default(),
+            left_calls: WaitGroup::default(),
             streams: AtomicI64::new(0),
             pace: Arc::default(),
             mounted_at: SystemTime::now(),
@@ -179,7 +179,7 @@ impl BucketFs {
 
     /// Resolves once there is no such call.
     pub async fn left_calls_done(&self) {
-        self.left_calls.gone().await;
+        self.left_calls.wait_zero().await;
     }
 
     /// What the endpoint can do. The first call may probe it.

@@ -23,7 +23,7 @@ impl BucketFs {
     pub(super) async fn publish(&self, inode: &Arc<Inode>, dirty: &Arc<DirtyFile>) -> FsResult<()> {
         let asked = Instant::now();
         loop {
-            dirty.removers.gone().await;
+            dirty.removers.wait_zero().await;
             let _one = inode.changing.lock().await;
             if dirty.removers.any() {
                 continue;

@@ -14,7 +14,7 @@ use super::facts::Facts;
 use super::inode::{Content, Inode, Kind};
 use super::name;
 use super::namespace::Known;
-use super::tally::Member;
+use super::wait_group::WaitGuard;
 use super::{BucketFs, Stale};
 use pail_store::{Condition, ErrorKind, RawKey, Version};
 use std::ffi::OsStr;
@@ -99,7 +99,7 @@ impl BucketFs {
         &self,
         source: &'a Arc<Inode>,
         target: Option<&'a Arc<Inode>>,
-    ) -> ([Option<Member>; 2], [Option<MutexGuard<'a, ()>>; 2]) {
+    ) -> ([Option<WaitGuard>; 2], [Option<MutexGuard<'a, ()>>; 2]) {
         let locked = source.changing.lock().await;
         let Some(target) = target else { return ([None, None], [Some(locked), None]) };
         let first = [source, target].map(|file| self.dirty_content(file).map(|dirty| dirty.removers.join()));

@@ -17,8 +17,8 @@ use super::in_doubt::InDoubt;
 use super::inode::Inode;
 use super::part_plan::PartPlan;
 use super::sum::sum_of;
-use super::tally::Member;
 use super::upload::{ActiveUpload, SINGLE_PUT_BYTES_MAX};
+use super::wait_group::WaitGuard;
 use super::whole::WITHOUT_DISK_BYTES_MAX;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
@@ -62,7 +62,7 @@ pub(super) struct Published {
     pub len: u64,
     pub version: Version,
     /// Who reads what the file is based on waits for that to be known, where a request made the version just now.
-    pub completing: Option<Member>,
+    pub completing: Option<WaitGuard>,
 }
 
 /// Whether the object may be of the request that failed so. A refused condition says that somebody else's is there, which a removal
@@ -81,7 +81,7 @@ impl BucketFs {
         let attributes = self.attributes_to_keep(dirty).await?;
         // Before writers are held off, who need not wait for other files.
         let slot = self.upload_slots.acquire();
-        let _slot = dirty.removers.unless_any(async { Ok(slot.await) }).await?;
+        let _slot = dirty.removers.cancel_on_any(async { Ok(slot.await) }).await?;
         let is_hydrated = self.hydrate(dirty, 0..u64::MAX).await?;
         let _alone = dirty.gate.write().await;
         let (generation, len) = (dirty.generation(), dirty.len());
@@ -124,7 +124,7 @@ impl BucketFs {
     /// Fetches what `range` of the file still has of its base; false where the local disk is too full for that. Errors: EINTR where
     /// the file is to be removed; those of fetching.
     async fn hydrate(&self, dirty: &DirtyFile, range: Range<u64>) -> FsResult<bool> {
-        match dirty.removers.unless_any(dirty.hydrate(range)).await {
+        match dirty.removers.cancel_on_any(dirty.hydrate(range)).await {
             Err(error) if error.is_disk_full() => Ok(false),
             fetched => fetched.map(|()| true),
         }
@@ -156,7 +156,7 @@ impl BucketFs {
             }
             Ok((bytes.freeze(), permit))
         };
-        dirty.removers.unless_any(read).await
+        dirty.removers.cancel_on_any(read).await
     }
 
     /// Sends the file's present state as the object of `key`. Errors: the store's, the local disk's; the parts sent are kept.
@@ -386,7 +386,7 @@ impl BucketFs {
             biased;
             () = active.given_up.cancelled() => Err(Posix::Interrupted.into()),
             // Dropped, a part leaves nothing that aborting the upload does not remove.
-            done = dirty.removers.unless_any(self.send_part_to_end(dirty, active, upload, number, range)) => done,
+            done = dirty.removers.cancel_on_any(self.send_part_to_end(dirty, active, upload, number, range)) => done,
         }
     }
 

@@ -20,7 +20,7 @@ impl DirtyFile {
             match self.read_with_base(range.clone()).await {
                 Err(error) if error.is_version_gone() => {
                     // It may be gone because of a publish, of which nobody knows before its answer is there.
-                    self.completing.gone().await;
+                    self.completing.wait_zero().await;
                     match (before, self.base()) {
                         (Some(before), Some(now)) if before.is_same_object(&now) => return Err(error),
                         (None, None) => return Err(error),

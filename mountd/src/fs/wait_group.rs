@@ -1,38 +1,38 @@
-//! How many are at something, and waiting for there to be none.
+//! A wait group: counts running tasks; others wait for zero.
 //!
-//! Owns: [`Tally`], a count, and [`Member`], one of those counted.
+//! Owns: [`WaitGroup`], a count, and [`WaitGuard`], one of those counted.
 
 use super::error::{FsResult, Posix};
 use tokio::sync::watch;
 
 /// How many are at something.
 #[derive(Default)]
-pub struct Tally(watch::Sender<usize>);
+pub struct WaitGroup(watch::Sender<usize>);
 
 /// One of them, until it is dropped.
-pub struct Member(watch::Sender<usize>);
+pub struct WaitGuard(watch::Sender<usize>);
 
-impl Drop for Member {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }
 }
 
-impl Tally {
+impl WaitGroup {
     /// Adds one.
-    pub fn join(&self) -> Member {
+    pub fn join(&self) -> WaitGuard {
         self.0.send_modify(|count| *count += 1);
-        Member(self.0.clone())
+        WaitGuard(self.0.clone())
     }
 
     /// Adds one where there are fewer than `max`.
-    pub fn join_below(&self, max: usize) -> Option<Member> {
+    pub fn join_below(&self, max: usize) -> Option<WaitGuard> {
         let joined = self.0.send_if_modified(|count| {
             let has_room = *count < max;
             *count += usize::from(has_room);
             has_room
         });
-        joined.then(|| Member(self.0.clone()))
+        joined.then(|| WaitGuard(self.0.clone()))
     }
 
     /// How many there are.
@@ -46,14 +46,14 @@ impl Tally {
     }
 
     /// Resolves once there are none.
-    pub async fn gone(&self) {
+    pub async fn wait_zero(&self) {
         // An error says that the sender is gone, which `self` holds.
         let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// What `work` gives, unless there is one, or comes to be: it is then dropped where it stands. Errors: those of `work`; EINTR when it was
     /// dropped.
-    pub async fn unless_any<T>(&self, work: impl Future<Output = FsResult<T>>) -> FsResult<T> {
+    pub async fn cancel_on_any<T>(&self, work: impl Future<Output = FsResult<T>>) -> FsResult<T> {
         let mut count = self.0.subscribe();
         tokio::select! {
             biased;
@@ -69,10 +69,10 @@ mod tests {
 
     #[test]
     fn no_more_join_than_there_is_room_for() {
-        let tally = Tally::default();
-        let members: Vec<_> = (0..3).filter_map(|_| tally.join_below(2)).collect();
-        assert_eq!((members.len(), tally.count()), (2, 2));
-        drop(members);
-        assert!(!tally.any() && tally.join_below(1).is_some());
+        let group = WaitGroup::default();
+        let guards: Vec<_> = (0..3).filter_map(|_| group.join_below(2)).collect();
+        assert_eq!((guards.len(), group.count()), (2, 2));
+        drop(guards);
+        assert!(!group.any() && group.join_below(1).is_some());
     }
 }
