@@ -8,9 +8,9 @@ use super::cli;
 use super::credentials::{Found, Source};
 use super::tokens::{TokenConnector, expiry_of};
 use crate::contract::CallerVariables;
+use crate::http::environment::Environment;
 use crate::http::failure::innermost;
 use crate::http::renewal::{Issued, Issuer, Renewed};
-use crate::http::surroundings::Surroundings;
 use async_trait::async_trait;
 use object_store::azure::{
     AzureAccessKey, AzureConfigKey, AzureCredential, AzureCredentialProvider, MicrosoftAzureBuilder,
@@ -113,14 +113,14 @@ impl Provider {
                 provider_of(builder.with_tenant_id(tenant).with_federated_token_file(file))?
             }
             Source::ManagedIdentity => {
-                let surroundings = Surroundings(self.caller.as_ref());
+                let environment = Environment(self.caller.as_ref());
                 let mut builder = self.token_builder("managed_identity")?;
                 let endpoint =
-                    surroundings.get("IDENTITY_ENDPOINT").or_else(|| surroundings.get("MSI_ENDPOINT"));
+                    environment.get("IDENTITY_ENDPOINT").or_else(|| environment.get("MSI_ENDPOINT"));
                 if let Some(endpoint) = endpoint {
                     builder = builder.with_msi_endpoint(endpoint);
                 }
-                if let Some(client) = surroundings.get("AZURE_CLIENT_ID") {
+                if let Some(client) = environment.get("AZURE_CLIENT_ID") {
                     builder = builder.with_client_id(client);
                 }
                 provider_of(builder)?
@@ -137,7 +137,7 @@ impl Provider {
             .with_credential_type(kind)
             .with_retry(retry)
             .with_http_connector(tokens);
-        Ok(match Surroundings(self.caller.as_ref()).get("AZURE_AUTHORITY_HOST") {
+        Ok(match Environment(self.caller.as_ref()).get("AZURE_AUTHORITY_HOST") {
             Some(host) => builder.with_config(AzureConfigKey::AuthorityHost, host.trim_end_matches('/')),
             None => builder,
         })

@@ -4,7 +4,7 @@
 //! with this process's, and holds up a worker meanwhile). Source: Azure CLI reference, "az account get-access-token".
 
 use crate::contract::CallerVariables;
-use crate::http::surroundings::Surroundings;
+use crate::http::environment::Environment;
 use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::process::Command;
@@ -12,11 +12,11 @@ use tokio::process::Command;
 const RESOURCE: &str = "https://storage.azure.com/";
 
 /// Whether there is an `az`, and somebody has used it.
-pub(super) fn is_logged_in(surroundings: Surroundings<'_>) -> bool {
-    let of_home = || Some(PathBuf::from(surroundings.get("HOME")?).join(".azure"));
-    let settings = surroundings.get("AZURE_CONFIG_DIR").map(PathBuf::from).or_else(of_home);
+pub(super) fn is_logged_in(environment: Environment<'_>) -> bool {
+    let of_home = || Some(PathBuf::from(environment.get("HOME")?).join(".azure"));
+    let settings = environment.get("AZURE_CONFIG_DIR").map(PathBuf::from).or_else(of_home);
     let is_used = settings.is_some_and(|dir| dir.join("azureProfile.json").is_file());
-    let path = surroundings.get("PATH").unwrap_or_default();
+    let path = environment.get("PATH").unwrap_or_default();
     is_used && std::env::split_paths(&path).any(|dir| dir.join("az").is_file())
 }
 
@@ -57,7 +57,7 @@ mod tests {
     async fn tokens_come_from_the_caller_s_az() {
         let dir = tempfile::tempdir().unwrap();
         let caller = caller(dir.path(), "#!/bin/sh\necho '{\"accessToken\": \"secret\"}'\n");
-        assert!(is_logged_in(Surroundings(Some(&caller))));
+        assert!(is_logged_in(Environment(Some(&caller))));
         assert_eq!(token(Some(&caller)).await.unwrap(), "secret");
     }
 

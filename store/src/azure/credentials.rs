@@ -8,7 +8,7 @@
 //!
 //! Invariants: no secret is in an error, a log or a `Debug`; what is half there is an error that names the missing half.
 
-use crate::http::surroundings::Surroundings;
+use crate::http::environment::Environment;
 use object_store::azure::{AzureAccessKey, split_sas};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,8 +48,8 @@ pub(super) struct ConnectionString(BTreeMap<String, String>);
 
 impl ConnectionString {
     /// That of `AZURE_STORAGE_CONNECTION_STRING`.
-    pub fn of(surroundings: Surroundings<'_>) -> Self {
-        let text = surroundings.get("AZURE_STORAGE_CONNECTION_STRING").unwrap_or_default();
+    pub fn of(environment: Environment<'_>) -> Self {
+        let text = environment.get("AZURE_STORAGE_CONNECTION_STRING").unwrap_or_default();
         let parts = text.split(';').filter_map(|part| part.trim().split_once('='));
         Self(parts.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect())
     }
@@ -64,40 +64,40 @@ impl ConnectionString {
 }
 
 /// The account's name in the variables, and which of them has it.
-pub(super) fn account_in(surroundings: Surroundings<'_>) -> Option<(&'static str, String)> {
+pub(super) fn account_in(environment: Environment<'_>) -> Option<(&'static str, String)> {
     let named = ["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"]
         .into_iter()
-        .find_map(|name| Some((name, surroundings.get(name)?)));
+        .find_map(|name| Some((name, environment.get(name)?)));
     named.or_else(|| {
-        Some(("AZURE_STORAGE_CONNECTION_STRING", ConnectionString::of(surroundings).get("AccountName")?))
+        Some(("AZURE_STORAGE_CONNECTION_STRING", ConnectionString::of(environment).get("AccountName")?))
     })
 }
 
-pub(super) fn wants_emulator(surroundings: Surroundings<'_>) -> bool {
-    let is_named = surroundings.get("AZURE_STORAGE_USE_EMULATOR");
+pub(super) fn wants_emulator(environment: Environment<'_>) -> bool {
+    let is_named = environment.get("AZURE_STORAGE_USE_EMULATOR");
     is_named.is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off"))
-        || ConnectionString::of(surroundings).means_emulator()
+        || ConnectionString::of(environment).means_emulator()
 }
 
 impl Found {
     /// Looks for the credentials of `account`. Errors: a sentence that names what is missing or unusable.
-    pub fn of(surroundings: Surroundings<'_>, account: &str, anonymous: bool) -> Result<Self, String> {
+    pub fn of(environment: Environment<'_>, account: &str, anonymous: bool) -> Result<Self, String> {
         if anonymous {
             return Ok(Self::anonymous());
         }
-        if let Some(found) = Self::static_in(surroundings, account)? {
+        if let Some(found) = Self::static_in(environment, account)? {
             return Ok(found);
         }
-        if let Some(found) = Self::principal_in(surroundings)? {
+        if let Some(found) = Self::principal_in(environment)? {
             return Ok(found);
         }
         let managed = |told: &str| Self { source: Source::ManagedIdentity, told: told.to_owned() };
         for variable in ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_CLIENT_ID"] {
-            if surroundings.get(variable).is_some() {
+            if environment.get(variable).is_some() {
                 return Ok(managed(&format!("a token of the managed identity that {variable} names")));
             }
         }
-        if super::cli::is_logged_in(surroundings) {
+        if super::cli::is_logged_in(environment) {
             return Ok(Self {
                 source: Source::Cli,
                 told: "a token from `az account get-access-token`".to_owned(),
@@ -114,16 +114,16 @@ impl Found {
         Self { source: Source::Anonymous, told: String::new() }
     }
 
-    fn static_in(surroundings: Surroundings<'_>, account: &str) -> Result<Option<Self>, String> {
+    fn static_in(environment: Environment<'_>, account: &str) -> Result<Option<Self>, String> {
         let found = |source, told: String| Ok(Some(Self { source, told }));
         // A key of another account than the URI's is told of: the server would only say that it is wrong.
-        let whose = match account_in(surroundings) {
+        let whose = match account_in(environment) {
             Some((variable, other)) if other != account => {
                 format!(", which {variable} says is of the account {other}, and not of {account}")
             }
             _ => String::new(),
         };
-        let string = ConnectionString::of(surroundings);
+        let string = ConnectionString::of(environment);
         const STRING: &str = "AZURE_STORAGE_CONNECTION_STRING";
         if !string.0.is_empty() && !string.means_emulator() {
             let of_another = string.get("AccountName").filter(|name| name != account);
@@ -148,23 +148,23 @@ impl Found {
             }
         }
         for variable in ["AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"] {
-            if let Some(key) = surroundings.get(variable) {
+            if let Some(key) = environment.get(variable) {
                 let told = format!("the account key from {variable}{whose}");
                 return found(Source::Key(checked_key(variable, key)?), told);
             }
         }
-        if let Some(sas) = surroundings.get("AZURE_STORAGE_SAS_TOKEN") {
+        if let Some(sas) = environment.get("AZURE_STORAGE_SAS_TOKEN") {
             let told = format!("the SAS token from AZURE_STORAGE_SAS_TOKEN{whose}");
             return found(Source::Sas(checked_sas("AZURE_STORAGE_SAS_TOKEN", sas)?), told);
         }
-        if let Some(token) = surroundings.get("AZURE_STORAGE_TOKEN") {
+        if let Some(token) = environment.get("AZURE_STORAGE_TOKEN") {
             let is_sendable = http::HeaderValue::from_str(&token).is_ok();
             return match is_sendable {
                 true => found(Source::Bearer(token), "the token from AZURE_STORAGE_TOKEN".to_owned()),
                 false => Err("AZURE_STORAGE_TOKEN is no token, as it cannot be sent in a header".to_owned()),
             };
         }
-        if wants_emulator(surroundings) && account == EMULATOR_ACCOUNT {
+        if wants_emulator(environment) && account == EMULATOR_ACCOUNT {
             return found(
                 Source::Key(EMULATOR_KEY.to_owned()),
                 "the emulator's well-known account key".to_owned(),
@@ -178,8 +178,8 @@ impl Found {
         }
     }
 
-    fn principal_in(surroundings: Surroundings<'_>) -> Result<Option<Self>, String> {
-        let get = |name: &str| surroundings.get(name);
+    fn principal_in(environment: Environment<'_>) -> Result<Option<Self>, String> {
+        let get = |name: &str| environment.get(name);
         let missing = |there: &str, absent: &str| Err(format!("{there} is set, and {absent} is not"));
         let (tenant, client) = (get("AZURE_TENANT_ID"), get("AZURE_CLIENT_ID"));
         for (name, is_file) in [("AZURE_CLIENT_SECRET", false), ("AZURE_FEDERATED_TOKEN_FILE", true)] {
@@ -198,7 +198,7 @@ impl Found {
             let source = match is_file {
                 false => Source::Secret { tenant, client, secret: value },
                 true => {
-                    let file = surroundings.path(&value).display().to_string();
+                    let file = environment.path(&value).display().to_string();
                     Source::Federated { tenant, client, file }
                 }
             };
@@ -271,7 +271,7 @@ mod tests {
     fn found(variables: &[(&str, &str)]) -> Result<String, String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let caller = CallerVariables(variables.collect());
-        Found::of(Surroundings(Some(&caller)), "acc", false).map(|found| found.describe())
+        Found::of(Environment(Some(&caller)), "acc", false).map(|found| found.describe())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! From wishes and surroundings to a store.
+//! From wishes and environment to a store.
 //!
 //! Owns: the order in which options, the URI and the caller's variables decide on account, endpoint and credentials. It is resolved once, here.
 
@@ -12,8 +12,8 @@ use super::{Azure, AzureStore, Pipeline};
 use crate::adapter::ObjectStoreAdapter;
 use crate::contract::{CallerVariables, ErrorKind, Result, StoreKind, StoreOptions, check_storage_class};
 use crate::http::authorities::Authorities;
+use crate::http::environment::Environment;
 use crate::http::proxy::Proxies;
-use crate::http::surroundings::Surroundings;
 use crate::http::transport;
 use object_store::RetryConfig;
 use object_store::azure::{AzureCredential, MicrosoftAzureBuilder};
@@ -33,16 +33,16 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<AzureStore>> {
         check_storage_class(StoreKind::Azure, class)
             .map_err(|message| refuse(ErrorKind::Configuration, message))?;
     }
-    let surroundings = Surroundings(options.environment.as_ref());
+    let environment = Environment(options.environment.as_ref());
     let connected = || -> std::result::Result<_, String> {
-        let proxies = Proxies::of(surroundings)?;
+        let proxies = Proxies::of(environment)?;
         let is_tls = endpoint.is_tls() || found.needs_http();
-        let authorities = authorities_of(surroundings, is_tls)?;
+        let authorities = authorities_of(environment, is_tls)?;
         let connect = |tls| transport::connect(&options, tls, proxies.clone(), authorities.as_ref());
         let tokens = match found.needs_http() {
             true => {
                 let machine = transport::connect_directly(&options)?;
-                let identity = surroundings.get("IDENTITY_HEADER");
+                let identity = environment.get("IDENTITY_HEADER");
                 Some(TokenConnector::new(connect(true)?, machine, identity))
             }
             false => None,
@@ -78,14 +78,14 @@ pub(crate) async fn lend(
     options: &StoreOptions,
 ) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
     let Resolved { account, endpoint, found, .. } = resolve(options).map_err(|(_, message)| message)?;
-    let surroundings = Surroundings(options.environment.as_ref());
+    let environment = Environment(options.environment.as_ref());
     let (mut lent, mut expiry) = (found.lendable().unwrap_or_default(), None);
     if found.lendable().is_none() {
-        let proxies = Proxies::of(surroundings)?;
-        let authorities = authorities_of(surroundings, true).unwrap_or_default();
+        let proxies = Proxies::of(environment)?;
+        let authorities = authorities_of(environment, true).unwrap_or_default();
         let client = transport::connect(options, true, proxies, authorities.as_ref())?;
         let machine = transport::connect_directly(options)?;
-        let tokens = TokenConnector::new(client, machine, surroundings.get("IDENTITY_HEADER"));
+        let tokens = TokenConnector::new(client, machine, environment.get("IDENTITY_HEADER"));
         let credentials = Credentials::new(found, options.environment.clone(), Some(tokens));
         if let Some(AzureCredential::BearerToken(token)) = credentials.get().await?.as_deref() {
             expiry = expiry_of(token);
@@ -99,7 +99,7 @@ pub(crate) async fn lend(
     }
     lent.insert("AZURE_STORAGE_ACCOUNT".to_owned(), account);
     lent.extend(
-        surroundings.get("AZURE_AUTHORITY_HOST").map(|host| ("AZURE_AUTHORITY_HOST".to_owned(), host)),
+        environment.get("AZURE_AUTHORITY_HOST").map(|host| ("AZURE_AUTHORITY_HOST".to_owned(), host)),
     );
     Ok((CallerVariables(lent), expiry))
 }
@@ -107,9 +107,9 @@ pub(crate) async fn lend(
 /// The endpoint of `account` that a connection string in `variables` names, where no variable does that is no secret: for who keeps where a
 /// container is without keeping the keys. Its key is no part of it.
 pub(crate) fn endpoint_in_connection_string(account: &str, variables: &CallerVariables) -> Option<String> {
-    let surroundings = Surroundings(Some(variables));
-    let string = ConnectionString::of(surroundings);
-    if surroundings.get("AZURE_STORAGE_ENDPOINT").is_some() {
+    let environment = Environment(Some(variables));
+    let string = ConnectionString::of(environment);
+    if environment.get("AZURE_STORAGE_ENDPOINT").is_some() {
         return None;
     }
     let of_suffix = || {
@@ -138,25 +138,25 @@ struct Resolved {
 }
 
 fn resolve(options: &StoreOptions) -> std::result::Result<Resolved, (ErrorKind, String)> {
-    let surroundings = Surroundings(options.environment.as_ref());
+    let environment = Environment(options.environment.as_ref());
     let container = &options.bucket.bucket;
-    let of_emulator = || wants_emulator(surroundings).then(|| EMULATOR_ACCOUNT.to_owned());
+    let of_emulator = || wants_emulator(environment).then(|| EMULATOR_ACCOUNT.to_owned());
     let account = options.bucket.scope.clone();
     let account =
-        account.or_else(|| Some(account_in(surroundings)?.1)).or_else(of_emulator).ok_or_else(|| {
+        account.or_else(|| Some(account_in(environment)?.1)).or_else(of_emulator).ok_or_else(|| {
             let message = format!(
                 "no storage account is named; write az://ACCOUNT/{container}, or set AZURE_STORAGE_ACCOUNT"
             );
             (ErrorKind::Configuration, message)
         })?;
-    let string = ConnectionString::of(surroundings);
+    let string = ConnectionString::of(environment);
     let named = options
         .endpoint_url
         .clone()
-        .or_else(|| surroundings.get("AZURE_STORAGE_ENDPOINT"))
+        .or_else(|| environment.get("AZURE_STORAGE_ENDPOINT"))
         .or_else(|| named_in(&string, &account))
         .or_else(|| {
-            (wants_emulator(surroundings) && account == EMULATOR_ACCOUNT).then(|| EMULATOR_URL.to_owned())
+            (wants_emulator(environment) && account == EMULATOR_ACCOUNT).then(|| EMULATOR_URL.to_owned())
         });
     // In another cloud than the public one, too, whichever way that was said.
     let own = format!("https://{account}.blob.core.");
@@ -171,19 +171,19 @@ fn resolve(options: &StoreOptions) -> std::result::Result<Resolved, (ErrorKind, 
         }
     };
     let found =
-        Found::of(surroundings, &account, options.anonymous).map_err(|why| (ErrorKind::Credentials, why))?;
+        Found::of(environment, &account, options.anonymous).map_err(|why| (ErrorKind::Credentials, why))?;
     Ok(Resolved { account, endpoint, found, is_own_domain })
 }
 
 /// The certificates to trust in place of the system's, by the variable that Azure's command line takes. Errors: they cannot be had, and are
 /// needed.
 fn authorities_of(
-    surroundings: Surroundings<'_>,
+    environment: Environment<'_>,
     is_needed: bool,
 ) -> std::result::Result<Option<Authorities>, String> {
     const SETTING: &str = "REQUESTS_CA_BUNDLE";
-    match surroundings.get(SETTING) {
-        Some(file) if is_needed => Authorities::read(SETTING, &surroundings.path(&file)).map(Some),
+    match environment.get(SETTING) {
+        Some(file) if is_needed => Authorities::read(SETTING, &environment.path(&file)).map(Some),
         _ => Ok(None),
     }
 }

@@ -1,4 +1,4 @@
-//! From wishes and surroundings to a store.
+//! From wishes and environment to a store.
 //!
 //! Owns: the order in which options and environment decide on endpoint, certificates and credentials. It is resolved once, here; nothing
 //! later reads the environment.
@@ -13,9 +13,9 @@ use crate::contract::{
     CallerVariables, Error, ErrorKind, Result, StoreKind, StoreOptions, check_storage_class,
 };
 use crate::http::authorities::Authorities;
+use crate::http::environment::Environment;
 use crate::http::proxy::Proxies;
 use crate::http::remembered::{AnswerFile, Memory};
-use crate::http::surroundings::Surroundings;
 use crate::http::transport::{self, HttpClient};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const AUTHORITIES: [&str; 2] = ["CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "SSL_CERT_
 
 pub(super) async fn open(options: StoreOptions) -> Result<Arc<GcsStore>> {
     let bucket = options.bucket.bucket.clone();
-    let surroundings = Surroundings(options.environment.as_ref());
+    let environment = Environment(options.environment.as_ref());
     let refuse = |kind, message| Error {
         kind,
         operation: "open",
@@ -40,13 +40,13 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<GcsStore>> {
         maybe_applied: false,
     };
     let misconfigured = |message| refuse(ErrorKind::Configuration, message);
-    let endpoint = endpoint_of(&options, surroundings).map_err(misconfigured)?;
+    let endpoint = endpoint_of(&options, environment).map_err(misconfigured)?;
     if let Some(class) = options.new_objects.storage_class.as_deref().filter(|_| endpoint.is_google_s()) {
         check_storage_class(StoreKind::Gcs, class).map_err(misconfigured)?;
     }
-    let found = Found::of(surroundings, places_of(&options, &endpoint));
+    let found = Found::of(environment, places_of(&options, &endpoint));
     let found = found.map_err(|cause| refuse(ErrorKind::Credentials, cause))?;
-    let (client, credentials) = clients(&options, surroundings, &endpoint, found).map_err(misconfigured)?;
+    let (client, credentials) = clients(&options, environment, &endpoint, found).map_err(misconfigured)?;
     let paying_project = match options.requester_pays {
         true => Some(credentials.project().await.ok_or_else(|| {
             misconfigured(
@@ -60,7 +60,7 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<GcsStore>> {
         EndpointKind::Named | EndpointKind::Emulator => format!("{} gs://{bucket}", endpoint.url()),
     };
     let documented = endpoint.is_google_s().then_some(Enforcement::FULL);
-    let answers = AnswerFile::of(surroundings).filter(|_| !endpoint.is_loopback());
+    let answers = AnswerFile::of(environment).filter(|_| !endpoint.is_loopback());
     // Beside the answers that the same servers may give to requests of the S3 API.
     let memory = Memory::new(&ENDPOINTS, format!("gs {}", endpoint.url()), documented, answers);
     let service = GcsService { endpoint, credentials, paying_project };
@@ -76,12 +76,12 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<GcsStore>> {
 /// The client of the bucket, and the credentials, whose services are reached by the same one. Errors: a sentence.
 fn clients(
     options: &StoreOptions,
-    surroundings: Surroundings<'_>,
+    environment: Environment<'_>,
     endpoint: &Endpoint,
     found: Found,
 ) -> std::result::Result<(HttpClient, CredentialCache), String> {
-    let proxies = Proxies::of(surroundings)?;
-    let authorities = authorities_of(surroundings)?;
+    let proxies = Proxies::of(environment)?;
+    let authorities = authorities_of(environment)?;
     let tls = endpoint.is_tls() || found.source.as_ref().is_some_and(Source::needs_tls);
     let client = transport::connect(options, tls, proxies, authorities.as_ref())?;
     let direct = transport::connect_directly(options)?;
@@ -101,10 +101,10 @@ fn places_of(options: &StoreOptions, endpoint: &Endpoint) -> Places {
 
 fn endpoint_of(
     options: &StoreOptions,
-    surroundings: Surroundings<'_>,
+    environment: Environment<'_>,
 ) -> std::result::Result<Endpoint, String> {
     let bucket = &options.bucket.bucket;
-    match (&options.endpoint_url, surroundings.get("STORAGE_EMULATOR_HOST")) {
+    match (&options.endpoint_url, environment.get("STORAGE_EMULATOR_HOST")) {
         (Some(url), _) => Endpoint::named(url, bucket, EndpointKind::Named),
         (None, Some(host)) => Endpoint::named(&host, bucket, EndpointKind::Emulator)
             .map_err(|cause| format!("STORAGE_EMULATOR_HOST: {cause}")),
@@ -112,9 +112,9 @@ fn endpoint_of(
     }
 }
 
-fn authorities_of(surroundings: Surroundings<'_>) -> std::result::Result<Option<Authorities>, String> {
-    let named = AUTHORITIES.iter().find_map(|name| Some((*name, surroundings.get(name)?)));
-    named.map(|(name, file)| Authorities::read(name, &surroundings.path(&file))).transpose()
+fn authorities_of(environment: Environment<'_>) -> std::result::Result<Option<Authorities>, String> {
+    let named = AUTHORITIES.iter().find_map(|name| Some((*name, environment.get(name)?)));
+    named.map(|(name, file)| Authorities::read(name, &environment.path(&file))).transpose()
 }
 
 /// What `options` come to for another machine that has neither this one's files nor its account: the JSON of the credentials, which last there
@@ -122,10 +122,10 @@ fn authorities_of(surroundings: Surroundings<'_>) -> std::result::Result<Option<
 pub async fn lend(
     options: &StoreOptions,
 ) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
-    let surroundings = Surroundings(options.environment.as_ref());
-    let endpoint = endpoint_of(options, surroundings)?;
-    let found = Found::of(surroundings, places_of(options, &endpoint))?;
-    let (_, credentials) = clients(options, surroundings, &endpoint, found)?;
+    let environment = Environment(options.environment.as_ref());
+    let endpoint = endpoint_of(options, environment)?;
+    let found = Found::of(environment, places_of(options, &endpoint))?;
+    let (_, credentials) = clients(options, environment, &endpoint, found)?;
     let mut lent = BTreeMap::new();
     let mut until = None;
     if let Some(json) = credentials.json() {
@@ -138,7 +138,7 @@ pub async fn lend(
         lent.insert("GOOGLE_CLOUD_PROJECT".to_owned(), project);
     }
     if let Some(host) =
-        surroundings.get("STORAGE_EMULATOR_HOST").filter(|_| endpoint.kind() == EndpointKind::Emulator)
+        environment.get("STORAGE_EMULATOR_HOST").filter(|_| endpoint.kind() == EndpointKind::Emulator)
     {
         lent.insert("STORAGE_EMULATOR_HOST".to_owned(), host);
     }

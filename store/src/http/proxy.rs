@@ -7,7 +7,7 @@
 //! - A loopback address is never asked of a proxy: it would be the proxy's own.
 //! - A proxy's password is in no error, no log and no `Debug`.
 
-use super::surroundings::Surroundings;
+use super::environment::Environment;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use http::{HeaderValue, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -38,10 +38,10 @@ pub(crate) struct Proxies {
 impl Proxies {
     /// What the variables say. Errors: one that is no proxy's URL, or another kind of proxy's; a sentence without the value, which
     /// may hold a password.
-    pub fn of(surroundings: Surroundings<'_>) -> Result<Self, String> {
+    pub fn of(environment: Environment<'_>) -> Result<Self, String> {
         let mut values = [const { String::new() }; 4];
         for (value, name) in values.iter_mut().zip(["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"]) {
-            let found = surroundings.get(name).or_else(|| surroundings.get(&name.to_ascii_lowercase()));
+            let found = environment.get(name).or_else(|| environment.get(&name.to_ascii_lowercase()));
             *value = found.unwrap_or_default();
             if name != "NO_PROXY" && !value.is_empty() && !is_http_proxy(value) {
                 return Err(format!(
@@ -199,7 +199,7 @@ mod tests {
     fn proxies(vars: &[(&str, &str)]) -> Result<Proxies, String> {
         let caller =
             CallerVariables(vars.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect());
-        Proxies::of(Surroundings(Some(&caller)))
+        Proxies::of(Environment(Some(&caller)))
     }
 
     fn to(proxies: &Proxies, destination: &str) -> Option<String> {

@@ -10,7 +10,7 @@
 //! - A loopback address is kept in no file: its port belongs to another server tomorrow.
 //! - A file that cannot be read, or is of another version, is asked over. One that cannot be written is no error.
 
-use super::surroundings::Surroundings;
+use super::environment::Environment;
 use crate::contract::Error;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -222,9 +222,9 @@ fn unix_s(time: SystemTime) -> u64 {
 
 impl AnswerFile {
     /// Where the answers of endpoints are kept, as the XDG Base Directory Specification has it; `None` without a home.
-    pub fn of(surroundings: Surroundings<'_>) -> Option<Self> {
-        let named = surroundings.get("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        let of_home = || Some(PathBuf::from(surroundings.get("HOME")?).join(".cache"));
+    pub fn of(environment: Environment<'_>) -> Option<Self> {
+        let named = environment.get("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let of_home = || Some(PathBuf::from(environment.get("HOME")?).join(".cache"));
         let folder = named.or_else(of_home)?;
         Some(Self { path: folder.join("pail/endpoints.json") })
     }

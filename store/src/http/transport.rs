@@ -7,9 +7,9 @@
 use super::authorities::Authorities;
 use super::body::RequestBody;
 use super::connections::{Connections, Destination};
+use super::environment::Environment;
 use super::exchange::{AnswerBody, ExchangeError, exchange};
 use super::proxy::{Proxies, Route};
-use super::surroundings::Surroundings;
 use crate::contract::{CallerVariables, StoreOptions};
 use http::{Request, Response, Uri, header};
 use hyper_rustls::HttpsConnectorBuilder;
@@ -67,7 +67,7 @@ fn origin_form(uri: &Uri) -> Uri {
 /// sentence.
 pub(crate) fn connect_directly(options: &StoreOptions) -> Result<HttpClient, String> {
     let nothing = CallerVariables::default();
-    connect(options, false, Proxies::of(Surroundings(Some(&nothing)))?, None)
+    connect(options, false, Proxies::of(Environment(Some(&nothing)))?, None)
 }
 
 /// A client for one store. Errors: a sentence, when TLS is wanted and there are no certificates to trust.

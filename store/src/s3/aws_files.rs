@@ -1,14 +1,14 @@
-//! Configuration files as AWS's tools know them, in a caller's surroundings.
+//! Configuration files as AWS's tools know them, in a caller's environment.
 
-use crate::http::surroundings::Surroundings;
+use crate::http::environment::Environment;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use std::path::Path;
 
 const CONFIG: (&str, &str) = ("AWS_CONFIG_FILE", "~/.aws/config");
 const CREDENTIALS: (&str, &str) = ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
 
-/// What of [`Surroundings`] is AWS's.
-pub(super) trait AwsSurroundings {
+/// What of [`Environment`] is AWS's.
+pub(super) trait AwsEnvironment {
     /// The AWS configuration files. Those of a caller are named one by one, since the library would look for them by this
     /// process's variables; ones that are not there are left out.
     fn profile_files(self) -> EnvConfigFiles;
@@ -16,7 +16,7 @@ pub(super) trait AwsSurroundings {
     fn profile_places(self) -> String;
 }
 
-impl AwsSurroundings for Surroundings<'_> {
+impl AwsEnvironment for Environment<'_> {
     fn profile_files(self) -> EnvConfigFiles {
         if !self.are_given() {
             return EnvConfigFiles::default();
@@ -63,6 +63,6 @@ mod tests {
     #[test]
     fn a_caller_without_a_home_has_no_files_which_is_no_error() {
         let caller = CallerVariables([("AWS_REGION".to_owned(), String::new())].into());
-        Surroundings(Some(&caller)).profile_files();
+        Environment(Some(&caller)).profile_files();
     }
 }

@@ -12,12 +12,12 @@ use super::credentials::Source;
 use super::dialect::Reach;
 use crate::contract::{ErrorKind, StoreOptions};
 use crate::http::body::RequestBody;
+use crate::http::environment::Environment;
 use crate::http::failure::{Failure, Remedy};
 use crate::http::pipeline::Pipeline;
 use crate::http::renewal::Issued;
 use crate::http::request::ApiRequest;
 use crate::http::service::Service;
-use crate::http::surroundings::Surroundings;
 use crate::http::transport;
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
@@ -64,20 +64,20 @@ impl ContainerRole {
     /// The source, where variables name an agent.
     pub fn source(
         options: &StoreOptions,
-        surroundings: Surroundings<'_>,
+        environment: Environment<'_>,
         reach: &Reach<'_>,
     ) -> Option<Arc<dyn Source>> {
-        let relative = surroundings.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+        let relative = environment.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
         let (variable, url) = match relative {
             Some(path) => ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", format!("{AGENT}{path}")),
             None => {
                 let variable = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
-                (variable, surroundings.get(variable)?)
+                (variable, environment.get(variable)?)
             }
         };
-        let token = match surroundings.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
-            Some(file) => AgentToken::File(surroundings.path(&file)),
-            None => surroundings
+        let token = match environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
+            Some(file) => AgentToken::File(environment.path(&file)),
+            None => environment
                 .get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
                 .map_or(AgentToken::None, AgentToken::Given),
         };

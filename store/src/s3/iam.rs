@@ -10,12 +10,12 @@ use super::dialect::Reach;
 use super::endpoint::Endpoint;
 use crate::contract::{ErrorKind, StoreOptions};
 use crate::http::body::RequestBody;
+use crate::http::environment::Environment;
 use crate::http::failure::{Failure, Remedy};
 use crate::http::pipeline::Pipeline;
 use crate::http::renewal::Issued;
 use crate::http::request::ApiRequest;
 use crate::http::service::Service;
-use crate::http::surroundings::Surroundings;
 use crate::http::transport;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -60,10 +60,10 @@ impl Iam {
     /// Errors: a sentence on a variable that names no service.
     pub fn new(
         options: &StoreOptions,
-        surroundings: Surroundings<'_>,
+        environment: Environment<'_>,
         reach: &Reach<'_>,
     ) -> Result<Self, String> {
-        let named = VARIABLES.iter().find_map(|name| Some((*name, surroundings.get(name)?)));
+        let named = VARIABLES.iter().find_map(|name| Some((*name, environment.get(name)?)));
         let (name, url) = named.unwrap_or(("IAM", URL_DEFAULT.to_owned()));
         let wrong = |cause: String| format!("{name}: {cause}");
         // Its rules are those of any endpoint.

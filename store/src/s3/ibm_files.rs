@@ -11,8 +11,8 @@ use super::authorization::{Authorization, Token};
 use super::credentials::Source;
 use super::iam::Iam;
 use crate::contract::CallerVariables;
+use crate::http::environment::Environment;
 use crate::http::renewal::Issued;
-use crate::http::surroundings::Surroundings;
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
 use serde::Deserialize;
@@ -116,10 +116,9 @@ pub(super) struct IbmSource {
 
 impl IbmSource {
     /// All places, the first to be looked in first.
-    pub fn all(surroundings: Surroundings<'_>, iam: Iam) -> Vec<Arc<dyn Source>> {
+    pub fn all(environment: Environment<'_>, iam: Iam) -> Vec<Arc<dyn Source>> {
         let iam = Arc::new(iam);
-        let set =
-            |names: &[&'static str]| names.iter().copied().find(|name| surroundings.get(name).is_some());
+        let set = |names: &[&'static str]| names.iter().copied().find(|name| environment.get(name).is_some());
         let token = set(&TOKEN_VARIABLES).map(Place::Token);
         let api_key = Place::ApiKey(set(&API_KEY_VARIABLES).unwrap_or(API_KEY_VARIABLES[0]));
         let files = [Place::File(YAML), Place::File(SERVICE_CREDENTIAL)];
@@ -130,7 +129,7 @@ impl IbmSource {
                     Place::Token(name) | Place::ApiKey(name) => format!("the environment ({name})"),
                     Place::File(file) => (*file).to_owned(),
                 };
-                let environment = surroundings.0.cloned();
+                let environment = environment.0.cloned();
                 Arc::new(Self { place, name, environment, iam: iam.clone() }) as Arc<dyn Source>
             })
             .collect()
@@ -144,20 +143,20 @@ impl Source for IbmSource {
     }
 
     async fn look_up(&self) -> Result<Option<Issued<Authorization>>, String> {
-        let surroundings = Surroundings(self.environment.as_ref());
+        let environment = Environment(self.environment.as_ref());
         match self.place {
             Place::Token(name) => {
-                let Some(token) = surroundings.get(name) else { return Ok(None) };
+                let Some(token) = environment.get(name) else { return Ok(None) };
                 let token = token.trim();
                 let token = token.strip_prefix("Bearer ").unwrap_or(token);
                 Ok(Some(Issued { value: Authorization::Bearer(Token::new(token)?), expiry: None }))
             }
-            Place::ApiKey(name) => match surroundings.get(name) {
+            Place::ApiKey(name) => match environment.get(name) {
                 Some(api_key) => Ok(Some(self.iam.token(api_key.trim()).await?)),
                 None => Ok(None),
             },
             Place::File(file) => {
-                let Some(account) = Account::read(&surroundings.path(file))? else { return Ok(None) };
+                let Some(account) = Account::read(&environment.path(file))? else { return Ok(None) };
                 if let Some(keys) = account.keys()? {
                     return Ok(Some(Issued { value: Authorization::Keys(keys), expiry: None }));
                 }
@@ -172,13 +171,13 @@ impl Source for IbmSource {
 
 /// The API key by which tokens are had, where no token is there by value, and the variable that another machine takes it from. What has HMAC keys
 /// needs none.
-pub(super) fn api_key(surroundings: Surroundings<'_>) -> Option<(&'static str, String)> {
-    let by_variable = |names: &[&str]| names.iter().find_map(|name| surroundings.get(name));
+pub(super) fn api_key(environment: Environment<'_>) -> Option<(&'static str, String)> {
+    let by_variable = |names: &[&str]| names.iter().find_map(|name| environment.get(name));
     if by_variable(&TOKEN_VARIABLES).is_some() {
         return None;
     }
     let of_file = |file: &str| {
-        let account = Account::read(&surroundings.path(file)).ok().flatten()?;
+        let account = Account::read(&environment.path(file)).ok().flatten()?;
         filled(&account.iam_api_key).map(str::to_owned)
     };
     let found =
@@ -187,13 +186,13 @@ pub(super) fn api_key(surroundings: Surroundings<'_>) -> Option<(&'static str, S
 }
 
 /// The service instance in which buckets are made, where it is told.
-pub(super) fn service_instance(surroundings: Surroundings<'_>) -> Option<String> {
+pub(super) fn service_instance(environment: Environment<'_>) -> Option<String> {
     let of_file = |file: &str| {
         // What is wrong with a file is told by who looks for credentials in it.
-        let account = Account::read(&surroundings.path(file)).ok().flatten()?;
+        let account = Account::read(&environment.path(file)).ok().flatten()?;
         filled(&account.resource_instance_id).map(str::to_owned)
     };
-    let of_variable = INSTANCE_VARIABLES.iter().find_map(|name| surroundings.get(name));
+    let of_variable = INSTANCE_VARIABLES.iter().find_map(|name| environment.get(name));
     of_variable.or_else(|| of_file(YAML)).or_else(|| of_file(SERVICE_CREDENTIAL))
 }
 

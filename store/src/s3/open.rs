@@ -17,9 +17,9 @@ use super::service::S3Service;
 use super::{ENDPOINTS, S3Store};
 use crate::contract::{CallerVariables, Error, ErrorKind, Result, StoreKind, StoreOptions};
 use crate::http::authorities::Authorities;
+use crate::http::environment::Environment;
 use crate::http::proxy::Proxies;
 use crate::http::remembered::{AnswerFile, Memory};
-use crate::http::surroundings::Surroundings;
 use crate::http::transport;
 use aws_config::provider_config::ProviderConfig;
 use std::collections::BTreeMap;
@@ -29,15 +29,15 @@ use std::time::SystemTime;
 pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
     let bucket = options.bucket.bucket.clone();
     let configuration = |message| refused(&bucket, ErrorKind::Configuration, message);
-    let surroundings = Surroundings(options.environment.as_ref());
-    let profile = Profile::load(options.profile.as_deref(), surroundings).await;
-    let opening = Opening { options: &options, surroundings, profile: &profile };
+    let environment = Environment(options.environment.as_ref());
+    let profile = Profile::load(options.profile.as_deref(), environment).await;
+    let opening = Opening { options: &options, environment, profile: &profile };
     let dialect = dialect::of(&opening);
     dialect.check_profile(&opening).await.map_err(|cause| refused(&bucket, ErrorKind::Credentials, cause))?;
     let endpoint = dialect.endpoint(&opening).map_err(configuration)?;
     let creation = dialect.creation(&opening, &endpoint).map_err(configuration)?;
-    let proxies = Proxies::of(surroundings).map_err(configuration)?;
-    let authorities = authorities_of(surroundings, &profile, endpoint.is_tls()).map_err(configuration)?;
+    let proxies = Proxies::of(environment).map_err(configuration)?;
+    let authorities = authorities_of(environment, &profile, endpoint.is_tls()).map_err(configuration)?;
     let client = transport::connect(&options, endpoint.is_tls(), proxies.clone(), authorities.as_ref())
         .map_err(configuration)?;
     let may_be_anonymous = dialect.has_public_buckets();
@@ -49,7 +49,7 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
         true => format!("s3://{bucket}"),
         false => format!("{} {bucket}", endpoint.url()),
     };
-    let answers = AnswerFile::of(surroundings).filter(|_| !endpoint.is_loopback());
+    let answers = AnswerFile::of(environment).filter(|_| !endpoint.is_loopback());
     let memory = Memory::new(&ENDPOINTS, endpoint.url(), dialect.enforcement(&endpoint), answers);
     let credentials = Arc::new(credentials);
     let sessions = sessions_of(&opening, &endpoint, &credentials, &proxies, authorities.as_ref())
@@ -82,9 +82,9 @@ fn refused(bucket: &str, kind: ErrorKind, message: String) -> Error {
 
 /// Errors: the customer's key cannot be read, or would be sent in the clear.
 fn extras_of(opening: &Opening<'_>, endpoint: &Endpoint) -> std::result::Result<Extras, String> {
-    let surroundings = opening.surroundings;
-    let file = surroundings.get(customer_key::VARIABLE);
-    let customer_key = file.map(|file| CustomerKey::read(&surroundings.path(&file))).transpose()?;
+    let environment = opening.environment;
+    let file = environment.get(customer_key::VARIABLE);
+    let customer_key = file.map(|file| CustomerKey::read(&environment.path(&file))).transpose()?;
     if customer_key.is_some() && !endpoint.is_tls() && !endpoint.is_loopback() {
         return Err(format!(
             "{} names a key, and {} has no TLS: the key would be sent in the clear; write https:// in the endpoint's URL",
@@ -94,7 +94,7 @@ fn extras_of(opening: &Opening<'_>, endpoint: &Endpoint) -> std::result::Result<
     }
     // AWS SDKs and Tools Reference Guide, "Data Integrity Protections for Amazon S3".
     let only_required = |variable: &str, setting: &str| {
-        let value = surroundings.get(variable).or_else(|| opening.profile.get(setting));
+        let value = environment.get(variable).or_else(|| opening.profile.get(setting));
         value.is_some_and(|value| value.trim().eq_ignore_ascii_case("when_required"))
     };
     Ok(Extras {
@@ -149,18 +149,18 @@ fn credentials_of(
 /// What `options` come to for another machine that has neither this one's files nor its instance role: keys, region and endpoint as
 /// variables, which the store of that machine takes from its caller's environment. Where there is something that makes tokens it is lent in
 /// their place; what expires is lent as it is now, and when it does is told. Region and endpoint are among them only where this machine's
-/// surroundings name them: those of `options` are one bucket's, and whoever opens it there has them. Errors: a sentence without any secret.
+/// environment name them: those of `options` are one bucket's, and whoever opens it there has them. Errors: a sentence without any secret.
 pub async fn lend(
     options: &StoreOptions,
 ) -> std::result::Result<(CallerVariables, Option<SystemTime>), String> {
-    let surroundings = Surroundings(options.environment.as_ref());
-    let profile = Profile::load(options.profile.as_deref(), surroundings).await;
-    let opening = Opening { options, surroundings, profile: &profile };
+    let environment = Environment(options.environment.as_ref());
+    let profile = Profile::load(options.profile.as_deref(), environment).await;
+    let opening = Opening { options, environment, profile: &profile };
     let dialect = dialect::of(&opening);
     dialect.check_profile(&opening).await?;
     let endpoint = dialect.endpoint(&opening)?;
-    let proxies = Proxies::of(surroundings)?;
-    let authorities = authorities_of(surroundings, &profile, true).unwrap_or_default();
+    let proxies = Proxies::of(environment)?;
+    let authorities = authorities_of(environment, &profile, true).unwrap_or_default();
     // Who has no credentials lends none: the other machine may have its own.
     let credentials = credentials_of(&opening, dialect, &endpoint, &proxies, authorities.as_ref(), true)?;
     let found = credentials.get().await?;
@@ -213,14 +213,14 @@ pub async fn lend(
 
 /// The certificates to trust in place of the system's, if any are named. Errors: they cannot be had, and the endpoint needs them.
 fn authorities_of(
-    surroundings: Surroundings<'_>,
+    environment: Environment<'_>,
     profile: &Profile,
     tls: bool,
 ) -> Result<Option<Authorities>, String> {
     let of_profile = || Some(("ca_bundle", profile.get("ca_bundle")?));
-    let named = surroundings.get("AWS_CA_BUNDLE").map(|file| ("AWS_CA_BUNDLE", file)).or_else(of_profile);
+    let named = environment.get("AWS_CA_BUNDLE").map(|file| ("AWS_CA_BUNDLE", file)).or_else(of_profile);
     let Some((setting, file)) = named else { return Ok(None) };
-    match Authorities::read(setting, &surroundings.path(&file)) {
+    match Authorities::read(setting, &environment.path(&file)) {
         Err(cause) if !tls => {
             tracing::warn!(
                 cause,

@@ -2,8 +2,8 @@
 //!
 //! Owns: [`Profile`], the settings of one.
 
-use super::aws_files::AwsSurroundings;
-use crate::http::surroundings::Surroundings;
+use super::aws_files::AwsEnvironment;
+use crate::http::environment::Environment;
 use aws_config::profile::ProfileSet;
 use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_runtime::env_config::property::PropertiesKey;
@@ -18,12 +18,12 @@ pub(super) struct Profile {
 
 impl Profile {
     /// `wanted`, else the one of `AWS_PROFILE`, else `default`. Unreadable files are no error here: nothing may need them.
-    pub async fn load(wanted: Option<&str>, surroundings: Surroundings<'_>) -> Self {
+    pub async fn load(wanted: Option<&str>, environment: Environment<'_>) -> Self {
         let name = wanted
             .map(str::to_owned)
-            .or_else(|| surroundings.get("AWS_PROFILE"))
+            .or_else(|| environment.get("AWS_PROFILE"))
             .unwrap_or_else(|| "default".to_owned());
-        let files = read(&surroundings.profile_files(), &name).await.unwrap_or_else(|cause| {
+        let files = read(&environment.profile_files(), &name).await.unwrap_or_else(|cause| {
             tracing::warn!(cause, "the AWS configuration files cannot be read");
             None
         });

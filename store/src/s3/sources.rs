@@ -6,14 +6,14 @@
 //! Invariant: the instance metadata service is asked on AWS alone: elsewhere its address does not answer, and asking takes seconds.
 
 use super::authorization::Authorization;
-use super::aws_files::AwsSurroundings;
+use super::aws_files::AwsEnvironment;
 use super::container::ContainerRole;
 use super::credentials::Source;
 use super::dialect::{Opening, Reach};
 use crate::contract::CallerVariables;
+use crate::http::environment::Environment;
 use crate::http::failure::innermost;
 use crate::http::renewal::Issued;
-use crate::http::surroundings::Surroundings;
 use async_trait::async_trait;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
@@ -48,11 +48,11 @@ pub(super) struct EnvironmentKeys {
 }
 
 impl EnvironmentKeys {
-    pub fn source(variables: KeyVariables, surroundings: Surroundings<'_>) -> Arc<dyn Source> {
+    pub fn source(variables: KeyVariables, environment: Environment<'_>) -> Arc<dyn Source> {
         let KeyVariables { access_key_id, secret_access_key, session_token } = variables;
-        let token = session_token.and_then(|name| surroundings.get(name));
+        let token = session_token.and_then(|name| environment.get(name));
         let half = |there: &str, absent: &str| Err(format!("{there} is set, and {absent} is not"));
-        let keys = match (surroundings.get(access_key_id), surroundings.get(secret_access_key)) {
+        let keys = match (environment.get(access_key_id), environment.get(secret_access_key)) {
             (Some(id), Some(secret)) => Ok(Some(Credentials::new(id, secret, token, None, "Environment"))),
             (Some(_), None) => half(access_key_id, secret_access_key),
             (None, Some(_)) => half(secret_access_key, access_key_id),
@@ -135,21 +135,21 @@ pub(super) fn aws_chain(
     instance_role: bool,
 ) -> Vec<Arc<dyn Source>> {
     let config = &reach.aws;
-    let surroundings = opening.surroundings;
+    let environment = opening.environment;
     let from_profile = aws_profile(opening, config);
     // A profile that was asked for by name goes before the environment, as it does in the AWS CLI.
     if opening.options.profile.is_some() {
         return vec![from_profile];
     }
-    let mut chain = vec![EnvironmentKeys::source(AWS_KEYS, surroundings), from_profile];
-    chain.extend(web_identity(surroundings, config));
-    chain.extend(ContainerRole::source(opening.options, surroundings, reach));
+    let mut chain = vec![EnvironmentKeys::source(AWS_KEYS, environment), from_profile];
+    chain.extend(web_identity(environment, config));
+    chain.extend(ContainerRole::source(opening.options, environment, reach));
     let is_disabled =
-        surroundings.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        environment.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     if instance_role && !is_disabled {
         let config = config.clone();
-        let service = surroundings.get("AWS_EC2_METADATA_SERVICE_ENDPOINT");
-        let service = service.or_else(|| surroundings.are_given().then(|| METADATA_SERVICE.to_owned()));
+        let service = environment.get("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+        let service = service.or_else(|| environment.are_given().then(|| METADATA_SERVICE.to_owned()));
         chain.push(Provider::source("the instance's role", move || {
             instance_metadata(&config, service.as_deref())
         }));
@@ -159,13 +159,13 @@ pub(super) fn aws_chain(
 
 /// The profile of the AWS configuration files that applies.
 pub(super) fn aws_profile(opening: &Opening<'_>, config: &ProviderConfig) -> Arc<dyn Source> {
-    let surroundings = opening.surroundings;
-    let named = opening.options.profile.clone().or_else(|| surroundings.get("AWS_PROFILE"));
+    let environment = opening.environment;
+    let named = opening.options.profile.clone().or_else(|| environment.get("AWS_PROFILE"));
     // The library's own fallback is this process's AWS_PROFILE, which is not a caller's.
-    let named = named.or_else(|| surroundings.are_given().then(|| "default".to_owned()));
-    let environment: Option<CallerVariables> = opening.options.environment.clone();
-    profile(named, &surroundings.profile_places(), config, move || {
-        Surroundings(environment.as_ref()).profile_files()
+    let named = named.or_else(|| environment.are_given().then(|| "default".to_owned()));
+    let variables: Option<CallerVariables> = opening.options.environment.clone();
+    profile(named, &environment.profile_places(), config, move || {
+        Environment(variables.as_ref()).profile_files()
     })
 }
 
@@ -187,13 +187,13 @@ fn instance_metadata(config: &ProviderConfig, service: Option<&str>) -> SharedCr
 }
 
 /// A role that a token in a file stands for, as on Kubernetes; `None` where a caller's variables name none.
-fn web_identity(surroundings: Surroundings<'_>, config: &ProviderConfig) -> Option<Arc<dyn Source>> {
-    let named = match surroundings.are_given() {
+fn web_identity(environment: Environment<'_>, config: &ProviderConfig) -> Option<Arc<dyn Source>> {
+    let named = match environment.are_given() {
         false => None,
         true => Some((
-            surroundings.get("AWS_WEB_IDENTITY_TOKEN_FILE")?,
-            surroundings.get("AWS_ROLE_ARN")?,
-            surroundings.get("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "pail".to_owned()),
+            environment.get("AWS_WEB_IDENTITY_TOKEN_FILE")?,
+            environment.get("AWS_ROLE_ARN")?,
+            environment.get("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "pail".to_owned()),
         )),
     };
     let config = config.clone();

@@ -5,7 +5,7 @@
 
 use super::file;
 use super::source::Source;
-use crate::http::surroundings::Surroundings;
+use crate::http::environment::Environment;
 use std::path::PathBuf;
 
 /// Access tokens by value.
@@ -53,13 +53,13 @@ pub(in crate::gcs) enum Places {
 
 impl Found {
     /// What there is. Errors: what a variable names cannot be used; a sentence without any secret.
-    pub fn of(surroundings: Surroundings<'_>, places: Places) -> Result<Self, String> {
+    pub fn of(environment: Environment<'_>, places: Places) -> Result<Self, String> {
         let mut found = match places {
             Places::None(why) => Self { absence: why.to_owned(), ..Self::default() },
-            places => Self::looked_for(surroundings, places)?,
+            places => Self::looked_for(environment, places)?,
         };
-        found.project = PROJECTS.iter().find_map(|name| surroundings.get(name)).or(found.project);
-        let account = IMPERSONATED.iter().find_map(|name| Some((name, surroundings.get(name)?)));
+        found.project = PROJECTS.iter().find_map(|name| environment.get(name)).or(found.project);
+        let account = IMPERSONATED.iter().find_map(|name| Some((name, environment.get(name)?)));
         if let Some((name, account)) = account
             && let Some(source) = found.source.take()
         {
@@ -73,38 +73,38 @@ impl Found {
         Ok(found)
     }
 
-    fn looked_for(surroundings: Surroundings<'_>, places: Places) -> Result<Self, String> {
+    fn looked_for(environment: Environment<'_>, places: Places) -> Result<Self, String> {
         for name in TOKENS {
-            if let Some(token) = surroundings.get(name) {
+            if let Some(token) = environment.get(name) {
                 let description = format!("the access token of {name}");
                 return Ok(Self { source: Some(Source::Given(token)), description, ..Self::default() });
             }
         }
-        if let Some(value) = surroundings.get(JSON) {
+        if let Some(value) = environment.get(JSON) {
             return match value.trim_start().starts_with('{') {
                 true => Self::of_json(value, JSON),
                 // What is no file may be a secret in another form, and is not shown.
-                false if !surroundings.path(&value).is_file() => {
+                false if !environment.path(&value).is_file() => {
                     Err(format!("{JSON} is neither the JSON of credentials nor the path of a file with it"))
                 }
-                false => Self::of_file(surroundings.path(&value), JSON),
+                false => Self::of_file(environment.path(&value), JSON),
             };
         }
-        if let Some(file) = surroundings.get(FILE) {
-            return Self::of_file(surroundings.path(&file), FILE);
+        if let Some(file) = environment.get(FILE) {
+            return Self::of_file(environment.path(&file), FILE);
         }
-        let configured = surroundings.get("CLOUDSDK_CONFIG");
+        let configured = environment.get("CLOUDSDK_CONFIG");
         if places == Places::All || configured.is_some() {
-            let home = || surroundings.get("HOME").map(|home| PathBuf::from(home).join(GCLOUD));
-            let folder = configured.as_deref().map(|folder| surroundings.path(folder)).or_else(home);
+            let home = || environment.get("HOME").map(|home| PathBuf::from(home).join(GCLOUD));
+            let folder = configured.as_deref().map(|folder| environment.path(folder)).or_else(home);
             let file = folder.map(|folder| folder.join(WELL_KNOWN)).filter(|file| file.exists());
             if let Some(file) = file {
                 return Self::of_file(file, "application default credentials");
             }
         }
-        let named = surroundings.get("GCE_METADATA_HOST").or_else(|| surroundings.get("GCE_METADATA_IP"));
+        let named = environment.get("GCE_METADATA_HOST").or_else(|| environment.get("GCE_METADATA_IP"));
         let is_barred =
-            surroundings.get("NO_GCE_CHECK").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+            environment.get("NO_GCE_CHECK").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let absence = format!(
             "none were found: {FILE} is not set, {GCLOUD}/{WELL_KNOWN} is not there, and no metadata server"
         );
@@ -149,7 +149,7 @@ mod tests {
 
     fn found(variables: &[(&str, &str)], places: Places) -> Result<Found, String> {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Found::of(Surroundings(Some(&CallerVariables(variables.collect()))), places)
+        Found::of(Environment(Some(&CallerVariables(variables.collect()))), places)
     }
 
     #[test]

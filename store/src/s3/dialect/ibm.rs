@@ -28,7 +28,7 @@ pub(super) struct Ibm;
 
 /// The network that an endpoint is in, as a part of its host's name.
 fn network(opening: &Opening<'_>) -> Result<&'static str, String> {
-    let named = opening.surroundings.get(NETWORK_VARIABLE).unwrap_or_default();
+    let named = opening.environment.get(NETWORK_VARIABLE).unwrap_or_default();
     match named.to_ascii_lowercase().as_str() {
         "" | "public" => Ok(""),
         "private" => Ok("private."),
@@ -67,7 +67,7 @@ impl Dialect for Ibm {
         }
         let profiles = || opening.profile.get("endpoint_url").filter(|_| opening.options.profile.is_some());
         let named = opening.options.endpoint_url.clone();
-        (named.or_else(|| opening.surroundings.get("IBM_COS_ENDPOINT")).or_else(profiles), None)
+        (named.or_else(|| opening.environment.get("IBM_COS_ENDPOINT")).or_else(profiles), None)
     }
 
     fn sources(&self, opening: &Opening<'_>, reach: &Reach<'_>) -> Result<Vec<Arc<dyn Source>>, String> {
@@ -76,13 +76,13 @@ impl Dialect for Ibm {
             all.extend(sources::aws_chain(opening, reach, false));
         }
         if opening.options.profile.is_none() {
-            all.push(EnvironmentKeys::source(KEYS, opening.surroundings));
+            all.push(EnvironmentKeys::source(KEYS, opening.environment));
             all.extend(IbmSource::all(
-                opening.surroundings,
-                Iam::new(opening.options, opening.surroundings, reach)?,
+                opening.environment,
+                Iam::new(opening.options, opening.environment, reach)?,
             ));
             if opening.is(StoreKind::Ibm) {
-                all.push(EnvironmentKeys::source(AWS_KEYS, opening.surroundings));
+                all.push(EnvironmentKeys::source(AWS_KEYS, opening.environment));
             }
         }
         Ok(all)
@@ -96,7 +96,7 @@ impl Dialect for Ibm {
         let class = opening.options.new_objects.storage_class.as_deref().unwrap_or("standard");
         let class = class.to_ascii_lowercase();
         check_storage_class(StoreKind::Ibm, &class)?;
-        let instance = ibm_files::service_instance(opening.surroundings);
+        let instance = ibm_files::service_instance(opening.environment);
         Ok(Creation {
             location: Some(format!("{}-{class}", endpoint.region)),
             second_location: None,
@@ -118,13 +118,13 @@ impl Dialect for Ibm {
 
     /// A token lives an hour, and a job may run for days.
     fn lends_renewal(&self, opening: &Opening<'_>) -> Option<(&'static str, String)> {
-        ibm_files::api_key(opening.surroundings)
+        ibm_files::api_key(opening.environment)
     }
 
     /// The network, and the service that gives tokens out.
     fn lends_beside(&self, opening: &Opening<'_>) -> Vec<(&'static str, String)> {
         let names = std::iter::once(NETWORK_VARIABLE).chain(iam::VARIABLES);
-        names.filter_map(|name| Some((name, opening.surroundings.get(name)?))).collect()
+        names.filter_map(|name| Some((name, opening.environment.get(name)?))).collect()
     }
 
     fn lending(&self) -> Lending {

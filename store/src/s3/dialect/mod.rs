@@ -16,8 +16,8 @@ use super::profile::Profile;
 use super::sources::{AWS_KEYS, KeyVariables};
 use crate::contract::{Attributes, NewObjects, StoreKind, StoreOptions};
 use crate::http::authorities::Authorities;
+use crate::http::environment::Environment;
 use crate::http::proxy::Proxies;
-use crate::http::surroundings::Surroundings;
 use async_trait::async_trait;
 use aws_config::provider_config::ProviderConfig;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// What a store is opened with.
 pub(super) struct Opening<'a> {
     pub options: &'a StoreOptions,
-    pub surroundings: Surroundings<'a>,
+    pub environment: Environment<'a>,
     /// The profile of the AWS configuration files that applies.
     pub profile: &'a Profile,
 }
@@ -125,23 +125,23 @@ impl Opening<'_> {
             return named;
         }
         // The order is that of the AWS SDKs and Tools Reference Guide, "Service-specific endpoints".
-        self.surroundings
+        self.environment
             .get("AWS_ENDPOINT_URL_S3")
-            .or_else(|| self.surroundings.get("AWS_ENDPOINT_URL"))
+            .or_else(|| self.environment.get("AWS_ENDPOINT_URL"))
             .or_else(|| self.profile.endpoint_of_services())
             .or_else(|| self.profile.get("endpoint_url"))
     }
 
     /// Whether transfer acceleration is wished for.
     pub fn accelerates(&self) -> bool {
-        let named = self.surroundings.get("AWS_S3_USE_ACCELERATE_ENDPOINT");
+        let named = self.environment.get("AWS_S3_USE_ACCELERATE_ENDPOINT");
         let named = named.or_else(|| self.profile.get_of_s3("use_accelerate_endpoint"));
         named.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
     }
 
     /// Whether a variable, or else a setting of the profile, says `true`.
     pub fn flag(&self, variable: &str, setting: &str) -> bool {
-        let value = self.surroundings.get(variable).or_else(|| self.profile.get(setting));
+        let value = self.environment.get(variable).or_else(|| self.profile.get(setting));
         value.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
     }
 
@@ -149,8 +149,8 @@ impl Opening<'_> {
     pub fn region(&self) -> Option<String> {
         let named = self.options.region.clone();
         named
-            .or_else(|| self.surroundings.get("AWS_REGION"))
-            .or_else(|| self.surroundings.get("AWS_DEFAULT_REGION"))
+            .or_else(|| self.environment.get("AWS_REGION"))
+            .or_else(|| self.environment.get("AWS_DEFAULT_REGION"))
             .or_else(|| self.profile.get("region"))
     }
 
@@ -166,7 +166,7 @@ impl Opening<'_> {
 
     /// A variable, a file below the home: the first word of it.
     fn word_of_file(&self, path: &str) -> Option<String> {
-        let text = std::fs::read_to_string(self.surroundings.path(path)).ok()?;
+        let text = std::fs::read_to_string(self.environment.path(path)).ok()?;
         text.split_whitespace().next().map(str::to_owned)
     }
 }

@@ -65,7 +65,7 @@ impl Region {
         // Of s3:// with an endpoint of R2's, a region may be meant for something else.
         let named = opening.options.region.as_deref().filter(|_| opening.is(StoreKind::R2));
         let region = named.map(Self::parse).transpose()?.unwrap_or_default();
-        match opening.surroundings.get(JURISDICTION_VARIABLE).filter(|_| region.jurisdiction.is_none()) {
+        match opening.environment.get(JURISDICTION_VARIABLE).filter(|_| region.jurisdiction.is_none()) {
             None => Ok(region),
             Some(named) => match Self::parse(&named) {
                 Ok(Self { jurisdiction, location: None }) => Ok(Self { jurisdiction, ..region }),
@@ -79,7 +79,7 @@ impl Region {
 }
 
 fn account(opening: &Opening<'_>) -> Result<String, String> {
-    let variable = ACCOUNT_VARIABLES.iter().find_map(|name| Some((opening.surroundings.get(name)?, *name)));
+    let variable = ACCOUNT_VARIABLES.iter().find_map(|name| Some((opening.environment.get(name)?, *name)));
     let (id, place) = variable
         .or_else(|| Some((opening.word_of_file(ACCOUNT_FILE)?, ACCOUNT_FILE)))
         .ok_or_else(|| format!("R2's endpoint has the account's id in it, and that is not known: give the endpoint, set R2_ACCOUNT_ID, or write the id into {ACCOUNT_FILE}"))?;
@@ -119,7 +119,7 @@ impl Dialect for R2 {
         }
         let profiles = || opening.profile.get("endpoint_url").filter(|_| opening.options.profile.is_some());
         let named = opening.options.endpoint_url.clone();
-        (named.or_else(|| opening.surroundings.get("R2_ENDPOINT_URL")).or_else(profiles), None)
+        (named.or_else(|| opening.environment.get("R2_ENDPOINT_URL")).or_else(profiles), None)
     }
 
     fn sources(&self, opening: &Opening<'_>, reach: &Reach<'_>) -> Result<Vec<Arc<dyn Source>>, String> {
@@ -127,17 +127,17 @@ impl Dialect for R2 {
         let of_file = |name: &str| {
             let environment = environment.clone();
             sources::profile(Some(name.to_owned()), CREDENTIALS_FILE, &reach.aws, move || {
-                let surroundings = crate::http::surroundings::Surroundings(environment.as_ref());
-                credentials_file(&surroundings.path(CREDENTIALS_FILE))
+                let environment = crate::http::environment::Environment(environment.as_ref());
+                credentials_file(&environment.path(CREDENTIALS_FILE))
             })
         };
-        let own = |name: &str| vec![EnvironmentKeys::source(KEYS, opening.surroundings), of_file(name)];
+        let own = |name: &str| vec![EnvironmentKeys::source(KEYS, opening.environment), of_file(name)];
         Ok(match (&opening.options.profile, opening.is(StoreKind::R2)) {
             (Some(name), true) => vec![of_file(name), sources::aws_profile(opening, &reach.aws)],
             (Some(_), false) => sources::aws_chain(opening, reach, false),
             (None, true) => {
                 let mut all = own(PROFILE_DEFAULT);
-                all.push(EnvironmentKeys::source(AWS_KEYS, opening.surroundings));
+                all.push(EnvironmentKeys::source(AWS_KEYS, opening.environment));
                 all
             }
             (None, false) => {
@@ -194,7 +194,7 @@ impl Dialect for R2 {
         }
         let account = account(opening).ok().map(|id| (ACCOUNT_VARIABLES[0], id));
         let jurisdiction =
-            opening.surroundings.get(JURISDICTION_VARIABLE).map(|name| (JURISDICTION_VARIABLE, name));
+            opening.environment.get(JURISDICTION_VARIABLE).map(|name| (JURISDICTION_VARIABLE, name));
         account.into_iter().chain(jurisdiction).collect()
     }
 
@@ -204,5 +204,5 @@ impl Dialect for R2 {
 }
 
 async fn has_profile(opening: &Opening<'_>, name: &str) -> bool {
-    profile::has(&credentials_file(&opening.surroundings.path(CREDENTIALS_FILE)), name).await
+    profile::has(&credentials_file(&opening.environment.path(CREDENTIALS_FILE)), name).await
 }

@@ -31,9 +31,9 @@ impl Caller {
 }
 
 async fn endpoint(options: &StoreOptions) -> Result<Endpoint, String> {
-    let surroundings = Surroundings(options.environment.as_ref());
-    let profile = Profile::load(options.profile.as_deref(), surroundings).await;
-    let opening = Opening { options, surroundings, profile: &profile };
+    let environment = Environment(options.environment.as_ref());
+    let profile = Profile::load(options.profile.as_deref(), environment).await;
+    let opening = Opening { options, environment, profile: &profile };
     of(&opening).endpoint(&opening)
 }
 
@@ -42,9 +42,9 @@ async fn url(options: &StoreOptions) -> String {
 }
 
 async fn creation(options: &StoreOptions) -> Result<Creation, String> {
-    let surroundings = Surroundings(options.environment.as_ref());
-    let profile = Profile::load(options.profile.as_deref(), surroundings).await;
-    let opening = Opening { options, surroundings, profile: &profile };
+    let environment = Environment(options.environment.as_ref());
+    let profile = Profile::load(options.profile.as_deref(), environment).await;
+    let opening = Opening { options, environment, profile: &profile };
     let dialect = of(&opening);
     dialect.creation(&opening, &dialect.endpoint(&opening)?)
 }

@@ -1,6 +1,6 @@
 //! The environment that a store is opened in.
 //!
-//! Owns: [`Surroundings`]: the variables of this process, or those of somebody whom a daemon opens the store for. With the
+//! Owns: [`Environment`]: the variables of this process, or those of somebody whom a daemon opens the store for. With the
 //! latter, nothing of this process's own environment decides on endpoint, region or keys. (The instance's role is the machine's, and the same
 //! for both.)
 
@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// Where variables are looked up.
 #[derive(Clone, Copy)]
-pub(crate) struct Surroundings<'a>(pub Option<&'a CallerVariables>);
+pub(crate) struct Environment<'a>(pub Option<&'a CallerVariables>);
 
-impl Surroundings<'_> {
+impl Environment<'_> {
     /// A variable; an empty one counts as unset.
     pub fn get(self, name: &str) -> Option<String> {
         let value = match self.0 {
@@ -46,9 +46,9 @@ mod tests {
     #[test]
     fn a_caller_is_not_mixed_with_this_process() {
         let caller = CallerVariables([("AWS_REGION".to_owned(), String::new())].into());
-        let surroundings = Surroundings(Some(&caller));
-        assert_eq!(surroundings.get("PATH"), None, "PATH is this process's");
-        assert_eq!(surroundings.get("AWS_REGION"), None);
-        assert!(Surroundings(None).get("PATH").is_some());
+        let environment = Environment(Some(&caller));
+        assert_eq!(environment.get("PATH"), None, "PATH is this process's");
+        assert_eq!(environment.get("AWS_REGION"), None);
+        assert!(Environment(None).get("PATH").is_some());
     }
 }
