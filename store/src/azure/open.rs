@@ -11,7 +11,7 @@ use super::tokens::{TokenConnector, expiry_of};
 use super::{Azure, AzureStore, Pipeline};
 use crate::adapter::ObjectStoreAdapter;
 use crate::contract::{CallerVariables, ErrorKind, Result, StoreKind, StoreOptions, check_storage_class};
-use crate::http::authorities::Authorities;
+use crate::http::ca_bundle::CaBundle;
 use crate::http::environment::Environment;
 use crate::http::proxy::Proxies;
 use crate::http::transport;
@@ -37,8 +37,8 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<AzureStore>> {
     let connected = || -> std::result::Result<_, String> {
         let proxies = Proxies::of(environment)?;
         let is_tls = endpoint.is_tls() || found.needs_http();
-        let authorities = authorities_of(environment, is_tls)?;
-        let connect = |tls| transport::connect(&options, tls, proxies.clone(), authorities.as_ref());
+        let ca_bundle = ca_bundle_of(environment, is_tls)?;
+        let connect = |tls| transport::connect(&options, tls, proxies.clone(), ca_bundle.as_ref());
         let tokens = match found.needs_http() {
             true => {
                 let machine = transport::connect_directly(&options)?;
@@ -82,8 +82,8 @@ pub(crate) async fn lend(
     let (mut lent, mut expiry) = (found.lendable().unwrap_or_default(), None);
     if found.lendable().is_none() {
         let proxies = Proxies::of(environment)?;
-        let authorities = authorities_of(environment, true).unwrap_or_default();
-        let client = transport::connect(options, true, proxies, authorities.as_ref())?;
+        let ca_bundle = ca_bundle_of(environment, true).unwrap_or_default();
+        let client = transport::connect(options, true, proxies, ca_bundle.as_ref())?;
         let machine = transport::connect_directly(options)?;
         let tokens = TokenConnector::new(client, machine, environment.get("IDENTITY_HEADER"));
         let credentials = Credentials::new(found, options.environment.clone(), Some(tokens));
@@ -177,13 +177,13 @@ fn resolve(options: &StoreOptions) -> std::result::Result<Resolved, (ErrorKind, 
 
 /// The certificates to trust in place of the system's, by the variable that Azure's command line takes. Errors: they cannot be had, and are
 /// needed.
-fn authorities_of(
+fn ca_bundle_of(
     environment: Environment<'_>,
     is_needed: bool,
-) -> std::result::Result<Option<Authorities>, String> {
+) -> std::result::Result<Option<CaBundle>, String> {
     const SETTING: &str = "REQUESTS_CA_BUNDLE";
     match environment.get(SETTING) {
-        Some(file) if is_needed => Authorities::read(SETTING, &environment.path(&file)).map(Some),
+        Some(file) if is_needed => CaBundle::read(SETTING, &environment.path(&file)).map(Some),
         _ => Ok(None),
     }
 }

@@ -12,7 +12,7 @@ use super::{ENDPOINTS, GcsStore, Pipeline};
 use crate::contract::{
     CallerVariables, Error, ErrorKind, Result, StoreKind, StoreOptions, check_storage_class,
 };
-use crate::http::authorities::Authorities;
+use crate::http::ca_bundle::CaBundle;
 use crate::http::environment::Environment;
 use crate::http::proxy::Proxies;
 use crate::http::remembered::{AnswerFile, Memory};
@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 /// Variables that name certificates to trust in place of the system's, the first that is set: gcloud's own, and the one of most TLS stacks.
-const AUTHORITIES: [&str; 2] = ["CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "SSL_CERT_FILE"];
+const CA_BUNDLE_VARIABLES: [&str; 2] = ["CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "SSL_CERT_FILE"];
 
 pub(super) async fn open(options: StoreOptions) -> Result<Arc<GcsStore>> {
     let bucket = options.bucket.bucket.clone();
@@ -81,9 +81,9 @@ fn clients(
     found: Found,
 ) -> std::result::Result<(HttpClient, CredentialCache), String> {
     let proxies = Proxies::of(environment)?;
-    let authorities = authorities_of(environment)?;
+    let ca_bundle = ca_bundle_of(environment)?;
     let tls = endpoint.is_tls() || found.source.as_ref().is_some_and(Source::needs_tls);
-    let client = transport::connect(options, tls, proxies, authorities.as_ref())?;
+    let client = transport::connect(options, tls, proxies, ca_bundle.as_ref())?;
     let direct = transport::connect_directly(options)?;
     Ok((client.clone(), CredentialCache::new(found, TokenClient::new(client, direct))))
 }
@@ -112,9 +112,9 @@ fn endpoint_of(
     }
 }
 
-fn authorities_of(environment: Environment<'_>) -> std::result::Result<Option<Authorities>, String> {
-    let named = AUTHORITIES.iter().find_map(|name| Some((*name, environment.get(name)?)));
-    named.map(|(name, file)| Authorities::read(name, &environment.path(&file))).transpose()
+fn ca_bundle_of(environment: Environment<'_>) -> std::result::Result<Option<CaBundle>, String> {
+    let named = CA_BUNDLE_VARIABLES.iter().find_map(|name| Some((*name, environment.get(name)?)));
+    named.map(|(name, file)| CaBundle::read(name, &environment.path(&file))).transpose()
 }
 
 /// What `options` come to for another machine that has neither this one's files nor its account: the JSON of the credentials, which last there

@@ -2,8 +2,8 @@
 //!
 //! Owns: [`pipeline::Pipeline`], the one way by which requests go out, over a [`service::Service`] that knows one API.
 
-pub(crate) mod authorities;
 pub(crate) mod body;
+pub(crate) mod ca_bundle;
 mod connections;
 pub(crate) mod counters;
 pub(crate) mod deadline;

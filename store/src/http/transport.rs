@@ -4,8 +4,8 @@
 //! wants many connections, and one HTTP/2 connection is one TCP window. One TLS stack (rustls, ring) with the system's certificates, read
 //! only where the endpoint speaks TLS.
 
-use super::authorities::Authorities;
 use super::body::RequestBody;
+use super::ca_bundle::CaBundle;
 use super::connections::{Connections, Destination};
 use super::environment::Environment;
 use super::exchange::{AnswerBody, ExchangeError, exchange};
@@ -75,7 +75,7 @@ pub(crate) fn connect(
     options: &StoreOptions,
     tls: bool,
     proxies: Proxies,
-    authorities: Option<&Authorities>,
+    ca_bundle: Option<&CaBundle>,
 ) -> Result<HttpClient, String> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
@@ -83,7 +83,7 @@ pub(crate) fn connect(
     http.set_connect_timeout(Some(options.connect_timeout));
     http.set_keepalive(Some(Duration::from_secs(30)));
     let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls_config(tls, authorities)?)
+        .with_tls_config(tls_config(tls, ca_bundle)?)
         .https_or_http()
         .enable_http1()
         .wrap_connector(Route { http, proxies: proxies.clone() });
@@ -91,11 +91,11 @@ pub(crate) fn connect(
     Ok(HttpClient { connections, proxies })
 }
 
-/// `authorities` are trusted in place of the system's.
-fn tls_config(tls: bool, authorities: Option<&Authorities>) -> Result<ClientConfig, String> {
+/// The certificates of `ca_bundle` are trusted in place of the system's.
+fn tls_config(tls: bool, ca_bundle: Option<&CaBundle>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    if let Some(authorities) = authorities {
-        roots = authorities.roots.clone();
+    if let Some(ca_bundle) = ca_bundle {
+        roots = ca_bundle.roots.clone();
     } else if tls {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);

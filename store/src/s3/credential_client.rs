@@ -3,7 +3,7 @@
 //! Owns: how the services that give out credentials (SSO, STS, those of machines and containers) are reached: by the AWS library's client,
 //! through the same proxies and with the same certificates as the bucket.
 
-use crate::http::authorities::Authorities;
+use crate::http::ca_bundle::CaBundle;
 use crate::http::proxy::Proxies;
 use aws_config::provider_config::ProviderConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
@@ -13,11 +13,11 @@ use aws_smithy_http_client::{Builder, Connector};
 pub(super) fn with_client(
     config: ProviderConfig,
     proxies: &Proxies,
-    authorities: Option<&Authorities>,
+    ca_bundle: Option<&CaBundle>,
 ) -> Result<ProviderConfig, String> {
     let proxy = proxies.for_tls_alone()?;
-    let trust = match authorities {
-        Some(authorities) => TrustStore::empty().with_pem_certificate(authorities.pem.clone()),
+    let trust = match ca_bundle {
+        Some(ca_bundle) => TrustStore::empty().with_pem_certificate(ca_bundle.pem.clone()),
         None => TrustStore::default(),
     };
     let tls = TlsContext::builder()

@@ -86,7 +86,7 @@ impl Iam {
             ..options.clone()
         };
         let proxies = reach.proxies.clone();
-        let client = transport::connect(&options, endpoint.is_tls(), proxies, reach.authorities)?;
+        let client = transport::connect(&options, endpoint.is_tls(), proxies, reach.ca_bundle)?;
         Ok(Self { pipeline: Pipeline::new(options, IamService { uri, url: base }, client) })
     }
 

@@ -16,7 +16,7 @@ use super::profile::Profile;
 use super::service::S3Service;
 use super::{ENDPOINTS, S3Store};
 use crate::contract::{CallerVariables, Error, ErrorKind, Result, StoreKind, StoreOptions};
-use crate::http::authorities::Authorities;
+use crate::http::ca_bundle::CaBundle;
 use crate::http::environment::Environment;
 use crate::http::proxy::Proxies;
 use crate::http::remembered::{AnswerFile, Memory};
@@ -37,12 +37,12 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
     let endpoint = dialect.endpoint(&opening).map_err(configuration)?;
     let creation = dialect.creation(&opening, &endpoint).map_err(configuration)?;
     let proxies = Proxies::of(environment).map_err(configuration)?;
-    let authorities = authorities_of(environment, &profile, endpoint.is_tls()).map_err(configuration)?;
-    let client = transport::connect(&options, endpoint.is_tls(), proxies.clone(), authorities.as_ref())
+    let ca_bundle = ca_bundle_of(environment, &profile, endpoint.is_tls()).map_err(configuration)?;
+    let client = transport::connect(&options, endpoint.is_tls(), proxies.clone(), ca_bundle.as_ref())
         .map_err(configuration)?;
     let may_be_anonymous = dialect.has_public_buckets();
     let credentials =
-        credentials_of(&opening, dialect, &endpoint, &proxies, authorities.as_ref(), may_be_anonymous)
+        credentials_of(&opening, dialect, &endpoint, &proxies, ca_bundle.as_ref(), may_be_anonymous)
             .map_err(configuration)?;
     let extras = extras_of(&opening, &endpoint).map_err(configuration)?;
     let identity = match endpoint.is_aws() {
@@ -52,7 +52,7 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
     let answers = AnswerFile::of(environment).filter(|_| !endpoint.is_loopback());
     let memory = Memory::new(&ENDPOINTS, endpoint.url(), dialect.enforcement(&endpoint), answers);
     let credentials = Arc::new(credentials);
-    let sessions = sessions_of(&opening, &endpoint, &credentials, &proxies, authorities.as_ref())
+    let sessions = sessions_of(&opening, &endpoint, &credentials, &proxies, ca_bundle.as_ref())
         .map_err(configuration)?;
     let service = S3Service::new(endpoint, credentials, sessions, dialect, extras);
     let mut options = options;
@@ -112,13 +112,13 @@ fn sessions_of(
     endpoint: &Endpoint,
     credentials: &Arc<CredentialCache>,
     proxies: &Proxies,
-    authorities: Option<&Authorities>,
+    ca_bundle: Option<&CaBundle>,
 ) -> std::result::Result<Option<Sessions>, String> {
     let is_off = opening.flag("AWS_S3_DISABLE_EXPRESS_SESSION_AUTH", "s3_disable_express_session_auth");
     if !endpoint.is_directory || is_off || opening.options.anonymous {
         return Ok(None);
     }
-    let client = transport::connect(opening.options, endpoint.is_tls(), proxies.clone(), authorities)?;
+    let client = transport::connect(opening.options, endpoint.is_tls(), proxies.clone(), ca_bundle)?;
     let patience = opening.options.head_timeout;
     Ok(Some(Sessions::new(SessionIssuer {
         client,
@@ -133,7 +133,7 @@ fn credentials_of(
     dialect: &dyn Dialect,
     endpoint: &Endpoint,
     proxies: &Proxies,
-    authorities: Option<&Authorities>,
+    ca_bundle: Option<&CaBundle>,
     may_be_anonymous: bool,
 ) -> std::result::Result<CredentialCache, String> {
     if opening.options.anonymous {
@@ -141,8 +141,8 @@ fn credentials_of(
     }
     let region = aws_config::Region::new(endpoint.region.clone());
     let config = ProviderConfig::default().with_region(Some(region));
-    let aws = credential_client::with_client(config, proxies, authorities)?;
-    let sources = dialect.sources(opening, &Reach { aws, proxies, authorities })?;
+    let aws = credential_client::with_client(config, proxies, ca_bundle)?;
+    let sources = dialect.sources(opening, &Reach { aws, proxies, ca_bundle })?;
     Ok(CredentialCache::of(sources, may_be_anonymous))
 }
 
@@ -160,9 +160,9 @@ pub async fn lend(
     dialect.check_profile(&opening).await?;
     let endpoint = dialect.endpoint(&opening)?;
     let proxies = Proxies::of(environment)?;
-    let authorities = authorities_of(environment, &profile, true).unwrap_or_default();
+    let ca_bundle = ca_bundle_of(environment, &profile, true).unwrap_or_default();
     // Who has no credentials lends none: the other machine may have its own.
-    let credentials = credentials_of(&opening, dialect, &endpoint, &proxies, authorities.as_ref(), true)?;
+    let credentials = credentials_of(&opening, dialect, &endpoint, &proxies, ca_bundle.as_ref(), true)?;
     let found = credentials.get().await?;
     let (mut lent, mut expiry) = (BTreeMap::new(), found.expiry);
     let mut put = |name: Option<&str>, value: Option<String>| {
@@ -212,15 +212,15 @@ pub async fn lend(
 }
 
 /// The certificates to trust in place of the system's, if any are named. Errors: they cannot be had, and the endpoint needs them.
-fn authorities_of(
+fn ca_bundle_of(
     environment: Environment<'_>,
     profile: &Profile,
     tls: bool,
-) -> Result<Option<Authorities>, String> {
+) -> Result<Option<CaBundle>, String> {
     let of_profile = || Some(("ca_bundle", profile.get("ca_bundle")?));
     let named = environment.get("AWS_CA_BUNDLE").map(|file| ("AWS_CA_BUNDLE", file)).or_else(of_profile);
     let Some((setting, file)) = named else { return Ok(None) };
-    match Authorities::read(setting, &environment.path(&file)) {
+    match CaBundle::read(setting, &environment.path(&file)) {
         Err(cause) if !tls => {
             tracing::warn!(
                 cause,

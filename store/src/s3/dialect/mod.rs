@@ -15,7 +15,7 @@ use super::probe::Enforcement;
 use super::profile::Profile;
 use super::sources::{AWS_KEYS, KeyVariables};
 use crate::contract::{Attributes, NewObjects, StoreKind, StoreOptions};
-use crate::http::authorities::Authorities;
+use crate::http::ca_bundle::CaBundle;
 use crate::http::environment::Environment;
 use crate::http::proxy::Proxies;
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ pub(super) struct Opening<'a> {
 pub(super) struct Reach<'a> {
     pub aws: ProviderConfig,
     pub proxies: &'a Proxies,
-    pub authorities: Option<&'a Authorities>,
+    pub ca_bundle: Option<&'a CaBundle>,
 }
 
 /// What CreateBucket says beside the name.

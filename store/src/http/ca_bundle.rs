@@ -1,6 +1,6 @@
 //! Whom TLS trusts in place of the system's authorities.
 //!
-//! Owns: [`Authorities`], the certificates of `AWS_CA_BUNDLE` or a profile's `ca_bundle`. They hold for the bucket's endpoint and for
+//! Owns: [`CaBundle`], the certificates of `AWS_CA_BUNDLE` or a profile's `ca_bundle`. They hold for the bucket's endpoint and for
 //! the services that give out credentials.
 
 use rustls::RootCertStore;
@@ -9,13 +9,13 @@ use rustls::pki_types::pem::PemObject;
 use std::path::Path;
 
 /// Certificates to trust.
-pub(crate) struct Authorities {
+pub(crate) struct CaBundle {
     pub roots: RootCertStore,
     /// The same, as they were written (PEM).
     pub pem: Vec<u8>,
 }
 
-impl Authorities {
+impl CaBundle {
     /// Those of `file`, which `setting` names. Errors: it cannot be read, or holds none; a sentence that names both.
     pub fn read(setting: &str, file: &Path) -> Result<Self, String> {
         let unusable = |why: &dyn std::fmt::Display| format!("{setting} {}: {why}", file.display());
