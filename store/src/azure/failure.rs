@@ -5,7 +5,7 @@
 
 use super::xml;
 use crate::contract::ErrorKind;
-use crate::http::failure::{Failure, Remedy};
+use crate::http::failure::{Failure, RetryAction};
 use crate::http::request::ApiRequest;
 use http::{HeaderMap, StatusCode, header};
 use std::time::{Duration, SystemTime};
@@ -32,7 +32,7 @@ pub(super) fn failure_in(
     Some(Failure {
         kind,
         status: Some(status.as_u16()),
-        remedy: remedy_for(kind, status, &code, headers),
+        retry: retry_for(kind, status, &code, headers),
         // Who is busy has not begun.
         maybe_applied: kind == ErrorKind::Exhausted && !is_throttling(status, &code),
         code: (!code.is_empty()).then_some(code),
@@ -80,16 +80,16 @@ fn is_throttling(status: StatusCode, code: &str) -> bool {
     code == "ServerBusy" || status == StatusCode::TOO_MANY_REQUESTS
 }
 
-fn remedy_for(kind: ErrorKind, status: StatusCode, code: &str, headers: &HeaderMap) -> Remedy {
+fn retry_for(kind: ErrorKind, status: StatusCode, code: &str, headers: &HeaderMap) -> RetryAction {
     match (kind, status.as_u16(), code) {
         // A token that expired, whatever its date said.
-        (_, 401, code) if code != "NoAuthenticationInformation" => Remedy::Credentials,
+        (_, 401, code) if code != "NoAuthenticationInformation" => RetryAction::Credentials,
         (ErrorKind::Exhausted, ..) => {
             let seconds =
                 headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            Remedy::Wait(seconds.map(Duration::from_secs))
+            RetryAction::Wait(seconds.map(Duration::from_secs))
         }
-        _ => Remedy::None,
+        _ => RetryAction::None,
     }
 }
 
@@ -175,12 +175,12 @@ mod tests {
     #[test]
     fn what_may_have_happened_is_told_from_what_has_not_begun() {
         let failed = told(true, Method::PUT, 500, "InternalError");
-        assert!(failed.maybe_applied && matches!(failed.remedy, Remedy::Wait(None)));
+        assert!(failed.maybe_applied && matches!(failed.retry, RetryAction::Wait(None)));
         assert!(!told(true, Method::PUT, 503, "ServerBusy").maybe_applied);
         assert!(matches!(
-            told(true, Method::GET, 401, "InvalidAuthenticationInfo").remedy,
-            Remedy::Credentials
+            told(true, Method::GET, 401, "InvalidAuthenticationInfo").retry,
+            RetryAction::Credentials
         ));
-        assert!(matches!(told(true, Method::GET, 403, "AuthenticationFailed").remedy, Remedy::None));
+        assert!(matches!(told(true, Method::GET, 403, "AuthenticationFailed").retry, RetryAction::None));
     }
 }

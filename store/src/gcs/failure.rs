@@ -4,7 +4,7 @@
 //! strategy": 408, 429, 5xx and the two rate limits among the 403s pass; a 401 asks for a new token.
 
 use crate::contract::ErrorKind;
-use crate::http::failure::{Failure, Remedy};
+use crate::http::failure::{Failure, RetryAction};
 use crate::http::request::ApiRequest;
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -71,10 +71,10 @@ pub(super) fn failure_in(
     let answer = ErrorAnswer::read(body);
     let reason = answer.reason();
     let kind = kind_of(request, status, reason, answer.message());
-    let remedy = match (status.as_u16(), kind) {
-        (401, _) if is_signed => Remedy::Credentials,
-        (_, ErrorKind::Exhausted) => Remedy::Wait(retry_after(headers)),
-        _ => Remedy::None,
+    let retry = match (status.as_u16(), kind) {
+        (401, _) if is_signed => RetryAction::Credentials,
+        (_, ErrorKind::Exhausted) => RetryAction::Wait(retry_after(headers)),
+        _ => RetryAction::None,
     };
     let is_throttling = status == StatusCode::TOO_MANY_REQUESTS || is_rate_limit(reason);
     Some(Failure {
@@ -82,7 +82,7 @@ pub(super) fn failure_in(
         status: Some(status.as_u16()),
         code: (!reason.is_empty()).then(|| reason.to_owned()),
         message: message_of(kind, status, reason, answer.message()),
-        remedy,
+        retry,
         // Throttling is said before the work begins; other failures of the server may come after it.
         maybe_applied: kind == ErrorKind::Exhausted && !is_throttling,
     })
@@ -183,11 +183,11 @@ mod tests {
         let key = RawKey::new("k").unwrap();
         let put = ApiRequest::on("PutObject", Method::POST, &key);
         let limited = read(&put, 403, "rateLimitExceeded", "slow down");
-        assert_eq!((limited.remedy, limited.maybe_applied), (Remedy::Wait(None), false));
+        assert_eq!((limited.retry, limited.maybe_applied), (RetryAction::Wait(None), false));
         let failed = read(&put, 500, "internalError", "");
-        assert_eq!((failed.remedy, failed.maybe_applied), (Remedy::Wait(None), true));
-        assert_eq!(read(&put, 401, "authError", "Invalid Credentials").remedy, Remedy::Credentials);
-        assert_eq!(read(&put, 403, "forbidden", "no").remedy, Remedy::None);
+        assert_eq!((failed.retry, failed.maybe_applied), (RetryAction::Wait(None), true));
+        assert_eq!(read(&put, 401, "authError", "Invalid Credentials").retry, RetryAction::Credentials);
+        assert_eq!(read(&put, 403, "forbidden", "no").retry, RetryAction::None);
     }
 
     #[test]

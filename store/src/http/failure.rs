@@ -1,6 +1,6 @@
 //! What one attempt ran into, and what helps.
 //!
-//! Owns: [`Failure`], and the reading of every transport error. [`Remedy`] says whether and how another attempt makes sense; the pipeline
+//! Owns: [`Failure`], and the reading of every transport error. [`RetryAction`] says whether and how another attempt makes sense; the pipeline
 //! applies it. Answers are read by the service that gave them.
 
 use super::exchange::ExchangeError;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 /// What another attempt needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Remedy {
+pub(crate) enum RetryAction {
     /// Nothing helps.
     None,
     /// Time, at least so much where the server said.
@@ -31,7 +31,7 @@ pub(crate) struct Failure {
     pub status: Option<u16>,
     pub code: Option<String>,
     pub message: String,
-    pub remedy: Remedy,
+    pub retry: RetryAction,
     /// The server may have done what was asked before it failed to say so.
     pub maybe_applied: bool,
 }
@@ -44,7 +44,7 @@ impl Failure {
             status: None,
             code: None,
             message: message.into(),
-            remedy: Remedy::None,
+            retry: RetryAction::None,
             maybe_applied: false,
         }
     }
@@ -52,7 +52,7 @@ impl Failure {
     /// The connection failed, before or after the request was sent.
     pub fn transport(message: String, was_sent: bool) -> Self {
         Self {
-            remedy: Remedy::Wait(None),
+            retry: RetryAction::Wait(None),
             maybe_applied: was_sent,
             ..Self::last(ErrorKind::Unreachable, message)
         }
@@ -78,7 +78,7 @@ impl Failure {
     /// What came is no answer that can be understood.
     fn no_http(endpoint: &str, told: &str) -> Self {
         let message = format!("what answers at {endpoint} does not speak HTTP as it should: {told}");
-        Self { remedy: Remedy::Again, ..Self::transport(message, true) }
+        Self { retry: RetryAction::Again, ..Self::transport(message, true) }
     }
 }
 

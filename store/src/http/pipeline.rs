@@ -16,7 +16,7 @@ use super::body::{Progress, RequestBody};
 use super::counters::{InFlight, RequestCounters, Retrying};
 use super::deadline::{Movement, Waiting};
 use super::exchange::{AnswerBody, ExchangeError};
-use super::failure::{Failure, Remedy, innermost};
+use super::failure::{Failure, RetryAction, innermost};
 use super::request::ApiRequest;
 use super::retry::Backoff;
 use super::service::Service;
@@ -75,7 +75,7 @@ struct History {
     pub maybe_applied: bool,
 }
 
-/// Which remedies a request has used up that help once or a few times.
+/// Which retries a request has used up that help once or a few times.
 #[derive(Default)]
 struct Tried {
     again: u32,
@@ -218,7 +218,7 @@ impl<S: Service> Pipeline<S> {
             };
             self.counters.count_error(failure.kind);
             history.maybe_applied |= failure.maybe_applied && request.writes();
-            let delay = self.remedied(&failure.remedy, &mut tried, &mut backoff);
+            let delay = self.prepare_retry(&failure.retry, &mut tried, &mut backoff);
             match delay {
                 Some(delay) if delay < waiting.left() => {
                     tracing::warn!(
@@ -250,22 +250,27 @@ impl<S: Service> Pipeline<S> {
         }
     }
 
-    /// Applies a remedy. Returns how long to wait before the next attempt, or `None` if there is no use in one.
-    fn remedied(&self, remedy: &Remedy, tried: &mut Tried, backoff: &mut Backoff) -> Option<Duration> {
-        match remedy {
-            Remedy::None => None,
-            Remedy::Wait(asked) => Some(backoff.next_delay(*asked)),
-            Remedy::Again => {
+    /// Applies what another attempt needs. Returns how long to wait before the next attempt, or `None` if there is no use in one.
+    fn prepare_retry(
+        &self,
+        retry: &RetryAction,
+        tried: &mut Tried,
+        backoff: &mut Backoff,
+    ) -> Option<Duration> {
+        match retry {
+            RetryAction::None => None,
+            RetryAction::Wait(asked) => Some(backoff.next_delay(*asked)),
+            RetryAction::Again => {
                 tried.again += 1;
                 (tried.again <= TRIES_AGAIN_MAX).then(|| backoff.next_delay(None))
             }
-            Remedy::Region(region) => {
+            RetryAction::Region(region) => {
                 if std::mem::replace(&mut tried.region, true) {
                     return None;
                 }
                 self.service.move_to(region).then_some(Duration::ZERO)
             }
-            Remedy::Clock(theirs) => {
+            RetryAction::Clock(theirs) => {
                 if std::mem::replace(&mut tried.clock, true) {
                     return None;
                 }
@@ -278,7 +283,7 @@ impl<S: Service> Pipeline<S> {
                 self.clock_skew_ms.store(skew_ms, Ordering::Relaxed);
                 Some(Duration::ZERO)
             }
-            Remedy::Credentials => {
+            RetryAction::Credentials => {
                 self.service.forget_credentials();
                 (!std::mem::replace(&mut tried.credentials, true)).then_some(Duration::ZERO)
             }

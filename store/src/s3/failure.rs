@@ -2,7 +2,7 @@
 
 use super::xml;
 use crate::contract::ErrorKind;
-use crate::http::failure::{Failure, Remedy};
+use crate::http::failure::{Failure, RetryAction};
 use crate::http::request::ApiRequest;
 use http::{HeaderMap, StatusCode, header};
 use std::time::{Duration, SystemTime};
@@ -31,7 +31,7 @@ fn of_code(
     our_time: SystemTime,
 ) -> Failure {
     let code = answer.code.as_str();
-    let remedy = remedy_for(request, status, headers, &answer, our_time);
+    let retry = retry_for(request, status, headers, &answer, our_time);
     let kind = kind_of(request, status, code);
     // Throttling is said before the work begins; other failures of the server may come after it.
     let is_throttling = status == StatusCode::TOO_MANY_REQUESTS || is_throttling_code(code);
@@ -44,7 +44,7 @@ fn of_code(
             ErrorKind::Archived => archived(&answer),
             _ => message_of(kind, status, &answer.message),
         },
-        remedy,
+        retry,
         maybe_applied,
     }
 }
@@ -94,31 +94,33 @@ fn kind_of(request: &ApiRequest<'_>, status: StatusCode, code: &str) -> ErrorKin
     }
 }
 
-fn remedy_for(
+fn retry_for(
     request: &ApiRequest<'_>,
     status: StatusCode,
     headers: &HeaderMap,
     answer: &xml::ErrorAnswer,
     our_time: SystemTime,
-) -> Remedy {
+) -> RetryAction {
     let named_region =
         headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok()).map(str::to_owned);
     match (status.as_u16(), answer.code.as_str()) {
         (301 | 307 | 400, _) | (_, "AuthorizationHeaderMalformed" | "PermanentRedirect")
             if named_region.is_some() || answer.region.is_some() =>
         {
-            return named_region.or_else(|| answer.region.clone()).map_or(Remedy::None, Remedy::Region);
+            return named_region
+                .or_else(|| answer.region.clone())
+                .map_or(RetryAction::None, RetryAction::Region);
         }
         // Damaged on the way, or made wrong here.
-        (_, "BadDigest") => return Remedy::Again,
-        (_, "ExpiredToken" | "TokenRefreshRequired") => return Remedy::Credentials,
+        (_, "BadDigest") => return RetryAction::Again,
+        (_, "ExpiredToken" | "TokenRefreshRequired") => return RetryAction::Credentials,
         // Another request was under way, whatever came of it; the condition may hold still. An upload cannot be completed any more.
         (_, "ConditionalRequestConflict") if request.operation != "CompleteMultipartUpload" => {
-            return Remedy::Wait(None);
+            return RetryAction::Wait(None);
         }
         (_, "RequestTimeTooSkewed") | (403, "") => {
             if let Some(theirs) = skewed_clock(headers, our_time) {
-                return Remedy::Clock(theirs);
+                return RetryAction::Clock(theirs);
             }
         }
         _ => {}
@@ -126,9 +128,9 @@ fn remedy_for(
     if kind_of(request, status, &answer.code) == ErrorKind::Exhausted || is_transient_code(&answer.code) {
         let seconds =
             headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        return Remedy::Wait(seconds.map(Duration::from_secs));
+        return RetryAction::Wait(seconds.map(Duration::from_secs));
     }
-    Remedy::None
+    RetryAction::None
 }
 
 /// The server's time where it is far from ours. A HEAD has no body to say RequestTimeTooSkewed in, so the `Date` tells.

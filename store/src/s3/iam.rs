@@ -11,7 +11,7 @@ use super::endpoint::Endpoint;
 use crate::contract::{ErrorKind, StoreOptions};
 use crate::http::body::RequestBody;
 use crate::http::environment::Environment;
-use crate::http::failure::{Failure, Remedy};
+use crate::http::failure::{Failure, RetryAction};
 use crate::http::pipeline::Pipeline;
 use crate::http::renewal::Issued;
 use crate::http::request::ApiRequest;
@@ -152,7 +152,7 @@ impl Service for IamService {
         Some(Failure {
             status: Some(status.as_u16()),
             code,
-            remedy: if passes { Remedy::Wait(None) } else { Remedy::None },
+            retry: if passes { RetryAction::Wait(None) } else { RetryAction::None },
             ..Failure::last(kind, format!("{} gives no token for the API key: {said}{code_told}", self.url))
         })
     }

@@ -12,7 +12,7 @@ use super::failure::failure_in;
 use super::sign::{Scope, sign};
 use crate::contract::ErrorKind;
 use crate::http::body::RequestBody;
-use crate::http::failure::{Failure, Remedy};
+use crate::http::failure::{Failure, RetryAction};
 use crate::http::request::ApiRequest;
 use crate::http::service::Service;
 use async_trait::async_trait;
@@ -174,18 +174,18 @@ impl Service for S3Service {
         self.note_server(headers);
         let mut failure = failure_in(request, status, headers, body, our_time)?;
         // HEAD has no body to say in that the region is wrong. Where it is right, the refusal is one.
-        if matches!(status.as_u16(), 400 | 403) && failure.remedy == Remedy::None {
+        if matches!(status.as_u16(), 400 | 403) && failure.retry == RetryAction::None {
             let endpoint = self.endpoint();
             let named = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
             if let Some(region) = named.filter(|region| endpoint.is_aws() && *region != endpoint.region) {
-                failure.remedy = Remedy::Region(region.to_owned());
+                failure.retry = RetryAction::Region(region.to_owned());
             }
         }
         if failure.kind == ErrorKind::Denied
-            && failure.remedy == Remedy::None
+            && failure.retry == RetryAction::None
             && self.credentials.may_be_replaced(failure.code.as_deref())
         {
-            failure.remedy = Remedy::Credentials;
+            failure.retry = RetryAction::Credentials;
         }
         Some(failure)
     }
@@ -213,7 +213,7 @@ impl Service for S3Service {
                     message.push_str(", whose secret is another; check it there");
                 }
             }
-            _ if matches!(failure.remedy, Remedy::Region(_)) => {
+            _ if matches!(failure.retry, RetryAction::Region(_)) => {
                 message = format!("{message}; the region {} is wrong", self.endpoint().region);
             }
             _ => {}
