@@ -220,8 +220,8 @@ impl BucketFs {
         let _going = self.begin_removal(inode).await?;
         let dir = self.dir_prefix(parent);
         let dirty = self.dirty_content(inode);
-        let removable = dirty.as_ref().map_or(Some(Condition::None), |dirty| dirty.removable());
-        let removed = match removable {
+        let delete_condition = dirty.as_ref().map_or(Some(Condition::None), |dirty| dirty.delete_condition());
+        let removed = match delete_condition {
             Some(condition) => self.store.delete(&name::key(&dir, name)?, condition).await,
             None => Ok(()),
         };

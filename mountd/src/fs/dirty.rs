@@ -271,7 +271,7 @@ impl DirtyFile {
     }
 
     /// The object that goes with the file's name, and on what condition; `None` where there is none but perhaps somebody else's.
-    pub fn removable(&self) -> Option<Condition> {
+    pub fn delete_condition(&self) -> Option<Condition> {
         let progress = self.progress.lock();
         let version = match (&progress.replaced, &progress.facts) {
             (Some(replaced), _) => replaced.version.clone(),
@@ -285,12 +285,12 @@ impl DirtyFile {
     }
 
     /// The version in the bucket that has this file's name and that it takes the place of.
-    pub fn standing(&self) -> Option<Version> {
-        self.standing_facts().map(|facts| facts.version)
+    pub fn remote_version(&self) -> Option<Version> {
+        self.remote_facts().map(|facts| facts.version)
     }
 
     /// What is known of that version.
-    pub fn standing_facts(&self) -> Option<Facts> {
+    pub fn remote_facts(&self) -> Option<Facts> {
         let progress = self.progress.lock();
         progress.replaced.clone().or_else(|| progress.facts.clone())
     }

@@ -38,7 +38,7 @@ impl BucketFs {
         let version = match look_for(&*self.store, &key, &fingerprint).await {
             Ok(Found::Made(version)) => version,
             // It may still be made of its parts, which takes a store minutes.
-            Ok(Found::Other(version)) if is_of_parts && Some(&version) == dirty.standing().as_ref() => {
+            Ok(Found::Other(version)) if is_of_parts && Some(&version) == dirty.remote_version().as_ref() => {
                 return Ok(());
             }
             Ok(Found::Other(_)) => {

@@ -230,10 +230,10 @@ pub struct Inode {
 
 impl Inode {
     /// What is known of the version in the bucket that has this file's name.
-    pub fn standing(&self) -> Option<Facts> {
+    pub fn remote_facts(&self) -> Option<Facts> {
         match &self.file()?.lock().content {
             Content::Clean { facts, .. } => Some(facts.clone()),
-            Content::Dirty(dirty) => dirty.standing_facts(),
+            Content::Dirty(dirty) => dirty.remote_facts(),
         }
     }
 

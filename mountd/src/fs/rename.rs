@@ -256,7 +256,7 @@ impl BucketFs {
             RenameMode::KeepTarget => Condition::IfAbsent,
             RenameMode::Replace => Condition::None,
         };
-        let replaced = target.and_then(|target| target.standing());
+        let replaced = target.and_then(|target| target.remote_facts());
         let made = match self.transfer((&from, facts), (&to, replaced), condition).await {
             Ok(made) => made,
             Err(error) if error.is_version_gone() => {
@@ -381,7 +381,7 @@ impl BucketFs {
         if let Some(target) = target {
             self.learn_version(target).await?;
         }
-        if let Some(condition) = dirty.removable() {
+        if let Some(condition) = dirty.delete_condition() {
             let from = name::key(&step.from_dir, step.from_name)?;
             match self.store.delete(&from, condition).await {
                 Ok(()) => self.remember_name(&step.from_dir, step.from_name, Known::Absent),
@@ -393,7 +393,7 @@ impl BucketFs {
         }
         let mut replaced = None;
         if let Some(target) = target {
-            replaced = target.standing();
+            replaced = target.remote_facts();
             self.drop_name(target).await;
         }
         self.inodes.rename(inode, step.to_parent, step.to_name);
