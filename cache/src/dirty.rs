@@ -145,7 +145,7 @@ impl DirtyReplica {
             offset.checked_add(data.len() as u64).ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))?;
         let stage = self.shape.read();
         check_open(*stage)?;
-        self.outdate(*stage)?;
+        self.clear_published(*stage)?;
         if let Err(error) = self.write_data(offset, data) {
             self.extent.lock().has_debris = true;
             drop(stage);
@@ -218,7 +218,7 @@ impl DirtyReplica {
     /// For who holds `shape` alone.
     fn set_len(&self, stage: Stage, len: u64) -> io::Result<()> {
         check_open(stage)?;
-        self.outdate(stage)?;
+        self.clear_published(stage)?;
         let mut record = self.record.lock();
         let mut next = record.clone();
         for range in next.local.iter_mut().flatten() {

@@ -76,7 +76,7 @@ impl DirtyReplica {
     }
 
     /// Takes back that it is published, before it is changed. Errors: the local disk's; it must not be changed then.
-    pub(super) fn outdate(&self, stage: Stage) -> io::Result<()> {
+    pub(super) fn clear_published(&self, stage: Stage) -> io::Result<()> {
         if !self.may_be_published.load(Ordering::Acquire) {
             return Ok(());
         }
