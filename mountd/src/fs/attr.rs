@@ -77,7 +77,7 @@ impl BucketFs {
             let mut state = file.lock();
             state.kernel.has_stale_length = false;
             (attr.size, attr.mtime) = match &state.content {
-                Content::Clean { facts, .. } => (facts.size, facts.mtime),
+                Content::Clean { stat, .. } => (stat.size, stat.mtime),
                 Content::Dirty(dirty) => (dirty.len(), dirty.mtime()),
             };
             attr.mode = options.file_mode;

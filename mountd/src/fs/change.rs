@@ -186,7 +186,7 @@ impl BucketFs {
                 None => match self.resolve(&dir, name).await? {
                     (Known::Absent, _) => return Err(Posix::NotFound.into()),
                     (Known::Dir, _) => return Err(Posix::IsDir.into()),
-                    (Known::File(facts), as_of) => self.inodes.file(&parent, name, facts, as_of),
+                    (Known::File(stat), as_of) => self.inodes.file(&parent, name, stat, as_of),
                 },
             };
             let removed = self.remove_file(&inode, &parent, name).await;
@@ -325,7 +325,7 @@ impl BucketFs {
         self.check_holes(inode, size)?;
         let file = inode.file().ok_or(Posix::IsDir)?;
         // One that is cut to nothing replaces what is in the bucket, which may be longer by now.
-        if size > 0 && matches!(&file.lock().content, Content::Clean { facts, .. } if facts.size == size) {
+        if size > 0 && matches!(&file.lock().content, Content::Clean { stat, .. } if stat.size == size) {
             return Ok(());
         }
         file.lock().writers += 1;

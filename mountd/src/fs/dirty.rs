@@ -18,9 +18,9 @@
 mod reading;
 
 use super::error::{FsError, FsResult, Posix};
-use super::facts::Facts;
 use super::in_doubt::InDoubt;
 use super::kept::Kept;
+use super::object_stat::ObjectStat;
 use super::upload::UploadState;
 use super::wait_group::WaitGroup;
 use crate::disk_work::{DiskCall, on_disk};
@@ -42,7 +42,7 @@ pub struct Base {
     /// Where it is now; a rename moves it.
     pub key: RawKey,
     /// Its size and version.
-    pub facts: Facts,
+    pub stat: ObjectStat,
     /// Its local replica.
     pub replica: Arc<Replica>,
 }
@@ -50,7 +50,7 @@ pub struct Base {
 impl Base {
     /// Whether it is the same version at the same place.
     fn is_same_object(&self, other: &Self) -> bool {
-        self.key == other.key && self.facts.is_same(&other.facts)
+        self.key == other.key && self.stat.is_same(&other.stat)
     }
 }
 
@@ -72,7 +72,7 @@ struct Progress {
     /// The generation that is in the bucket.
     published: Option<u64>,
     /// The version that the last publish made, or that the file was opened from.
-    facts: Option<Facts>,
+    stat: Option<ObjectStat>,
     /// The generation whose publish failed last; it is not tried again unasked.
     failed: Option<u64>,
     /// Why it failed.
@@ -80,7 +80,7 @@ struct Progress {
     /// The attempt that failed last.
     failed_attempt: Option<FailedAttempt>,
     /// What the bucket has under the name that a rename gave it before it was published.
-    replaced: Option<Facts>,
+    replaced: Option<ObjectStat>,
     /// What was sent last, if nothing was heard of it.
     in_doubt: Option<InDoubt>,
     /// The first publish must find no object of that key (`O_EXCL`).
@@ -125,15 +125,15 @@ impl DirtyFile {
             generation: 0,
             cuts: 0,
             published: Some(0),
-            facts: Some(base.facts.clone()),
+            stat: Some(base.stat.clone()),
             failed: None,
             error: None,
             failed_attempt: None,
             in_doubt: None,
             replaced: None,
             must_be_absent: false,
-            kept: Kept::of(&base.key, &base.facts),
-            mtime: base.facts.mtime,
+            kept: Kept::of(&base.key, &base.stat),
+            mtime: base.stat.mtime,
             upload: UploadState::default(),
             base: Some(base),
         };
@@ -147,7 +147,7 @@ impl DirtyFile {
             generation: 0,
             cuts: 0,
             published: None,
-            facts: None,
+            stat: None,
             failed: None,
             error: None,
             failed_attempt: None,
@@ -219,8 +219,8 @@ impl DirtyFile {
     /// The state of `generation` is in the bucket, as `base`.
     pub fn set_published(&self, generation: u64, base: Base) {
         let progress = &mut *self.progress.lock();
-        progress.kept = Kept::of(&base.key, &base.facts);
-        progress.facts = Some(base.facts.clone());
+        progress.kept = Kept::of(&base.key, &base.stat);
+        progress.stat = Some(base.stat.clone());
         if let Some(old) = &mut progress.base {
             *old = base;
         }
@@ -273,11 +273,11 @@ impl DirtyFile {
     /// The object that goes with the file's name, and on what condition; `None` where there is none but perhaps somebody else's.
     pub fn delete_condition(&self) -> Option<Condition> {
         let progress = self.progress.lock();
-        let version = match (&progress.replaced, &progress.facts) {
+        let version = match (&progress.replaced, &progress.stat) {
             (Some(replaced), _) => replaced.version.clone(),
             (None, None) => return None,
             // Somebody else may have replaced it: what they wrote is not what this program sees and removes.
-            (None, Some(facts)) if progress.failed == Some(progress.generation) => facts.version.clone(),
+            (None, Some(stat)) if progress.failed == Some(progress.generation) => stat.version.clone(),
             (None, Some(_)) => return Some(Condition::None),
         };
         // Where listings tell no versions.
@@ -286,13 +286,13 @@ impl DirtyFile {
 
     /// The version in the bucket that has this file's name and that it takes the place of.
     pub fn remote_version(&self) -> Option<Version> {
-        self.remote_facts().map(|facts| facts.version)
+        self.remote_stat().map(|stat| stat.version)
     }
 
     /// What is known of that version.
-    pub fn remote_facts(&self) -> Option<Facts> {
+    pub fn remote_stat(&self) -> Option<ObjectStat> {
         let progress = self.progress.lock();
-        progress.replaced.clone().or_else(|| progress.facts.clone())
+        progress.replaced.clone().or_else(|| progress.stat.clone())
     }
 
     /// What was sent last and may be in the bucket, though nothing was heard of it.
@@ -307,7 +307,7 @@ impl DirtyFile {
 
     /// It was given the name `key` before anything of it was published. The bucket has `replaced` under it until that is, of which it is
     /// then an edit.
-    pub fn set_renamed(&self, must_be_absent: bool, key: &RawKey, replaced: Option<Facts>) {
+    pub fn set_renamed(&self, must_be_absent: bool, key: &RawKey, replaced: Option<ObjectStat>) {
         let mut progress = self.progress.lock();
         progress.kept = replaced.as_ref().map_or(Kept::Fresh, |replaced| Kept::of(key, replaced));
         (progress.replaced, progress.must_be_absent, progress.in_doubt) = (replaced, must_be_absent, None);
@@ -327,8 +327,8 @@ impl DirtyFile {
     }
 
     /// The version that the last publish made, or that the file was opened from.
-    pub fn published_facts(&self) -> Option<Facts> {
-        self.progress.lock().facts.clone()
+    pub fn published_stat(&self) -> Option<ObjectStat> {
+        self.progress.lock().stat.clone()
     }
 
     /// What the unwritten bytes are.
@@ -340,8 +340,8 @@ impl DirtyFile {
     pub fn rebase(&self, moved: Base) {
         let mut progress = self.progress.lock();
         progress.in_doubt = None;
-        progress.kept = Kept::of(&moved.key, &moved.facts);
-        progress.facts = Some(moved.facts.clone());
+        progress.kept = Kept::of(&moved.key, &moved.stat);
+        progress.stat = Some(moved.stat.clone());
         if let Some(old) = &mut progress.base {
             *old = moved;
         }
@@ -352,8 +352,8 @@ impl DirtyFile {
         let progress = self.progress.lock();
         match &progress.base {
             // A store that tells no versions at all can check none.
-            Some(base) if base.facts.version.is_unknown() => Condition::None,
-            Some(base) => Condition::IfVersion(base.facts.version.clone()),
+            Some(base) if base.stat.version.is_unknown() => Condition::None,
+            Some(base) => Condition::IfVersion(base.stat.version.clone()),
             None if progress.must_be_absent => Condition::IfAbsent,
             None => Condition::None,
         }

@@ -3,7 +3,7 @@
 //! Owns: [`ObjectFetch`], which joins the cache's demand to the store's supply: one version of one object.
 
 use super::error::SharedStoreError;
-use super::facts::Facts;
+use super::object_stat::ObjectStat;
 use super::pace::FetchPace;
 use async_trait::async_trait;
 use pail_cache::{Fetch, FetchError, Supply};
@@ -20,7 +20,7 @@ pub type Told = Arc<OnceLock<Arc<Attributes>>>;
 pub struct ObjectFetch {
     store: Arc<dyn Store>,
     key: RawKey,
-    facts: Facts,
+    stat: ObjectStat,
     pace: Option<Arc<FetchPace>>,
     told: Option<Told>,
     /// The cache fetches in a task of its own, which is a part of the call that asks for it.
@@ -29,29 +29,29 @@ pub struct ObjectFetch {
 
 impl ObjectFetch {
     /// The supply of that version of `key`.
-    pub fn of(store: Arc<dyn Store>, key: RawKey, facts: &Facts) -> Arc<dyn Fetch> {
-        let (facts, call) = (facts.clone(), PartOfCall::current());
-        Arc::new(Self { store, key, facts, pace: None, told: None, call })
+    pub fn of(store: Arc<dyn Store>, key: RawKey, stat: &ObjectStat) -> Arc<dyn Fetch> {
+        let (stat, call) = (stat.clone(), PartOfCall::current());
+        Arc::new(Self { store, key, stat, pace: None, told: None, call })
     }
 
     /// The same; `pace` learns how long its requests take, and `told` what the object carries.
     pub fn paced(
         store: Arc<dyn Store>,
         key: RawKey,
-        facts: &Facts,
+        stat: &ObjectStat,
         pace: Arc<FetchPace>,
         told: Option<Told>,
     ) -> Arc<dyn Fetch> {
-        let (facts, call) = (facts.clone(), PartOfCall::current());
-        Arc::new(Self { store, key, facts, pace: Some(pace), told, call })
+        let (stat, call) = (stat.clone(), PartOfCall::current());
+        Arc::new(Self { store, key, stat, pace: Some(pace), told, call })
     }
 
     async fn get(&self, range: Range<u64>) -> pail_store::Result<GetResult> {
-        let if_version = Some(self.facts.version.clone()).filter(|version| !version.is_unknown());
+        let if_version = Some(self.stat.version.clone()).filter(|version| !version.is_unknown());
         // All of it is asked for as a whole: the store then compares it with the checksum that it has.
-        let range = Some(range).filter(|range| *range != (0..self.facts.size) || if_version.is_none());
+        let range = Some(range).filter(|range| *range != (0..self.stat.size) || if_version.is_none());
         let got = self.store.get(&self.key, GetOptions { range, if_version }).await?;
-        if self.facts.version.is_unknown() && !self.facts.looks_same(&Facts::from(&got.meta)) {
+        if self.stat.version.is_unknown() && !self.stat.looks_same(&ObjectStat::from(&got.meta)) {
             let message = "the object has another length or time than when it was opened";
             return Err(pail_store::Error::new(
                 ErrorKind::Precondition,

@@ -22,7 +22,7 @@ impl BucketFs {
         }
         let content = inode.file().ok_or(Posix::IsDir)?.lock().content.clone();
         let hole_bytes = match content {
-            Content::Clean { facts, .. } => len.saturating_sub(facts.size),
+            Content::Clean { stat, .. } => len.saturating_sub(stat.size),
             Content::Dirty(dirty) if len <= dirty.len() => 0,
             Content::Dirty(dirty) => dirty.replica.hole_bytes(len),
         };

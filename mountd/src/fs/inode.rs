@@ -20,7 +20,7 @@ mod table;
 pub use table::InodeTable;
 
 use super::dirty::DirtyFile;
-use super::facts::{Carried, Facts};
+use super::object_stat::{Carried, ObjectStat};
 use pail_cache::Replica;
 use pail_store::Version;
 use parking_lot::Mutex;
@@ -59,7 +59,7 @@ pub enum Content {
     /// One version of the object, as the bucket has it.
     Clean {
         /// Its size and version.
-        facts: Facts,
+        stat: ObjectStat,
         /// Its local replica, once somebody opened it.
         replica: Option<Arc<Replica>>,
     },
@@ -138,16 +138,16 @@ impl FileState {
 
     /// The store says which version a clean file has whose listing did not: `now`. Nobody has read a byte of it but who has it open alone. False
     /// where others have, and it is another one as far as can be told.
-    pub fn learn_version(&mut self, now: &Facts, as_of: Instant) -> bool {
+    pub fn learn_version(&mut self, now: &ObjectStat, as_of: Instant) -> bool {
         let (opens, kernel) = (self.opens, &mut self.kernel);
         match &mut self.content {
-            Content::Clean { facts, replica } if facts.version.is_unknown() => {
+            Content::Clean { stat, replica } if stat.version.is_unknown() => {
                 if opens > 1 && replica.is_some() {
-                    return facts.is_same(now);
+                    return stat.is_same(now);
                 }
-                kernel.has_stale_length |= facts.size != now.size;
-                kernel.has_stale_pages |= !facts.looks_same(now) || replica.is_some();
-                (*facts, *replica) = (now.clone(), None);
+                kernel.has_stale_length |= stat.size != now.size;
+                kernel.has_stale_pages |= !stat.looks_same(now) || replica.is_some();
+                (*stat, *replica) = (now.clone(), None);
                 (self.as_of, self.belief) = (as_of, Belief::Told);
                 true
             }
@@ -157,48 +157,48 @@ impl FileState {
 
     /// A request told that `version` of a clean file, whose name is `name`, still stands, and what it carries.
     pub fn confirm(&mut self, version: &Version, carried: &Carried, name: &str) {
-        if let Content::Clean { facts, .. } = &mut self.content
-            && facts.version.is(version)
+        if let Content::Clean { stat, .. } = &mut self.content
+            && stat.version.is(version)
         {
             self.belief = Belief::Told;
-            facts.carried.learn(carried, name);
+            stat.carried.learn(carried, name);
         }
     }
 
     /// A request told that `version` of a clean file stands no longer.
     pub fn outdate(&mut self, version: &Version) {
-        if matches!(&self.content, Content::Clean { facts, .. } if facts.version.is(version)) {
+        if matches!(&self.content, Content::Clean { stat, .. } if stat.version.is(version)) {
             self.belief = Belief::Outdated;
         }
     }
 
-    /// Whether this inode may stand for `facts`; it is rebound to them where nobody has it open (see the header), and what was `set` of
+    /// Whether this inode may stand for `stat`; it is rebound to that where nobody has it open (see the header), and what was `set` of
     /// it is then forgotten.
-    fn rebind(&mut self, facts: &Facts, as_of: Instant, set: &Mutex<SetAttributes>) -> bool {
+    fn rebind(&mut self, stat: &ObjectStat, as_of: Instant, set: &Mutex<SetAttributes>) -> bool {
         match &mut self.content {
             Content::Dirty(_) => true,
-            Content::Clean { facts: old, .. } if old.is_same(facts) => {
-                old.learn(facts);
+            Content::Clean { stat: old, .. } if old.is_same(stat) => {
+                old.learn(stat);
                 self.as_of = self.as_of.max(as_of);
-                if !facts.version.is_unknown() {
+                if !stat.version.is_unknown() {
                     self.belief = Belief::Told;
                 }
                 true
             }
             // A listing without versions: the one that was known may well be it.
-            Content::Clean { facts: old, .. }
+            Content::Clean { stat: old, .. }
                 if self.as_of <= as_of
-                    && facts.version.is_unknown()
+                    && stat.version.is_unknown()
                     && self.belief != Belief::Outdated
-                    && old.looks_same(facts) =>
+                    && old.looks_same(stat) =>
             {
-                old.learn(facts);
+                old.learn(stat);
                 (self.as_of, self.belief) = (as_of, Belief::Unconfirmed);
                 true
             }
             Content::Clean { .. } if self.as_of > as_of => true,
-            Content::Clean { facts: old, replica } if self.opens == 0 => {
-                (*old, *replica) = (facts.clone(), None);
+            Content::Clean { stat: old, replica } if self.opens == 0 => {
+                (*old, *replica) = (stat.clone(), None);
                 (self.as_of, self.belief) = (as_of, Belief::Told);
                 self.kernel = KernelCopy { has_stale_pages: true, has_stale_length: true };
                 *set.lock() = SetAttributes::default();
@@ -230,10 +230,10 @@ pub struct Inode {
 
 impl Inode {
     /// What is known of the version in the bucket that has this file's name.
-    pub fn remote_facts(&self) -> Option<Facts> {
+    pub fn remote_stat(&self) -> Option<ObjectStat> {
         match &self.file()?.lock().content {
-            Content::Clean { facts, .. } => Some(facts.clone()),
-            Content::Dirty(dirty) => dirty.remote_facts(),
+            Content::Clean { stat, .. } => Some(stat.clone()),
+            Content::Dirty(dirty) => dirty.remote_stat(),
         }
     }
 

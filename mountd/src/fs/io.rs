@@ -5,10 +5,10 @@
 use super::BucketFs;
 use super::dirty::DirtyFile;
 use super::error::{FsError, FsResult, Posix};
-use super::facts::Facts;
 use super::fetch::ObjectFetch;
 use super::handle::Handle;
 use super::inode::{Content, Inode};
+use super::object_stat::ObjectStat;
 use bytes::Bytes;
 use futures::FutureExt;
 use pail_cache::Replica;
@@ -45,25 +45,25 @@ impl BucketFs {
     }
 
     async fn read_content(&self, handle: &Handle, content: &Content, range: Range<u64>) -> FsResult<Bytes> {
-        let (facts, replica) = match content {
+        let (stat, replica) = match content {
             Content::Dirty(dirty) => return dirty.read(range).await,
-            Content::Clean { facts, replica } => (facts, replica.as_ref().ok_or(Posix::BadHandle)?),
+            Content::Clean { stat, replica } => (stat, replica.as_ref().ok_or(Posix::BadHandle)?),
         };
-        let range = range.start.min(facts.size)..range.end.min(facts.size);
+        let range = range.start.min(stat.size)..range.end.min(stat.size);
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        self.read_replica(handle, facts, replica, range).await
+        self.read_replica(handle, stat, replica, range).await
     }
 
     /// Bytes of `content` are about to be given out. False where another version has taken its place meanwhile, of which bytes may have
     /// been given out already. That somebody reads says that the open has dropped what the kernel had of an earlier version.
     fn note_read(&self, inode: &Inode, content: &Content) -> bool {
-        let Content::Clean { facts: read, .. } = content else { return true };
+        let Content::Clean { stat: read, .. } = content else { return true };
         let Some(file) = inode.file() else { return false };
         let mut state = file.lock();
         let same = match &state.content {
-            Content::Clean { facts: now, .. } => now.is_same(read) || inode.is_unlinked(),
+            Content::Clean { stat: now, .. } => now.is_same(read) || inode.is_unlinked(),
             Content::Dirty(_) => return true,
         };
         state.kernel.has_stale_pages &= !same;
@@ -73,14 +73,14 @@ impl BucketFs {
     async fn read_replica(
         &self,
         handle: &Handle,
-        facts: &Facts,
+        stat: &ObjectStat,
         replica: &Arc<Replica>,
         range: Range<u64>,
     ) -> FsResult<Bytes> {
         let key = self.key_of(&handle.inode)?;
-        let fetch = ObjectFetch::paced(self.store.clone(), key, facts, self.pace.clone(), None);
+        let fetch = ObjectFetch::paced(self.store.clone(), key, stat, self.pace.clone(), None);
         // Ahead first: the read's own bytes are then part of one large request.
-        let advice = handle.prefetcher.advise(range.clone(), facts.size, self.window_bytes_max());
+        let advice = handle.prefetcher.advise(range.clone(), stat.size, self.window_bytes_max());
         if advice.streams != 0 {
             self.streams.fetch_add(i64::from(advice.streams), Ordering::Relaxed);
         }

@@ -10,7 +10,7 @@
 use super::BucketFs;
 use super::dirty::DirtyFile;
 use super::error::FsResult;
-use super::facts::{Carried, Facts};
+use super::object_stat::{Carried, ObjectStat};
 use pail_store::{Attributes, ErrorKind, RawKey, Version};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -28,9 +28,9 @@ pub enum Kept {
 }
 
 impl Kept {
-    /// What the version of `facts` at `key` carries.
-    pub fn of(key: &RawKey, facts: &Facts) -> Self {
-        match &facts.carried {
+    /// What the version of `stat` at `key` carries.
+    pub fn of(key: &RawKey, stat: &ObjectStat) -> Self {
+        match &stat.carried {
             Carried::Untold => Self::Of(key.clone(), None),
             Carried::Fresh => Self::Fresh,
             Carried::Told(told) if has_all_tags(told) => Self::All(told.clone()),
@@ -91,7 +91,7 @@ impl BucketFs {
     /// What the next version of a file is to carry. Errors: the store's, which could not be asked.
     pub(super) async fn attributes_to_keep(&self, dirty: &DirtyFile) -> FsResult<Attributes> {
         let kept = dirty.kept();
-        let version = dirty.base().map_or(Version::Unknown, |base| base.facts.version);
+        let version = dirty.base().map_or(Version::Unknown, |base| base.stat.version);
         let found = self.all_of(&kept, &version).await?;
         let now = found.clone().map_or(Kept::Fresh, Kept::All);
         if now != kept {

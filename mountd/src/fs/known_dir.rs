@@ -2,8 +2,8 @@
 //!
 //! Owns: [`Dir`]: the names seen and the spans of keys that listings covered. `namespace` says why spans, and holds the directories.
 
-use super::facts::Facts;
 use super::namespace::Known;
+use super::object_stat::ObjectStat;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,8 +58,8 @@ impl Dir {
     }
 
     /// Takes in an object that a listing told of, of which the directory may still follow. Returns whether the name was added.
-    pub fn put_listed(&mut self, name: &str, facts: Facts, as_of: Instant) -> bool {
-        self.take(name, Entry { known: Known::File(facts), as_of, may_be_hidden: true })
+    pub fn put_listed(&mut self, name: &str, stat: ObjectStat, as_of: Instant) -> bool {
+        self.take(name, Entry { known: Known::File(stat), as_of, may_be_hidden: true })
     }
 
     fn take(&mut self, name: &str, new: Entry) -> bool {

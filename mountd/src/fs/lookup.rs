@@ -84,7 +84,7 @@ impl BucketFs {
         match known {
             Known::Absent => None,
             Known::Dir => Some(self.inodes.introduce(|table| table.dir(parent, name))),
-            Known::File(facts) => Some(self.inodes.introduce(|table| table.file(parent, name, facts, as_of))),
+            Known::File(stat) => Some(self.inodes.introduce(|table| table.file(parent, name, stat, as_of))),
         }
     }
 
@@ -141,7 +141,7 @@ impl BucketFs {
         Ok(self.attr(&inode))
     }
 
-    /// Asks the bucket again for a file that nobody has open, once its facts are too old.
+    /// Asks the bucket again for a file that nobody has open, once what is known of it is too old.
     async fn refresh(&self, inode: &Arc<Inode>) -> FsResult<()> {
         let Some(file) = inode.file() else { return Ok(()) };
         let is_current = |as_of: Instant| self.oldest().is_some_and(|oldest| as_of >= oldest);
@@ -155,9 +155,9 @@ impl BucketFs {
         let place = inode.place();
         let parent = place.parent.ok_or(Posix::Invalid)?;
         match self.resolve(&self.dir_prefix(&parent), &place.name).await? {
-            (Known::File(facts), as_of) => {
+            (Known::File(stat), as_of) => {
                 // Opened meanwhile, it keeps its version, and the name got an inode that nobody may come to ask for.
-                let found = self.inodes.file(&parent, &place.name, facts, as_of);
+                let found = self.inodes.file(&parent, &place.name, stat, as_of);
                 self.inodes.release(&found);
                 Ok(())
             }

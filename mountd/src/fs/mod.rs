@@ -18,7 +18,6 @@ mod conflict;
 mod dirty;
 mod dirty_source;
 mod error;
-mod facts;
 mod fetch;
 mod handle;
 mod hidden;
@@ -33,6 +32,7 @@ mod listing;
 mod lookup;
 mod name;
 mod namespace;
+mod object_stat;
 mod open;
 mod options;
 mod pace;
@@ -63,12 +63,12 @@ pub use rename::RenameMode;
 pub use stale::{Stale, StaleReceiver};
 pub use status::FlushReport;
 
-use facts::Facts;
 use handle::HandleTable;
 use inode::{Inode, InodeTable};
 use kept::SharedAttributes;
 use last_errors::LastErrors;
 use namespace::{Known, Namespace};
+use object_stat::ObjectStat;
 use pail_cache::{Cache, Replica, ReplicaId};
 use pail_store::{Capabilities, RawKey, Store};
 use parking_lot::Mutex;
@@ -245,11 +245,11 @@ impl BucketFs {
     }
 
     /// The local replica of a version. What has no known version shares nothing, and is not kept.
-    fn replica(&self, key: &RawKey, facts: &Facts) -> Arc<Replica> {
-        let id = self.replica_id(key, &facts.version);
-        match facts.version.is_unknown() {
-            true => self.cache.passing_replica(id, facts.size),
-            false => self.cache.replica(id, facts.size),
+    fn replica(&self, key: &RawKey, stat: &ObjectStat) -> Arc<Replica> {
+        let id = self.replica_id(key, &stat.version);
+        match stat.version.is_unknown() {
+            true => self.cache.passing_replica(id, stat.size),
+            false => self.cache.replica(id, stat.size),
         }
     }
 

@@ -15,10 +15,10 @@
 //!   told of is believed to be one only once the listing has passed the place of its directory, which may be pages later.
 //! - Entries and spans are bounded; what was used longest ago is forgotten first, a directory at a time.
 
-use super::facts::Facts;
 use super::hidden::HiddenKeys;
 use super::known_dir::Dir;
 use super::name::is_showable;
+use super::object_stat::ObjectStat;
 use lru::LruCache;
 use pail_store::{ListPage, ObjectMeta};
 use std::collections::HashSet;
@@ -32,7 +32,7 @@ const ENTRIES_MAX: usize = 200_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// An object.
-    File(Facts),
+    File(ObjectStat),
     /// A marker or a common prefix.
     Dir,
     /// Nothing.

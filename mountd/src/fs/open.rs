@@ -172,8 +172,8 @@ impl BucketFs {
     /// Has a clean file hold on to the replica of its version.
     pub(super) fn pin(&self, inode: &Inode) -> FsResult<()> {
         let mut state = inode.file().ok_or(Posix::IsDir)?.lock();
-        if let Content::Clean { facts, replica: replica @ None } = &mut state.content {
-            *replica = Some(self.replica(&self.key_of(inode)?, facts));
+        if let Content::Clean { stat, replica: replica @ None } = &mut state.content {
+            *replica = Some(self.replica(&self.key_of(inode)?, stat));
         }
         Ok(())
     }
@@ -275,7 +275,7 @@ impl BucketFs {
             store: self.store.identity().to_owned(),
             key: key.to_owned(),
             base: base
-                .map(|base| IntentBase { version: base.facts.version.to_string(), size: base.facts.size }),
+                .map(|base| IntentBase { version: base.stat.version.to_string(), size: base.stat.size }),
             mount: self.options.mount_name.clone(),
             created: SystemTime::now(),
         }
@@ -291,13 +291,13 @@ impl BucketFs {
     pub(super) async fn dirty_over(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
         let file = inode.file().ok_or(Posix::IsDir)?;
         loop {
-            let (facts, replica) = match &file.lock().content {
+            let (stat, replica) = match &file.lock().content {
                 Content::Dirty(dirty) => return Ok(dirty.clone()),
-                Content::Clean { facts, replica } => (facts.clone(), replica.clone()),
+                Content::Clean { stat, replica } => (stat.clone(), replica.clone()),
             };
             let key = self.key_of(inode)?;
-            let replica = replica.unwrap_or_else(|| self.replica(&key, &facts));
-            let base = Base { key, facts, replica };
+            let replica = replica.unwrap_or_else(|| self.replica(&key, &stat));
+            let base = Base { key, stat, replica };
             // Nobody who only looks at the file waits for the disk.
             let local = self.create_dirty(self.intent(base.key.as_str(), Some(&base))).await?;
             let dirty = DirtyFile::over(self.store.clone(), local, base.clone());
@@ -320,7 +320,7 @@ impl BucketFs {
         base: &Base,
     ) -> FsResult<Option<Arc<DirtyFile>>> {
         let is_base = match &state.content {
-            Content::Clean { facts, .. } => facts.is_same(&base.facts) && self.key_of(inode)? == base.key,
+            Content::Clean { stat, .. } => stat.is_same(&base.stat) && self.key_of(inode)? == base.key,
             Content::Dirty(_) => false,
         };
         Ok(is_base.then(|| {

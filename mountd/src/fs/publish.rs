@@ -6,9 +6,9 @@
 
 use super::dirty::{Base, DirtyFile};
 use super::error::{FsError, FsResult, Posix};
-use super::facts::Facts;
 use super::inode::{Belief, Content, Inode};
 use super::namespace::Known;
+use super::object_stat::ObjectStat;
 use super::sending::Published;
 use super::{BucketFs, Stale};
 use pail_store::{Condition, RawKey};
@@ -111,16 +111,16 @@ impl BucketFs {
     ) -> FsResult<()> {
         let (dir, name) = self.dir_and_name(inode)?;
         let key = super::name::key(&dir, &name)?;
-        let facts = Facts {
+        let stat = ObjectStat {
             size: published.len,
             version: published.version,
             mtime: dirty.mtime(),
             store_time: None,
             carried: dirty.kept().as_carried(),
         };
-        self.remember_name(&dir, &name, Known::File(facts.clone()));
-        let replica = self.replica(&key, &facts);
-        dirty.set_published(published.generation, Base { key, facts, replica });
+        self.remember_name(&dir, &name, Known::File(stat.clone()));
+        let replica = self.replica(&key, &stat);
+        dirty.set_published(published.generation, Base { key, stat, replica });
         drop(published.completing);
         self.counters.published.fetch_add(1, Ordering::Relaxed);
         // The calls that publish.
@@ -175,19 +175,19 @@ impl BucketFs {
         if !is_current || state.writers > 0 || dirty.needs_publishing() || inode.is_unlinked() {
             return;
         }
-        let Some(facts) = dirty.published_facts() else { return };
-        if facts.version.is_unknown() {
+        let Some(stat) = dirty.published_stat() else { return };
+        if stat.version.is_unknown() {
             // The store tells no versions: what is here cannot be told from what somebody else may put there.
             if state.opens == 0 {
-                state.content = Content::Clean { facts, replica: None };
+                state.content = Content::Clean { stat, replica: None };
                 state.as_of = Instant::now();
                 dirty.replica.discard_behind();
             }
             return;
         }
-        let Ok(id) = self.key_of(inode).map(|key| self.replica_id(&key, &facts.version)) else { return };
+        let Ok(id) = self.key_of(inode).map(|key| self.replica_id(&key, &stat.version)) else { return };
         let replica = self.cache.adopt(&dirty.replica, id);
-        state.content = Content::Clean { facts, replica: Some(replica) };
+        state.content = Content::Clean { stat, replica: Some(replica) };
         (state.as_of, state.belief) = (Instant::now(), Belief::Told);
     }
 }

@@ -10,9 +10,9 @@
 
 use super::BucketFs;
 use super::error::FsResult;
-use super::facts::{Carried, Facts};
 use super::fetch::ObjectFetch;
 use super::kept::Kept;
+use super::object_stat::{Carried, ObjectStat};
 use super::upload::SINGLE_PUT_BYTES_MAX;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,7 +35,7 @@ const COPIES_IN_FLIGHT: usize = 8;
 /// What a rename has made.
 pub(super) struct Transferred {
     /// What is under the new name.
-    pub facts: Facts,
+    pub stat: ObjectStat,
     /// Nothing is under the old one any more.
     pub is_move: bool,
 }
@@ -63,13 +63,13 @@ impl BucketFs {
     /// Makes the object `to` of a version of `from`; `replaced` is what was there. Errors: the store's; the copy may be there all the same.
     pub(super) async fn transfer(
         &self,
-        (from, facts): (&RawKey, &Facts),
-        (to, replaced): (&RawKey, Option<Facts>),
+        (from, stat): (&RawKey, &ObjectStat),
+        (to, replaced): (&RawKey, Option<ObjectStat>),
         condition: Condition,
     ) -> FsResult<Transferred> {
         // The store's clock tells its time.
-        let made = |version, carried| Facts { version, carried, store_time: None, ..facts.clone() };
-        if facts.carried == Carried::Fresh {
+        let made = |version, carried| ObjectStat { version, carried, store_time: None, ..stat.clone() };
+        if stat.carried == Carried::Fresh {
             let kept = replaced.map_or(Kept::Fresh, |replaced| Kept::of(to, &replaced));
             let attributes = self.all_of(&kept, &Version::Unknown).await?;
             let is_other = match &attributes {
@@ -80,20 +80,20 @@ impl BucketFs {
                 let carried = attributes.clone().map_or(Carried::Fresh, Carried::Told);
                 let attributes = attributes.as_deref().cloned().unwrap_or_default();
                 let options = PutOptions { condition: condition.clone(), attributes };
-                if let Some(version) = self.remake(from, facts, to, options).await? {
-                    return Ok(Transferred { facts: made(version, carried), is_move: false });
+                if let Some(version) = self.remake(from, stat, to, options).await? {
+                    return Ok(Transferred { stat: made(version, carried), is_move: false });
                 }
             }
         }
-        match self.store.rename(from, &facts.version, to, condition.clone()).await {
+        match self.store.rename(from, &stat.version, to, condition.clone()).await {
             Err(error) if error.kind == ErrorKind::Unsupported => {}
             moved => {
-                let facts = made(moved?, facts.carried.clone().moved());
-                return Ok(Transferred { facts, is_move: true });
+                let stat = made(moved?, stat.carried.clone().moved());
+                return Ok(Transferred { stat, is_move: true });
             }
         }
-        let version = self.store.copy(from, &facts.version, to, condition).await?;
-        Ok(Transferred { facts: made(version, facts.carried.clone().moved()), is_move: false })
+        let version = self.store.copy(from, &stat.version, to, condition).await?;
+        Ok(Transferred { stat: made(version, stat.carried.clone().moved()), is_move: false })
     }
 
     /// Makes an object of the bytes of a version of another; `None` where that would be to send more than the store can copy. Errors: the
@@ -101,25 +101,25 @@ impl BucketFs {
     async fn remake(
         &self,
         from: &RawKey,
-        facts: &Facts,
+        stat: &ObjectStat,
         to: &RawKey,
         options: PutOptions,
     ) -> FsResult<Option<Version>> {
-        if facts.size > SINGLE_PUT_BYTES_MAX {
+        if stat.size > SINGLE_PUT_BYTES_MAX {
             let capabilities = self.capabilities().await?;
             let part_bytes = match capabilities.part_copy {
                 PartCopy::None => return Ok(None),
-                PartCopy::Whole => facts.size,
+                PartCopy::Whole => stat.size,
                 PartCopy::Ranges => COPIED_PART_BYTES.min(capabilities.part_size_bytes_max),
             };
-            return self.remake_of_parts(from, facts, to, options, part_bytes).await.map(Some);
+            return self.remake_of_parts(from, stat, to, options, part_bytes).await.map(Some);
         }
         let _slot = self.upload_slots.acquire().await;
-        let replica = self.replica(from, facts);
-        let fetch = ObjectFetch::of(self.store.clone(), from.clone(), facts);
-        let payload = match facts.size <= IN_MEMORY_BYTES_MAX {
-            true => Payload::Bytes(replica.read(0..facts.size, &fetch).await?),
-            false => Payload::Source { len: facts.size, source: Arc::new(ReplicaSource { replica, fetch }) },
+        let replica = self.replica(from, stat);
+        let fetch = ObjectFetch::of(self.store.clone(), from.clone(), stat);
+        let payload = match stat.size <= IN_MEMORY_BYTES_MAX {
+            true => Payload::Bytes(replica.read(0..stat.size, &fetch).await?),
+            false => Payload::Source { len: stat.size, source: Arc::new(ReplicaSource { replica, fetch }) },
         };
         Ok(Some(self.store.put(to, payload, options).await?))
     }
@@ -127,7 +127,7 @@ impl BucketFs {
     async fn remake_of_parts(
         &self,
         from: &RawKey,
-        facts: &Facts,
+        stat: &ObjectStat,
         to: &RawKey,
         options: PutOptions,
         part_bytes: u64,
@@ -144,7 +144,7 @@ impl BucketFs {
             }
         };
         note.begun(&upload.id).await;
-        let made = self.copy_parts(from, facts, &upload, &options, part_bytes).await;
+        let made = self.copy_parts(from, stat, &upload, &options, part_bytes).await;
         let has_ended = match &made {
             Ok(_) => true,
             Err(_) => self.store.abort_upload(&upload).await.is_ok(),
@@ -158,16 +158,16 @@ impl BucketFs {
     async fn copy_parts(
         &self,
         from: &RawKey,
-        facts: &Facts,
+        stat: &ObjectStat,
         upload: &Upload,
         options: &PutOptions,
         part_bytes: u64,
     ) -> pail_store::Result<Version> {
-        let ranges = (0..facts.size).step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX));
-        let ranges = ranges.map(|start| start..facts.size.min(start.saturating_add(part_bytes)));
+        let ranges = (0..stat.size).step_by(usize::try_from(part_bytes).unwrap_or(usize::MAX));
+        let ranges = ranges.map(|start| start..stat.size.min(start.saturating_add(part_bytes)));
         let copies = (1..)
             .zip(ranges)
-            .map(|(number, range)| self.store.copy_part(upload, number, from, &facts.version, range));
+            .map(|(number, range)| self.store.copy_part(upload, number, from, &stat.version, range));
         let parts: Vec<_> = futures::stream::iter(copies).buffered(COPIES_IN_FLIGHT).try_collect().await?;
         self.store.complete_upload(upload, &parts, options).await
     }

@@ -10,10 +10,10 @@
 
 use super::dirty::{Base, DirtyFile};
 use super::error::{FsError, FsResult, Posix};
-use super::facts::Facts;
 use super::inode::{Content, Inode, Kind};
 use super::name;
 use super::namespace::Known;
+use super::object_stat::ObjectStat;
 use super::wait_group::WaitGuard;
 use super::{BucketFs, Stale};
 use pail_store::{Condition, ErrorKind, RawKey, Version};
@@ -158,9 +158,7 @@ impl BucketFs {
             return Ok(inode);
         }
         match self.resolve(&step.from_dir, step.from_name).await? {
-            (Known::File(facts), as_of) => {
-                Ok(self.inodes.file(step.from_parent, step.from_name, facts, as_of))
-            }
+            (Known::File(stat), as_of) => Ok(self.inodes.file(step.from_parent, step.from_name, stat, as_of)),
             (Known::Dir, _) => Err(Posix::CrossDevice.into()),
             (Known::Absent, _) => Err(Posix::NotFound.into()),
         }
@@ -173,8 +171,8 @@ impl BucketFs {
             Some(written) => Some(written),
             None => match self.resolve(&step.to_dir, step.to_name).await? {
                 (Known::Dir, _) => return Err(Posix::IsDir.into()),
-                (Known::File(facts), as_of) => {
-                    Some(self.inodes.file(step.to_parent, step.to_name, facts, as_of))
+                (Known::File(stat), as_of) => {
+                    Some(self.inodes.file(step.to_parent, step.to_name, stat, as_of))
                 }
                 (Known::Absent, _) => None,
             },
@@ -200,33 +198,33 @@ impl BucketFs {
         let file = inode.file().ok_or(Posix::IsDir)?;
         // What a listing told no version of is moved as the version that it has now.
         self.learn_version(inode).await?;
-        let facts = match &file.lock().content {
-            Content::Clean { facts, .. } => facts.clone(),
+        let stat = match &file.lock().content {
+            Content::Clean { stat, .. } => stat.clone(),
             // Written to just now: what is in the bucket is its base.
-            Content::Dirty(dirty) => dirty.published_facts().ok_or(Posix::NotFound)?,
+            Content::Dirty(dirty) => dirty.published_stat().ok_or(Posix::NotFound)?,
         };
         let from = name::key(&step.from_dir, step.from_name)?;
-        let copied = facts.version.clone();
-        let moved = |facts: &Facts, key: &RawKey, parent: &Arc<Inode>, name: &str| {
+        let copied = stat.version.clone();
+        let moved = |stat: &ObjectStat, key: &RawKey, parent: &Arc<Inode>, name: &str| {
             self.inodes.rename(inode, parent, name);
             let mut state = file.lock();
             let state = &mut *state;
             match &mut state.content {
-                Content::Clean { facts: old, replica } => {
+                Content::Clean { stat: old, replica } => {
                     // The bytes are the same, and so those cached under the old name serve on, unless somebody replaced the object
                     // while it was copied.
                     if old.version.is(&copied) {
                         replica.get_or_insert_with(|| self.replica(&from, old));
                     } else {
-                        *replica = Some(self.replica(key, facts));
+                        *replica = Some(self.replica(key, stat));
                     }
-                    *old = facts.clone();
+                    *old = stat.clone();
                 }
                 // Written to while the server copied: what it is based on has moved.
-                Content::Dirty(dirty) => self.rebase(dirty, &copied, key, facts),
+                Content::Dirty(dirty) => self.rebase(dirty, &copied, key, stat),
             }
         };
-        let done = self.move_object(step, &facts, target, mode, moved).await;
+        let done = self.move_object(step, &stat, target, mode, moved).await;
         if matches!(done, Err(FsError::Moved)) {
             file.lock().outdate(&copied);
         }
@@ -234,10 +232,10 @@ impl BucketFs {
     }
 
     /// What is in the bucket of a written file is under another key now, where version `copied` of it was copied to.
-    fn rebase(&self, dirty: &DirtyFile, copied: &Version, key: &RawKey, facts: &Facts) {
-        let kept = dirty.base().filter(|base| base.facts.version.is(copied)).map(|base| base.replica);
-        let replica = kept.unwrap_or_else(|| self.replica(key, facts));
-        dirty.rebase(Base { key: key.clone(), facts: facts.clone(), replica });
+    fn rebase(&self, dirty: &DirtyFile, copied: &Version, key: &RawKey, stat: &ObjectStat) {
+        let kept = dirty.base().filter(|base| base.stat.version.is(copied)).map(|base| base.replica);
+        let replica = kept.unwrap_or_else(|| self.replica(key, stat));
+        dirty.rebase(Base { key: key.clone(), stat: stat.clone(), replica });
     }
 
     /// Moves the object, and tells `moved` what is under the new key. Unless the store does that in one step, it is copied first and deleted
@@ -246,21 +244,21 @@ impl BucketFs {
     async fn move_object(
         &self,
         step: &Move<'_>,
-        facts: &Facts,
+        stat: &ObjectStat,
         target: Option<&Arc<Inode>>,
         mode: RenameMode,
-        moved: impl Fn(&Facts, &RawKey, &Arc<Inode>, &str),
+        moved: impl Fn(&ObjectStat, &RawKey, &Arc<Inode>, &str),
     ) -> FsResult<()> {
         let (from, to) = (name::key(&step.from_dir, step.from_name)?, name::key(&step.to_dir, step.to_name)?);
         let condition = match mode {
             RenameMode::KeepTarget => Condition::IfAbsent,
             RenameMode::Replace => Condition::None,
         };
-        let replaced = target.and_then(|target| target.remote_facts());
-        let made = match self.transfer((&from, facts), (&to, replaced), condition).await {
+        let replaced = target.and_then(|target| target.remote_stat());
+        let made = match self.transfer((&from, stat), (&to, replaced), condition).await {
             Ok(made) => made,
             Err(error) if error.is_version_gone() => {
-                return Err(self.why_not_copied(step, facts, mode, error).await);
+                return Err(self.why_not_copied(step, stat, mode, error).await);
             }
             Err(error) => {
                 if matches!(&error, FsError::Store(error) if error.maybe_applied) {
@@ -274,16 +272,16 @@ impl BucketFs {
         if let Some(target) = target {
             self.drop_name(target).await;
         }
-        self.remember_name(&step.to_dir, step.to_name, Known::File(made.facts.clone()));
-        moved(&made.facts, &to, step.to_parent, step.to_name);
+        self.remember_name(&step.to_dir, step.to_name, Known::File(made.stat.clone()));
+        moved(&made.stat, &to, step.to_parent, step.to_name);
         if made.is_move {
             self.remember_name(&step.from_dir, step.from_name, Known::Absent);
             return Ok(());
         }
         // A store that tells no versions at all can check none.
-        let condition = match facts.version.is_unknown() {
+        let condition = match stat.version.is_unknown() {
             true => Condition::None,
-            false => Condition::IfVersion(facts.version.clone()),
+            false => Condition::IfVersion(stat.version.clone()),
         };
         match self.store.delete(&from, condition).await {
             Ok(()) => self.remember_name(&step.from_dir, step.from_name, Known::Absent),
@@ -293,24 +291,24 @@ impl BucketFs {
             Err(error) => {
                 // The file stays what it was under its old name, which a program that is told of an error goes on using; the copy is
                 // another.
-                moved(facts, &from, step.from_parent, step.from_name);
+                moved(stat, &from, step.from_parent, step.from_name);
                 return Err(error.into());
             }
         }
         Ok(())
     }
 
-    /// Why the store refused to copy: the source, which is to have the version of `facts`, or the target has changed.
+    /// Why the store refused to copy: the source, which is to have the version of `stat`, or the target has changed.
     async fn why_not_copied(
         &self,
         step: &Move<'_>,
-        facts: &Facts,
+        stat: &ObjectStat,
         mode: RenameMode,
         refused: FsError,
     ) -> FsError {
         match self.look_again(&step.from_dir, step.from_name).await {
             Err(error) => error,
-            Ok((Known::File(now), _)) if now.is_same(facts) => match mode {
+            Ok((Known::File(now), _)) if now.is_same(stat) => match mode {
                 RenameMode::KeepTarget => Posix::Exists.into(),
                 RenameMode::Replace => refused,
             },
@@ -332,27 +330,27 @@ impl BucketFs {
         // First what can fail on a full disk: nothing has moved yet.
         let to = name::key(&step.to_dir, step.to_name)?;
         dirty.set_intent(self.intent(to.as_str(), dirty.base().as_ref())).await?;
-        match dirty.published_facts() {
-            Some(mut facts) => {
-                if facts.version.is_unknown()
+        match dirty.published_stat() {
+            Some(mut stat) => {
+                if stat.version.is_unknown()
                     && let Known::File(now) = self.look_again(&step.from_dir, step.from_name).await?.0
                 {
-                    facts = now;
+                    stat = now;
                 }
                 // Who reads meanwhile waits for where the bytes are then.
                 let _moving = dirty.completing.join();
-                let copied = facts.version.clone();
-                let moved = |facts: &Facts, key: &RawKey, parent: &Arc<Inode>, name: &str| {
-                    self.rebase(dirty, &copied, key, facts);
+                let copied = stat.version.clone();
+                let moved = |stat: &ObjectStat, key: &RawKey, parent: &Arc<Inode>, name: &str| {
+                    self.rebase(dirty, &copied, key, stat);
                     self.inodes.rename(inode, parent, name);
                 };
-                let moved = self.move_object(step, &facts, target, mode, moved).await;
+                let moved = self.move_object(step, &stat, target, mode, moved).await;
                 // What was written is a change of a version that is gone.
                 moved.map_err(|error| match error {
                     FsError::Moved => FsError::Stale(format!(
                         "{} was changed by somebody else since version {} was opened",
                         inode.path(),
-                        facts.version
+                        stat.version
                     )),
                     error => error,
                 })
@@ -393,7 +391,7 @@ impl BucketFs {
         }
         let mut replaced = None;
         if let Some(target) = target {
-            replaced = target.remote_facts();
+            replaced = target.remote_stat();
             self.drop_name(target).await;
         }
         self.inodes.rename(inode, step.to_parent, step.to_name);

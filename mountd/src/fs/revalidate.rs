@@ -18,11 +18,11 @@
 //! Invariant: from open to close the version of a handle that is not written stays the same.
 
 use super::error::{FsError, FsResult, Posix};
-use super::facts::Facts;
 use super::fetch::{ObjectFetch, Told};
 use super::handle::Handle;
 use super::inode::{Belief, Content, FileState, Inode};
 use super::namespace::Known;
+use super::object_stat::ObjectStat;
 use super::{BucketFs, Stale, name};
 use pail_cache::{BLOCK_SIZE_BYTES, Fetch, Presence, Replica};
 use pail_store::{ErrorKind, RawKey, Version};
@@ -40,7 +40,7 @@ impl BucketFs {
     pub(super) async fn learn_version(&self, inode: &Inode) -> FsResult<bool> {
         let Some(file) = inode.file() else { return Ok(false) };
         let is_unknown =
-            matches!(&file.lock().content, Content::Clean { facts, .. } if facts.version.is_unknown());
+            matches!(&file.lock().content, Content::Clean { stat, .. } if stat.version.is_unknown());
         if !is_unknown {
             return Ok(false);
         }
@@ -57,18 +57,18 @@ impl BucketFs {
     pub(super) async fn revalidate(&self, handle: &Handle, was_asked: bool) -> FsResult<()> {
         let inode = &handle.inode;
         for _ in 0..ATTEMPTS {
-            let Some((facts, replica)) = clean_content(inode) else { return Ok(()) };
-            if facts.version.is_unknown() {
+            let Some((stat, replica)) = clean_content(inode) else { return Ok(()) };
+            if stat.version.is_unknown() {
                 // Also a HEAD tells no version here: nothing can be pinned.
                 return Ok(());
             }
             let key = self.key_of(inode)?;
-            match self.ask_for_version(handle, &key, &facts, &replica, was_asked).await {
+            match self.ask_for_version(handle, &key, &stat, &replica, was_asked).await {
                 Err(error) if error.is_version_gone() => {}
                 asked => return asked,
             }
             if self.key_of(inode)? != key
-                || clean_content(inode).is_none_or(|(now, _)| now.version != facts.version)
+                || clean_content(inode).is_none_or(|(now, _)| now.version != stat.version)
             {
                 // Renamed or published by this mount meanwhile: it is asked for as what it is now.
                 continue;
@@ -76,8 +76,8 @@ impl BucketFs {
             let (dir, name) = self.dir_and_name(inode)?;
             let (known, as_of) = self.look_again(&dir, &name).await?;
             match known {
-                Known::File(now) if rebind_in_place(inode, &facts.version, &now, as_of) => {
-                    tracing::debug!(mount = %self.options.mount_name, key = %key, from = %facts.version, to = %now.version,
+                Known::File(now) if rebind_in_place(inode, &stat.version, &now, as_of) => {
+                    tracing::debug!(mount = %self.options.mount_name, key = %key, from = %stat.version, to = %now.version,
                         "replaced since it was listed; opened as it is now");
                     self.pin(inode)?;
                     // The kernel still has the old time.
@@ -95,7 +95,7 @@ impl BucketFs {
         &self,
         handle: &Handle,
         key: &RawKey,
-        facts: &Facts,
+        stat: &ObjectStat,
         replica: &Arc<Replica>,
         was_asked: bool,
     ) -> FsResult<()> {
@@ -106,32 +106,32 @@ impl BucketFs {
             // Of a small file that is changed all bytes are sent, and so needed. Who opens a larger one that is here in part may want
             // nothing else of it.
             Presence::MissingFrom(start)
-                if start == 0 && !handle.changes || facts.size <= self.sent_whole_bytes_max() =>
+                if start == 0 && !handle.changes || stat.size <= self.sent_whole_bytes_max() =>
             {
                 let told = Told::default();
                 let fetch: Arc<dyn Fetch> = ObjectFetch::paced(
                     self.store.clone(),
                     key.clone(),
-                    facts,
+                    stat,
                     self.pace.clone(),
                     Some(told.clone()),
                 );
-                let end = facts.size.min(start + OPEN_FETCH_BYTES);
+                let end = stat.size.min(start + OPEN_FETCH_BYTES);
                 handle.prefetcher.opened(replica.prefetch(start..end, &fetch));
                 replica.read(start..end.min(start + BLOCK_SIZE_BYTES), &fetch).await?;
                 // Where another fetches these bytes already, nothing is told here.
                 if let (Some(attributes), Some(file)) = (told.get(), inode.file()) {
                     let carried = self.told_by_read(attributes, handle.changes);
-                    file.lock().confirm(&facts.version, &carried, key.as_str());
+                    file.lock().confirm(&stat.version, &carried, key.as_str());
                 }
                 Ok(())
             }
             _ if was_asked => Ok(()),
             // Also where all is being fetched: that was asked for earlier.
             Presence::MissingFrom(0) | Presence::UnderWay | Presence::Complete => {
-                self.check_version(inode, &facts.version).await
+                self.check_version(inode, &stat.version).await
             }
-            Presence::MissingFrom(_) => match self.check_version(inode, &facts.version).await {
+            Presence::MissingFrom(_) => match self.check_version(inode, &stat.version).await {
                 // What is cached can be read all the same, and is of one version.
                 Err(error) if !handle.changes && error.is_unreachable() => Ok(()),
                 checked => checked,
@@ -147,7 +147,7 @@ impl BucketFs {
             return Ok(());
         }
         let version = match &*file.lock() {
-            FileState { content: Content::Clean { facts, .. }, writers: 0, .. } => facts.version.clone(),
+            FileState { content: Content::Clean { stat, .. }, writers: 0, .. } => stat.version.clone(),
             _ => return Ok(()),
         };
         self.check_version(inode, &version).await
@@ -177,7 +177,7 @@ impl BucketFs {
         match self.store.head(&key).await {
             Ok(mut meta) => {
                 meta.attributes = meta.attributes.map(|attributes| self.attributes.share(attributes));
-                let known = Known::File(Facts::from(&meta));
+                let known = Known::File(ObjectStat::from(&meta));
                 self.namespace.lock().put(dir, name, known.clone(), sent);
                 Ok((known, sent))
             }
@@ -212,13 +212,13 @@ impl BucketFs {
             return Ok(());
         }
         let gone = match (read, &file.lock().content) {
-            (Content::Clean { facts: read, .. }, Content::Clean { facts: now, .. }) if read.is_same(now) => {
+            (Content::Clean { stat: read, .. }, Content::Clean { stat: now, .. }) if read.is_same(now) => {
                 read.version.clone()
             }
             (Content::Dirty(read), Content::Dirty(now)) if Arc::ptr_eq(read, now) => {
                 // Truncated to nothing meanwhile, it needs no base.
                 let Some(base) = read.base() else { return Ok(()) };
-                return Err(FsError::Stale(format!("{error}: version {} was opened", base.facts.version)));
+                return Err(FsError::Stale(format!("{error}: version {} was opened", base.stat.version)));
             }
             // It is another content by now, which may well have the bytes.
             _ => return Ok(()),
@@ -235,22 +235,22 @@ impl BucketFs {
 }
 
 /// What a clean file is, and its replica; `None` where it was written.
-fn clean_content(inode: &Inode) -> Option<(Facts, Arc<Replica>)> {
+fn clean_content(inode: &Inode) -> Option<(ObjectStat, Arc<Replica>)> {
     match &inode.file()?.lock().content {
-        Content::Clean { facts, replica } => Some((facts.clone(), replica.clone()?)),
+        Content::Clean { stat, replica } => Some((stat.clone(), replica.clone()?)),
         Content::Dirty(_) => None,
     }
 }
 
 /// Rebinds a file from version `from` to `now`, where the kernel has the right length of that and nobody has seen a byte of the other:
 /// whoever opened it is the only one.
-fn rebind_in_place(inode: &Inode, from: &Version, now: &Facts, as_of: Instant) -> bool {
+fn rebind_in_place(inode: &Inode, from: &Version, now: &ObjectStat, as_of: Instant) -> bool {
     let Some(file) = inode.file() else { return false };
     let mut state = file.lock();
     let is_alone = state.opens == 1;
     match &mut state.content {
-        Content::Clean { facts, replica } if is_alone && facts.version == *from && facts.size == now.size => {
-            (*facts, *replica) = (now.clone(), None);
+        Content::Clean { stat, replica } if is_alone && stat.version == *from && stat.size == now.size => {
+            (*stat, *replica) = (now.clone(), None);
             (state.as_of, state.belief) = (as_of, Belief::Told);
             state.kernel.has_stale_pages = true;
             true

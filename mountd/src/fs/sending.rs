@@ -405,7 +405,7 @@ impl BucketFs {
         }
         let mut sending = Sending { dirty, active, number, sent: None };
         let part = match self.copy_source(dirty, &range) {
-            Some(base) => self.store.copy_part(upload, number, &base.key, &base.facts.version, range).await?,
+            Some(base) => self.store.copy_part(upload, number, &base.key, &base.stat.version, range).await?,
             None if number == 1 && active.plan.base_bytes().is_some() => {
                 // As a part of its own it may be larger than one can be. The publish begins anew.
                 return Err(std::io::Error::other(
@@ -433,7 +433,7 @@ impl BucketFs {
         let base = dirty.base()?;
         let is_possible = match capabilities.part_copy {
             PartCopy::None => false,
-            PartCopy::Whole => *range == (0..base.facts.size),
+            PartCopy::Whole => *range == (0..base.stat.size),
             PartCopy::Ranges => range.end - range.start >= capabilities.part_size_bytes_min,
         };
         (is_possible && dirty.is_untouched(range.clone())).then_some(base)

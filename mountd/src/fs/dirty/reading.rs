@@ -128,12 +128,12 @@ impl DirtyFile {
 
     /// How bytes of the base are fetched.
     pub(in crate::fs) fn fetch_of(&self, base: &Base) -> Arc<dyn Fetch> {
-        ObjectFetch::of(self.store.clone(), base.key.clone(), &base.facts)
+        ObjectFetch::of(self.store.clone(), base.key.clone(), &base.stat)
     }
 
     /// How many bytes at its beginning are those of the base, where that is all of the base.
     pub fn untouched_base_bytes(&self) -> Option<u64> {
-        let base_bytes = self.base()?.facts.size;
+        let base_bytes = self.base()?.stat.size;
         (base_bytes > 0 && base_bytes <= self.len() && self.is_untouched(0..base_bytes)).then_some(base_bytes)
     }
 

@@ -3,7 +3,7 @@
 //! Owns: [`InodeTable`]: which inode a name leads to, and how long each lives. The order of its locks is in the header of `inode`.
 
 use super::{Content, FileState, Inode, Kind, Place, ROOT};
-use crate::fs::facts::Facts;
+use crate::fs::object_stat::ObjectStat;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -89,14 +89,14 @@ impl InodeTable {
         inner.add(parent, name, Kind::Dir, None)
     }
 
-    /// The inode of the object `facts` under `name`, rebound to that version or made anew (see the header). A dirty
+    /// The inode of the object `stat` under `name`, rebound to that version or made anew (see the header). A dirty
     /// inode stays what it is.
-    pub fn file(&self, parent: &Arc<Inode>, name: &str, facts: Facts, as_of: Instant) -> Arc<Inode> {
+    pub fn file(&self, parent: &Arc<Inode>, name: &str, stat: ObjectStat, as_of: Instant) -> Arc<Inode> {
         loop {
             let child = self.child(parent, name);
             let mut state = child.as_ref().and_then(|child| child.file()).map(Mutex::lock);
             if let (Some(child), Some(state)) = (&child, &mut state)
-                && state.rebind(&facts, as_of, &child.attributes)
+                && state.rebind(&stat, as_of, &child.attributes)
             {
                 return child.clone();
             }
@@ -104,7 +104,7 @@ impl InodeTable {
             let mut inner = self.inner.lock();
             let now = inner.children.get(&parent.ino).and_then(|c| c.get(name));
             if now.map(Arc::as_ptr) == child.as_ref().map(Arc::as_ptr) {
-                let content = Content::Clean { facts, replica: None };
+                let content = Content::Clean { stat, replica: None };
                 return inner.add(parent, name, Kind::File, Some(FileState::new(content, as_of)));
             }
         }

@@ -1,6 +1,6 @@
 //! What is known of an object.
 //!
-//! Owns: [`Facts`], what a listing, a HEAD or a publish said of a file, and [`Carried`], what of its attributes is known.
+//! Owns: [`ObjectStat`], what a listing, a HEAD or a publish said of a file, and [`Carried`], what of its attributes is known.
 //!
 //! # Versions that a listing leaves out
 //! Some servers tell no versions in their listings. Then length and time say whether a file is the one that was known, and that only until
@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 
 /// What a listing or a HEAD says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct ObjectStat {
     /// Length in bytes.
     pub size: u64,
-    /// The version these facts are of.
+    /// The version that this is of.
     pub version: Version,
     /// Last modification.
     pub mtime: SystemTime,
@@ -54,7 +54,7 @@ impl Carried {
     }
 }
 
-impl Facts {
+impl ObjectStat {
     /// Whether both are of one version, as far as that can be told: two that are unknown are, where length and time are the same.
     pub fn is_same(&self, other: &Self) -> bool {
         match self.version.is_unknown() && other.version.is_unknown() {
@@ -72,7 +72,7 @@ impl Facts {
         self.size == listed.size && same_time
     }
 
-    /// Takes what `newer` facts, of the same version, know more.
+    /// Takes what `newer`, of the same version, tells more.
     pub fn learn(&mut self, newer: &Self) {
         self.store_time = newer.store_time.or(self.store_time);
         if self.carried != Carried::Fresh && newer.carried != Carried::Untold {
@@ -115,7 +115,7 @@ pub fn is_same_second(a: SystemTime, b: SystemTime) -> bool {
     seconds(a) == seconds(b)
 }
 
-impl From<&ObjectMeta> for Facts {
+impl From<&ObjectMeta> for ObjectStat {
     fn from(meta: &ObjectMeta) -> Self {
         let carried = meta.attributes.clone().map_or(Carried::Untold, Carried::Told);
         Self {
@@ -132,22 +132,22 @@ impl From<&ObjectMeta> for Facts {
 mod tests {
     use super::*;
 
-    fn facts(version: &str, size: u64, seconds: f64) -> Facts {
+    fn stat(version: &str, size: u64, seconds: f64) -> ObjectStat {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds);
         let version = Version::from_etag(version);
-        Facts { size, version, mtime: time, store_time: Some(time), carried: Carried::Untold }
+        ObjectStat { size, version, mtime: time, store_time: Some(time), carried: Carried::Untold }
     }
 
     #[test]
     fn versions_that_are_unknown_are_told_apart_by_length_and_time() {
-        assert!(facts("", 1, 10.0).is_same(&facts("", 1, 10.9)));
-        assert!(!facts("", 1, 10.0).is_same(&facts("", 2, 10.0)));
-        assert!(!facts("", 1, 10.0).is_same(&facts("", 1, 11.0)));
-        assert!(facts("a", 1, 10.0).is_same(&facts("a", 1, 20.0)));
-        assert!(!facts("a", 1, 10.0).is_same(&facts("", 1, 10.0)));
-        assert!(facts("a", 1, 10.0).looks_same(&facts("", 1, 10.0)));
-        let published = Facts { store_time: None, ..facts("a", 1, 10.0) };
-        assert!(published.looks_same(&facts("", 1, 99.0)), "this machine's clock is not the store's");
+        assert!(stat("", 1, 10.0).is_same(&stat("", 1, 10.9)));
+        assert!(!stat("", 1, 10.0).is_same(&stat("", 2, 10.0)));
+        assert!(!stat("", 1, 10.0).is_same(&stat("", 1, 11.0)));
+        assert!(stat("a", 1, 10.0).is_same(&stat("a", 1, 20.0)));
+        assert!(!stat("a", 1, 10.0).is_same(&stat("", 1, 10.0)));
+        assert!(stat("a", 1, 10.0).looks_same(&stat("", 1, 10.0)));
+        let published = ObjectStat { store_time: None, ..stat("a", 1, 10.0) };
+        assert!(published.looks_same(&stat("", 1, 99.0)), "this machine's clock is not the store's");
     }
 
     #[test]
