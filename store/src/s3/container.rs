@@ -108,7 +108,7 @@ fn pipeline(
         ..options.clone()
     };
     let client = match scheme {
-        "https" => transport::connect(&options, true, reach.proxies.clone(), reach.authorities)?,
+        "https" => transport::connect(&options, true, reach.proxies.clone(), reach.ca_bundle)?,
         "http" if is_near(host) => transport::connect_directly(&options)?,
         "http" => {
             return Err(format!(
