@@ -13,7 +13,7 @@ use super::dialect::Reach;
 use crate::contract::{ErrorKind, StoreOptions};
 use crate::http::body::RequestBody;
 use crate::http::environment::Environment;
-use crate::http::failure::{Failure, Remedy};
+use crate::http::failure::{Failure, RetryAction};
 use crate::http::pipeline::Pipeline;
 use crate::http::renewal::Issued;
 use crate::http::request::ApiRequest;
@@ -232,7 +232,7 @@ impl Service for Agent {
         Some(Failure {
             status: Some(status.as_u16()),
             code,
-            remedy: if passes { Remedy::Wait(None) } else { Remedy::None },
+            retry: if passes { RetryAction::Wait(None) } else { RetryAction::None },
             ..Failure::last(kind, format!("{} gives no keys: {said}{code_told}", self.shown))
         })
     }
