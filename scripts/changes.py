@@ -4,6 +4,7 @@ What the mount does is looked at by the store's own client, and the other way ro
 command, which tells what a small file costs in requests. Exits with 1 at the first difference.
 """
 
+import errno
 import json
 import os
 import subprocess
@@ -17,9 +18,17 @@ MIB = 1 << 20
 NAMES = ["plain", "with a blank", "ä ö 日本", "a+b", "100%41", "q?x=1&y", "#hash", "[b]{c}", "'quote'", "~t", "a,b;c=d@e:f"]
 
 
+def errno_of(call):
+    try:
+        call()
+    except OSError as error:
+        return error.errno
+    return 0
+
+
 class Changes:
     def __init__(self, server, scheme, mount, pail):
-        self.server, self.mount, self.pail = server, Path(mount), pail
+        self.server, self.scheme, self.mount, self.pail = server, scheme, Path(mount), pail
         self.client = client(scheme, server)
         self.compared = 0
 
@@ -30,7 +39,9 @@ class Changes:
 
     def carries(self, size):
         """What an object carries that the client is given to write."""
-        return Facts(size, "text/x-mine", "max-age=60", {"note": "a b", "mtime": "1700000000"})
+        # Azure alone keeps the case of names.
+        note = "NoteOfMine" if self.scheme == "az" else "note"
+        return Facts(size, "text/x-mine", "max-age=60", {note: "a b", "mtime": "1700000000"})
 
     def stored(self, what, key, data, facts=None):
         self.expect(f"the bytes of {what}", b"".join(self.client.blocks(key)), data)
@@ -71,6 +82,27 @@ class Changes:
         self.stored(f"{size} bytes renamed", target, data, self.carries(len(data)))
         self.expect("the old name", self.client.facts(key), None)
         self.expect("the new name's bytes through the mount", (self.mount / target).read_bytes(), data)
+
+    def of_azure(self):
+        """Blobs that are none of blocks, and blocks that another client has left."""
+        for name, kind in [("k/append", "AppendBlob"), ("k/page", "PageBlob")]:
+            data = self.client.put_of_kind(name, kind)
+            path = self.mount / name
+            self.expect(f"the bytes of a {kind}", path.read_bytes(), data)
+            for flags in [os.O_WRONLY, os.O_WRONLY | os.O_APPEND, os.O_RDWR]:
+                self.expect(f"an {kind} opened to be changed", errno_of(lambda: os.open(path, flags)), errno.EOPNOTSUPP)
+            self.expect(f"an {kind} truncated", errno_of(lambda: os.truncate(path, 1)), errno.EOPNOTSUPP)
+            self.expect(f"an {kind} written anew", errno_of(lambda: path.write_bytes(b"new")), errno.EOPNOTSUPP)
+            self.stored(f"a {kind} after all that", name, data)
+            self.expect("its kind", self.client.kind(name), kind)
+            path.unlink()
+            path.write_bytes(b"new")
+            self.stored("what took its place", name, b"new")
+        path, data = self.mount / "k/left", os.urandom(20 * MIB)
+        for length in [8, 48]:
+            self.client.leave_block("k/left", length)
+            path.write_bytes(data)
+            self.stored(f"a file over a block whose name has {length} bytes", "k/left", data)
 
     def replaced_by_rename(self):
         self.client.put("r/old", b"old")
@@ -136,6 +168,8 @@ class Changes:
         self.new_files()
         for size in [1000, 20 * MIB]:
             self.edited(size)
+        if self.scheme == "az":
+            self.of_azure()
         self.replaced_by_rename()
         self.deleted()
         self.listed()

@@ -180,6 +180,20 @@ class Azure:
         settings = found.content_settings
         return Facts(found.size, settings.content_type or "", settings.cache_control or "", found.metadata)
 
+    def put_of_kind(self, key, kind):
+        """Returns its bytes."""
+        data = b"kind" * 128
+        self.container.upload_blob(key, data, blob_type=kind, overwrite=True)
+        return data
+
+    def kind(self, key):
+        return self.container.get_blob_client(key).get_blob_properties().blob_type.value
+
+    def leave_block(self, key, name_length):
+        """As an upload does that was never completed."""
+        # The client encodes it.
+        self.container.get_blob_client(key).stage_block("b" * name_length, b"left")
+
     def keys(self, prefix):
         return sorted(self.container.list_blob_names(name_starts_with=prefix))
 

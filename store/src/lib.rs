@@ -34,4 +34,4 @@ pub use open::{endpoint_beside_key, lend, open};
 pub use s3::{Enforcement, S3Store, check_endpoint_url};
 pub use wrappers::bound::Bounded;
 pub use wrappers::counters::Counted;
-pub use wrappers::lost_answers::{Fingerprint, Found, LostAnswers, look_for};
+pub use wrappers::lost_answers::{Fingerprint, LostAnswers, look_for};

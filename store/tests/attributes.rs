@@ -62,6 +62,7 @@ fn everything() -> Attributes {
         }),
         tags: [("team".to_owned(), "a b/c+d".to_owned()), ("tier".to_owned(), String::new())].into(),
         tag_count: 2,
+        uneditable: None,
     }
 }
 

@@ -24,7 +24,11 @@ pub(crate) struct FileAttributes {
 impl FileAttributes {
     /// Those of an object, under a umask.
     pub fn of_object(meta: &ObjectMeta, umask: u32) -> Self {
-        let stored = |name: &str| meta.attributes.as_ref()?.metadata.get(name).map(String::as_str);
+        let stored = |name: &str| {
+            // Some stores keep the case of what a client wrote, and some clients write `Mtime`.
+            let mut metadata = meta.attributes.as_ref()?.metadata.iter();
+            metadata.find(|(stored, _)| stored.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        };
         let mode = stored(MODE).and_then(parsed_mode).map(|mode| mode & 0o777 & !umask);
         let time = stored(MTIME).and_then(parsed_time).unwrap_or_else(|| split(meta.last_modified));
         Self { mode, mtime_secs: time.0, mtime_nanos: time.1 }

@@ -11,7 +11,7 @@ use crate::fetch::{Fetched, Fetcher};
 use crate::file_name::RelativePath;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
-use crate::plan::{COLLIDES, Planner, Step, step_of_file};
+use crate::plan::{COLLIDES, Planner, Step, step_of_file, too_long};
 use crate::report::Report;
 use crate::tally::Tally;
 use crate::trouble::Trouble;
@@ -164,6 +164,7 @@ impl Run {
             let is_last = page.next.is_none();
             let plan = move || {
                 let mut steps = planner.take(page.objects);
+                steps.extend(page.names_too_long.into_iter().map(too_long));
                 if is_last {
                     steps.extend(planner.end());
                 }

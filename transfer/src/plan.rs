@@ -13,7 +13,7 @@ use crate::collisions::{Collisions, Verdict};
 use crate::directory::{LocalState, Root};
 use crate::file_name::{Named, RelativePath, named};
 use crate::manifest::{Entry, Manifest};
-use pail_store::{ObjectMeta, RawKey};
+use pail_store::{KEY_LEN_BYTES_MAX, ObjectMeta, RawKey};
 use std::sync::Arc;
 
 /// Why a key is skipped that other keys are below.
@@ -100,6 +100,11 @@ fn is_unchanged(manifest: &Manifest, object: &ObjectMeta, local: LocalState) -> 
         Some(Entry { version, local: noted }) => version == object.version && noted == local,
         None => FileAttributes::of_object(object, 0).mtime_ns() == local.mtime_ns,
     }
+}
+
+/// A name that no key can be.
+pub(crate) fn too_long(name: String) -> Step {
+    Step::Skip { key: name, why: format!("its name has more than {KEY_LEN_BYTES_MAX} bytes") }
 }
 
 fn skip(object: &ObjectMeta, why: &str) -> Step {

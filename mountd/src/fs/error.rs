@@ -25,6 +25,11 @@ pub enum FsError {
     /// The object is no longer the one that was opened.
     #[error("{0}")]
     Stale(String),
+    /// The object is of this kind, and what a publish makes is of another.
+    #[error(
+        "it is {0}, which can be read, renamed and deleted here, not changed; delete or rename it first, or write under another name"
+    )]
+    Uneditable(&'static str),
     /// More of the file than is allowed would be zeros that nobody wrote.
     #[error("{0}")]
     TooManyHoles(String),
@@ -99,11 +104,13 @@ impl FsError {
             Self::OnlyHidden(_) => libc::ENOTEMPTY,
             Self::Stale(_) | Self::Moved => libc::ESTALE,
             Self::TooManyHoles(_) => libc::EFBIG,
+            Self::Uneditable(_) => libc::EOPNOTSUPP,
             Self::Local(error) => error.raw_os_error().unwrap_or(libc::EIO),
             Self::Store(error) => match error.kind {
                 ErrorKind::NotFound | ErrorKind::NoSuchBucket => libc::ENOENT,
                 ErrorKind::Denied | ErrorKind::Credentials => libc::EACCES,
                 ErrorKind::Precondition => libc::ESTALE,
+                ErrorKind::Uneditable => libc::EOPNOTSUPP,
                 _ => libc::EIO,
             },
         }

@@ -31,9 +31,6 @@ impl BucketFs {
         let Some(InDoubt { generation, len, fingerprint, is_of_parts }) = dirty.in_doubt() else {
             return Ok(());
         };
-        if !fingerprint.tells() {
-            return Ok(());
-        }
         let key = self.key_of(inode)?;
         let version = match look_for(&*self.store, &key, &fingerprint).await {
             Ok(Found::Made(version)) => version,
@@ -41,6 +38,7 @@ impl BucketFs {
             Ok(Found::Other(version)) if is_of_parts && Some(&version) == dirty.remote_version().as_ref() => {
                 return Ok(());
             }
+            Ok(Found::Untold) => return Ok(()),
             Ok(Found::Other(_)) => {
                 dirty.set_in_doubt(None);
                 return Ok(());

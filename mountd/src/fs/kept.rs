@@ -9,7 +9,7 @@
 
 use super::BucketFs;
 use super::dirty::DirtyFile;
-use super::error::FsResult;
+use super::error::{FsError, FsResult};
 use super::object_stat::{Carried, ObjectStat};
 use pail_store::{Attributes, ErrorKind, RawKey, Version};
 use parking_lot::Mutex;
@@ -88,7 +88,7 @@ impl BucketFs {
         }
     }
 
-    /// What the next version of a file is to carry. Errors: the store's, which could not be asked.
+    /// What the next version of a file is to carry. Errors: as of `all_of`.
     pub(super) async fn attributes_to_keep(&self, dirty: &DirtyFile) -> FsResult<Attributes> {
         let kept = dirty.kept();
         let version = dirty.base().map_or(Version::Unknown, |base| base.stat.version);
@@ -100,8 +100,16 @@ impl BucketFs {
         Ok(found.as_deref().cloned().unwrap_or_default())
     }
 
-    /// All that is to be kept; `None` where that is nothing. Errors: the store's, which could not be asked.
+    /// All that is to be kept; `None` where that is nothing. Errors: the store's, which could not be asked; [`FsError::Uneditable`].
     pub(super) async fn all_of(&self, kept: &Kept, version: &Version) -> FsResult<Option<Arc<Attributes>>> {
+        let found = self.find_all_of(kept, version).await?;
+        match found.as_ref().and_then(|found| found.uneditable) {
+            Some(kind) => Err(FsError::Uneditable(kind)),
+            None => Ok(found),
+        }
+    }
+
+    async fn find_all_of(&self, kept: &Kept, version: &Version) -> FsResult<Option<Arc<Attributes>>> {
         let (key, told) = match kept {
             Kept::Fresh => return Ok(None),
             Kept::All(all) => return Ok(Some(all.clone())),

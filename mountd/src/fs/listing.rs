@@ -22,6 +22,7 @@ impl BucketFs {
 
     /// Leaves out what does not begin with the prefix that was asked for, counts it, and tells the log of the first.
     pub(super) fn keep_within(&self, prefix: &str, page: &mut ListPage) {
+        page.names_too_long.retain(|name| name.starts_with(prefix));
         let told = page.objects.len() + page.prefixes.len();
         let first = page.objects.iter().map(|object| object.key.as_str());
         let first =

@@ -13,7 +13,7 @@ use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode, Kind, ROOT};
 use super::name;
 use super::namespace::Known;
-use pail_store::{ListPage, ListRequest};
+use pail_store::{KEY_LEN_BYTES_MAX, ListPage, ListRequest};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,7 +126,10 @@ impl BucketFs {
         let file = object.map_or(Known::Absent, |object| Known::File(object.into()));
         let below = format!("{path}/");
         let page = self.list(ListRequest { prefix: below.clone(), ..ListRequest::default() }).await?;
-        let known = if page.objects.is_empty() { file } else { Known::Dir };
+        let known = match page.objects.is_empty() && page.names_too_long.is_empty() {
+            true => file,
+            false => Known::Dir,
+        };
         let mut namespace = self.namespace.lock();
         namespace.absorb_flat(&below, &page, sent);
         namespace.put(dir, name, known.clone(), sent);
@@ -192,9 +195,14 @@ impl BucketFs {
         let mut page = self.list(request).await?;
         let holds = |page: &ListPage| {
             let held = page.objects.iter().filter(|object| object.key.as_str() != prefix || object.size > 0);
-            held.map(|object| object.key.as_str().to_owned()).collect::<Vec<_>>()
+            let held = held.map(|object| object.key.as_str());
+            held.chain(page.names_too_long.iter().map(String::as_str)).map(str::to_owned).collect::<Vec<_>>()
         };
-        let is_shown = |key: &String| key[prefix.len()..].split('/').next().is_some_and(name::is_showable);
+        let is_shown = |key: &String| {
+            let rest = &key[prefix.len()..];
+            let first = rest.split('/').next().unwrap_or_default();
+            name::is_showable(first) && (key.len() <= KEY_LEN_BYTES_MAX || first.len() < rest.len())
+        };
         if page.next.is_some() && !holds(&page).iter().any(is_shown) {
             // Behind hidden keys there may be others: a page of them tells enough for the reason that is given.
             page = self.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;

@@ -102,10 +102,13 @@ impl Namespace {
     /// Takes in a page of a flat listing of `prefix` from its beginning.
     pub fn absorb_flat(&mut self, prefix: &str, page: &ListPage, as_of: Instant) {
         let top = &prefix[..prefix.rfind('/').map_or(0, |at| at + 1)];
-        let last = page.next.as_ref().and(page.objects.last()).map(|o| o.key.as_str().to_owned());
+        let last = page.next.as_ref().and(last_key(page)).map(str::to_owned);
         let mut seen_dirs: HashSet<&str> = HashSet::new();
         for object in &page.objects {
-            self.absorb_key(top, object, as_of, &mut seen_dirs);
+            self.absorb_key(top, object.key.as_str(), Some(object), as_of, &mut seen_dirs);
+        }
+        for name in &page.names_too_long {
+            self.absorb_key(top, name, None, as_of, &mut seen_dirs);
         }
         if page.next.is_some() && last.is_none() {
             // There is more, and nothing says from where on.
@@ -126,14 +129,15 @@ impl Namespace {
         self.shrink();
     }
 
+    /// Takes in the name of an object, or of one that no key can be.
     fn absorb_key<'p>(
         &mut self,
         top: &str,
-        object: &'p ObjectMeta,
+        key: &'p str,
+        object: Option<&ObjectMeta>,
         as_of: Instant,
         seen: &mut HashSet<&'p str>,
     ) {
-        let key = object.key.as_str();
         let mut start = top.len();
         while let Some(slash) = key[start..].find('/').map(|at| start + at) {
             let name = &key[start..slash];
@@ -148,6 +152,10 @@ impl Namespace {
             seen.insert(&key[..start]);
         }
         let name = &key[start..];
+        let Some(object) = object else {
+            self.hidden.note(key, as_of);
+            return;
+        };
         if name.is_empty() {
             self.absorb_marker(object, as_of);
             return;
@@ -175,6 +183,7 @@ impl Namespace {
                 Some(_) => self.hidden.note(key, as_of),
             }
         }
+        page.names_too_long.iter().for_each(|name| self.hidden.note(name, as_of));
         for prefix in &page.prefixes {
             match prefix.strip_prefix(dir).and_then(|p| p.strip_suffix('/')) {
                 Some(name) if is_showable(name) => {
@@ -256,9 +265,14 @@ impl Namespace {
     }
 }
 
+fn last_key(page: &ListPage) -> Option<&str> {
+    let named = page.objects.last().map(|object| object.key.as_str());
+    named.max(page.names_too_long.last().map(String::as_str))
+}
+
 /// The last key or prefix of a page, relative to `dir`, such that everything up to it has been told.
 pub fn page_end(dir: &str, page: &ListPage) -> String {
-    let object = page.objects.last().map(|o| o.key.as_str()).unwrap_or_default();
+    let object = last_key(page).unwrap_or_default();
     let prefix = page.prefixes.last().map(String::as_str).unwrap_or_default();
     if prefix > object {
         last_with_prefix(prefix.strip_prefix(dir).unwrap_or_default())
@@ -289,6 +303,7 @@ mod tests {
             objects: keys.iter().map(|k| object(k)).collect(),
             prefixes: prefixes.iter().map(|p| p.to_string()).collect(),
             next: more.then(|| "token".to_owned()),
+            ..ListPage::default()
         }
     }
 
@@ -378,5 +393,29 @@ mod tests {
         assert_eq!(ns.hidden_keys(), 2, "those that are gone are not counted any more");
         ns.absorb_page("", "", &page(&["x"], &["a/"], false), later + std::time::Duration::from_millis(1));
         assert_eq!(ns.hidden_keys(), 1, "no directory hides x now");
+    }
+
+    #[test]
+    fn names_longer_than_a_key_are_hidden_and_keep_their_directories() {
+        let mut ns = Namespace::default();
+        let now = Instant::now();
+        let long = format!("d/{}end", format!("{}/", "n".repeat(200)).repeat(6));
+        let told = |names: &[&String], page: ListPage| ListPage {
+            names_too_long: names.iter().map(|name| name.to_string()).collect(),
+            ..page
+        };
+        ns.absorb_flat("", &told(&[&long], page(&["a"], &[], false)), now);
+        assert_eq!(look(&mut ns, "", "d", now), Some(Known::Dir));
+        assert_eq!(ns.hidden_keys(), 1);
+        let later = Instant::now();
+        ns.absorb_flat("", &page(&["a"], &[], false), later);
+        assert_eq!(ns.hidden_keys(), 0, "it is gone");
+        ns.absorb_page("d/", "", &told(&[&long], page(&["d/a"], &[], true)), later);
+        assert_eq!(ns.hidden_keys(), 1);
+        assert!(is_file(look(&mut ns, "d/", "a", later)));
+        // The next page begins behind it.
+        let (end, later) = (page_end("d/", &told(&[&long], page(&["d/a"], &[], true))), Instant::now());
+        ns.absorb_page("d/", &end, &page(&["d/z"], &[], false), later);
+        assert_eq!(ns.hidden_keys(), 1);
     }
 }

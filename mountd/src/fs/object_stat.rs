@@ -94,12 +94,14 @@ fn is_own_choice(attributes: &Attributes, name: &str) -> bool {
         encryption: _,
         tags: _,
         tag_count,
+        uneditable,
     } = attributes;
     let is_default = |content_type: &str| {
         content_type_of(name) == Some(content_type)
             || matches!(content_type, "binary/octet-stream" | "application/octet-stream")
     };
     metadata.is_empty()
+        && uneditable.is_none()
         && *tag_count == 0
         && content_type.as_deref().is_none_or(is_default)
         && [content_encoding, content_language, content_disposition, cache_control]

@@ -16,6 +16,7 @@ use super::handle::{Handle, holds_descriptor, process_of};
 use super::inode::{Content, FileState, Inode, Kind};
 use super::name;
 use super::namespace::Known;
+use super::object_stat::{Carried, ObjectStat};
 use super::prefetch::Prefetcher;
 use crate::disk_work::{DiskCall, on_disk};
 use pail_cache::{Base as IntentBase, DirtyReplica, Intent};
@@ -35,6 +36,18 @@ const DESCRIPTORS_TIMEOUT: Duration = Duration::from_millis(200);
 async fn holds_another(process: u32, path: String) -> bool {
     let look = tokio::task::spawn_blocking(move || holds_descriptor(process, &path));
     matches!(tokio::time::timeout(DESCRIPTORS_TIMEOUT, look).await, Ok(Ok(true)))
+}
+
+/// Refuses to change an object that a publish would make one of another kind, where the store has told what kind it is. Errors:
+/// [`FsError::Uneditable`].
+fn check_editable(inode: &Inode) -> FsResult<()> {
+    let Some(file) = inode.file() else { return Ok(()) };
+    match &file.lock().content {
+        Content::Clean { stat: ObjectStat { carried: Carried::Told(told), .. }, .. } => {
+            told.uneditable.map_or(Ok(()), |kind| Err(FsError::Uneditable(kind)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How often `create` follows a file that other clients replace meanwhile.
@@ -137,6 +150,9 @@ impl BucketFs {
             // The name leads to another by now, of which the kernel has not heard yet.
             return Err(FsError::Moved);
         }
+        if flags.changes() {
+            check_editable(inode)?;
+        }
         if flags.truncate {
             self.dirty(inode).await?.truncate(0).await?;
         } else if inode.is_unlinked() {
@@ -147,6 +163,9 @@ impl BucketFs {
             let was_asked = self.learn_version(inode).await?;
             self.pin(inode)?;
             self.revalidate(&handle, was_asked).await?;
+            if flags.changes() {
+                check_editable(inode)?;
+            }
         }
         let kernel = inode.file().ok_or(Posix::IsDir)?.lock().kernel;
         if kernel.has_stale_length && !flags.truncate && !is_told {
@@ -283,6 +302,7 @@ impl BucketFs {
 
     /// The dirty content of a file that is about to be changed. Errors: the local disk's.
     pub(super) async fn dirty(&self, inode: &Arc<Inode>) -> FsResult<Arc<DirtyFile>> {
+        check_editable(inode)?;
         inode.attributes.lock().mtime = None;
         self.dirty_over(inode).await
     }

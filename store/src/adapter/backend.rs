@@ -120,6 +120,16 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         library::start_upload(self, key, path, options).await
     }
 
+    /// See [`Store::put_part`].
+    async fn put_part(&self, upload: &Upload, path: &Path, number: u32, payload: Payload) -> Result<Part> {
+        library::put_part(self, upload, path, number, payload).await
+    }
+
+    /// See [`Store::find_made_of`].
+    async fn find_made_of(&self, _key: &RawKey, _parts: &[Part]) -> Result<Found> {
+        Ok(Found::Untold)
+    }
+
     /// See [`Store::complete_upload`].
     async fn complete_upload(
         &self,

@@ -13,6 +13,14 @@ tokio::task_local! {
     static CALL: Arc<Call>;
 }
 
+/// What an answer tells beside what the library takes of it.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerHead {
+    pub headers: HeaderMap,
+    /// Names of user metadata in the case that the store has them in; none where that does not matter.
+    pub metadata_names: Vec<String>,
+}
+
 /// One call into the library.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -22,10 +30,12 @@ pub(crate) struct Call {
     pub key: RawKey,
     /// Headers beside those of the library.
     pub headers: HeaderMap,
+    /// Names of user metadata among what is sent, whose case is to be kept.
+    pub metadata_names: Vec<String>,
     /// What is sent, where the library was given nothing.
     pub payload: Option<Payload>,
     /// A leaf, as `error`.
-    answer: Mutex<Option<HeaderMap>>,
+    answer: Mutex<Option<AnswerHead>>,
     error: Mutex<Option<Error>>,
 }
 
@@ -35,6 +45,7 @@ impl Call {
             operation,
             key: key.clone(),
             headers: HeaderMap::new(),
+            metadata_names: Vec::new(),
             payload: None,
             answer: Mutex::default(),
             error: Mutex::default(),
@@ -50,16 +61,16 @@ impl Call {
         CALL.scope(self.clone(), work).await
     }
 
-    pub fn answered(&self, headers: HeaderMap) {
-        *self.answer.lock() = Some(headers);
+    pub fn answered(&self, head: AnswerHead) {
+        *self.answer.lock() = Some(head);
     }
 
     pub fn failed(&self, error: Error) {
         *self.error.lock() = Some(error);
     }
 
-    /// The headers of the answer, where there were any.
-    pub fn take_answer(&self) -> HeaderMap {
+    /// The head of the answer, where there was one.
+    pub fn take_answer(&self) -> AnswerHead {
         self.answer.lock().take().unwrap_or_default()
     }
 

@@ -3,14 +3,14 @@
 //! Owns: the defaults of [`Backend`]. Conditions that the library has no word for are checked by a HEAD just before.
 
 use super::backend::Backend;
-use super::call::Call;
+use super::call::{AnswerHead, Call};
 use super::failure::{error, of_library};
 use super::meta::{attributes_of, library_attributes, meta_of, version_of};
 use crate::contract::*;
-use http::HeaderMap;
+use bytes::Bytes;
 use object_store::multipart::PartId;
 use object_store::path::Path;
-use object_store::{CopyMode, CopyOptions, ObjectStoreExt, PutMultipartOptions};
+use object_store::{CopyMode, CopyOptions, ObjectStoreExt, PutMultipartOptions, PutPayload};
 use std::sync::Arc;
 
 /// That there is no such operation.
@@ -23,12 +23,12 @@ pub(crate) fn unsupported(
     error(bucket, operation, key, ErrorKind::Unsupported, message)
 }
 
-/// Calls the library. Returns what it says, and the headers of the answer where its backend tells them.
+/// Calls the library. Returns what it says, and the head of the answer where its backend tells it.
 pub(crate) async fn run<T>(
     bucket: &str,
     call: Call,
     work: impl Future<Output = object_store::Result<T>>,
-) -> Result<(T, HeaderMap)> {
+) -> Result<(T, AnswerHead)> {
     let call = Arc::new(call);
     match call.run(work).await {
         Ok(value) => Ok((value, call.take_answer())),
@@ -43,9 +43,9 @@ pub(crate) async fn run<T>(
 pub(crate) async fn head<B: Backend + ?Sized>(backend: &B, key: &RawKey, path: &Path) -> Result<ObjectMeta> {
     let options = object_store::GetOptions { head: true, ..Default::default() };
     let call = Call::new("HeadObject", key);
-    let (got, headers) = run(backend.bucket(), call, backend.objects().get_opts(path, options)).await?;
-    let mut attributes = attributes_of(&got.attributes);
-    backend.add_attributes(&headers, &mut attributes);
+    let (got, head) = run(backend.bucket(), call, backend.objects().get_opts(path, options)).await?;
+    let mut attributes = attributes_of(&got.attributes, &head.metadata_names);
+    backend.add_attributes(&head.headers, &mut attributes);
     Ok(meta_of(key, &got.meta, Some(attributes)))
 }
 
@@ -145,16 +145,71 @@ pub(super) async fn complete_upload<B: Backend + ?Sized>(
     Ok(version_of(completed.e_tag.as_deref()))
 }
 
-/// What a part's ETag begins with: the library's name for a part is none, and may look like one.
+pub(super) async fn put_part<B: Backend + ?Sized>(
+    backend: &B,
+    upload: &Upload,
+    path: &Path,
+    number: u32,
+    payload: Payload,
+) -> Result<Part> {
+    let (size, mut call) = (payload.len(), Call::new("UploadPart", &upload.key));
+    let payload = payload_of(backend, &mut call, payload).await?;
+    let index = number.saturating_sub(1) as usize;
+    let sending = backend.uploads().put_part(path, &upload.id, index, payload);
+    let (part, _) = run(backend.bucket(), call, sending).await?;
+    Ok(Part { number, etag: part_etag(&part.content_id), size, checksum: None })
+}
+
+/// How much of a source is read at a time.
+const SOURCE_READ_BYTES: u64 = 1024 * 1024;
+
+/// A payload for the library: nothing where the backend takes it from the call.
+pub(super) async fn payload_of<B: Backend + ?Sized>(
+    backend: &B,
+    call: &mut Call,
+    payload: Payload,
+) -> Result<PutPayload> {
+    match payload {
+        payload if backend.reads_payloads() => {
+            call.payload = Some(payload);
+            Ok(PutPayload::default())
+        }
+        Payload::Bytes(bytes) => Ok(bytes.into()),
+        Payload::Source { len, source } => {
+            let mut pieces: Vec<Bytes> = Vec::new();
+            for start in (0..len).step_by(SOURCE_READ_BYTES as usize) {
+                let end = len.min(start + SOURCE_READ_BYTES);
+                let piece = source.read(start..end).await;
+                let is_whole = piece.as_ref().is_ok_and(|piece| piece.len() as u64 == end - start);
+                let why = piece.as_ref().map_or_else(ToString::to_string, |_| "it is shorter".to_owned());
+                match piece {
+                    Ok(piece) if is_whole => pieces.push(piece),
+                    _ => {
+                        let message = format!("what is to be uploaded cannot be read: {why}");
+                        let (operation, key) = (call.operation, Some(&call.key));
+                        return Err(error(backend.bucket(), operation, key, ErrorKind::Source, message));
+                    }
+                }
+            }
+            Ok(pieces.into_iter().collect())
+        }
+    }
+}
+
+/// What a part's ETag begins with: a store's name for a part is none, and may look like one.
 const PART: &str = "part:";
 
-/// The library's name for a part, as this crate keeps it.
-pub(super) fn part_etag(id: &PartId) -> String {
-    format!("{PART}{}", id.content_id)
+/// A store's name for a part, as this crate keeps it.
+pub(crate) fn part_etag(name: &str) -> String {
+    format!("{PART}{name}")
+}
+
+/// The store's name for a part.
+pub(crate) fn part_name(part: &Part) -> &str {
+    part.etag.strip_prefix(PART).unwrap_or(&part.etag)
 }
 
 /// Parts in the library's terms.
-pub(crate) fn part_ids(parts: &[Part]) -> Vec<PartId> {
-    let id = |etag: &str| etag.strip_prefix(PART).unwrap_or(etag).to_owned();
-    parts.iter().map(|part| PartId { content_id: id(&part.etag) }).collect()
+fn part_ids(parts: &[Part]) -> Vec<PartId> {
+    parts.iter().map(|part| PartId { content_id: part_name(part).to_owned() }).collect()
 }

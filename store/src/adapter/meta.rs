@@ -26,8 +26,8 @@ pub(crate) fn version_of(etag: Option<&str>) -> Version {
     etag.map_or(Version::Unknown, Version::from_etag)
 }
 
-/// What an object carries beside its bytes.
-pub(super) fn attributes_of(from: &object_store::Attributes) -> Attributes {
+/// What an object carries beside its bytes. Its metadata gets `names` in their case.
+pub(super) fn attributes_of(from: &object_store::Attributes, names: &[String]) -> Attributes {
     let mut attributes = Attributes::default();
     for (attribute, value) in from {
         let value = value.as_ref().to_owned();
@@ -39,7 +39,8 @@ pub(super) fn attributes_of(from: &object_store::Attributes) -> Attributes {
             Attribute::ContentType => attributes.content_type = Some(value),
             Attribute::StorageClass => attributes.storage_class = Some(value),
             Attribute::Metadata(name) => {
-                attributes.metadata.insert(name.to_ascii_lowercase(), value);
+                let kept = names.iter().find(|kept| kept.eq_ignore_ascii_case(name));
+                attributes.metadata.insert(kept.cloned().unwrap_or_else(|| name.to_ascii_lowercase()), value);
             }
             _ => {}
         }

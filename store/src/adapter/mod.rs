@@ -21,12 +21,11 @@ pub use path::exact_path;
 
 use crate::contract::*;
 use async_trait::async_trait;
-use bytes::Bytes;
 use call::Call;
 use failure::error;
 use meta::{library_attributes, library_tags, version_of};
 use object_store::path::Path;
-use object_store::{PutMode, PutPayload, UpdateVersion};
+use object_store::{PutMode, UpdateVersion};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -34,8 +33,8 @@ use std::sync::Arc;
 
 /// How many uploads that ended are remembered, so that nothing is made of them any more.
 const ENDED_UPLOADS_MAX: usize = 4096;
-/// How much of a source is read at a time.
-const SOURCE_READ_BYTES: u64 = 1024 * 1024;
+/// What to do about an object that cannot be changed.
+pub(crate) const MAKE_ROOM: &str = "delete or rename it first, or write under another name";
 
 /// A store of the library.
 pub struct ObjectStoreAdapter<B> {
@@ -74,32 +73,12 @@ impl<B: Backend> ObjectStoreAdapter<B> {
         Ok(library::run(self.backend.bucket(), call, work).await?.0)
     }
 
-    /// A payload for the library: nothing where the backend takes it from the call.
-    async fn payload(&self, call: &mut Call, payload: Payload) -> Result<PutPayload> {
-        match payload {
-            payload if self.backend.reads_payloads() => {
-                call.payload = Some(payload);
-                Ok(PutPayload::default())
-            }
-            Payload::Bytes(bytes) => Ok(bytes.into()),
-            Payload::Source { len, source } => {
-                let mut pieces: Vec<Bytes> = Vec::new();
-                for start in (0..len).step_by(SOURCE_READ_BYTES as usize) {
-                    let end = len.min(start + SOURCE_READ_BYTES);
-                    let piece = source.read(start..end).await;
-                    let is_whole = piece.as_ref().is_ok_and(|piece| piece.len() as u64 == end - start);
-                    let why = piece.as_ref().map_or_else(ToString::to_string, |_| "it is shorter".to_owned());
-                    match piece {
-                        Ok(piece) if is_whole => pieces.push(piece),
-                        _ => {
-                            let message = format!("what is to be uploaded cannot be read: {why}");
-                            return Err(self.error(call.operation, &call.key, ErrorKind::Source, message));
-                        }
-                    }
-                }
-                Ok(pieces.into_iter().collect())
-            }
-        }
+    /// Refuses to make an object of another kind of what is there.
+    fn check_editable(&self, operation: &'static str, key: &RawKey, attributes: &Attributes) -> Result<()> {
+        let Some(kind) = attributes.uneditable else { return Ok(()) };
+        let message =
+            format!("it is {kind}, which can be read, renamed and deleted here, not changed; {MAKE_ROOM}");
+        Err(self.error(operation, key, ErrorKind::Uneditable, message))
     }
 
     fn end(&self, upload: &Upload) {
@@ -182,6 +161,7 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
     async fn put(&self, key: &RawKey, payload: Payload, options: PutOptions) -> Result<Version> {
         const OPERATION: &str = "PutObject";
         let path = self.path(OPERATION, key, Intent::Change)?;
+        self.check_editable(OPERATION, key, &options.attributes)?;
         let options = self.completed(key, &options);
         let attributes = library_attributes(&options.attributes)
             .map_err(|why| self.error(OPERATION, key, ErrorKind::Unsupported, why))?;
@@ -201,7 +181,8 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
             },
         };
         let mut call = Call::new(OPERATION, key);
-        let payload = self.payload(&mut call, payload).await?;
+        call.metadata_names = options.attributes.metadata.keys().cloned().collect();
+        let payload = library::payload_of(&*self.backend, &mut call, payload).await?;
         let tags = library_tags(&options.attributes);
         let library_options = object_store::PutOptions { mode, attributes, tags, ..Default::default() };
         match self.run(call, self.backend.objects().put_opts(&path, payload, library_options)).await {
@@ -248,7 +229,9 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
     }
 
     async fn start_upload(&self, key: &RawKey, options: &PutOptions) -> Result<Upload> {
-        let path = self.path("CreateMultipartUpload", key, Intent::Change)?;
+        const OPERATION: &str = "CreateMultipartUpload";
+        let path = self.path(OPERATION, key, Intent::Change)?;
+        self.check_editable(OPERATION, key, &options.attributes)?;
         let id = self.backend.start_upload(key, &path, &self.completed(key, options)).await?;
         Ok(Upload { key: key.clone(), id })
     }
@@ -257,11 +240,7 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
         const OPERATION: &str = "UploadPart";
         self.check_open(OPERATION, upload)?;
         let path = self.path(OPERATION, &upload.key, Intent::Change)?;
-        let (size, mut call) = (payload.len(), Call::new(OPERATION, &upload.key));
-        let payload = self.payload(&mut call, payload).await?;
-        let index = number.saturating_sub(1) as usize;
-        let part = self.run(call, self.backend.uploads().put_part(&path, &upload.id, index, payload)).await?;
-        Ok(Part { number, etag: library::part_etag(&part), size, checksum: None })
+        self.backend.put_part(upload, &path, number, payload).await
     }
 
     async fn copy_part(
@@ -285,6 +264,7 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
         const OPERATION: &str = "CompleteMultipartUpload";
         self.check_open(OPERATION, upload)?;
         let path = self.path(OPERATION, &upload.key, Intent::Change)?;
+        self.check_editable(OPERATION, &upload.key, &options.attributes)?;
         let options = self.completed(&upload.key, options);
         let version = self.backend.complete_upload(upload, &path, parts, &options).await?;
         self.end(upload);
@@ -292,6 +272,11 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
             true => Ok(library::head(&*self.backend, &upload.key, &path).await?.version),
             false => Ok(version),
         }
+    }
+
+    async fn find_made_of(&self, key: &RawKey, parts: &[Part]) -> Result<Found> {
+        self.path("ListParts", key, Intent::Read)?;
+        self.backend.find_made_of(key, parts).await
     }
 
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {

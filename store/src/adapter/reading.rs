@@ -91,10 +91,9 @@ async fn open<B: Backend>(
         ..Default::default()
     };
     let call = Call::new(OPERATION, key);
-    let (got, headers) =
-        library::run(backend.bucket(), call, backend.objects().get_opts(path, options)).await?;
-    let mut attributes = attributes_of(&got.attributes);
-    backend.add_attributes(&headers, &mut attributes);
+    let (got, head) = library::run(backend.bucket(), call, backend.objects().get_opts(path, options)).await?;
+    let mut attributes = attributes_of(&got.attributes, &head.metadata_names);
+    backend.add_attributes(&head.headers, &mut attributes);
     let (meta, range) = (meta_of(key, &got.meta, Some(attributes)), got.range.clone());
     if version.is_some_and(|version| *version != meta.version) {
         return Err(changed(backend, key));

@@ -7,16 +7,17 @@
 //! # Why not the library's own HTTP client
 //! It is `reqwest` with a second TLS stack; its deadline covers a body as a whole, it resends what was authorized once, and it bounds nothing.
 
-use super::Pipeline;
-use crate::adapter::call::Call;
+use super::{METADATA, Pipeline, metadata_case};
+use crate::adapter::call::{AnswerHead, Call};
 use crate::contract::{Error, Payload};
 use crate::http::failure::innermost;
+use crate::http::header_case::{KeepCase, names_in};
 use crate::http::pipeline::{Answer, OpenBody};
 use crate::http::request::ApiRequest;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{Extensions, HeaderMap, Method, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use object_store::ClientOptions;
@@ -66,25 +67,35 @@ impl HttpService for PipelineConnector {
             Some(payload) => payload.clone(),
             None => Payload::Bytes(body.collect().await?.to_bytes()),
         };
-        request.long_running = call.operation == "CompleteMultipartUpload";
+        request.extensions = metadata_case(&call.metadata_names).await;
+        if !request.writes() {
+            request.extensions.insert(KeepCase);
+        }
         let failed = |error: Error| {
             call.failed(error);
             refused("see the call's error")
         };
         if request.method != Method::GET {
             let answer = self.0.send(&request).await.map_err(failed)?;
-            return Ok(response(&call, answer.headers, answer.body.into()));
+            return Ok(response(&call, answer.headers, &answer.extensions, answer.body.into()).await);
         }
         let answer = self.0.open(&request, &self.0.waiting()).await.map_err(failed)?;
-        let Answer { headers, body, .. } = answer;
+        let Answer { headers, extensions, body, .. } = answer;
         let len = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
         let body = Stream(Mutex::new(pieces(self.0.clone(), body, len)));
-        Ok(response(&call, headers, HttpResponseBody::new(body)))
+        Ok(response(&call, headers, &extensions, HttpResponseBody::new(body)).await)
     }
 }
 
-fn response(call: &Call, headers: HeaderMap, body: HttpResponseBody) -> HttpResponse {
-    call.answered(headers.clone());
+async fn response(
+    call: &Call,
+    headers: HeaderMap,
+    extensions: &Extensions,
+    body: HttpResponseBody,
+) -> HttpResponse {
+    let names = names_in(&headers, extensions, METADATA).await;
+    let metadata_names = names.iter().map(|name| name[METADATA.len()..].to_owned()).collect();
+    call.answered(AnswerHead { headers: headers.clone(), metadata_names });
     let mut response = Response::new(body);
     // The library tells a range's answer by its status.
     if headers.contains_key(header::CONTENT_RANGE) {

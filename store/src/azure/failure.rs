@@ -4,6 +4,7 @@
 //! `x-ms-error-code` alone.
 
 use super::xml;
+use crate::adapter::MAKE_ROOM;
 use crate::contract::ErrorKind;
 use crate::http::failure::{Failure, RetryAction};
 use crate::http::request::ApiRequest;
@@ -57,7 +58,9 @@ fn kind_of(request: &ApiRequest<'_>, status: StatusCode, code: &str) -> ErrorKin
         | "LeaseIdMismatchWithBlobOperation" => {
             return ErrorKind::Denied;
         }
-        "InvalidBlobType" | "InvalidMetadata" | "EmptyMetadataKey" | "SnapshotsPresent" => {
+        // Another kind of blob has the name.
+        "InvalidBlobType" => return ErrorKind::Uneditable,
+        "InvalidMetadata" | "EmptyMetadataKey" | "SnapshotsPresent" => {
             return ErrorKind::Unsupported;
         }
         "Md5Mismatch" | "Crc64Mismatch" => return ErrorKind::Corrupt,
@@ -101,6 +104,11 @@ fn message_of(kind: ErrorKind, status: StatusCode, code: &str, said: String) -> 
         }
         "BlobBeingRehydrated" => {
             return "the blob is being brought back from the archive tier, which takes hours".to_owned();
+        }
+        "InvalidBlobType" => {
+            return format!(
+                "an append or a page blob has the name, which can be read, renamed and deleted here, not changed; {MAKE_ROOM}"
+            );
         }
         "LeaseIdMissing" => return "somebody holds a lease on it".to_owned(),
         "SnapshotsPresent" => {
@@ -161,6 +169,7 @@ mod tests {
             (true, Method::GET, 409, "BlobArchived", ErrorKind::Archived),
             (true, Method::GET, 416, "InvalidRange", ErrorKind::RangeNotSatisfiable),
             (true, Method::PUT, 400, "InvalidBlockList", ErrorKind::NotFound),
+            (true, Method::PUT, 409, "InvalidBlobType", ErrorKind::Uneditable),
             (true, Method::PUT, 413, "RequestBodyTooLarge", ErrorKind::Unsupported),
             (true, Method::GET, 403, "AuthenticationFailed", ErrorKind::Denied),
             (true, Method::GET, 409, "PublicAccessNotPermitted", ErrorKind::Denied),

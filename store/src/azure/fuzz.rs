@@ -56,7 +56,7 @@ fn fuzzed_errors_tags_and_blocks_are_told() {
             }
         }
         let tags = xml::tags(input).is_ok_and(|tags| !tags.is_empty());
-        let blocks = xml::committed_blocks(input).is_ok_and(|blocks| !blocks.is_empty());
+        let blocks = xml::blocks(input).is_ok_and(|blocks| !blocks.committed.is_empty());
         tags || blocks || !xml::error(input).code.is_empty()
     });
 }

@@ -26,6 +26,7 @@ pub(super) async fn list(pipeline: &Pipeline, request: &ListRequest) -> Result<L
         }
         None => (None, request.start_after.clone()),
     };
+    let mut names_too_long = Vec::new();
     loop {
         let answer = pipeline.send(&http_request(request, marker.as_deref(), after.as_deref())).await?;
         let corrupt = |cause| pipeline.error(OPERATION, None, ErrorKind::Corrupt, cause);
@@ -39,8 +40,9 @@ pub(super) async fn list(pipeline: &Pipeline, request: &ListRequest) -> Result<L
             Some(after) => format!("{next}{TOKEN_SEPARATOR}{after}"),
             None => next.clone(),
         });
+        names_too_long.append(&mut page.names_too_long);
         if page.next.is_none() || !page.objects.is_empty() || !page.prefixes.is_empty() {
-            return Ok(page);
+            return Ok(ListPage { names_too_long, ..page });
         }
         marker = next;
     }
@@ -94,7 +96,14 @@ pub(super) fn page_of(listed: xml::ListAnswer, request: &ListRequest, after: Opt
         if !is_wanted(&blob.name) || blob.resource_type == "directory" {
             continue;
         }
-        let Ok(key) = RawKey::new(blob.name) else { continue };
+        let key = match RawKey::new(blob.name.as_str()) {
+            Ok(key) => key,
+            Err(InvalidKey::TooLong(_)) => {
+                page.names_too_long.push(blob.name);
+                continue;
+            }
+            Err(InvalidKey::Empty) => continue,
+        };
         page.objects.push(ObjectMeta {
             key,
             size: blob.size.unwrap_or_default(),

@@ -3,12 +3,10 @@
 //! Owns: [`Azure`], a [`Backend`] of the `object_store` library: its Azure client makes and reads the requests for objects, its providers the
 //! credentials. They go out through this crate's one pipeline ([`connector`]). What the client cannot do as the contract wants it are requests
 //! of our own over the same pipeline: listings, containers, conditional deletes, copies that check their source, and what a completed upload
-//! carries.
-//!
-//! An upload is blocks that nobody has committed. Azure gives it no name, does not list it, and frees its blocks after a week, or when another
-//! write of the key is committed; an abort costs no request. (Azure, "Put Block", "Put Block List".)
+//! carries; and uploads ([`blocks`]).
 
 mod authorization;
+mod blocks;
 mod cli;
 mod connector;
 mod credentials;
@@ -21,19 +19,18 @@ mod service;
 mod tokens;
 mod xml;
 
-use crate::adapter::call::Call;
 use crate::adapter::meta::{library_attributes, library_tags, version_of};
 use crate::adapter::{Backend, Intent, ObjectStoreAdapter, library};
 use crate::contract::*;
+use crate::http::header_case::written_as;
 use crate::http::request::ApiRequest;
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use blocks::Blocks;
+use http::{Extensions, HeaderMap, Method};
+use object_store::ObjectStore;
 use object_store::azure::{AzureCredential, MicrosoftAzure};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{Attribute, ObjectStore};
 use service::AzureService;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,8 +44,8 @@ pub type AzureStore = ObjectStoreAdapter<Azure>;
 const MIB: u64 = 1024 * 1024;
 /// What stands for every key in the library's requests, which are addressed by the call.
 const PLACEHOLDER: &str = "object";
-/// How long a look is waited for after a completion that nothing was heard of.
-const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
+/// What headers of user metadata begin with.
+const METADATA: &str = "x-ms-meta-";
 /// A copy whose progress does not change for so long is given up.
 const COPY_STUCK_MAX: Duration = Duration::from_secs(600);
 const COPY_LOOKED_AT_EVERY_MAX: Duration = Duration::from_secs(5);
@@ -59,6 +56,7 @@ pub struct Azure {
     identity: String,
     pipeline: Arc<Pipeline>,
     library: MicrosoftAzure,
+    blocks: Blocks,
 }
 
 /// Prepares the store of a container; nothing is sent yet. Errors: `Configuration` (no account, an endpoint that cannot be), `Credentials` (they
@@ -80,7 +78,19 @@ fn quoted(version: &Version) -> Option<String> {
     version.etag().map(|etag| format!("\"{etag}\""))
 }
 
+/// What has headers of user metadata written in the case of `names`, which Azure keeps.
+async fn metadata_case(names: impl IntoIterator<Item = &String>) -> Extensions {
+    let is_cased = |name: &&String| name.bytes().any(|byte| byte.is_ascii_uppercase());
+    let names: Vec<String> =
+        names.into_iter().filter(is_cased).map(|name| format!("{METADATA}{name}")).collect();
+    if names.is_empty() { Extensions::new() } else { written_as(&names).await }
+}
+
 impl Azure {
+    fn new(uri: String, identity: String, pipeline: Arc<Pipeline>, library: MicrosoftAzure) -> Self {
+        Self { uri, identity, blocks: Blocks::new(pipeline.clone()), pipeline, library }
+    }
+
     fn error(
         &self,
         operation: &'static str,
@@ -93,7 +103,7 @@ impl Azure {
 
     /// The headers of a condition. Errors: `Precondition`, where the version is not known.
     fn conditions(
-        &self,
+        pipeline: &Pipeline,
         operation: &'static str,
         key: &RawKey,
         condition: &Condition,
@@ -105,7 +115,7 @@ impl Azure {
                 "if-match",
                 quoted(version).ok_or_else(|| {
                     let message = "the version that is to be replaced is not known";
-                    self.error(operation, key, ErrorKind::Precondition, message)
+                    pipeline.error(operation, Some(key), ErrorKind::Precondition, message.to_owned())
                 })?,
             )),
         })
@@ -133,24 +143,6 @@ impl Azure {
             }
             _ => url,
         })
-    }
-
-    /// A completion was refused, or nothing was heard of it, after an attempt whose outcome is unknown: the version, if the blob consists of
-    /// these blocks. Their names are of our own making and nobody else's, so this tells for certain, which no version or checksum does here.
-    async fn own_earlier_completion(&self, key: &RawKey, parts: &[Part], refused: Error) -> Result<Version> {
-        let request = ApiRequest::on("ListParts", Method::GET, key)
-            .query("comp", "blocklist")
-            .query("blocklisttype", "committed");
-        let looked = tokio::time::timeout(LOOK_TIME_MAX, self.pipeline.send(&request)).await;
-        let Ok(Ok(answer)) = looked else { return Err(refused) };
-        let ours = library::part_ids(parts).into_iter().map(|part| STANDARD.encode(part.content_id));
-        match xml::committed_blocks(&answer.body) {
-            Ok(blocks) if blocks.iter().cloned().eq(ours) => {
-                Ok(version_of(answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok())))
-            }
-            Ok(_) => Err(Error { maybe_applied: false, ..refused }),
-            Err(_) => Err(refused),
-        }
     }
 
     /// Waits for a copy that the server goes on with behind its answer. Returns the version of what was made.
@@ -247,7 +239,7 @@ impl Backend for Azure {
         self.pipeline.options.retry_deadline
     }
 
-    /// The tier, if it is not the account's default, and how many tags there are.
+    /// The tier, if it is not the account's default, how many tags there are, and whether it is a block blob, as all are that are made here.
     fn add_attributes(&self, headers: &HeaderMap, attributes: &mut Attributes) {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let is_inferred =
@@ -255,6 +247,11 @@ impl Backend for Azure {
         attributes.storage_class = text("x-ms-access-tier").filter(|_| !is_inferred).map(str::to_owned);
         attributes.tag_count =
             text("x-ms-tag-count").and_then(|count| count.parse().ok()).unwrap_or_default();
+        attributes.uneditable = match text("x-ms-blob-type") {
+            Some("AppendBlob") => Some("an append blob"),
+            Some("PageBlob") => Some("a page blob"),
+            _ => None,
+        };
     }
 
     async fn tags(&self, key: &RawKey) -> Result<BTreeMap<String, String>> {
@@ -308,7 +305,7 @@ impl Backend for Azure {
     async fn delete(&self, key: &RawKey, _path: &Path, condition: &Condition) -> Result<()> {
         const OPERATION: &str = "DeleteObject";
         let mut request = ApiRequest::on(OPERATION, Method::DELETE, key);
-        if let Some((name, value)) = self.conditions(OPERATION, key, condition)? {
+        if let Some((name, value)) = Self::conditions(&self.pipeline, OPERATION, key, condition)? {
             request = request.header(name, &value);
         }
         self.pipeline.send(&request).await?;
@@ -350,7 +347,7 @@ impl Backend for Azure {
             let tags = Attributes { tags: self.tags(from).await?, ..Attributes::default() };
             request = request.header("x-ms-tags", library_tags(&tags).encoded());
         }
-        if let Some((name, value)) = self.conditions(OPERATION, to, condition)? {
+        if let Some((name, value)) = Self::conditions(&self.pipeline, OPERATION, to, condition)? {
             request = request.header(name, &value);
         }
         let answer = self.pipeline.send(&request).await?;
@@ -364,54 +361,23 @@ impl Backend for Azure {
         Ok(format!("{:x}-{:016x}", now.as_secs(), rand::random::<u64>()))
     }
 
+    async fn put_part(&self, upload: &Upload, _path: &Path, number: u32, payload: Payload) -> Result<Part> {
+        self.blocks.put(upload, number, payload).await
+    }
+
+    async fn find_made_of(&self, key: &RawKey, parts: &[Part]) -> Result<Found> {
+        self.blocks.find_made_of(key, parts).await
+    }
+
     /// The library sends neither the condition nor the attributes here.
     async fn complete_upload(
         &self,
         upload: &Upload,
-        path: &Path,
+        _path: &Path,
         parts: &[Part],
         options: &PutOptions,
     ) -> Result<Version> {
-        const OPERATION: &str = "CompleteMultipartUpload";
-        let mut call = Call::new(OPERATION, &upload.key);
-        let attributes = library_attributes(&options.attributes)
-            .map_err(|why| self.error(OPERATION, &upload.key, ErrorKind::Unsupported, why))?;
-        for (attribute, value) in &attributes {
-            let name = match attribute {
-                Attribute::CacheControl => "x-ms-blob-cache-control".to_owned(),
-                Attribute::ContentDisposition => "x-ms-blob-content-disposition".to_owned(),
-                Attribute::ContentEncoding => "x-ms-blob-content-encoding".to_owned(),
-                Attribute::ContentLanguage => "x-ms-blob-content-language".to_owned(),
-                Attribute::ContentType => "x-ms-blob-content-type".to_owned(),
-                Attribute::StorageClass => "x-ms-access-tier".to_owned(),
-                Attribute::Metadata(name) => format!("x-ms-meta-{name}"),
-                _ => continue,
-            };
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
-                call.headers.insert(name, value);
-            }
-        }
-        if let Some((name, value)) = self.conditions(OPERATION, &upload.key, &options.condition)? {
-            let value = HeaderValue::from_str(&value).map_err(|_| {
-                let message = "the version that is to be replaced cannot be sent in a header";
-                self.error(OPERATION, &upload.key, ErrorKind::Unsupported, message)
-            })?;
-            call.headers.insert(name, value);
-        }
-        let tags = library_tags(&options.attributes);
-        if let Some(tags) = Some(tags.encoded()).filter(|tags| !tags.is_empty())
-            && let Ok(tags) = HeaderValue::from_str(tags)
-        {
-            call.headers.insert("x-ms-tags", tags);
-        }
-        let completing = self.library.complete_multipart(path, &upload.id, library::part_ids(parts));
-        match library::run(self.bucket(), call, completing).await {
-            Ok((completed, _)) => Ok(version_of(completed.e_tag.as_deref())),
-            Err(refused) if refused.maybe_applied => {
-                self.own_earlier_completion(&upload.key, parts, refused).await
-            }
-            Err(refused) => Err(refused),
-        }
+        self.blocks.commit(upload, parts, options).await
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<AzureStore>> {
         .with_http_connector(PipelineConnector(pipeline.clone()))
         .build()
         .map_err(|cause| refuse(ErrorKind::Configuration, cause.to_string()))?;
-    Ok(Arc::new(ObjectStoreAdapter::new(Azure { uri, identity, pipeline, library })))
+    Ok(Arc::new(ObjectStoreAdapter::new(Azure::new(uri, identity, pipeline, library))))
 }
 
 /// See [`lend`](crate::lend).

@@ -46,15 +46,24 @@ pub(super) fn tags(document: &[u8]) -> Result<BTreeMap<String, String>, String> 
     Ok(tags)
 }
 
-/// Reads the names of the blocks that a blob consists of, in their order. Errors: what is wrong with the list.
-pub(super) fn committed_blocks(document: &[u8]) -> Result<Vec<String>, String> {
-    let mut blocks = Vec::new();
-    walk(document, |path, text, _| {
-        if let ["BlockList", "CommittedBlocks", "Block", "Name"] = path {
-            blocks.push(text);
-        }
+/// Names of a blob's blocks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct BlockNames {
+    /// Of those that it consists of, in their order.
+    pub committed: Vec<String>,
+    /// Of those that wait.
+    pub uncommitted: Vec<String>,
+}
+
+/// Reads a list of blocks. Errors: what is wrong with it.
+pub(super) fn blocks(document: &[u8]) -> Result<BlockNames, String> {
+    let mut names = BlockNames::default();
+    walk(document, |path, text, _| match path {
+        ["BlockList", "CommittedBlocks", "Block", "Name"] => names.committed.push(text),
+        ["BlockList", "UncommittedBlocks", "Block", "Name"] => names.uncommitted.push(text),
+        _ => {}
     })?;
-    Ok(blocks)
+    Ok(names)
 }
 
 /// Reads an error; what cannot be read says nothing.
@@ -205,7 +214,9 @@ mod tests {
         assert_eq!(tags(document).unwrap(), wanted.into());
         let document = b"<BlockList><CommittedBlocks><Block><Name>MQ==</Name><Size>1</Size></Block><Block><Name>Mg==</Name><Size>1</Size></Block>\
             </CommittedBlocks><UncommittedBlocks><Block><Name>Mw==</Name></Block></UncommittedBlocks></BlockList>";
-        assert_eq!(committed_blocks(document).unwrap(), ["MQ==", "Mg=="]);
+        let names = blocks(document).unwrap();
+        assert_eq!(names.committed, ["MQ==", "Mg=="]);
+        assert_eq!(names.uncommitted, ["Mw=="]);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-/// User metadata of an object: lower-case names without the store's prefix (such as `x-amz-meta-`), and their values.
+/// User metadata of an object: names without the store's prefix (such as `x-amz-meta-`), and their values. Names are in the
+/// store's own case: the S3 family has them in lower case, Azure and Google Cloud Storage as they were given.
 pub type UserMetadata = BTreeMap<String, String>;
 
 /// What an object carries beside its bytes. `None` is what the store chooses by itself.
@@ -31,6 +32,9 @@ pub struct Attributes {
     pub tags: BTreeMap<String, String>,
     /// How many tags there are.
     pub tag_count: u32,
+    /// What kind of object it is, such as `an append blob`, where a write would make it one of another kind. No write with these attributes is sent
+    /// ([`ErrorKind::Uneditable`](crate::ErrorKind::Uneditable)).
+    pub uneditable: Option<&'static str>,
 }
 
 /// How a store encrypts an object at rest.

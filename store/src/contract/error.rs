@@ -33,6 +33,8 @@ pub enum ErrorKind {
     NotEmpty,
     /// The object is archived, and must be restored before it can be read.
     Archived,
+    /// The object is of a kind that no write here can make, such as an append blob of Azure's: it can be read, renamed and deleted.
+    Uneditable,
     /// The request itself was wrong, or the endpoint lacks the operation (400, 405, 501).
     Unsupported,
     /// The endpoint could not be reached, or did not answer within the deadline, retries included.
@@ -61,6 +63,7 @@ impl ErrorKind {
             Self::BucketTaken => "bucket_taken",
             Self::NotEmpty => "not_empty",
             Self::Archived => "archived",
+            Self::Uneditable => "uneditable",
             Self::Unsupported => "unsupported",
             Self::Unreachable => "unreachable",
             Self::Exhausted => "server",

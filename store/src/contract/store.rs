@@ -132,6 +132,11 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn complete_upload(&self, upload: &Upload, parts: &[Part], options: &PutOptions)
     -> Result<Version>;
 
+    /// Looks whether the object of `key` was made of exactly these parts, where the store keeps by what name each was sent. Errors: `NotFound`.
+    async fn find_made_of(&self, _key: &RawKey, _parts: &[Part]) -> Result<Found> {
+        Ok(Found::Untold)
+    }
+
     /// Ends an upload and frees its parts; one that is gone is no error.
     async fn abort_upload(&self, upload: &Upload) -> Result<()>;
 

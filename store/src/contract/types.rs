@@ -167,8 +167,21 @@ pub struct ListPage {
     pub objects: Vec<ObjectMeta>,
     /// Common prefixes, each ending in `/`, when a delimiter was asked for.
     pub prefixes: Vec<String>,
+    /// Names of objects that are longer than any [`RawKey`], and so can be counted and shown alone.
+    pub names_too_long: Vec<String>,
     /// The token of the next page; `None` at the end.
     pub next: Option<String>,
+}
+
+/// What a look for a write found whose answer was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The write took effect, and made this version.
+    Made(Version),
+    /// Something else stands there.
+    Other(Version),
+    /// Nothing tells.
+    Untold,
 }
 
 /// A multipart upload that has begun. It costs the bucket's owner money until completed or aborted.

@@ -68,13 +68,14 @@ pub(super) fn page_of(listed: Listed, prefix: &str, after: Option<&str>) -> List
     let is_wanted = |name: &str| after != Some(name) && is_within(name);
     let objects = listed.items.iter().filter(|object| is_wanted(&object.name));
     ListPage {
-        objects: objects.filter_map(ObjectResource::facts).collect(),
+        objects: objects.filter_map(ObjectResource::meta).collect(),
         prefixes: listed
             .prefixes
             .into_iter()
             .filter(|folded| folded.len() > prefix.len() && is_within(folded))
             .collect(),
         next: listed.next_page_token.filter(|token| !token.is_empty()),
+        ..ListPage::default()
     }
 }
 

@@ -13,6 +13,7 @@
 
 use super::body::RequestBody;
 use super::connections::{Connections, Destination, Io};
+use super::header_case::KeepCase;
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, Request, Response, Version, header};
 use http_body_util::BodyExt;
@@ -71,9 +72,11 @@ pub(crate) async fn exchange(
     connections: &Arc<Connections>,
 ) -> Result<Response<AnswerBody>, ExchangeError> {
     let is_get = request.method() == Method::GET;
+    let keeps_case = request.extensions().get::<KeepCase>().is_some();
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER_SIZE_BYTES_MAX)
         .max_headers(HEADER_COUNT_MAX)
+        .preserve_header_case(keeps_case)
         // RFC 9112, section 5.2, has it of clients.
         .allow_obsolete_multiline_headers_in_responses(true)
         // What begins with no version comes as such an answer, and so can be told.

@@ -10,6 +10,7 @@ pub(crate) mod deadline;
 pub(crate) mod environment;
 pub(crate) mod exchange;
 pub(crate) mod failure;
+pub(crate) mod header_case;
 pub(crate) mod pipeline;
 pub(crate) mod proxy;
 pub(crate) mod reading;

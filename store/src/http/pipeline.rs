@@ -23,7 +23,7 @@ use super::service::Service;
 use super::transport::HttpClient;
 use crate::contract::{Error, ErrorKind, RawKey, StoreOptions};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response, header};
+use http::{Extensions, HeaderMap, Request, Response, header};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -56,6 +56,8 @@ pub(crate) struct Pipeline<S> {
 /// What came back. The body is whole or, for [`Pipeline::open`], still on its way.
 pub(crate) struct Answer<B = Bytes> {
     pub headers: HeaderMap,
+    /// By which the headers' case is told, where the request asked for it (`header_case`).
+    pub extensions: Extensions,
     pub body: B,
     /// The CRC-64/NVME of what this answer's request carried, where it was to be made.
     pub sent_crc64: Option<u64>,
@@ -159,7 +161,8 @@ impl<S: Service> Pipeline<S> {
             .await?;
         match answer.body {
             OpenOrRead::Open(body) => {
-                Ok(Answer { headers: answer.headers, body: OpenBody { body, in_flight }, sent_crc64: None })
+                let Answer { headers, extensions, .. } = answer;
+                Ok(Answer { headers, extensions, body: OpenBody { body, in_flight }, sent_crc64: None })
             }
             // `retrying` returns only successes, and those are open.
             OpenOrRead::Read(_) => Err(self.failed(
@@ -210,9 +213,9 @@ impl<S: Service> Pipeline<S> {
         loop {
             history.attempts += 1;
             let failure = match self.attempt(request, waiting, &read).await {
-                Ok((headers, body, sent_crc64)) => {
+                Ok(answer) => {
                     self.movement.moved();
-                    return Ok(Answer { headers, body, sent_crc64 });
+                    return Ok(answer);
                 }
                 Err(failure) => failure,
             };
@@ -296,7 +299,7 @@ impl<S: Service> Pipeline<S> {
         request: &ApiRequest<'_>,
         waiting: &Arc<Waiting>,
         read: impl Fn(Response<AnswerBody>) -> F,
-    ) -> Result<(HeaderMap, B, Option<u64>), Failure>
+    ) -> Result<Answer<B>, Failure>
     where
         F: Future<Output = Result<(http::response::Parts, B), Failure>>,
     {
@@ -329,7 +332,10 @@ impl<S: Service> Pipeline<S> {
         let (parts, body) = read(response).await?;
         match self.service.failure_in(request, status, &parts.headers, body.as_ref(), self.now()) {
             Some(failure) => Err(failure),
-            None => Ok((parts.headers, body, progress.sent_crc64())),
+            None => {
+                let sent_crc64 = progress.sent_crc64();
+                Ok(Answer { headers: parts.headers, extensions: parts.extensions, body, sent_crc64 })
+            }
         }
     }
 
@@ -346,6 +352,7 @@ impl<S: Service> Pipeline<S> {
         let mut http_request = Request::new(RequestBody::new(&request.payload, progress));
         *http_request.method_mut() = request.method.clone();
         *http_request.uri_mut() = uri;
+        *http_request.extensions_mut() = request.extensions.clone();
         let headers = http_request.headers_mut();
         *headers = request.headers.clone();
         headers.insert(header::HOST, host);

@@ -5,7 +5,7 @@
 
 use crate::contract::{Payload, RawKey};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method};
 
 /// An operation, its object and what goes with it.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub(crate) struct ApiRequest<'a> {
     pub path: Option<String>,
     pub query: Vec<(&'static str, String)>,
     pub headers: HeaderMap,
+    /// How headers are written, and told of the answer (`header_case`).
+    pub extensions: Extensions,
     pub payload: Payload,
     /// A header whose value cannot be sent.
     pub unsendable: Option<&'static str>,
@@ -36,6 +38,7 @@ impl<'a> ApiRequest<'a> {
             path: None,
             query: Vec::new(),
             headers: HeaderMap::new(),
+            extensions: Extensions::new(),
             payload: Payload::Bytes(Bytes::new()),
             unsendable: None,
             summed: false,

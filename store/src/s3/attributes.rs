@@ -38,6 +38,7 @@ pub(super) fn attributes_in(headers: &HeaderMap) -> Attributes {
         }),
         tags: BTreeMap::new(),
         tag_count: text(headers, "x-amz-tagging-count").and_then(|count| count.parse().ok()).unwrap_or(0),
+        uneditable: None,
     }
 }
 

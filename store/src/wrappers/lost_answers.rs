@@ -31,23 +31,14 @@ pub struct Fingerprint {
     checksum: Option<Checksum>,
     /// Where it follows from the parts.
     version: Option<Version>,
-    /// How many parts it was made of; 0 where it was sent whole.
-    part_count: usize,
-}
-
-/// What a look found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// The write took effect, and made this version.
-    Made(Version),
-    /// Something else stands there.
-    Other(Version),
+    /// What it was made of; nothing where it was sent whole.
+    parts: Vec<Part>,
 }
 
 impl Fingerprint {
     /// Of an object of `len` bytes that was sent whole, by their CRC-64/NVME.
     pub fn of_bytes(len: u64, crc64_nvme: u64) -> Self {
-        Self { len, checksum: Some(Checksum::Crc64Nvme(crc64_nvme)), version: None, part_count: 0 }
+        Self { len, checksum: Some(Checksum::Crc64Nvme(crc64_nvme)), version: None, parts: Vec::new() }
     }
 
     /// Of an object that was made of parts.
@@ -56,13 +47,8 @@ impl Fingerprint {
             len: parts.iter().map(|part| part.size).sum(),
             checksum: Checksum::of_parts(parts),
             version: Version::of_parts(parts),
-            part_count: parts.len(),
+            parts: parts.to_vec(),
         }
-    }
-
-    /// Whether a look can tell anything.
-    pub fn tells(&self) -> bool {
-        self.version.is_some() || self.checksum.is_some()
     }
 
     /// By metadata alone; `None` where that does not tell.
@@ -83,7 +69,11 @@ impl Fingerprint {
 
 /// Looks whether a write took effect. Errors: the store's; `NotFound` where nothing stands there.
 pub async fn look_for(store: &dyn Store, key: &RawKey, fingerprint: &Fingerprint) -> Result<Found> {
-    if fingerprint.part_count > 0 {
+    if !fingerprint.parts.is_empty() {
+        let told = store.find_made_of(key, &fingerprint.parts).await?;
+        if told != Found::Untold || fingerprint.version.is_none() && fingerprint.checksum.is_none() {
+            return Ok(told);
+        }
         let meta = store.head(key).await?;
         return Ok(match fingerprint.is_of(&meta) {
             Some(true) => Found::Made(meta.version),
@@ -117,6 +107,7 @@ impl LostAnswers {
         match look_for(&*self.inner, key, &Fingerprint::of_bytes(payload.len(), sum)).await {
             Ok(Found::Made(version)) => Ok(version),
             Ok(Found::Other(_)) => Err(of_others(refused)),
+            Ok(Found::Untold) => Err(refused),
             Err(look) => Err(undecided(refused, look)),
         }
     }
@@ -171,7 +162,7 @@ impl LostAnswers {
         let sum = sum_of_body(&mut *source.body).await?;
         match look_for(&*self.inner, to, &Fingerprint::of_bytes(source.meta.size, sum)).await? {
             Found::Made(version) => Ok(Some(version)),
-            Found::Other(_) => Ok(None),
+            Found::Other(_) | Found::Untold => Ok(None),
         }
     }
 

@@ -238,6 +238,10 @@ impl<W: Wrapper> Store for W {
         self.on_complete_upload(upload, parts, options).await
     }
 
+    async fn find_made_of(&self, key: &RawKey, parts: &[Part]) -> Result<Found> {
+        self.around(Operation::on("ListParts", key), self.inner().find_made_of(key, parts)).await
+    }
+
     async fn abort_upload(&self, upload: &Upload) -> Result<()> {
         let aborting = self.inner().abort_upload(upload);
         self.around(Operation::on("AbortMultipartUpload", &upload.key), aborting).await

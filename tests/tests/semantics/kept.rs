@@ -6,7 +6,7 @@ use pail_store::{
     Attributes, Capabilities, Encryption, MemoryStore, NewObjects, Payload, PutOptions, RawKey, Store,
     Version,
 };
-use pail_tests::files::{EXCLUSIVE, Files, TRUNCATE, WRITE};
+use pail_tests::files::{EXCLUSIVE, Files, READ, TRUNCATE, WRITE};
 use std::sync::Arc;
 
 const KINDS_OF_EDITS: [&str; 7] =
@@ -26,6 +26,7 @@ fn everything() -> Attributes {
         encryption: Some(Encryption { algorithm: "aws:kms".into(), key_id: text("key"), bucket_key: true }),
         tags: pairs(&[("team", "a"), ("keep", "yes")]),
         tag_count: 2,
+        uneditable: None,
     }
 }
 
@@ -88,6 +89,42 @@ async fn an_edit_keeps_what_the_object_carries() {
             assert_eq!(attributes(&files, "g.html").await, everything(), "{kind}, {size} bytes");
             assert_eq!(files.bucket.uploads_pending(), 0);
         }
+    }
+}
+
+// SEMANTICS: attributes.5
+#[tokio::test]
+async fn an_object_of_a_kind_that_no_write_makes_is_not_changed() {
+    let of_kind = Attributes { uneditable: Some("an append blob"), ..Attributes::default() };
+    let errno = |error: pail_mountd::fs::FsError| error.errno();
+    for size in [0, 1000, 20 << 20] {
+        let files = Files::new();
+        put(&files, "log", vec![7; size], of_kind.clone()).await;
+        files.write("new", b"new").await.unwrap();
+        // Whoever reads it finds it as it is.
+        assert!(files.read("log").await.unwrap() == vec![7; size]);
+        assert_eq!(files.open("log", WRITE).await.map_err(errno), Err(libc::EOPNOTSUPP), "{size} bytes");
+        assert_eq!(files.truncate("log", 5).await.map_err(errno), Err(libc::EOPNOTSUPP), "{size} bytes");
+        assert_eq!(files.write("log", b"x").await.map_err(errno), Err(libc::EOPNOTSUPP), "{size} bytes");
+        let replaced = files.rename("new", "log", RenameMode::Replace).await;
+        assert_eq!(replaced.map_err(errno), Err(libc::EOPNOTSUPP), "{size} bytes");
+        assert_eq!(attributes(&files, "log").await, of_kind);
+        assert!(files.get("log").await.unwrap() == vec![7; size]);
+        assert_eq!(files.bucket.uploads_pending(), 0);
+        let handle = files.open("log", READ).await.unwrap();
+        files.close(handle).await.unwrap();
+        files.unlink("log").await.unwrap();
+        files.write("log", b"anew").await.unwrap();
+        assert_eq!(files.get("log").await.unwrap(), "anew");
+        assert_eq!(attributes(&files, "log").await.uneditable, None);
+    }
+    // Without a look at it before.
+    for size in [1000, 20 << 20] {
+        let files = Files::new();
+        put(&files, "log", vec![7; size], of_kind.clone()).await;
+        assert_eq!(files.write("log", &pattern(size)).await.map_err(errno), Err(libc::EOPNOTSUPP));
+        assert!(files.get("log").await.unwrap() == vec![7; size]);
+        assert_eq!(files.bucket.uploads_pending(), 0);
     }
 }
 
