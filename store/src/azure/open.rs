@@ -182,10 +182,7 @@ fn ca_bundle_of(
     is_needed: bool,
 ) -> std::result::Result<Option<CaBundle>, String> {
     const SETTING: &str = "REQUESTS_CA_BUNDLE";
-    match environment.get(SETTING) {
-        Some(file) if is_needed => CaBundle::read(SETTING, &environment.path(&file)).map(Some),
-        _ => Ok(None),
-    }
+    CaBundle::named(environment, [(SETTING, environment.get(SETTING))], is_needed)
 }
 
 #[cfg(test)]

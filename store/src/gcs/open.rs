@@ -28,17 +28,7 @@ const CA_BUNDLE_VARIABLES: [&str; 2] = ["CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "S
 pub(super) async fn open(options: StoreOptions) -> Result<Arc<GcsStore>> {
     let bucket = options.bucket.bucket.clone();
     let environment = Environment(options.environment.as_ref());
-    let refuse = |kind, message| Error {
-        kind,
-        operation: "open",
-        bucket: bucket.clone(),
-        key: None,
-        status: None,
-        code: None,
-        message,
-        attempts: 1,
-        maybe_applied: false,
-    };
+    let refuse = |kind, message: String| Error::new(kind, "open", bucket.as_str(), None, message);
     let misconfigured = |message| refuse(ErrorKind::Configuration, message);
     let endpoint = endpoint_of(&options, environment).map_err(misconfigured)?;
     if let Some(class) = options.new_objects.storage_class.as_deref().filter(|_| endpoint.is_google_s()) {
@@ -81,7 +71,8 @@ fn clients(
     found: Found,
 ) -> std::result::Result<(HttpClient, CredentialCache), String> {
     let proxies = Proxies::of(environment)?;
-    let ca_bundle = ca_bundle_of(environment)?;
+    let settings = CA_BUNDLE_VARIABLES.map(|name| (name, environment.get(name)));
+    let ca_bundle = CaBundle::named(environment, settings, true)?;
     let tls = endpoint.is_tls() || found.source.as_ref().is_some_and(Source::needs_tls);
     let client = transport::connect(options, tls, proxies, ca_bundle.as_ref())?;
     let direct = transport::connect_directly(options)?;
@@ -110,11 +101,6 @@ fn endpoint_of(
             .map_err(|cause| format!("STORAGE_EMULATOR_HOST: {cause}")),
         (None, None) => Ok(Endpoint::google(bucket)),
     }
-}
-
-fn ca_bundle_of(environment: Environment<'_>) -> std::result::Result<Option<CaBundle>, String> {
-    let named = CA_BUNDLE_VARIABLES.iter().find_map(|name| Some((*name, environment.get(name)?)));
-    named.map(|(name, file)| CaBundle::read(name, &environment.path(&file))).transpose()
 }
 
 /// What `options` come to for another machine that has neither this one's files nor its account: the JSON of the credentials, which last there

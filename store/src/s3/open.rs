@@ -67,17 +67,7 @@ pub(super) async fn open(options: StoreOptions) -> Result<Arc<S3Store>> {
 }
 
 fn refused(bucket: &str, kind: ErrorKind, message: String) -> Error {
-    Error {
-        kind,
-        operation: "open",
-        bucket: bucket.to_owned(),
-        key: None,
-        status: None,
-        code: None,
-        message,
-        attempts: 1,
-        maybe_applied: false,
-    }
+    Error::new(kind, "open", bucket, None, message)
 }
 
 /// Errors: the customer's key cannot be read, or would be sent in the clear.
@@ -217,17 +207,7 @@ fn ca_bundle_of(
     profile: &Profile,
     tls: bool,
 ) -> Result<Option<CaBundle>, String> {
-    let of_profile = || Some(("ca_bundle", profile.get("ca_bundle")?));
-    let named = environment.get("AWS_CA_BUNDLE").map(|file| ("AWS_CA_BUNDLE", file)).or_else(of_profile);
-    let Some((setting, file)) = named else { return Ok(None) };
-    match CaBundle::read(setting, &environment.path(&file)) {
-        Err(cause) if !tls => {
-            tracing::warn!(
-                cause,
-                "certificates that are named, and that this endpoint does not need, are left out"
-            );
-            Ok(None)
-        }
-        read => read.map(Some),
-    }
+    let settings =
+        [("AWS_CA_BUNDLE", environment.get("AWS_CA_BUNDLE")), ("ca_bundle", profile.get("ca_bundle"))];
+    CaBundle::named(environment, settings, tls)
 }
