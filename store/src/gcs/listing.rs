@@ -68,7 +68,7 @@ pub(super) fn page_of(listed: Listed, prefix: &str, after: Option<&str>) -> List
     let is_wanted = |name: &str| after != Some(name) && is_within(name);
     let objects = listed.items.iter().filter(|object| is_wanted(&object.name));
     ListPage {
-        objects: objects.filter_map(ObjectResource::meta).collect(),
+        objects: objects.filter_map(ObjectResource::listed).collect(),
         prefixes: listed
             .prefixes
             .into_iter()

@@ -69,7 +69,7 @@ impl ObjectResource {
     }
 
     /// What a listing tells of it; `None` where its name can be no key.
-    pub fn meta(&self) -> Option<ObjectMeta> {
+    pub fn listed(&self) -> Option<ObjectMeta> {
         Some(ObjectMeta {
             key: RawKey::new(self.name.as_str()).ok()?,
             size: self.size.unwrap_or(0),
@@ -179,7 +179,7 @@ mod tests {
             "kmsKeyName":"projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/3",
             "metadata":{"mtime":"1.5"},"unknown":{"a":[]}}"#;
         let object: ObjectResource = serde_json::from_str(text).unwrap();
-        let meta = object.meta().unwrap();
+        let meta = object.listed().unwrap();
         assert_eq!((meta.key.as_str(), meta.size), ("a//b", 12));
         assert_eq!(meta.version, Version::Generation(1_700_000_000_000_001));
         assert_eq!(meta.checksum, Some(Checksum::Crc32c(0xe306_9283)));
@@ -198,7 +198,7 @@ mod tests {
     fn what_an_answer_leaves_out_is_unknown() {
         let object: ObjectResource = serde_json::from_str(r#"{"name":"a","size":3}"#).unwrap();
         assert!(object.version().is_unknown());
-        assert_eq!(object.meta().unwrap().size, 3);
+        assert_eq!(object.listed().unwrap().size, 3);
         assert!(serde_json::from_str::<ObjectResource>(r#"{"name":"a","generation":"x"}"#).is_err());
     }
 }
