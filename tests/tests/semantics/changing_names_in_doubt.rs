@@ -8,7 +8,9 @@ use pail_tests::files::{EXCLUSIVE, Files, TRUNCATE, WRITE, is_like_gcs, rename_r
 // SEMANTICS: changing names.1, changing names.3
 #[tokio::test]
 async fn a_removed_or_renamed_file_does_not_come_back_whose_publish_took_effect_unheard() {
-    for (operation, size) in [("put", 5), ("complete_upload", 40 << 20)] {
+    // The store in memory that is like Google's has no checksums, by which a composition would be recognised.
+    let operations = [("put", 5), ("complete_upload", 40 << 20)];
+    for (operation, size) in operations.into_iter().take(if is_like_gcs() { 1 } else { 2 }) {
         for (flags, is_renamed) in
             [TRUNCATE, EXCLUSIVE, WRITE].into_iter().flat_map(|flags| [(flags, false), (flags, true)])
         {

@@ -1,7 +1,7 @@
 //! What reads give, whatever happens meanwhile.
 
 use crate::{free_all, no_ttl, pattern};
-use pail_tests::files::{Files, READ, WRITE};
+use pail_tests::files::{Files, READ, WRITE, is_like_gcs};
 use std::sync::Arc;
 
 // SEMANTICS: reading.1
@@ -125,6 +125,10 @@ async fn readers_see_the_writers_bytes() {
 // SEMANTICS: reading.4, reading.5
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_read_that_a_publish_and_an_eviction_overtake_gives_the_bytes() {
+    if is_like_gcs() {
+        // Where no part can be copied, a publish waits for the same bytes as the read.
+        return;
+    }
     let files = Arc::new(Files::new());
     let mut bytes = pattern(24 << 20);
     files.put("f", bytes.clone()).await;
@@ -180,7 +184,8 @@ async fn a_publish_takes_no_bytes_from_those_who_read_meanwhile() {
     files.requests.take();
     let fs = files.fs.clone();
     let read = tokio::spawn(async move { fs.read(reader, 20 << 20, 1000).await });
-    while !files.requests.take().iter().any(|request| request == "get f") {
+    // Or it has them already, where the whole file was to be sent.
+    while !(read.is_finished() || files.requests.take().iter().any(|request| request == "get f")) {
         tokio::task::yield_now().await;
     }
     drop(held);
