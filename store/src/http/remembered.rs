@@ -62,8 +62,11 @@ pub(crate) trait Asker: Send + Sync {
 /// The answer of one endpoint to one who asks. Held across the questions: others wait for the same answer.
 type SharedAnswer<T> = tokio::sync::Mutex<Option<T>>;
 
-/// The endpoints that stores of this process are open to, by their names and the ids of who asks. A leaf, held for a look.
-pub(crate) struct Endpoints<T>(Mutex<HashMap<(String, String), Weak<SharedAnswer<T>>>>);
+/// The name of an endpoint, and the id of who asks it.
+type Asked = (String, String);
+
+/// The endpoints that stores of this process are open to. A leaf, held for a look.
+pub(crate) struct Endpoints<T>(Mutex<HashMap<Asked, Weak<SharedAnswer<T>>>>);
 
 impl<T> Default for Endpoints<T> {
     fn default() -> Self {
