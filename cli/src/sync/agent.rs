@@ -88,7 +88,7 @@ pub enum BegunItem {
 pub struct Ready {
     /// The directory, or the file, that is sent to: an absolute path.
     pub path: String,
-    /// Of the record that [`serve`] takes.
+    /// Of the record that [`serve`](super::serving::serve) takes.
     pub key: String,
     /// Of what is there under the names: `group_digests`, in base 64.
     pub digests: String,

@@ -1,6 +1,6 @@
 //! The node's rsync, and the lock of the place that it writes to.
 //!
-//! Owns: [`serve`], which becomes that rsync, and [`lock`], by which a sync waits for others of the same place, or ends them
+//! Owns: [`serve`], which becomes that rsync, and `lock`, by which a sync waits for others of the same place, or ends them
 //! (see [`agent`](super::agent), "Two syncs of one place").
 
 use super::manifest::Record;
