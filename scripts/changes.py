@@ -85,6 +85,8 @@ class Changes:
 
     def of_azure(self):
         """Blobs that are none of blocks, and blocks that another client has left."""
+        # Keeps the directory.
+        self.client.put("k/stays", b"x")
         for name, kind in [("k/append", "AppendBlob"), ("k/page", "PageBlob")]:
             data = self.client.put_of_kind(name, kind)
             path = self.mount / name
