@@ -59,7 +59,7 @@ impl Slow {
             let requests = sandbox.server.requests();
             let deleted =
                 |request: &&RequestRecord| is_of_probe(request) && request.operation == "DeleteObject";
-            !asks_to_write || requests.iter().filter(deleted).count() >= 2
+            !asks_to_write || requests.iter().filter(deleted).count() >= 4
         });
         sandbox.server.set_settings(Settings { first_byte_ms, ..Settings::default() });
         sandbox.server.reset_counters();

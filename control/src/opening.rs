@@ -28,7 +28,7 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// How long a mount waits to hear whether it may write.
 const WRITE_CHECK_WAIT: Duration = Duration::from_secs(2);
-/// How long it waits then to hear which conditions are enforced: an endpoint that nobody knows is asked some ten times, one after the other.
+/// How long it waits then to hear which conditions are enforced: an endpoint that nobody knows is asked some fifteen times, one after the other.
 const CONDITION_CHECK_WAIT: Duration = Duration::from_secs(3);
 
 /// Where an endpoint's URL may have come from, and what it looks like.

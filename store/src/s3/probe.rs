@@ -141,6 +141,7 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Probed> {
         found.put = takes_quoted || found.unquoted_if_match;
     }
     let multipart = ask_multipart(pipeline, key, payload.len() as u64, found.put).await?;
+    found.delete = enforces_deletions(pipeline, key, found).await?;
     let enforcement = Enforcement {
         crc64nvme,
         part_copy: multipart.part_copy,
@@ -159,6 +160,16 @@ async fn put_summed(writer: &Writer<'_>, key: &RawKey, payload: &Bytes) -> Resul
     let answer = writer.send_with_checksum(request, Some((name, value.clone()))).await?;
     let is_known = answer.headers.get(name).is_some_and(|told| told.as_bytes() == value.as_bytes());
     Ok((writer.or_by_head(key, version_in(&answer.headers)).await?, is_known))
+}
+
+/// Whether a deletion on condition of another version is refused, and one on condition of what stands carried out.
+async fn enforces_deletions(pipeline: &Arc<Pipeline>, key: &RawKey, found: Enforcement) -> Result<bool> {
+    let writer = Writer { pipeline, enforcement: Enforcement { delete: true, ..found } };
+    if !is_precondition(writer.delete(key, &Condition::IfVersion(bogus_version())).await)? {
+        return Ok(false);
+    }
+    let Some(meta) = told(writer.head(key).await)? else { return Ok(false) };
+    Ok(told(writer.delete(key, &Condition::IfVersion(meta.version)).await)?.is_some())
 }
 
 /// A version that no object has.
