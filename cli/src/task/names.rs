@@ -29,9 +29,6 @@ pub fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     if name.len() > 300 {
         return None;
     }
-    if let Some(slip) = near_miss(name, known) {
-        return Some(slip);
-    }
     let typed = name.to_lowercase();
     let likeness = |candidate: &str| strsim::jaro_winkler(&typed, &candidate.to_lowercase());
     let scored = known.iter().map(|candidate| (likeness(candidate), *candidate));

@@ -104,7 +104,6 @@ fn a_misspelt_key_is_shown_with_the_one_that_was_meant() {
         ("ibm-cos", "ibm"),
         ("az", "azure"),
         ("abfs", "azure"),
-        ("gsc", "gcs"),
     ] {
         let failure = mount(&format!("name: my-bucket\nstore: {written}")).unwrap_err();
         assert_eq!(failure.hint, Some(format!("did you mean {meant:?}?")), "{written}: {failure}");
