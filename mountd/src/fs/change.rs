@@ -23,6 +23,9 @@ use std::time::{Instant, SystemTime};
 /// What is kept of an open file that is removed is at most the disk budget of the cache, and this much where that is less.
 const KEPT_BYTES_MAX_LEAST: u64 = 1 << 30;
 
+/// How often `rmdir` looks anew at a directory whose marker others write meanwhile.
+const MARKER_ATTEMPTS: usize = 8;
+
 /// What `setattr` is to change.
 #[derive(Debug, Clone, Default)]
 pub struct SetAttr {
@@ -159,10 +162,8 @@ impl BucketFs {
                 Known::Absent => return Err(Posix::NotFound.into()),
             },
         };
-        self.check_empty(&inode).await?;
         let prefix = name::dir_prefix(&dir, name);
-        let key = RawKey::new(prefix.as_str()).map_err(|_| Posix::NameTooLong)?;
-        self.store.delete(&key, Condition::None).await?;
+        self.remove_empty(&inode).await?;
         {
             let mut namespace = self.namespace.lock();
             namespace.forget_tree(&prefix);
@@ -172,6 +173,24 @@ impl BucketFs {
         self.inodes.release(&inode);
         self.lost_name(&parent).await;
         Ok(())
+    }
+
+    /// Removes the marker of a directory, where it has one, while the directory is empty. Errors: ENOTEMPTY, also where somebody puts bytes into the
+    /// marker meanwhile; the store's.
+    async fn remove_empty(&self, dir: &Arc<Inode>) -> FsResult<()> {
+        let mut attempts = 0;
+        loop {
+            let Some(marker) = self.check_empty(dir).await? else { return Ok(()) };
+            let condition = match marker.version.is_unknown() {
+                true => Condition::None,
+                false => Condition::IfVersion(marker.version),
+            };
+            attempts += 1;
+            match self.store.delete(&marker.key, condition).await {
+                Err(error) if error.kind == ErrorKind::Precondition && attempts < MARKER_ATTEMPTS => {}
+                removed => return Ok(removed?),
+            }
+        }
     }
 
     /// Removes a file's name and its object. Who has it open goes on. Errors: ENOENT, EISDIR, EROFS, the store's.

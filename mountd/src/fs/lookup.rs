@@ -13,7 +13,7 @@ use super::error::{FsError, FsResult, Posix};
 use super::inode::{Content, Inode, Kind, ROOT};
 use super::name;
 use super::namespace::Known;
-use pail_store::{KEY_LEN_BYTES_MAX, ListPage, ListRequest};
+use pail_store::{KEY_LEN_BYTES_MAX, ListPage, ListRequest, ObjectMeta};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,9 +183,9 @@ impl BucketFs {
         self.forget(ino, 1);
     }
 
-    /// Looks whether a directory holds anything, published or not. Errors: ENOTEMPTY, with a key where all that it holds is hidden; the
-    /// store's.
-    pub(super) async fn check_empty(&self, dir: &Arc<Inode>) -> FsResult<()> {
+    /// Looks whether a directory holds anything, published or not; its marker, where it has one. Errors: ENOTEMPTY, with a key where all that it
+    /// holds is hidden; the store's.
+    pub(super) async fn check_empty(&self, dir: &Arc<Inode>) -> FsResult<Option<ObjectMeta>> {
         let prefix = self.dir_prefix(dir);
         let written = |(name, _): &(Arc<str>, Arc<Inode>)| self.written_here(dir, name).is_some();
         if self.inodes.children(dir).iter().any(written) {
@@ -209,7 +209,7 @@ impl BucketFs {
         }
         let held = holds(&page);
         match held.first() {
-            None => Ok(()),
+            None => Ok(page.objects.into_iter().find(|object| object.key.as_str() == prefix)),
             Some(hidden) if !held.iter().any(is_shown) => Err(FsError::OnlyHidden(hidden.clone())),
             Some(_) => Err(Posix::NotEmpty.into()),
         }

@@ -76,10 +76,6 @@ impl Service for AzureService {
         failure_in(request, status, headers, body, our_time)
     }
 
-    fn move_to(&self, _region: &str) -> bool {
-        false
-    }
-
     fn forget_credentials(&self) {
         self.credentials.forget();
     }

@@ -11,10 +11,10 @@ use super::Pipeline;
 use super::resource::ObjectResource;
 use super::writing::Writer;
 use crate::contract::{
-    Attributes, Capabilities, Condition, ConditionedChange, Error, ErrorKind, PartCopy, Payload, RawKey,
-    Result,
+    Attributes, Capabilities, Condition, ConditionedChange, ErrorKind, PartCopy, Payload, RawKey, Result,
 };
 use crate::http::deadline::{CallLimit, limited_call};
+use crate::http::probe::Questions;
 use crate::http::remembered::Answer;
 use crate::http::request::ApiRequest;
 use bytes::Bytes;
@@ -32,6 +32,8 @@ const QUESTION_LIMIT: CallLimit =
     CallLimit { deadline: Duration::from_secs(10), attempt: Duration::from_secs(10) };
 /// A generation that no object has.
 pub(super) const BOGUS_GENERATION: &str = "1";
+
+const QUESTIONS: Questions = Questions { is_of_credentials: |error| error.status == Some(401) };
 
 /// What the endpoint enforces by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -87,17 +89,8 @@ pub(super) async fn probe(pipeline: &Arc<Pipeline>) -> Result<Answer<Enforcement
 }
 
 async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Answer<Enforcement>> {
-    const NOT_ASKED: Answer<Enforcement> = Answer {
-        value: Enforcement {
-            insert: false,
-            compose: false,
-            rewrite: false,
-            delete: false,
-            moves: false,
-            is_assumed: true,
-        },
-        is_of_endpoint: false,
-    };
+    let not_asked =
+        Answer { value: Enforcement { is_assumed: true, ..Enforcement::default() }, is_of_endpoint: false };
     let name = format!("{}.pail-probe-{:016x}", pipeline.options.probe_prefix, rand::random::<u64>());
     let key = RawKey::new(name).map_err(|e| {
         pipeline.error("PutObject", None, ErrorKind::Unsupported, format!("the probe's prefix: {e}"))
@@ -105,23 +98,23 @@ async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Answer<Enforcemen
     let probe = Probe { writer: Writer { pipeline, enforcement: Enforcement::default() }, key: &key };
     // Of nothing, as yet: who may not delete is refused that too.
     if let Err(error) = probe.writer.delete(&key, &Condition::None).await {
-        if tells_nothing(&error) {
+        if QUESTIONS.tells_nothing(&error) {
             return Err(error);
         }
         tracing::info!(%error, "the endpoint is not asked what it enforces, since what that writes could not be deleted");
-        return Ok(NOT_ASKED);
+        return Ok(not_asked);
     }
     let found = match probe.insert(&Condition::None).await {
         Ok(_) => probe.ask().await,
-        Err(error) if tells_nothing(&error) => Err(error),
+        Err(error) if QUESTIONS.tells_nothing(&error) => Err(error),
         Err(error) => {
             tracing::info!(%error, "the endpoint is not asked what it enforces, since the object for that cannot be written");
-            return Ok(NOT_ASKED);
+            return Ok(not_asked);
         }
     };
     match probe.writer.delete(&key, &Condition::None).await {
         // Nor do questions that were not answered then.
-        Err(error) if tells_nothing(&error) => return found.and(Err(error)),
+        Err(error) if QUESTIONS.tells_nothing(&error) => return found.and(Err(error)),
         Err(error) => tracing::warn!(%error, "the object of the probe could not be deleted"),
         Ok(()) => {}
     }
@@ -151,7 +144,7 @@ impl Probe<'_> {
                 .header("content-type", "application/json")
                 .payload(Bytes::from(body.to_string()).into())
         };
-        let insert = is_precondition(self.insert(&Condition::IfAbsent).await)?;
+        let insert = QUESTIONS.is_precondition(self.insert(&Condition::IfAbsent).await)?;
         let compose = posted(
             "CompleteMultipartUpload",
             format!("{}/compose", endpoint.object_path(name)),
@@ -189,46 +182,16 @@ impl Probe<'_> {
         match self.writer.pipeline.send(&request).await {
             Ok(_) => {
                 // It moved it all the same. What is asked next is about an object that stands.
-                told(self.writer.delete(&to, &Condition::None).await)?;
-                told(self.insert(&Condition::None).await)?;
+                QUESTIONS.told(self.writer.delete(&to, &Condition::None).await)?;
+                QUESTIONS.told(self.insert(&Condition::None).await)?;
                 Ok(false)
             }
-            refused => is_precondition(refused),
+            refused => QUESTIONS.is_precondition(refused),
         }
     }
 
     /// Whether the endpoint enforces the condition in `request`, which does not hold. Errors: those that tell nothing.
     async fn is_refused(&self, request: ApiRequest<'_>) -> Result<bool> {
-        is_precondition(self.writer.pipeline.send(&request).await)
-    }
-}
-
-/// Whether it was refused for its condition. Errors: those that tell nothing.
-fn is_precondition<T>(answer: Result<T>) -> Result<bool> {
-    match answer {
-        Err(error) if error.kind == ErrorKind::Precondition => Ok(true),
-        answer => told(answer).map(|_| false),
-    }
-}
-
-/// What a question was answered with; `None` where it failed: what it was about is not there. Errors: those that tell nothing.
-fn told<T>(answer: Result<T>) -> Result<Option<T>> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.kind != ErrorKind::Unreachable && tells_nothing(&error) => Err(error),
-        Err(error) => {
-            tracing::debug!(%error, "the endpoint lacks what it was asked for");
-            Ok(None)
-        }
-    }
-}
-
-/// Whether an error is about the endpoint, its load or the credentials, and not about what was asked.
-fn tells_nothing(error: &Error) -> bool {
-    match error.kind {
-        ErrorKind::Unreachable | ErrorKind::Credentials | ErrorKind::NoSuchBucket => true,
-        ErrorKind::Exhausted => matches!(error.status, Some(429 | 503)),
-        ErrorKind::Denied => error.status == Some(401),
-        _ => false,
+        QUESTIONS.is_precondition(self.writer.pipeline.send(&request).await)
     }
 }

@@ -65,10 +65,6 @@ impl Service for GcsService {
     }
 
     /// Names are resolved by the service: it has one endpoint for all locations.
-    fn move_to(&self, _region: &str) -> bool {
-        false
-    }
-
     fn forget_credentials(&self) {
         self.credentials.forget();
     }

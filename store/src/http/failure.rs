@@ -5,6 +5,7 @@
 
 use super::exchange::ExchangeError;
 use crate::contract::ErrorKind;
+use http::StatusCode;
 use std::time::{Duration, SystemTime};
 
 /// What another attempt needs.
@@ -47,6 +48,19 @@ impl Failure {
             retry: RetryAction::None,
             maybe_applied: false,
         }
+    }
+
+    /// A service refused to give out credentials: `status` is no success, `told` says so in words.
+    pub fn of_issuer(status: StatusCode, code: Option<String>, message: Option<String>, told: &str) -> Self {
+        let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        let (kind, retry) = match passes {
+            true => (ErrorKind::Exhausted, RetryAction::Wait(None)),
+            false => (ErrorKind::Denied, RetryAction::None),
+        };
+        let said = message.unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason").to_owned());
+        let code_told = code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+        let message = format!("{told}: {said}{code_told}");
+        Self { status: Some(status.as_u16()), code, retry, ..Self::last(kind, message) }
     }
 
     /// The connection failed, before or after the request was sent.

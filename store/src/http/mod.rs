@@ -12,6 +12,7 @@ pub(crate) mod exchange;
 pub(crate) mod failure;
 pub(crate) mod header_case;
 pub(crate) mod pipeline;
+pub(crate) mod probe;
 pub(crate) mod proxy;
 pub(crate) mod reading;
 pub(crate) mod remembered;

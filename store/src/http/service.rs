@@ -1,6 +1,6 @@
 //! What the pipeline asks of an API.
 //!
-//! Owns: [`Service`]: one implementation for the S3 family, one for Google Cloud Storage.
+//! Owns: [`Service`]: one implementation for each family of stores, and for each service that gives out credentials.
 
 use super::body::RequestBody;
 use super::failure::Failure;
@@ -48,13 +48,17 @@ pub(crate) trait Service: Send + Sync + 'static {
     ) -> Option<Failure>;
 
     /// The server names the region that the bucket is in. Whether another attempt makes sense.
-    fn move_to(&self, region: &str) -> bool;
+    fn move_to(&self, _region: &str) -> bool {
+        false
+    }
 
     /// The server says that the credentials have expired, whatever their date.
-    fn forget_credentials(&self);
+    fn forget_credentials(&self) {}
 
     /// What is told of a failure: its message, and what this service knows about its cause (whose credentials were refused).
-    fn explained(&self, failure: &Failure) -> String;
+    fn explained(&self, failure: &Failure) -> String {
+        failure.message.clone()
+    }
 
     /// The endpoint as a person would write it, without a query.
     fn url(&self) -> String;

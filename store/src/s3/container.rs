@@ -10,10 +10,10 @@
 use super::authorization::Authorization;
 use super::credentials::Source;
 use super::dialect::Reach;
-use crate::contract::{ErrorKind, StoreOptions};
+use crate::contract::StoreOptions;
 use crate::http::body::RequestBody;
 use crate::http::environment::Environment;
-use crate::http::failure::{Failure, RetryAction};
+use crate::http::failure::Failure;
 use crate::http::pipeline::Pipeline;
 use crate::http::renewal::Issued;
 use crate::http::request::ApiRequest;
@@ -225,26 +225,7 @@ impl Service for Agent {
             return None;
         }
         let Refusal { code, message } = serde_json::from_slice(body).unwrap_or_default();
-        let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        let kind = if passes { ErrorKind::Exhausted } else { ErrorKind::Denied };
-        let said = message.unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason").to_owned());
-        let code_told = code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
-        Some(Failure {
-            status: Some(status.as_u16()),
-            code,
-            retry: if passes { RetryAction::Wait(None) } else { RetryAction::None },
-            ..Failure::last(kind, format!("{} gives no keys: {said}{code_told}", self.shown))
-        })
-    }
-
-    fn move_to(&self, _region: &str) -> bool {
-        false
-    }
-
-    fn forget_credentials(&self) {}
-
-    fn explained(&self, failure: &Failure) -> String {
-        failure.message.clone()
+        Some(Failure::of_issuer(status, code, message, &format!("{} gives no keys", self.shown)))
     }
 
     fn url(&self) -> String {

@@ -8,10 +8,10 @@
 use super::authorization::{Authorization, Token};
 use super::dialect::Reach;
 use super::endpoint::Endpoint;
-use crate::contract::{ErrorKind, StoreOptions};
+use crate::contract::StoreOptions;
 use crate::http::body::RequestBody;
 use crate::http::environment::Environment;
-use crate::http::failure::{Failure, RetryAction};
+use crate::http::failure::Failure;
 use crate::http::pipeline::Pipeline;
 use crate::http::renewal::Issued;
 use crate::http::request::ApiRequest;
@@ -145,26 +145,12 @@ impl Service for IamService {
             return None;
         }
         let Refusal { code, message } = serde_json::from_slice(body).unwrap_or_default();
-        let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        let kind = if passes { ErrorKind::Exhausted } else { ErrorKind::Denied };
-        let said = message.unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason").to_owned());
-        let code_told = code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
-        Some(Failure {
-            status: Some(status.as_u16()),
+        Some(Failure::of_issuer(
+            status,
             code,
-            retry: if passes { RetryAction::Wait(None) } else { RetryAction::None },
-            ..Failure::last(kind, format!("{} gives no token for the API key: {said}{code_told}", self.url))
-        })
-    }
-
-    fn move_to(&self, _region: &str) -> bool {
-        false
-    }
-
-    fn forget_credentials(&self) {}
-
-    fn explained(&self, failure: &Failure) -> String {
-        failure.message.clone()
+            message,
+            &format!("{} gives no token for the API key", self.url),
+        ))
     }
 
     fn url(&self) -> String {

@@ -254,6 +254,7 @@ impl Store for S3Store {
         match self.known_writer().put_part(&upload, 1, payload).await {
             Err(error) if error.kind == ErrorKind::Denied => Ok(Some(false)),
             Err(error) if error.kind == ErrorKind::Unreachable => Err(error),
+            Err(error) if error.kind != ErrorKind::NotFound => Ok(None),
             _ => Ok(Some(true)),
         }
     }

@@ -13,10 +13,11 @@ use super::checksums::header_of;
 use super::etag::{quoted, unquoted, version_in};
 use super::writing::Writer;
 use crate::contract::{
-    Capabilities, Condition, ConditionedChange, Error, ErrorKind, PartCopy, Payload, PutOptions, RawKey,
-    Result, Version,
+    Capabilities, Condition, ConditionedChange, ErrorKind, PartCopy, Payload, PutOptions, RawKey, Result,
+    Version,
 };
 use crate::http::deadline::{CallLimit, limited_call};
+use crate::http::probe::Questions;
 use crate::http::remembered::Answer;
 use crate::http::request::ApiRequest;
 use bytes::Bytes;
@@ -27,6 +28,21 @@ use std::time::Duration;
 /// How long the endpoint may fail, or be silent, in all of a probe: writes wait for it.
 const QUESTION_LIMIT: CallLimit =
     CallLimit { deadline: Duration::from_secs(10), attempt: Duration::from_secs(10) };
+
+const QUESTIONS: Questions = Questions {
+    is_of_credentials: |error| {
+        matches!(
+            error.code.as_deref(),
+            Some(
+                "InvalidAccessKeyId"
+                    | "SignatureDoesNotMatch"
+                    | "ExpiredToken"
+                    | "InvalidToken"
+                    | "RequestTimeTooSkewed"
+            )
+        )
+    },
+};
 
 /// What the endpoint enforces by itself, and how it wants to be asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -100,7 +116,7 @@ async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Probed> {
     let writer = Writer { pipeline, enforcement: Enforcement::default() };
     // Of nothing, as yet: who may not delete is refused that too.
     if let Err(error) = writer.delete(&key, &Condition::None).await {
-        if tells_nothing(&error) {
+        if QUESTIONS.tells_nothing(&error) {
             return Err(error);
         }
         tracing::info!(%error, "the endpoint is not asked what it enforces, since what that writes could not be deleted");
@@ -109,7 +125,7 @@ async fn probe_within_call(pipeline: &Arc<Pipeline>) -> Result<Probed> {
     let found = ask(pipeline, &key).await;
     match writer.delete(&key, &Condition::None).await {
         // Nor do questions that were not answered then.
-        Err(error) if tells_nothing(&error) => return found.and(Err(error)),
+        Err(error) if QUESTIONS.tells_nothing(&error) => return found.and(Err(error)),
         Err(error) => tracing::warn!(%error, "the object of the probe could not be deleted"),
         Ok(()) => {}
     }
@@ -122,7 +138,7 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Probed> {
     let writer = Writer { pipeline, enforcement: Enforcement::default() };
     let (version, crc64nvme) = match put_summed(&writer, key, &payload).await {
         Ok(written) => written,
-        Err(error) if tells_nothing(&error) => return Err(error),
+        Err(error) if QUESTIONS.tells_nothing(&error) => return Err(error),
         Err(error) => {
             tracing::info!(%error, "the endpoint is not asked what it enforces, since the object for that cannot be written");
             return Ok(not_asked());
@@ -165,11 +181,11 @@ async fn put_summed(writer: &Writer<'_>, key: &RawKey, payload: &Bytes) -> Resul
 /// Whether a deletion on condition of another version is refused, and one on condition of what stands carried out.
 async fn enforces_deletions(pipeline: &Arc<Pipeline>, key: &RawKey, found: Enforcement) -> Result<bool> {
     let writer = Writer { pipeline, enforcement: Enforcement { delete: true, ..found } };
-    if !is_precondition(writer.delete(key, &Condition::IfVersion(bogus_version())).await)? {
+    if !QUESTIONS.is_precondition(writer.delete(key, &Condition::IfVersion(bogus_version())).await)? {
         return Ok(false);
     }
-    let Some(meta) = told(writer.head(key).await)? else { return Ok(false) };
-    Ok(told(writer.delete(key, &Condition::IfVersion(meta.version)).await)?.is_some())
+    let Some(meta) = QUESTIONS.told(writer.head(key).await)? else { return Ok(false) };
+    Ok(QUESTIONS.told(writer.delete(key, &Condition::IfVersion(meta.version)).await)?.is_some())
 }
 
 /// A version that no object has.
@@ -186,17 +202,18 @@ async fn ask_multipart(
 ) -> Result<Enforcement> {
     let asking = Enforcement { complete: true, copy_source: true, ..Enforcement::default() };
     let writer = Writer { pipeline, enforcement: asking };
-    let Some(upload) = told(writer.start_upload(key, &PutOptions::default()).await)? else {
+    let Some(upload) = QUESTIONS.told(writer.start_upload(key, &PutOptions::default()).await)? else {
         return Ok(Enforcement::default());
     };
     let found = async {
-        let copied = told(writer.copy_part(&upload, 1, key, &Version::Unknown, 0..len).await)?;
+        let copied = QUESTIONS.told(writer.copy_part(&upload, 1, key, &Version::Unknown, 0..len).await)?;
         let part_copy = copied.is_some();
-        let copy_source =
-            part_copy && is_precondition(writer.copy_part(&upload, 2, key, &bogus_version(), 0..len).await)?;
+        let copy_source = part_copy
+            && QUESTIONS
+                .is_precondition(writer.copy_part(&upload, 2, key, &bogus_version(), 0..len).await)?;
         let payload = Payload::Bytes(Bytes::from_static(b"pail probe"));
         let part = match copied {
-            None if asks_complete => told(writer.put_part(&upload, 1, payload).await)?,
+            None if asks_complete => QUESTIONS.told(writer.put_part(&upload, 1, payload).await)?,
             copied => copied,
         };
         let mut complete = asks_complete && part.is_some();
@@ -204,7 +221,8 @@ async fn ask_multipart(
         for condition in [Condition::IfVersion(bogus_version()), Condition::IfAbsent] {
             if complete && let Some(part) = &part {
                 let parts = std::slice::from_ref(part);
-                complete = is_precondition(writer.complete_upload(&upload, parts, &condition).await)?;
+                complete =
+                    QUESTIONS.is_precondition(writer.complete_upload(&upload, parts, &condition).await)?;
             }
         }
         Ok(Enforcement { part_copy, copy_source, complete, ..Enforcement::default() })
@@ -218,52 +236,12 @@ async fn ask_multipart(
 
 /// Whether the endpoint enforces the condition in `request`, which does not hold. Errors: those that tell nothing.
 async fn is_enforced(pipeline: &Arc<Pipeline>, request: ApiRequest<'_>) -> Result<bool> {
-    is_precondition(pipeline.send(&request).await)
-}
-
-/// Whether it was refused for its condition. One that is not known, and said so, is not enforced; nor is one at which the endpoint fails.
-fn is_precondition<T>(answer: Result<T>) -> Result<bool> {
-    match answer {
-        Err(error) if error.kind == ErrorKind::Precondition => Ok(true),
-        answer => told(answer).map(|_| false),
-    }
+    QUESTIONS.is_precondition(pipeline.send(&request).await)
 }
 
 /// Whether the endpoint takes a write on condition of the version that stands, in these words. Errors: those that tell nothing.
 async fn takes(pipeline: &Arc<Pipeline>, key: &RawKey, payload: &Bytes, version: Vec<u8>) -> Result<bool> {
     let request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone().into());
     let sent = pipeline.send(&request.header_bytes("if-match", &version)).await;
-    Ok(told(sent)?.is_some())
-}
-
-/// What a question was answered with; `None` where it failed: what it was about is not there. Errors: those that tell nothing. A connection
-/// that breaks may be an answer too: whether the endpoint can be reached is told by what is asked next.
-fn told<T>(answer: Result<T>) -> Result<Option<T>> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.kind != ErrorKind::Unreachable && tells_nothing(&error) => Err(error),
-        Err(error) => {
-            tracing::debug!(%error, "the endpoint lacks what it was asked for");
-            Ok(None)
-        }
-    }
-}
-
-/// Whether an error is about the endpoint, its load or the credentials, and not about what was asked.
-fn tells_nothing(error: &Error) -> bool {
-    match error.kind {
-        ErrorKind::Unreachable | ErrorKind::Credentials | ErrorKind::NoSuchBucket => true,
-        ErrorKind::Exhausted => matches!(error.status, Some(429 | 503)),
-        ErrorKind::Denied => matches!(
-            error.code.as_deref(),
-            Some(
-                "InvalidAccessKeyId"
-                    | "SignatureDoesNotMatch"
-                    | "ExpiredToken"
-                    | "InvalidToken"
-                    | "RequestTimeTooSkewed"
-            )
-        ),
-        _ => false,
-    }
+    Ok(QUESTIONS.told(sent)?.is_some())
 }

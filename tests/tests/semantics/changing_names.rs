@@ -268,6 +268,29 @@ async fn a_marker_that_holds_bytes_is_not_removed_with_its_directory() {
     assert_eq!(&files.get("d/").await.unwrap()[..], b"somebody's");
 }
 
+// SEMANTICS: changing names.2
+#[tokio::test]
+async fn bytes_that_come_into_a_marker_while_its_directory_is_removed_stay() {
+    for theirs in ["somebody's", ""] {
+        let files = Files::new();
+        files.mkdir("d").await.unwrap();
+        let held = files.requests.hold("delete", "d/");
+        let put = async {
+            held.reached().await;
+            files.put("d/", theirs).await;
+            drop(held);
+        };
+        let (removed, ()) = tokio::join!(files.rmdir("d"), put);
+        if theirs.is_empty() {
+            removed.unwrap();
+            assert_eq!(files.get("d/").await, None);
+        } else {
+            assert_eq!(errno(removed), libc::ENOTEMPTY);
+            assert_eq!(&files.get("d/").await.unwrap()[..], theirs.as_bytes());
+        }
+    }
+}
+
 // SEMANTICS: writing.3, changing names.3
 #[tokio::test]
 async fn what_is_kept_of_a_file_that_was_written_while_it_was_renamed_has_its_new_name() {
