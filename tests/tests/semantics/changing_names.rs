@@ -274,7 +274,7 @@ async fn bytes_that_come_into_a_marker_while_its_directory_is_removed_stay() {
     for theirs in ["somebody's", ""] {
         let files = Files::new();
         files.mkdir("d").await.unwrap();
-        let held = files.requests.hold("delete", "d/");
+        let held = files.requests.hold("list", "d/");
         let put = async {
             held.reached().await;
             files.put("d/", theirs).await;
