@@ -139,7 +139,8 @@ pub fn incomplete(report: &Report) -> Option<Failure> {
     }
     let all = missing + report.copied + report.unchanged;
     let message = format!("{missing} of {all} {} not copied", if missing == 1 { "was" } else { "were" });
-    let mut failure = Failure::new(FailureKind::Partial, message);
+    let kind = if report.corrupt > 0 { FailureKind::Verification } else { FailureKind::Partial };
+    let mut failure = Failure::new(kind, message);
     let named = [&report.failed, &report.skipped].into_iter().flat_map(|problems: &Problems| &problems.named);
     for problem in named.take(NAMED_MAX) {
         failure = failure.because(format!("{}: {}", terminal::escaped(&problem.name), problem.why));
@@ -164,8 +165,19 @@ pub fn left_out(report: &Report) -> Result<Vec<String>, Failure> {
 pub fn summary(report: &Report) -> String {
     let bytes = ByteSize(report.copied_bytes).human();
     let objects = |count: u64| format!("{count} {}", if count == 1 { "file" } else { "files" });
-    match report.unchanged {
-        0 => format!("copied {} ({bytes})", objects(report.copied)),
-        unchanged => format!("copied {} ({bytes}); {} unchanged", objects(report.copied), objects(unchanged)),
+    let mut said = vec![format!("copied {} ({bytes})", objects(report.copied))];
+    if report.resumed_bytes > 0 {
+        let resumed = ByteSize(report.resumed_bytes).human();
+        said[0] = format!("copied {} ({bytes}, {resumed} of it by an earlier run)", objects(report.copied));
     }
+    if report.unchanged > 0 {
+        said.push(format!("{} unchanged", objects(report.unchanged)));
+    }
+    if report.verified > 0 {
+        said.push(format!("{} verified", report.verified));
+    }
+    if report.unverified > 0 {
+        said.push(format!("{} without a checksum in the store to verify by", report.unverified));
+    }
+    said.join("; ")
 }

@@ -184,6 +184,54 @@ fn ctrl_c_leaves_no_temporary_file() {
 }
 
 #[test]
+fn ctrl_c_leaves_what_the_same_command_goes_on_with() {
+    const SIZE: usize = 40 << 20;
+    let sandbox = Sandbox::new();
+    let bytes: Vec<u8> = (0..SIZE as u64).map(|index| (index * index >> 7) as u8).collect();
+    sandbox.put("d/large", bytes.clone());
+    let stall = FaultAction::Stall { after_bytes: 1 << 20, for_ms: None };
+    sandbox.server.inject(Fault { skip: 2, times: 100, ..Fault::once(Some("GetObject"), stall) });
+    let work = sandbox.path("work");
+    fs::create_dir_all(&work).unwrap();
+    let mut command = sandbox.command(&["cp", "-r", &uri("d"), "."]);
+    let copy = command.current_dir(&work).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Behind the object's bytes, what is noted of parts is no longer zero.
+    let noted = || {
+        let behind = fs::read_dir(&work).unwrap().next().map(|file| fs::read(file.unwrap().path()).unwrap());
+        let records = behind.and_then(|bytes| Some(bytes.get(SIZE..SIZE + 5 * 24)?.to_vec()));
+        records.is_some_and(|records| {
+            records.chunks(24).filter(|it| it.iter().any(|byte| *byte != 0)).count() == 2
+        })
+    };
+    wait_until("two parts are there", noted);
+    // SAFETY: a signal to a child that was not waited for.
+    assert_eq!(unsafe { libc::kill(copy.id() as i32, libc::SIGINT) }, 0);
+    let ran = finish(copy);
+    assert_eq!((ran.code, ran.err.contains("goes on")), (130, true), "{ran:?}");
+    sandbox.server.clear_faults();
+    let ran = copied(&sandbox, &["-r", &uri("d"), "."]);
+    assert!(ran.err.contains("(40.0 MiB, 16.0 MiB of it by an earlier run); 1 verified"), "{ran:?}");
+    assert_eq!(names(&work), ["large"]);
+    assert!(fs::read(work.join("large")).unwrap() == bytes);
+}
+
+#[test]
+fn damaged_bytes_get_no_name_and_an_exit_code_of_their_own() {
+    let sandbox = Sandbox::new();
+    sandbox.put("d/bad", "x".repeat(1000));
+    sandbox.put("d/good", "x".repeat(1000));
+    let flip = FaultAction::FlipBit { after_bytes: 10 };
+    let of_bad =
+        Fault { key_contains: Some("bad".into()), times: 100, ..Fault::once(Some("GetObject"), flip) };
+    sandbox.server.inject(of_bad);
+    let ran = cp(&sandbox, &["-r", "--json", &uri("d"), "."]);
+    assert_eq!((ran.code, ran.err.contains("d/bad: ")), (7, true), "{ran:?}");
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&report["corrupt"], &report["verified"]), (&1.into(), &1.into()));
+    assert_eq!(names(&sandbox.path("work")), ["good"]);
+}
+
+#[test]
 fn ctrl_c_ends_the_wait_for_a_bucket_that_does_not_answer() {
     let sandbox = Sandbox::new();
     let late = FaultAction::Delay { ms: 600_000 };

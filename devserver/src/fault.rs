@@ -76,6 +76,11 @@ pub enum FaultAction {
         #[serde(default)]
         for_ms: Option<u64>,
     },
+    /// One bit of the answer's body is another, after so many bytes.
+    FlipBit {
+        /// Bytes before it.
+        after_bytes: u64,
+    },
     /// The answer's head is late by so many milliseconds, beside the time to first byte that is set.
     Delay {
         /// Milliseconds.
@@ -101,12 +106,15 @@ pub enum FaultAction {
 pub(crate) enum BodyFault {
     Cut { after_bytes: u64, reset: bool },
     Stall { after_bytes: u64, for_ms: Option<u64> },
+    Flip { after_bytes: u64 },
 }
 
 impl BodyFault {
     pub(crate) fn after_bytes(self) -> u64 {
         match self {
-            Self::Cut { after_bytes, .. } | Self::Stall { after_bytes, .. } => after_bytes,
+            Self::Cut { after_bytes, .. } | Self::Stall { after_bytes, .. } | Self::Flip { after_bytes } => {
+                after_bytes
+            }
         }
     }
 
@@ -115,6 +123,7 @@ impl BodyFault {
             FaultAction::TruncateBody { after_bytes } => Some(Self::Cut { after_bytes, reset: false }),
             FaultAction::CutBody { after_bytes } => Some(Self::Cut { after_bytes, reset: true }),
             FaultAction::Stall { after_bytes, for_ms } => Some(Self::Stall { after_bytes, for_ms }),
+            FaultAction::FlipBit { after_bytes } => Some(Self::Flip { after_bytes }),
             _ => None,
         }
     }

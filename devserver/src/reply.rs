@@ -153,10 +153,12 @@ fn stream(
 impl Sending {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, std::io::Error> {
         let mut len = frame_bytes(self.bandwidth_bytes_per_s);
+        let mut flips = false;
         if let Some(fault) = self.fault {
             let until_fault = fault.after_bytes().saturating_sub(self.sent);
             if until_fault == 0 {
                 self.fault = None;
+                flips = matches!(fault, BodyFault::Flip { .. });
                 self.strike(fault).await?;
             } else {
                 len = len.min(until_fault);
@@ -169,6 +171,7 @@ impl Sending {
         } else {
             front.advance(bytes.len() as u64);
         }
+        let bytes = if flips { flipped(&bytes) } else { bytes };
         self.sent += bytes.len() as u64;
         self.link.sent.pass(bytes.len(), self.bandwidth_bytes_per_s).await;
         Ok(Some((bytes, self)))
@@ -178,6 +181,7 @@ impl Sending {
         match fault {
             BodyFault::Stall { for_ms: Some(ms), .. } => tokio::time::sleep(Duration::from_millis(ms)).await,
             BodyFault::Stall { for_ms: None, .. } => std::future::pending().await,
+            BodyFault::Flip { .. } => {}
             BodyFault::Cut { reset, .. } => {
                 tokio::time::sleep(FLUSH_BEFORE_CUT).await;
                 if reset {
@@ -188,6 +192,15 @@ impl Sending {
         }
         Ok(())
     }
+}
+
+/// The same bytes with another first bit. What is stored stays as it is.
+fn flipped(bytes: &[u8]) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    if let Some(first) = bytes.first_mut() {
+        *first ^= 1;
+    }
+    bytes.into()
 }
 
 impl Body for ReplyBody {

@@ -178,6 +178,11 @@ impl Store for Recorder {
         let answer = self.inner.head(key).await;
         self.leave("head", key.as_str(), answer).await
     }
+    async fn checksum(&self, key: &RawKey, version: &Version) -> Result<Option<Checksum>> {
+        self.enter("checksum", key.as_str())?;
+        let answer = self.inner.checksum(key, version).await;
+        self.leave("checksum", key.as_str(), answer).await
+    }
     async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
         self.enter("attributes", key.as_str())?;
         let answer = self.inner.attributes(key, version).await;

@@ -7,13 +7,17 @@
 
 use crate::buffers::Buffers;
 use crate::directory::Root;
-use crate::fetch::{Fetched, Fetcher};
+use crate::fetch::{Fetched, Fetcher, Placed};
 use crate::file_name::RelativePath;
+use crate::leftovers::Leftovers;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
+use crate::part_journal::ObjectIdentity;
 use crate::plan::{COLLIDES, Planner, Step, step_of_file, too_long};
 use crate::report::Report;
+use crate::run_log::FLUSH_INTERVAL;
 use crate::tally::Tally;
+use crate::temporary::Temporary;
 use crate::trouble::Trouble;
 use crate::work::{Work, lost};
 use crate::{Error, Options, Progress, Source, attributes, disk};
@@ -24,7 +28,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Copies `source` of `store` to `target`: an object to the file of that path, a prefix to the directory, whose content it joins. Missing directories are
-/// made; nothing is deleted. What is there as it was left is not sent again. Dropped, it removes its temporary files.
+/// made; nothing is deleted. What is there as it was left is not sent again. Dropped or stopped, it
+/// removes its temporary files, but for those in parts: what of them has arrived the next run does not fetch again, and removes what it has no use for.
 ///
 /// Errors: nothing is there; the store cannot be reached or refuses everything; the disk is full. What concerns single objects is in the report.
 pub async fn download(
@@ -107,6 +112,7 @@ impl Opening {
         let fetcher = Fetcher {
             store: self.store,
             root,
+            leftovers: Arc::new(Leftovers::new(manifest.run(), manifest.dead())),
             buffers: Buffers::new(self.options.memory_bytes),
             connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             part_size_bytes: self.options.part_size_bytes(),
@@ -136,7 +142,7 @@ async fn download_object(opening: Opening, object: ObjectMeta, target: &Path) ->
     run.fetcher.progress.walk_ended();
     run.check_space(std::slice::from_ref(&step))?;
     let taken = run.take(vec![step]).await;
-    run.end(taken).await
+    run.end(taken, false).await
 }
 
 async fn download_prefix(
@@ -147,7 +153,7 @@ async fn download_prefix(
 ) -> Result<Report, Error> {
     let mut run = opening.open(target, None).await?;
     let walked = run.walk(prefix, first).await;
-    run.end(walked).await
+    run.end(walked, true).await
 }
 
 impl Run {
@@ -188,15 +194,30 @@ impl Run {
         let needed: u64 = sizes.sum();
         let root = &self.fetcher.root;
         match root.free_bytes() {
-            Ok(free) if free < needed => {
+            Ok(free) if free < needed && free < needed.saturating_sub(self.held_bytes(steps)) => {
                 Err(disk::full(root.path(), format!("{needed} bytes are to be copied, and {free} are free")))
             }
             _ => Ok(()),
         }
     }
 
+    /// What the disk has already of files in parts.
+    fn held_bytes(&self, steps: &[Step]) -> u64 {
+        let Fetcher { store, root, part_size_bytes, .. } = &*self.fetcher;
+        let held = steps.iter().map(|step| match step {
+            Step::Fetch(object, path) if object.size > *part_size_bytes => {
+                let what = ObjectIdentity::of(store.identity(), object, path.as_bytes());
+                Temporary::held_bytes(root, path, &what).min(object.size)
+            }
+            _ => 0,
+        });
+        held.sum()
+    }
+
     /// Does what is quick, and spawns what is to be fetched as there is room for it.
     async fn take(&mut self, steps: Vec<Step>) -> Result<(), Error> {
+        // What was found as it was may be news, too.
+        self.manifest.flush_if_due(&self.fetcher.work);
         for step in steps {
             match step {
                 Step::Skip { key, why } => self.tally.report.skipped.add(key, why),
@@ -232,22 +253,32 @@ impl Run {
 
     /// Waits for one of the objects under way.
     async fn finish_one(&mut self) -> Result<(), Error> {
-        let Some(done) = self.tasks.join_next().await else { return Ok(()) };
+        let done = loop {
+            match tokio::time::timeout(FLUSH_INTERVAL, self.tasks.join_next()).await {
+                Ok(Some(done)) => break done,
+                Ok(None) => return Ok(()),
+                Err(_) => self.manifest.flush_if_due(&self.fetcher.work),
+            }
+        };
         let (object, fetched) = done.map_err(|error| lost(&error))?;
         self.fetcher.progress.finish_one();
         match fetched {
-            Ok(Fetched { version, local }) => {
-                self.tally.report.copied += 1;
-                self.tally.report.copied_bytes += local.size;
+            Ok(Fetched { version, placed: Placed { local, is_verified, resumed_bytes } }) => {
+                let report = &mut self.tally.report;
+                report.copied += 1;
+                report.copied_bytes += local.size;
+                report.resumed_bytes += resumed_bytes;
+                *(if is_verified { &mut report.verified } else { &mut report.unverified }) += 1;
                 self.manifest.record(object.key.as_str(), Entry { version, local });
+                self.manifest.flush_if_due(&self.fetcher.work);
                 Ok(())
             }
             Err(trouble) => self.tally.add(object.key.as_str(), trouble),
         }
     }
 
-    /// Waits for the rest, or gives it up where the walk failed.
-    async fn end(mut self, walked: Result<(), Error>) -> Result<Report, Error> {
+    /// Waits for the rest, or gives it up where the walk failed. `is_all_below`: the run is of all that is below a prefix, and not of one object.
+    async fn end(mut self, walked: Result<(), Error>, is_all_below: bool) -> Result<Report, Error> {
         let mut ended = walked;
         while ended.is_ok() && !self.tasks.is_empty() {
             ended = self.finish_one().await;
@@ -256,8 +287,15 @@ impl Run {
         if ended.is_ok() {
             self.manifest.forget_unseen();
         }
-        let manifest = self.manifest;
-        let saved = self.fetcher.work.blocking(move || manifest.save()).await.map_err(Trouble::into_error);
+        let (manifest, fetcher) = (self.manifest, self.fetcher.clone());
+        let has_all = ended.is_ok() && is_all_below && self.tally.report.failed.count == 0;
+        let save = move || {
+            if has_all {
+                fetcher.leftovers.clear_at_end(&fetcher.root);
+            }
+            manifest.save();
+        };
+        let saved = self.fetcher.work.blocking(save).await.map_err(Trouble::into_error);
         let ended = ended.and(saved);
         ended.and_then(|()| self.tally.into_report())
     }

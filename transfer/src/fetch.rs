@@ -1,8 +1,8 @@
 //! One object, to one file.
 //!
-//! Owns: [`Fetcher`]. An object of up to one buffer is fetched in one request and put in place in one go; a larger one in parts at the same time, each
-//! written at its offset as it arrives. Every request asks for the version that the plan saw. Where the object has another one by then, all of it starts over with
-//! that, once: bytes of two versions never meet in one file.
+//! Owns: [`Fetcher`]. An object of up to one buffer is fetched in one request and put in place in one go; a larger one in parts (`fetch_parts`). Every request asks for the version that the plan saw. Where the object has another one by then, all of it starts over with
+//! that, once: bytes of two versions never meet in one file. What arrives otherwise
+//! than the store has it never gets the file's name: it is fetched over, once, and then told.
 //!
 //! Bounds: a request has a connection's permit and one buffer; both are the run's.
 
@@ -11,24 +11,24 @@ use crate::attributes::FileAttributes;
 use crate::buffers::{BUFFER_BYTES, Buffer, Buffers};
 use crate::directory::{LocalState, Root};
 use crate::file_name::RelativePath;
-use crate::part_sizes::parts;
+use crate::leftovers::Leftovers;
 use crate::temporary::Temporary;
 use crate::trouble::Trouble;
-use crate::work::{Work, lost};
+use crate::work::Work;
 use pail_store::{Attributes, GetOptions, GetResult, ObjectMeta, RawKey, Store, Version};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 
 const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
-const SHORT: &str = "the store sent less than the object has";
+pub(super) const SHORT: &str = "the store sent less than the object has";
 
 /// What all fetches of a run share.
 pub(crate) struct Fetcher {
     pub store: Arc<dyn Store>,
     pub root: Arc<Root>,
+    pub leftovers: Arc<Leftovers>,
     pub buffers: Arc<Buffers>,
     pub connections: Arc<Semaphore>,
     pub part_size_bytes: u64,
@@ -41,15 +41,25 @@ pub(crate) struct Fetcher {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub version: Version,
+    pub placed: Placed,
+}
+
+/// What became of the bytes of a file that is in place.
+#[derive(Debug)]
+pub(crate) struct Placed {
     pub local: LocalState,
+    /// They are those that the store has, by its checksum.
+    pub is_verified: bool,
+    /// So many of them were there from an earlier run.
+    pub resumed_bytes: u64,
 }
 
 /// One version on its way to a file.
-struct Attempt<'a> {
-    object: &'a ObjectMeta,
-    path: &'a RelativePath,
+pub(crate) struct Attempt<'a> {
+    pub object: &'a ObjectMeta,
+    pub path: &'a RelativePath,
     /// Bytes that the progress counts of it.
-    moved: Arc<AtomicU64>,
+    pub moved: Arc<AtomicU64>,
 }
 
 impl Fetcher {
@@ -63,19 +73,24 @@ impl Fetcher {
             true => ObjectMeta { last_modified: object.last_modified, ..self.head(&object.key).await? },
             false => object,
         };
-        match self.attempt(&object, path).await {
-            Err(Trouble::Changed) => {}
+        let again = match self.attempt(&object, path).await {
+            Err(Trouble::Changed) => {
+                tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
+                self.head(&object.key).await?
+            }
+            Err(Trouble::Corrupt(why)) => {
+                tracing::warn!(key = %object.key, why, "what arrived is not what the store has; fetching it over");
+                object
+            }
             done => return done,
-        }
-        tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
-        let newer = self.head(&object.key).await?;
-        match self.attempt(&newer, path).await {
+        };
+        match self.attempt(&again, path).await {
             Err(Trouble::Changed) => Err(Trouble::Alone(CHANGED_TWICE.to_owned())),
             done => done,
         }
     }
 
-    async fn head(&self, key: &RawKey) -> Result<ObjectMeta, Trouble> {
+    pub(super) async fn head(&self, key: &RawKey) -> Result<ObjectMeta, Trouble> {
         let found = self.store.head(key).await;
         found.map_err(|error| Trouble::of_store(&format!("look at {key}"), error))
     }
@@ -89,16 +104,17 @@ impl Fetcher {
         if placed.is_err() {
             self.progress.take_back(attempt.moved.load(Relaxed));
         }
-        Ok(Fetched { version: object.version.clone(), local: placed? })
+        Ok(Fetched { version: object.version.clone(), placed: placed? })
     }
 
     /// In one request, one buffer and one piece of work for the disk.
-    async fn fetch_small(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<LocalState, Trouble> {
+    async fn fetch_small(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<Placed, Trouble> {
         let len = attempt.object.size as usize;
         let connection = self.connection().await?;
         let mut buffer = self.buffer().await?;
         let got = self.open(attempt.object, None).await?;
         let (meta, mut body) = (got.meta, got.body);
+        let is_verified = is_checked_by_store(&meta);
         let filled = body.fill(buffer.part(len)).await;
         let filled = filled.map_err(|error| self.of_key(attempt.object, error))?;
         if filled != len {
@@ -107,92 +123,21 @@ impl Fetcher {
         drop((body, connection));
         self.count(&attempt.moved, len);
         let attributes = self.attributes(attempt.object, meta.attributes);
-        let (root, path) = (self.root.clone(), attempt.path.clone());
+        let (root, path, leftovers) = (self.root.clone(), attempt.path.clone(), self.leftovers.clone());
         let place = move || {
-            let temporary = Temporary::create(&root, &path)?;
+            let temporary = Temporary::create(&root, &path, &leftovers)?;
             temporary.write_at(buffer.part(len), 0)?;
             temporary.place(&path, &attributes)
         };
-        self.on_disk(place).await
-    }
-
-    /// In parts at the same time, but for a version that cannot be asked for.
-    async fn fetch_parts(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<LocalState, Trouble> {
-        let object = attempt.object;
-        let (root, path, len) = (self.root.clone(), attempt.path.clone(), object.size);
-        let create = move || {
-            let temporary = Temporary::create(&root, &path)?;
-            temporary.reserve(len)?;
-            Ok(temporary)
-        };
-        let temporary = Arc::new(self.on_disk(create).await?);
-        let part_size = if object.version.is_unknown() { object.size } else { self.part_size_bytes };
-        let mut tasks = JoinSet::new();
-        let fetched = self.spawn_parts(attempt, &temporary, part_size, &mut tasks).await;
-        if fetched.is_err() {
-            tasks.shutdown().await;
-        }
-        let attributes = self.attributes(object, fetched?);
-        let path = attempt.path.clone();
-        // Every part is written, and so nobody else has the file any more.
-        let temporary =
-            Arc::into_inner(temporary).ok_or_else(|| Trouble::Alone("a part of it was lost".to_owned()))?;
-        self.on_disk(move || temporary.place(&path, &attributes)).await
-    }
-
-    /// Fetches all parts; gives the object's attributes.
-    async fn spawn_parts(
-        self: &Arc<Self>,
-        attempt: &Attempt<'_>,
-        temporary: &Arc<Temporary>,
-        part_size: u64,
-        tasks: &mut JoinSet<Result<Option<Arc<Attributes>>, Trouble>>,
-    ) -> Result<Option<Arc<Attributes>>, Trouble> {
-        let mut attributes = None;
-        for range in parts(attempt.object.size, part_size) {
-            let connection = self.connection().await?;
-            while let Some(done) = tasks.try_join_next() {
-                attributes = done.map_err(|error| Trouble::Fatal(lost(&error)))??;
-            }
-            let (fetcher, object) = (self.clone(), attempt.object.clone());
-            let (temporary, moved) = (temporary.clone(), attempt.moved.clone());
-            tasks.spawn(self.work.tracked(async move {
-                fetcher.fetch_part(&object, range, temporary, moved, connection).await
-            }));
-        }
-        while let Some(done) = tasks.join_next().await {
-            attributes = done.map_err(|error| Trouble::Fatal(lost(&error)))??;
-        }
-        Ok(attributes)
-    }
-
-    async fn fetch_part(
-        &self,
-        object: &ObjectMeta,
-        range: Range<u64>,
-        temporary: Arc<Temporary>,
-        moved: Arc<AtomicU64>,
-        _connection: OwnedSemaphorePermit,
-    ) -> Result<Option<Arc<Attributes>>, Trouble> {
-        let mut buffer = self.buffer().await?;
-        let mut got = self.open(object, Some(range.clone())).await?;
-        let mut offset = range.start;
-        while offset < range.end {
-            let len = usize::try_from(range.end - offset).unwrap_or(usize::MAX).min(BUFFER_BYTES);
-            let filled = got.body.fill(buffer.part(len)).await.map_err(|error| self.of_key(object, error))?;
-            if filled != len {
-                return Err(Trouble::Alone(SHORT.to_owned()));
-            }
-            let file = temporary.clone();
-            buffer = self.on_disk(move || file.write_at(buffer.part(len), offset).map(|()| buffer)).await?;
-            self.count(&moved, len);
-            offset += len as u64;
-        }
-        Ok(got.meta.attributes)
+        Ok(Placed { local: self.on_disk(place).await?, is_verified, resumed_bytes: 0 })
     }
 
     /// Opens what is wanted of the version that is wanted. Errors: `Changed`, also where the object's length is not what it was.
-    async fn open(&self, object: &ObjectMeta, range: Option<Range<u64>>) -> Result<GetResult, Trouble> {
+    pub(super) async fn open(
+        &self,
+        object: &ObjectMeta,
+        range: Option<Range<u64>>,
+    ) -> Result<GetResult, Trouble> {
         let wanted = range.clone().unwrap_or(0..object.size);
         let options = GetOptions { range, if_version: Some(object.version.clone()) };
         let got = self.store.get(&object.key, options).await.map_err(|error| self.of_key(object, error))?;
@@ -203,32 +148,41 @@ impl Fetcher {
     }
 
     /// Of the version whose bytes came; the time is the listing's, which is finer than that of an answer's head.
-    fn attributes(&self, object: &ObjectMeta, attributes: Option<Arc<Attributes>>) -> FileAttributes {
+    pub(super) fn attributes(
+        &self,
+        object: &ObjectMeta,
+        attributes: Option<Arc<Attributes>>,
+    ) -> FileAttributes {
         FileAttributes::of_object(&ObjectMeta { attributes, ..object.clone() }, self.umask)
     }
 
-    fn of_key(&self, object: &ObjectMeta, error: pail_store::Error) -> Trouble {
+    pub(super) fn of_key(&self, object: &ObjectMeta, error: pail_store::Error) -> Trouble {
         Trouble::of_store(&format!("read {}/{}", self.store.uri(), object.key), error)
     }
 
-    fn count(&self, moved: &AtomicU64, len: usize) {
+    pub(super) fn count(&self, moved: &AtomicU64, len: usize) {
         moved.fetch_add(len as u64, Relaxed);
         self.progress.add_bytes(len as u64);
     }
 
-    async fn on_disk<T: Send + 'static>(
+    pub(super) async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
     ) -> Result<T, Trouble> {
         self.work.blocking(work).await?.map_err(|error| Trouble::of_target(self.root.path(), &error))
     }
 
-    async fn connection(&self) -> Result<OwnedSemaphorePermit, Trouble> {
+    pub(super) async fn connection(&self) -> Result<OwnedSemaphorePermit, Trouble> {
         let permit = self.connections.clone().acquire_owned().await;
         permit.map_err(|_| Trouble::Alone("the run is over".to_owned()))
     }
 
-    async fn buffer(&self) -> Result<Buffer, Trouble> {
+    pub(super) async fn buffer(&self) -> Result<Buffer, Trouble> {
         self.buffers.take().await.ok_or_else(|| Trouble::Alone("the run is over".to_owned()))
     }
+}
+
+/// Whether the store compares what is read of a whole object with this checksum of it (`pail_store`'s `http/reading.rs`): an answer that is short of it is an error then.
+pub(super) fn is_checked_by_store(meta: &ObjectMeta) -> bool {
+    meta.checksum.is_some()
 }

@@ -5,6 +5,7 @@
 
 use crate::attributes::FileAttributes;
 use crate::directory::LocalState;
+use crate::upload_journal::SourceIdentity;
 use crate::work::Work;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -41,6 +42,18 @@ impl OpenFile {
     /// Size and time at the opening.
     pub fn state(&self) -> LocalState {
         LocalState::of(&self.stat)
+    }
+
+    /// What tells it from what it becomes when somebody writes to it.
+    pub fn identity(&self) -> SourceIdentity {
+        let ns = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
+        SourceIdentity {
+            dev: self.stat.st_dev,
+            ino: self.stat.st_ino,
+            size: self.state().size,
+            mtime_ns: ns(self.stat.st_mtime, self.stat.st_mtime_nsec as i64),
+            ctime_ns: ns(self.stat.st_ctime, self.stat.st_ctime_nsec as i64),
+        }
     }
 
     /// Time and mode for the object.

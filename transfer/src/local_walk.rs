@@ -6,6 +6,7 @@
 //! Links are followed, to files and to directories: a bucket has none, and a dataset that is put together of links is meant with what they
 //! lead to. A directory that is one of its own parents, by device and inode, ends there and is named. Empty directories have no object.
 
+use crate::leftovers::is_temporary;
 use crate::report::Problems;
 use crate::{Error, UploadSource};
 use pail_store::{KEY_LEN_BYTES_MAX, RawKey};
@@ -109,6 +110,10 @@ impl Walk {
             self.skip(path, "its name is not UTF-8, which a key must be");
             return Ok(());
         };
+        if is_temporary(name.as_bytes()) {
+            tracing::debug!(path = %path.display(), "left out: the temporary file of a download");
+            return Ok(());
+        }
         match std::fs::metadata(path) {
             Ok(metadata) => {
                 let slash = if metadata.is_dir() { "/" } else { "" };

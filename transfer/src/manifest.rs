@@ -11,10 +11,13 @@
 //! # Form
 //! Lines of JSON: what it is of, then a line for each key. One that cannot be read, or is of something else, counts as none.
 //!
-//! Invariants: written under another name and renamed; kept also where the run is given up, by [`Drop`]; at most [`ENTRIES_MAX`] keys are
+//! Invariants: written under another name and renamed; kept also where the run is given up, by [`Drop`], and where its process is killed, by its log (`run_log`), which the next run reads; at most [`ENTRIES_MAX`] keys are
 //! remembered, about 250 bytes of memory each.
 
 use crate::directory::LocalState;
+use crate::leftovers::RunId;
+use crate::run_log::{DeadRun, RunLog, dead_runs};
+use crate::work::Work;
 use pail_store::Version;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -24,6 +27,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How many keys are remembered.
 const ENTRIES_MAX: usize = 1_000_000;
@@ -46,7 +50,11 @@ pub(crate) struct Manifest {
     /// `None` where none is kept.
     file: Option<PathBuf>,
     what: String,
-    /// Guards the entries; a leaf.
+    run: RunId,
+    /// Of this run; `None` where none could be begun.
+    log: Option<RunLog>,
+    dead: Vec<DeadRun>,
+    /// Guards the entries; before the log's own.
     entries: Mutex<Entries>,
 }
 
@@ -55,6 +63,10 @@ struct Entries {
     /// By key; `true` where this run has seen it.
     by_key: HashMap<Box<str>, (Entry, bool)>,
     is_changed: bool,
+    /// The run has all that there is.
+    is_complete: bool,
+    /// It could not be written: the log stays.
+    is_unsaved: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,8 +98,37 @@ impl Manifest {
                 None
             }
         });
-        let entries = Entries { by_key: by_key.unwrap_or_default(), is_changed: false };
-        Self { file, what, entries: Mutex::new(entries) }
+        let mut entries = Entries { by_key: by_key.unwrap_or_default(), ..Entries::default() };
+        let run = RunId::new();
+        let (mut log, mut dead) = (None, Vec::new());
+        if let Some(file) = file.as_deref() {
+            let head = head_line(&what);
+            dead = dead_runs(file, &head, |line| entries.take_line(line));
+            log = begin_log(file, &run, &head);
+        }
+        Self { file, what, run, log, dead, entries: Mutex::new(entries) }
+    }
+
+    /// This run's identity.
+    pub fn run(&self) -> RunId {
+        self.run.clone()
+    }
+
+    /// Those of runs of the same copy that ended before their time.
+    pub fn dead(&self) -> Vec<RunId> {
+        self.dead.iter().map(|dead| dead.id.clone()).collect()
+    }
+
+    /// Has what was recorded written down, on a thread that may wait for the disk, where it is time for that.
+    pub fn flush_if_due(self: &Arc<Self>, work: &Work) {
+        if self.log.as_ref().is_some_and(RunLog::is_due) {
+            let manifest = self.clone();
+            work.detached(move || {
+                if let Some(log) = &manifest.log {
+                    log.flush();
+                }
+            });
+        }
     }
 
     #[cfg(test)]
@@ -112,12 +153,18 @@ impl Manifest {
         }
         if let Some((old, is_seen)) = entries.by_key.get_mut(key) {
             *is_seen = true;
-            let is_news = *old != entry;
-            *old = entry;
-            entries.is_changed |= is_news;
+            if *old == entry {
+                return;
+            }
+            *old = entry.clone();
         } else if entries.by_key.len() < ENTRIES_MAX {
-            entries.by_key.insert(key.into(), (entry, true));
-            entries.is_changed = true;
+            entries.by_key.insert(key.into(), (entry.clone(), true));
+        } else {
+            return;
+        }
+        entries.is_changed = true;
+        if let Some(log) = &self.log {
+            log.note(&line_of(key, &entry), entry.local.size);
         }
     }
 
@@ -127,20 +174,33 @@ impl Manifest {
         let before = entries.by_key.len();
         entries.by_key.retain(|_, (_, is_seen)| *is_seen);
         entries.is_changed |= entries.by_key.len() != before;
+        entries.is_complete = true;
     }
 
     /// Writes it down, if it says anything new. May wait for the disk.
     pub fn save(&self) {
         if let Err(error) = self.try_save() {
             tracing::warn!(%error, "what was copied could not be noted; the next run compares sizes and times");
+            self.entries.lock().is_unsaved = true;
+        }
+        let (is_complete, is_unsaved) = {
+            let entries = self.entries.lock();
+            (entries.is_complete, entries.is_unsaved)
+        };
+        if is_unsaved {
+            return;
+        }
+        self.log.iter().for_each(RunLog::remove);
+        for dead in &self.dead {
+            // What it was about is looked for again until a run has all that there is.
+            if is_complete { dead.remove() } else { dead.forget_lines() }
         }
     }
 
     fn try_save(&self) -> io::Result<()> {
         let mut entries = self.entries.lock();
         let Some(file) = self.file.as_deref().filter(|_| entries.is_changed) else { return Ok(()) };
-        let dir = file.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        make_directory_of(file)?;
         let temporary = file.with_extension(format!("{:08x}", rand::random::<u32>()));
         let written = write(&temporary, &self.what, &entries.by_key);
         let renamed = written.and_then(|()| std::fs::rename(&temporary, file));
@@ -150,6 +210,18 @@ impl Manifest {
         // What failed once is not tried again behind the run's back.
         entries.is_changed = false;
         renamed
+    }
+}
+
+impl Entries {
+    /// Takes over what a dead run recorded. Returns whether it was a record.
+    fn take_line(&mut self, line: &str) -> bool {
+        let Ok((key, entry)) = entry_in(line) else { return false };
+        if self.by_key.len() < ENTRIES_MAX || self.by_key.contains_key(&key) {
+            self.by_key.insert(key, (entry, false));
+            self.is_changed = true;
+        }
+        true
     }
 }
 
@@ -173,9 +245,8 @@ fn read(file: &Path, what: &str) -> io::Result<HashMap<Box<str>, (Entry, bool)>>
         if reader.read_line(&mut line)? == 0 {
             break;
         }
-        let Line { key, version, size, mtime_ns } = serde_json::from_str(&line)?;
-        let entry = Entry { version: Version::from_text(&version), local: LocalState { size, mtime_ns } };
-        by_key.insert(key.into(), (entry, false));
+        let (key, entry) = entry_in(&line)?;
+        by_key.insert(key, (entry, false));
     }
     Ok(by_key)
 }
@@ -183,16 +254,45 @@ fn read(file: &Path, what: &str) -> io::Result<HashMap<Box<str>, (Entry, bool)>>
 fn write(file: &Path, what: &str, by_key: &HashMap<Box<str>, (Entry, bool)>) -> io::Result<()> {
     let file = File::options().write(true).create_new(true).mode(0o600).open(file)?;
     let mut writer = BufWriter::new(file);
-    serde_json::to_writer(&mut writer, &Head { form: FORM, what: what.to_owned() })?;
-    writer.write_all(b"\n")?;
-    for (key, (Entry { version, local }, _)) in by_key {
-        let LocalState { size, mtime_ns } = *local;
-        let text = version.to_text();
-        let line = Line { key: (&**key).into(), version: (&*text).into(), size, mtime_ns };
-        serde_json::to_writer(&mut writer, &line)?;
-        writer.write_all(b"\n")?;
+    writer.write_all(&head_line(what))?;
+    for (key, (entry, _)) in by_key {
+        writer.write_all(&line_of(key, entry))?;
     }
     writer.flush()
+}
+
+fn make_directory_of(file: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(file.parent().unwrap_or(Path::new("/")))
+}
+
+fn begin_log(file: &Path, run: &RunId, head: &[u8]) -> Option<RunLog> {
+    let begun = make_directory_of(file).and_then(|()| RunLog::begin(file, run, head));
+    begun
+        .inspect_err(|error| tracing::debug!(%error, "what is copied is not noted before the run's end"))
+        .ok()
+}
+
+fn head_line(what: &str) -> Vec<u8> {
+    line(&Head { form: FORM, what: what.to_owned() })
+}
+
+fn line_of(key: &str, entry: &Entry) -> Vec<u8> {
+    let LocalState { size, mtime_ns } = entry.local;
+    let text = entry.version.to_text();
+    line(&Line { key: key.into(), version: (&*text).into(), size, mtime_ns })
+}
+
+/// A value's JSON. (Texts and numbers can always be written as such.)
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+fn entry_in(line: &str) -> serde_json::Result<(Box<str>, Entry)> {
+    let Line { key, version, size, mtime_ns } = serde_json::from_str(line)?;
+    let local = LocalState { size, mtime_ns };
+    Ok((key.into(), Entry { version: Version::from_text(&version), local }))
 }
 
 #[cfg(test)]
@@ -227,6 +327,45 @@ mod tests {
         let fourth = load("a");
         assert_eq!((fourth.entry("x\n\"ü"), fourth.entry("y")), (None, Some(entry("3", 9))));
         assert!(load("b").is_empty());
+    }
+
+    #[test]
+    fn what_a_killed_run_recorded_is_known_but_for_a_line_that_was_cut_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || Manifest::load(Some(dir.path()), "a".to_owned());
+        let names =
+            || std::fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().path()).collect::<Vec<_>>();
+        let first = load();
+        ["x", "y"].into_iter().for_each(|key| first.record(key, entry("1", 7)));
+        drop(first);
+        assert_eq!(names().len(), 1);
+        // A kill leaves the log as it is, without its lock.
+        let killed = load();
+        let run = killed.run();
+        killed.record("y", entry("2", 9));
+        killed.record("z", entry("2", 9 << 20));
+        killed.log.as_ref().unwrap().flush();
+        let log = names().into_iter().find(|name| name.to_string_lossy().ends_with(".log")).unwrap();
+        assert!(load().dead().is_empty(), "it lives");
+        let mut text = std::fs::read(&log).unwrap();
+        drop(killed);
+        text.extend_from_slice(br#"{"key":"cut","ver"#);
+        std::fs::write(&log, &text).unwrap();
+        std::fs::remove_file(names().into_iter().find(|name| *name != log).unwrap()).unwrap();
+
+        let next = load();
+        assert_eq!(next.dead(), [run.clone()]);
+        assert_eq!((next.entry("x"), next.entry("cut")), (None, None));
+        assert_eq!((next.entry("y"), next.entry("z")), (Some(entry("2", 9)), Some(entry("2", 9 << 20))));
+        // One that does not come to its end leaves to the next what the dead one has left.
+        drop(next);
+        let last = load();
+        assert_eq!((last.dead(), last.entry("y")), (vec![run], Some(entry("2", 9))));
+        last.record("y", entry("2", 9));
+        last.forget_unseen();
+        drop(last);
+        assert_eq!(names().len(), 1, "a manifest, and nothing else");
+        assert!(load().dead().is_empty() && load().entry("z").is_none());
     }
 
     #[test]

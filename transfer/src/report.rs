@@ -14,12 +14,24 @@ pub struct Report {
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
+    /// Bytes of these that were there already, from a run that was interrupted.
+    #[serde(default)]
+    pub resumed_bytes: u64,
+    /// Of the files that were copied here, those whose bytes were compared with a checksum of the whole that the store has.
+    #[serde(default)]
+    pub verified: u64,
+    /// Those of which the store has none, so that nothing but the connection vouches for them.
+    #[serde(default)]
+    pub unverified: u64,
     /// Those that were there as they are.
     pub unchanged: u64,
     /// Keys that cannot be files, and files that cannot be objects.
     pub skipped: Problems,
     /// What could not be copied now: it changed twice meanwhile, may not be read, or something is in its place.
     pub failed: Problems,
+    /// Of these, those whose bytes did not arrive as the store has them, twice.
+    #[serde(default)]
+    pub corrupt: u64,
 }
 
 impl Report {

@@ -4,7 +4,8 @@
 //! at again before the one request that makes the object of them. So a file that changes while it is read never becomes an object that is half one and half the
 //! other: it is read once more, and then told.
 //!
-//! Uploads in parts that come to nothing are aborted; those whose task was given up are listed as orphans, for the run to abort at its end.
+//! Uploads in parts that come to nothing are aborted; those whose task was given up are listed as orphans, for the run to abort at its end: an upload that stays open costs the
+//! bucket's owner money. What a killed process could not abort, or one that no longer reaches the store, has a journal: the next run goes on with it, or aborts it.
 
 use crate::Progress;
 use crate::directory::LocalState;
@@ -12,9 +13,11 @@ use crate::local_file::{FilePart, OpenFile};
 use crate::local_walk::LocalFile;
 use crate::part_sizes::{part_size, parts};
 use crate::trouble::Trouble;
+use crate::upload_journal::{Interrupted, UploadJournal, UploadJournals};
 use crate::work::{Work, lost};
 use pail_store::{Attributes, ErrorKind, Part, Payload, PutOptions, RawKey, Store, Upload, Version};
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,28 +42,37 @@ pub(crate) struct Sender {
     part_size_bytes: u64,
     progress: Arc<Progress>,
     work: Work,
+    journals: Arc<UploadJournals>,
     /// Guards the uploads that nobody will complete; a leaf.
-    orphans: Arc<Mutex<Vec<Upload>>>,
+    orphans: Arc<Mutex<Vec<Orphan>>>,
 }
+
+/// An upload that nobody will complete.
+type Orphan = (Upload, Option<Arc<UploadJournal>>);
 
 /// An object that was made.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub version: Version,
     pub local: LocalState,
+    /// So many of its bytes the store had from an earlier run.
+    pub resumed_bytes: u64,
 }
 
 /// An upload under way. Dropped before it has ended, it is an orphan.
 struct OpenUpload {
     upload: Upload,
-    orphans: Arc<Mutex<Vec<Upload>>>,
+    journal: Option<Arc<UploadJournal>>,
+    /// What the store has of it already.
+    parts: Vec<Part>,
+    orphans: Arc<Mutex<Vec<Orphan>>>,
     has_ended: bool,
 }
 
 impl Drop for OpenUpload {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.orphans.lock().push(self.upload.clone());
+            self.orphans.lock().push((self.upload.clone(), self.journal.take()));
         }
     }
 }
@@ -74,6 +86,7 @@ impl Sender {
         part_size_bytes: u64,
         progress: Arc<Progress>,
         work: Work,
+        journals: UploadJournals,
     ) -> Self {
         let units = memory_bytes.max(part_size_bytes).div_ceil(MEMORY_UNIT_BYTES);
         let units =
@@ -85,6 +98,7 @@ impl Sender {
             part_size_bytes,
             progress,
             work,
+            journals: Arc::new(journals),
             orphans: Arc::default(),
         }
     }
@@ -107,8 +121,8 @@ impl Sender {
     pub async fn abort_orphans(&self) {
         let orphans = std::mem::take(&mut *self.orphans.lock());
         let aborting = async {
-            for upload in &orphans {
-                self.abort(upload).await;
+            for (upload, journal) in &orphans {
+                self.abort(upload, journal.as_deref()).await;
             }
         };
         if tokio::time::timeout(ABORT_TIMEOUT, aborting).await.is_err() {
@@ -116,18 +130,34 @@ impl Sender {
         }
     }
 
+    /// The run has sent all that it was to send: aborts what earlier ones have left open and nobody went on with.
+    pub async fn abort_dead(&self) {
+        let journals = self.journals.clone();
+        let Ok(dead) = self.work.blocking(move || journals.dead()).await else { return };
+        for (journal, found) in &dead {
+            match found {
+                Some(found) => self.abort(&found.upload, Some(journal)).await,
+                None => journal.end(),
+            }
+        }
+        drop(dead);
+        let journals = self.journals.clone();
+        let _ = self.work.blocking(move || journals.tidy()).await;
+    }
+
     async fn attempt(self: &Arc<Self>, file: &LocalFile) -> Result<Sent, Trouble> {
         let path = file.path.clone();
         let open = Arc::new(self.on_disk(move || OpenFile::open(&path)).await?);
         let moved = Arc::new(AtomicU64::new(0));
         let sent = match open.state().size <= self.part_size_bytes {
-            true => self.put(&file.key, &open, &moved).await,
+            true => self.put(&file.key, &open, &moved).await.map(|version| (version, 0)),
             false => self.put_parts(&file.key, &open, &moved).await,
         };
         if sent.is_err() {
             self.progress.take_back(moved.load(Relaxed));
         }
-        Ok(Sent { version: sent?, local: open.state() })
+        let (version, resumed_bytes) = sent?;
+        Ok(Sent { version, local: open.state(), resumed_bytes })
     }
 
     async fn put(&self, key: &RawKey, file: &Arc<OpenFile>, moved: &AtomicU64) -> Result<Version, Trouble> {
@@ -154,43 +184,106 @@ impl Sender {
         key: &RawKey,
         file: &Arc<OpenFile>,
         moved: &Arc<AtomicU64>,
-    ) -> Result<Version, Trouble> {
+    ) -> Result<(Version, u64), Trouble> {
         let options = options_for(file);
-        let upload = {
-            let _connection = self.connection().await?;
-            self.store.start_upload(key, &options).await.map_err(|error| self.of_key(key, error))?
-        };
-        let mut open = OpenUpload { upload, orphans: self.orphans.clone(), has_ended: false };
+        let mut open = self.open_upload(key, file, &options).await?;
+        let resumed_bytes = open.parts.iter().map(|part| part.size).sum();
+        self.count(moved, resumed_bytes);
         let mut tasks = JoinSet::new();
-        let done = self.send_parts(&open.upload, &options, file, moved, &mut tasks).await;
-        if done.is_err() {
+        let done = self.send_parts(&open, &options, file, moved, &mut tasks).await;
+        if let Err(trouble) = &done {
             tasks.shutdown().await;
-            self.abort(&open.upload).await;
+            // The next run goes on with it, unless it could not be the same one.
+            if open.journal.is_none() || !trouble.is_resumable() {
+                self.abort(&open.upload, open.journal.as_deref()).await;
+            }
+        } else if let Some(journal) = &open.journal {
+            journal.end();
         }
         open.has_ended = true;
-        done
+        Ok((done?, resumed_bytes))
     }
 
-    /// Sends all parts, and makes the object of them if the file is still as it was.
+    /// An upload that a killed run has begun of the same file, or a new one.
+    async fn open_upload(
+        &self,
+        key: &RawKey,
+        file: &OpenFile,
+        options: &PutOptions,
+    ) -> Result<OpenUpload, Trouble> {
+        let (journals, of_key) = (self.journals.clone(), key.clone());
+        let opened = self.on_disk(move || Ok(journals.open(&of_key))).await?;
+        let (journal, found) =
+            opened.map_or((None, None), |(journal, found)| (Some(Arc::new(journal)), found));
+        let part_size = part_size(file.state().size, self.part_size_bytes);
+        let _connection = self.connection().await?;
+        let open = |upload, journal, parts| OpenUpload {
+            upload,
+            journal,
+            parts,
+            orphans: self.orphans.clone(),
+            has_ended: false,
+        };
+        if let Some(found) = found {
+            if self.is_resumable(&found, file, part_size).await {
+                tracing::debug!(%key, parts = found.parts.len(), "going on with the upload of an earlier run");
+                return Ok(open(found.upload, journal, found.parts));
+            }
+            self.abort(&found.upload, None).await;
+        }
+        let upload = self.store.start_upload(key, options).await.map_err(|error| self.of_key(key, error))?;
+        let open = open(upload, journal, Vec::new());
+        if let Some(journal) = open.journal.clone() {
+            let (upload, source) = (open.upload.clone(), file.identity());
+            self.on_disk(move || journal.begin(&upload, &source, part_size)).await?;
+        }
+        Ok(open)
+    }
+
+    /// Whether the upload is of the file as it is now, cut alike, and the store still has it.
+    async fn is_resumable(&self, found: &Interrupted, file: &OpenFile, part_size: u64) -> bool {
+        let ranges: Vec<_> = parts(file.state().size, part_size).collect();
+        let fits = |part: &Part| {
+            let range = (part.number as usize).checked_sub(1).and_then(|index| ranges.get(index));
+            range.is_some_and(|range| range.end - range.start == part.size)
+        };
+        found.source == file.identity()
+            && found.part_size == part_size
+            && found.parts.iter().all(fits)
+            && !found.parts.is_empty()
+            && self.store.has_parts(&found.upload).await.unwrap_or(false)
+    }
+
+    /// Sends the parts that the store has not, and makes the object of all if the file is still as it was.
     async fn send_parts(
         self: &Arc<Self>,
-        upload: &Upload,
+        open: &OpenUpload,
         options: &PutOptions,
         file: &Arc<OpenFile>,
         moved: &Arc<AtomicU64>,
         tasks: &mut JoinSet<Result<Part, Trouble>>,
     ) -> Result<Version, Trouble> {
+        let OpenUpload { upload, journal, .. } = open;
         let len = file.state().size;
-        let mut sent = Vec::new();
+        let mut sent = open.parts.clone();
+        let there: HashSet<u32> = open.parts.iter().map(|part| part.number).collect();
         for (number, range) in (1..).zip(parts(len, part_size(len, self.part_size_bytes))) {
+            if there.contains(&number) {
+                continue;
+            }
             let connection = self.connection().await?;
             while let Some(done) = tasks.try_join_next() {
                 sent.push(done.map_err(|error| Trouble::Fatal(lost(&error)))??);
             }
-            let (sender, upload) = (self.clone(), upload.clone());
+            let (sender, upload, journal) = (self.clone(), upload.clone(), journal.clone());
             let (file, moved) = (file.clone(), moved.clone());
             tasks.spawn(self.work.tracked(async move {
-                sender.send_part(&upload, number, range, file, &moved, connection).await
+                let part = sender.send_part(&upload, number, range, file, &moved, connection).await?;
+                if let Some(journal) = journal {
+                    let noted = part.clone();
+                    sender.on_disk(move || journal.note(&noted)).await?;
+                }
+                Ok(part)
             }));
         }
         while let Some(done) = tasks.join_next().await {
@@ -227,9 +320,13 @@ impl Sender {
         Ok(part)
     }
 
-    async fn abort(&self, upload: &Upload) {
-        if let Err(error) = self.store.abort_upload(upload).await {
-            tracing::warn!(key = %upload.key, %error, "an upload in parts stays open in the bucket");
+    /// Ends an upload, and its journal with it.
+    async fn abort(&self, upload: &Upload, journal: Option<&UploadJournal>) {
+        match self.store.abort_upload(upload).await {
+            Ok(()) => journal.into_iter().for_each(UploadJournal::end),
+            Err(error) => {
+                tracing::warn!(key = %upload.key, %error, "an upload in parts stays open in the bucket")
+            }
         }
     }
 

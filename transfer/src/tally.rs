@@ -22,6 +22,10 @@ impl Tally {
         match trouble {
             Trouble::Fatal(error) => return Err(error),
             Trouble::Alone(why) => self.report.failed.add(name, why),
+            Trouble::Corrupt(why) => {
+                self.report.corrupt += 1;
+                self.report.failed.add(name, why);
+            }
             Trouble::Changed => self.report.failed.add(name, "it changed while it was copied"),
             Trouble::Denied(error) => {
                 self.report.failed.add(name, error.to_string());

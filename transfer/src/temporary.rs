@@ -1,11 +1,18 @@
 //! A file that is not there yet.
 //!
-//! Owns: [`Temporary`], a file under a temporary name in the directory of its final one, which it takes by a rename. Invariants: a name that
-//! somebody else made is never opened; dropped before it was renamed, the file is removed.
+//! Owns: [`Temporary`], a file under a temporary name in the directory of its final one, which it takes by a rename. A small one has a name of its own and is removed when it
+//! is dropped before that. One that is fetched in parts has a name that the next run finds again, derived from the object and its version, and a journal of its
+//! parts: dropped, it stays, if there is something to go on with.
+//!
+//! Invariants: a name that somebody else made is never opened; a file in parts is one run's at a time, by a lock: another that wants it at the same time makes a file of its own, without a
+//! journal.
 
 use crate::attributes::FileAttributes;
 use crate::directory::{LocalState, Root};
-use crate::file_name::{RelativePath, beginning_of};
+use crate::file_name::RelativePath;
+use crate::leftovers::{Leftovers, Opened, open_locked};
+use crate::part_journal::{ObjectIdentity, PartJournal};
+use pail_store::Checksum;
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::fs::File;
@@ -13,11 +20,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// What is kept of the final name, so that the temporary one is no longer than a name may be.
-const KEPT_NAME_BYTES_MAX: usize = 200;
-/// Attempts to find a name that nobody has.
+/// Attempts to find a name that nobody has, or to open one that others move meanwhile.
 const NAMES_TRIED_MAX: usize = 16;
+/// The unit of `st_blocks` in bytes (inode(7)).
+const BLOCK_BYTES: u64 = 512;
 
 /// A file on its way to its name.
 #[derive(Debug)]
@@ -25,26 +33,83 @@ pub(crate) struct Temporary {
     directory: Arc<OwnedFd>,
     name: Vec<u8>,
     file: File,
+    parts: Option<PartJournal>,
     is_placed: bool,
+    is_useless: AtomicBool,
 }
 
 impl Temporary {
     /// Makes an empty file beside `path`, and the directories that lead there.
-    pub fn create(root: &Root, path: &RelativePath) -> io::Result<Self> {
-        let (directory, name) = path.split();
-        let directory = root.make(directory)?;
-        let kept = kept_of(name);
+    pub fn create(root: &Root, path: &RelativePath, leftovers: &Leftovers) -> io::Result<Self> {
+        let (relative, final_name) = path.split();
+        let directory = root.make(relative)?;
+        leftovers.clear_before_whole(relative, &directory);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..NAMES_TRIED_MAX {
-            let end = format!(".pail-{:08x}", rand::random::<u32>());
-            let name = [b".", kept, end.as_bytes()].concat();
+            let name = leftovers.name_of_whole(final_name);
             match rustix::fs::openat(&*directory, &*name, flags, Mode::from_raw_mode(0o666)) {
-                Ok(file) => return Ok(Self { directory, name, file: file.into(), is_placed: false }),
+                Ok(file) => return Ok(Self::new(directory, name, file.into())),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The file in parts of `what`, with those that are there, beside `path`; or a new one of parts of `part_size`.
+    pub fn resume(
+        root: &Root,
+        path: &RelativePath,
+        leftovers: &Leftovers,
+        what: &ObjectIdentity,
+        part_size: u64,
+    ) -> io::Result<Self> {
+        let (relative, final_name) = path.split();
+        let directory = root.make(relative)?;
+        let name = Leftovers::name_of_parts(final_name, &what.digits());
+        leftovers.clear_before_parts(relative, &directory, final_name, &name);
+        for _ in 0..NAMES_TRIED_MAX {
+            match open_locked(&directory, &name)? {
+                Opened::Ours(file) => {
+                    let mut opened = Self::new(directory, name, file);
+                    opened.parts = Some(PartJournal::open(&opened.file, what, part_size)?);
+                    return Ok(opened);
+                }
+                Opened::Moved => {}
+                Opened::NotOurs => break,
+            }
+        }
+        Self::create(root, path, leftovers)
+    }
+
+    fn new(directory: Arc<OwnedFd>, name: Vec<u8>, file: File) -> Self {
+        Self { directory, name, file, parts: None, is_placed: false, is_useless: AtomicBool::new(false) }
+    }
+
+    /// Bytes on the disk of a file in parts that [`resume`](Self::resume) would go on with.
+    pub fn held_bytes(root: &Root, path: &RelativePath, what: &ObjectIdentity) -> u64 {
+        let (relative, final_name) = path.split();
+        let name = Leftovers::name_of_parts(final_name, &what.digits());
+        let stat = root
+            .find(relative)
+            .ok()
+            .and_then(|directory| rustix::fs::statat(&*directory, &*name, AtFlags::SYMLINK_NOFOLLOW).ok());
+        stat.and_then(|stat| u64::try_from(stat.st_blocks).ok()).unwrap_or(0).saturating_mul(BLOCK_BYTES)
+    }
+
+    /// The parts that are there, where they are noted.
+    pub fn parts(&self) -> Option<&PartJournal> {
+        self.parts.as_ref()
+    }
+
+    /// Notes that the bytes of a part are written, where that is done.
+    pub fn mark(&self, index: usize, sum: Checksum) -> io::Result<()> {
+        self.parts.as_ref().map_or(Ok(()), |parts| parts.mark(&self.file, index, sum))
+    }
+
+    /// Nobody will go on with it: dropped, it is removed.
+    pub fn discard(&self) {
+        self.is_useless.store(true, Relaxed);
     }
 
     /// Takes room on the disk for `len` bytes, where the file system can.
@@ -61,6 +126,11 @@ impl Temporary {
 
     /// Gives it attributes and its final name, in place of whatever file or link has that. Returns its state as it is then.
     pub fn place(mut self, path: &RelativePath, attributes: &FileAttributes) -> io::Result<LocalState> {
+        // From here on it has no journal: what fails now is not gone on with.
+        self.discard();
+        if let Some(parts) = &self.parts {
+            parts.cut(&self.file)?;
+        }
         if let Some(mode) = attributes.mode {
             rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))?;
         }
@@ -72,19 +142,16 @@ impl Temporary {
         self.is_placed = true;
         Ok(state)
     }
-}
 
-/// The first bytes of a name, which end where a character does.
-fn kept_of(name: &[u8]) -> &[u8] {
-    match std::str::from_utf8(name) {
-        Ok(text) => beginning_of(text, KEPT_NAME_BYTES_MAX).as_bytes(),
-        Err(_) => &name[..name.len().min(KEPT_NAME_BYTES_MAX)],
+    fn is_kept(&self) -> bool {
+        !self.is_useless.load(Relaxed) && self.parts.as_ref().is_some_and(PartJournal::has_any)
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.is_placed
+            && !self.is_kept()
             && let Err(error) = rustix::fs::unlinkat(&*self.directory, &*self.name, AtFlags::empty())
         {
             tracing::warn!(name = %self.name.escape_ascii(), %error, "a temporary file could not be removed");
@@ -95,12 +162,144 @@ impl Drop for Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leftovers::RunId;
     use std::os::unix::fs::{MetadataExt, symlink};
     use std::path::Path;
 
     fn names(dir: &Path) -> Vec<String> {
         let names = std::fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
         names.collect()
+    }
+
+    fn leftovers() -> Leftovers {
+        Leftovers::new(RunId::new(), Vec::new())
+    }
+
+    const PART: u64 = 5 << 20;
+    const ATTRIBUTES: FileAttributes = FileAttributes { mode: None, mtime_secs: 7, mtime_nanos: 0 };
+
+    fn identity(etag: &str) -> ObjectIdentity {
+        let object = pail_store::ObjectMeta {
+            key: pail_store::RawKey::new("k").unwrap(),
+            size: 2 * PART,
+            version: pail_store::Version::from_etag(etag),
+            last_modified: std::time::SystemTime::UNIX_EPOCH,
+            attributes: None,
+            checksum: None,
+        };
+        ObjectIdentity::of("store", &object, b"file")
+    }
+
+    /// As a run leaves it that ended after one of two parts.
+    fn interrupted(root: &Root, path: &RelativePath, etag: &str) {
+        let temporary = Temporary::resume(root, path, &leftovers(), &identity(etag), PART).unwrap();
+        temporary.write_at(&[1; PART as usize], 0).unwrap();
+        temporary.mark(0, Checksum::crc64_of(&[1; PART as usize])).unwrap();
+    }
+
+    fn parts_there(temporary: &Temporary) -> Option<usize> {
+        Some(temporary.parts()?.sums().iter().flatten().count())
+    }
+
+    #[test]
+    fn a_file_in_parts_is_gone_on_with_by_one_at_a_time_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create(dir.path()).unwrap();
+        let path = RelativePath::last_of(Path::new("file")).unwrap();
+        let resume =
+            |etag: &str| Temporary::resume(&root, &path, &leftovers(), &identity(etag), PART).unwrap();
+        drop(resume("1"));
+        assert_eq!(names(dir.path()), Vec::<String>::new(), "nothing to go on with");
+
+        interrupted(&root, &path, "1");
+        let first = resume("1");
+        assert_eq!(parts_there(&first), Some(1));
+        assert_eq!(parts_there(&resume("1")), None, "another run has it");
+        first.place(&path, &ATTRIBUTES).unwrap();
+        assert_eq!(names(dir.path()), ["file"]);
+        assert_eq!(std::fs::metadata(dir.path().join("file")).unwrap().len(), 2 * PART);
+
+        interrupted(&root, &path, "1");
+        resume("1").discard();
+        assert_eq!(names(dir.path()), ["file"]);
+    }
+
+    #[test]
+    fn another_version_begins_anew_and_takes_the_old_one_s_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create(dir.path()).unwrap();
+        let path = RelativePath::last_of(Path::new("file")).unwrap();
+        interrupted(&root, &path, "1");
+        let held = Temporary::resume(&root, &path, &leftovers(), &identity("1"), PART).unwrap();
+        interrupted(&root, &path, "2");
+        assert_eq!(names(dir.path()).len(), 2, "a run is at it");
+        drop(held);
+        interrupted(&root, &path, "3");
+        assert_eq!(names(dir.path()).len(), 1);
+        // Of the other file of the directory nothing is known yet.
+        let other = RelativePath::last_of(Path::new("other")).unwrap();
+        interrupted(&root, &other, "1");
+        assert_eq!(names(dir.path()).len(), 2);
+        let third = Temporary::resume(&root, &path, &leftovers(), &identity("3"), PART).unwrap();
+        assert_eq!(parts_there(&third), Some(1));
+        let all = leftovers();
+        let again = Temporary::resume(&root, &other, &all, &identity("2"), PART).unwrap();
+        assert_eq!(parts_there(&again), Some(0));
+        drop((third, again));
+        all.clear_at_end(&root);
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_others_put_in_its_place_is_neither_written_nor_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create(dir.path()).unwrap();
+        let path = RelativePath::last_of(Path::new("file")).unwrap();
+        let name = String::from_utf8(Leftovers::name_of_parts(b"file", &identity("1").digits())).unwrap();
+        let at = dir.path().join(&name);
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "mine").unwrap();
+        let resume = || {
+            let all = leftovers();
+            let temporary = Temporary::resume(&root, &path, &all, &identity("1"), PART).unwrap();
+            assert_eq!(parts_there(&temporary), None);
+            temporary.write_at(b"bytes", 0).unwrap();
+            drop(temporary);
+            all.clear_at_end(&root);
+            assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+            assert_eq!(names(dir.path()).len(), 2);
+        };
+        symlink(&victim, &at).unwrap();
+        resume();
+        std::fs::remove_file(&at).unwrap();
+        std::fs::hard_link(&victim, &at).unwrap();
+        resume();
+        std::fs::remove_file(&at).unwrap();
+        std::fs::create_dir(&at).unwrap();
+        resume();
+        // A file of one's own that merely has such a name is no leftover of another version.
+        let other = dir.path().join(format!(".file.pail-parts-{}", "0".repeat(16)));
+        std::fs::write(&other, "mine, too").unwrap();
+        let all = leftovers();
+        drop(Temporary::resume(&root, &path, &all, &identity("1"), PART).unwrap());
+        all.clear_at_end(&root);
+        assert_eq!(std::fs::read(&other).unwrap(), b"mine, too");
+    }
+
+    #[test]
+    fn small_files_of_dead_runs_are_removed_and_those_of_live_ones_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create(dir.path()).unwrap();
+        let path = RelativePath::last_of(Path::new("file")).unwrap();
+        let (dead, alive) = (RunId::new(), RunId::new());
+        for run in [&dead, &alive] {
+            let name = Leftovers::new(run.clone(), Vec::new()).name_of_whole(b"small");
+            std::fs::write(dir.path().join(String::from_utf8(name).unwrap()), "x").unwrap();
+        }
+        let next = Leftovers::new(RunId::new(), vec![dead]);
+        drop(Temporary::create(&root, &path, &next).unwrap());
+        let left = names(dir.path());
+        assert!(left.len() == 1 && left[0].contains(alive.as_str()), "{left:?}");
     }
 
     #[test]
@@ -111,14 +310,14 @@ mod tests {
         let name = format!("n{}", "ü".repeat(127));
         let path = RelativePath::last_of(Path::new(&name)).unwrap();
         let attributes = FileAttributes { mode: Some(0o640), mtime_secs: 1_000_000, mtime_nanos: 7 };
-        let temporary = Temporary::create(&root, &path).unwrap();
+        let temporary = Temporary::create(&root, &path, &leftovers()).unwrap();
         temporary.write_at(b"half", 0).unwrap();
         assert_eq!(names(dir.path()).len(), 1);
         drop(temporary);
         assert_eq!(names(dir.path()), Vec::<String>::new());
 
         symlink("/dev/null", dir.path().join(&name)).unwrap();
-        let temporary = Temporary::create(&root, &path).unwrap();
+        let temporary = Temporary::create(&root, &path, &leftovers()).unwrap();
         temporary.write_at(b"whole", 0).unwrap();
         let state = temporary.place(&path, &attributes).unwrap();
         assert_eq!(state, LocalState { size: 5, mtime_ns: 1_000_000_000_000_007 });

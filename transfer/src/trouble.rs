@@ -14,6 +14,8 @@ pub(crate) enum Trouble {
     Changed,
     /// The store refuses this caller; where it refuses everything, that is the run's error.
     Denied(Box<pail_store::Error>),
+    /// What arrived is not what the store has.
+    Corrupt(String),
     /// It concerns this one alone.
     Alone(String),
     /// It ends the run.
@@ -33,6 +35,7 @@ impl Trouble {
             | ErrorKind::NoSuchBucket => {
                 Self::Fatal(Error::Store { doing: doing.to_owned(), source: Box::new(error) })
             }
+            ErrorKind::Corrupt => Self::Corrupt(error.to_string()),
             ErrorKind::NotFound => Self::Alone("it was deleted meanwhile".to_owned()),
             _ => Self::Alone(error.to_string()),
         }
@@ -70,12 +73,22 @@ fn is_of_the_process(error: &io::Error) -> bool {
 }
 
 impl Trouble {
+    /// Whether the same object may still be had, by a later run, and go on where this one ended.
+    pub fn is_resumable(&self) -> bool {
+        match self {
+            // A full disk wants its room back.
+            Self::Fatal(error) => !matches!(error, Error::NoSpace { .. }),
+            Self::Denied(_) => true,
+            Self::Changed | Self::Corrupt(_) | Self::Alone(_) => false,
+        }
+    }
+
     /// The error of what is no matter of one object.
     pub fn into_error(self) -> Error {
         match self {
             Self::Fatal(error) => error,
             Self::Denied(source) => Error::Store { doing: "copy".to_owned(), source },
-            Self::Alone(why) => Error::Worker(why),
+            Self::Alone(why) | Self::Corrupt(why) => Error::Worker(why),
             Self::Changed => Error::Worker("it changed".to_owned()),
         }
     }

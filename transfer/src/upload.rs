@@ -14,9 +14,11 @@ use crate::file_name::beginning_of;
 use crate::local_walk::{LocalFile, Walked, walk};
 use crate::manifest::{Entry, Manifest};
 use crate::report::Report;
+use crate::run_log::FLUSH_INTERVAL;
 use crate::send::{Sender, Sent};
 use crate::tally::Tally;
 use crate::trouble::Trouble;
+use crate::upload_journal::UploadJournals;
 use crate::work::{Work, lost};
 use crate::{Error, Options, Progress, UploadSource};
 use futures::StreamExt;
@@ -32,7 +34,8 @@ const LOOKED_AT_SINGLY_MAX: usize = 32;
 const SOURCES_NAMED_MAX: usize = 16;
 
 /// Sends files, and all files below directories, to objects of `store`. Nothing is deleted. What was sent before and is as it was on both sides is not sent
-/// again. Dropped or stopped, it leaves no object that is not whole.
+/// again. Dropped or stopped, it leaves no object that is not whole, and no upload in parts. One
+/// that was killed leaves its uploads to the next run of the same sources and keys, which goes on with those of files that are as they were, and aborts the others.
 ///
 /// Errors: a source that is not there; the store cannot be reached or refuses everything. What concerns single files is in the report.
 pub async fn upload(
@@ -42,6 +45,7 @@ pub async fn upload(
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
     let work = Work::default();
+    let what = format!("upload {} {}", store.identity(), scope_of(sources, options));
     let sender = Arc::new(Sender::new(
         store.clone(),
         options.connections,
@@ -49,8 +53,9 @@ pub async fn upload(
         options.part_size_bytes(),
         progress.clone(),
         work.clone(),
+        UploadJournals::of(options.state_dir.as_deref(), &what),
     ));
-    let sending = send_all(store, sources, options, progress, &sender, &work);
+    let sending = send_all(store, sources, what, options, progress, &sender, &work);
     let done = tokio::select! {
         done = sending => done,
         () = options.stop.cancelled() => Err(Error::Stopped),
@@ -63,20 +68,26 @@ pub async fn upload(
 async fn send_all(
     store: Arc<dyn Store>,
     sources: &[UploadSource],
+    what: String,
     options: &Options,
     progress: &Arc<Progress>,
     sender: &Arc<Sender>,
     work: &Work,
 ) -> Result<Report, Error> {
-    let what = format!("upload {} {}", store.identity(), scope_of(sources, options));
     let (sources, state_dir) = (sources.to_vec(), options.state_dir.clone());
     let prepare = move || walk(&sources).map(|found| (found, Manifest::load(state_dir.as_deref(), what)));
     let prepared = work.blocking(prepare).await.map_err(Trouble::into_error)?;
     let (Walked { files, skipped, failed }, manifest) = prepared?;
     let known = versions_of(&store, &files, &manifest, options.connections.max(1)).await?;
 
-    let mut run =
-        Run { manifest, tasks: JoinSet::new(), tally: Tally::default(), progress: progress.clone() };
+    let manifest = Arc::new(manifest);
+    let mut run = Run {
+        manifest,
+        work: work.clone(),
+        tasks: JoinSet::new(),
+        tally: Tally::default(),
+        progress: progress.clone(),
+    };
     (run.tally.report.skipped, run.tally.report.failed) = (skipped, failed);
     let (sent, unchanged): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| {
         let Some(entry) = run.manifest.entry(file.key.as_str()) else { return true };
@@ -102,6 +113,7 @@ async fn send_all(
     while !run.tasks.is_empty() {
         run.finish_one().await?;
     }
+    sender.abort_dead().await;
     run.manifest.forget_unseen();
     let manifest = run.manifest;
     work.blocking(move || manifest.save()).await.map_err(Trouble::into_error)?;
@@ -110,7 +122,8 @@ async fn send_all(
 
 /// An upload under way.
 struct Run {
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
+    work: Work,
     tasks: JoinSet<(LocalFile, Result<Sent, Trouble>)>,
     tally: Tally,
     progress: Arc<Progress>,
@@ -118,14 +131,22 @@ struct Run {
 
 impl Run {
     async fn finish_one(&mut self) -> Result<(), Error> {
-        let Some(done) = self.tasks.join_next().await else { return Ok(()) };
+        let done = loop {
+            match tokio::time::timeout(FLUSH_INTERVAL, self.tasks.join_next()).await {
+                Ok(Some(done)) => break done,
+                Ok(None) => return Ok(()),
+                Err(_) => self.manifest.flush_if_due(&self.work),
+            }
+        };
         let (file, sent) = done.map_err(|error| lost(&error))?;
         self.progress.finish_one();
         match sent {
-            Ok(Sent { version, local }) => {
+            Ok(Sent { version, local, resumed_bytes }) => {
+                self.tally.report.resumed_bytes += resumed_bytes;
                 self.tally.report.copied += 1;
                 self.tally.report.copied_bytes += local.size;
                 self.manifest.record(file.key.as_str(), Entry { version, local });
+                self.manifest.flush_if_due(&self.work);
                 Ok(())
             }
             Err(trouble) => self.tally.add(&file.path.to_string_lossy(), trouble),

@@ -30,6 +30,15 @@ impl Work {
         done.map(|(result, _)| result).map_err(|error| Trouble::Fatal(lost(&error)))
     }
 
+    /// The same where nobody waits for the result.
+    pub fn detached(&self, work: impl FnOnce() + Send + 'static) {
+        let token = self.0.token();
+        drop(tokio::task::spawn_blocking(move || {
+            work();
+            drop(token);
+        }));
+    }
+
     /// Waits until nothing runs any more.
     pub async fn ended(&self) {
         self.0.close();

@@ -28,6 +28,10 @@ in /. With -r it is the content that is copied, without the directory's own name
 not and whether names end in / or not; repeated, it copies to the same place. s3://bucket/foo never means \
 foobar.
 
+What is interrupted is gone on with by the same command, within a file, too: files in parts stay beside their place \
+as .NAME.pail-parts-…, until then. Bytes are compared with the checksum that the store has of the object, where it \
+has one; what is damaged twice gets no name, and the exit code is 7.
+
 What was copied before and is the same on both sides is not sent again. Nothing is deleted. Keys that cannot be \
 files (a//b, ../x, a beside a/b) and files that cannot be objects are named; the rest is copied, and the exit \
 code is 5. Symbolic links in a directory that is sent are followed; those in a directory that is written are not. \

@@ -141,6 +141,11 @@ impl<B: Backend> Store for ObjectStoreAdapter<B> {
         library::head(&*self.backend, key, &self.path("HeadObject", key, Intent::Read)?).await
     }
 
+    /// The library tells none.
+    async fn checksum(&self, _key: &RawKey, _version: &Version) -> Result<Option<Checksum>> {
+        Ok(None)
+    }
+
     async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
         let meta = self.head(key).await?;
         if !version.is_unknown() && meta.version != *version {

@@ -60,6 +60,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Metadata of one object, attributes included, but for the names of its tags. Errors: `NotFound`.
     async fn head(&self, key: &RawKey) -> Result<ObjectMeta>;
 
+    /// The checksum of all bytes of this version, where the store has one; some tell it only where it is asked for. At most one request. Errors:
+    /// those of [`head`](Store::head).
+    async fn checksum(&self, key: &RawKey, version: &Version) -> Result<Option<Checksum>> {
+        let meta = self.head(key).await?;
+        Ok(meta.checksum.filter(|_| meta.version.is(version)))
+    }
+
     /// All that an edit of this version has to keep, tags included: one request, or two where there are tags. Errors: `NotFound`, `Precondition`
     /// (another version stands).
     async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {

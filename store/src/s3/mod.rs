@@ -274,6 +274,10 @@ impl Store for S3Store {
         copying::attributes(&self.pipeline, key, version).await
     }
 
+    async fn checksum(&self, key: &RawKey, version: &Version) -> Result<Option<Checksum>> {
+        reading::checksum(&self.pipeline, key, version).await
+    }
+
     async fn get(&self, key: &RawKey, options: GetOptions) -> Result<GetResult> {
         bodies::get(&self.pipeline, key, options).await
     }

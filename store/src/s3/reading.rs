@@ -1,10 +1,11 @@
 //! GetObject.
 
 use super::Pipeline;
+use super::checksums::checksum_in;
 use super::etag::{quoted, version_in};
 use super::meta::{meta_of, meta_of_size};
 use super::service::S3Service;
-use crate::contract::{ObjectMeta, RawKey, Result, Version};
+use crate::contract::{Checksum, ObjectMeta, RawKey, Result, Version};
 use crate::http::counters::InFlight;
 use crate::http::deadline::Waiting;
 use crate::http::pipeline::{Answer, OpenBody};
@@ -55,6 +56,21 @@ impl Readable for S3Service {
         let meta = meta_of_size(pipeline, &request, &headers, Some(served.size))?;
         Ok((meta, served.range, body))
     }
+}
+
+/// The checksum of a version, which HEAD tells where it is asked for it: where the object is encrypted by a key of the caller's, that takes the
+/// permission to decrypt (Amazon S3 API Reference, HeadObject, `x-amz-checksum-mode`).
+pub(super) async fn checksum(
+    pipeline: &Pipeline,
+    key: &RawKey,
+    version: &Version,
+) -> Result<Option<Checksum>> {
+    if !pipeline.service.checks_reads() {
+        return Ok(None);
+    }
+    let request = ApiRequest::on("HeadObject", Method::HEAD, key).header("x-amz-checksum-mode", "ENABLED");
+    let headers = pipeline.send(&request).await?.headers;
+    Ok(checksum_in(&headers).filter(|_| version_in(&headers).is(version)))
 }
 
 /// The length of an object whose bytes are on their way, and have the `place`, but do not say how many they are. Their end could tell, or

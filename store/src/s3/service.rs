@@ -94,6 +94,11 @@ impl S3Service {
         self.extras.customer_key.is_none() && !self.endpoint.read().is_directory
     }
 
+    /// Whether what is read may be compared with checksums of the store.
+    pub fn checks_reads(&self) -> bool {
+        !self.extras.checks_no_reads
+    }
+
     /// Whether requests carry a token. Where that is not known, the next request will say why.
     pub async fn is_by_token(&self) -> bool {
         matches!(self.authorization().await, Ok(Authorization::Bearer(_)))

@@ -167,6 +167,10 @@ impl<W: Wrapper> Store for W {
         self.around(Operation::on("HeadObject", key), self.inner().head(key)).await
     }
 
+    async fn checksum(&self, key: &RawKey, version: &Version) -> Result<Option<Checksum>> {
+        self.around(Operation::on("HeadObject", key), self.inner().checksum(key, version)).await
+    }
+
     async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {
         self.around(Operation::on("HeadObject", key), self.inner().attributes(key, version)).await
     }

@@ -1,0 +1,425 @@
+//! Interrupted downloads that go on, and bytes that arrive otherwise than they are stored.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use pail_devserver::{Fault, FaultAction, RequestRecord, Settings};
+use pail_store::{CallerVariables, RawKey, S3Store, Store, StoreOptions};
+use pail_transfer::{Error, Options, Report, Source, UploadSource};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use support::{BUCKET, MIB, Place, names, noise, wait_until};
+
+const PART: usize = 5 * MIB;
+const CONNECTIONS: usize = 2;
+/// Where [`copy_in_a_process`] is told what to do.
+const ENDPOINT: &str = "PAIL_TEST_ENDPOINT";
+const DIRECTORY: &str = "PAIL_TEST_DIRECTORY";
+/// Set, it sends.
+const UPLOADS: &str = "PAIL_TEST_UPLOADS";
+const HANGS: FaultAction = FaultAction::Stall { after_bytes: 1 << 20, for_ms: None };
+
+/// The process that the tests kill: this program again, with what to copy in its environment. Without that it is no test, and does nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_in_a_process() {
+    let (Ok(endpoint), Ok(directory)) = (std::env::var(ENDPOINT), std::env::var(DIRECTORY)) else { return };
+    let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "testtest")];
+    let options = StoreOptions {
+        endpoint_url: Some(endpoint),
+        environment: Some(CallerVariables(keys.map(|(n, v)| (n.to_owned(), v.to_owned())).into())),
+        ..StoreOptions::s3(BUCKET)
+    };
+    let store: Arc<dyn Store> = S3Store::open(options).await.unwrap();
+    let directory = PathBuf::from(directory);
+    let options = options_below(&directory);
+    if std::env::var_os(UPLOADS).is_some() {
+        let sources = UploadSource::content_of(&directory.join("source"), "up/").unwrap();
+        pail_transfer::upload(store, &sources, &options, &Arc::default()).await.unwrap();
+        return;
+    }
+    let source = Source::Prefix("d/".to_owned());
+    let target = directory.join("target");
+    pail_transfer::download(store, &source, &target, &options, &Arc::default()).await.unwrap();
+}
+
+fn options_below(directory: &Path) -> Options {
+    Options {
+        connections: CONNECTIONS,
+        part_bytes: PART as u64,
+        state_dir: Some(directory.join("state")),
+        ..Options::default()
+    }
+}
+
+fn start_copy(place: &Place, directory: &Path) -> Child {
+    copy_command(place, directory).spawn().unwrap()
+}
+
+fn copy_command(place: &Place, directory: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "copy_in_a_process"])
+        .env(ENDPOINT, place.server.endpoint_url())
+        .env(DIRECTORY, directory)
+        .stdout(Stdio::null());
+    command
+}
+
+/// Waits for the end of a copy, or kills it when the server has sent so many bytes. Returns whether it came to its end.
+async fn killed_at(place: &Place, mut copy: Child, bytes: u64) -> bool {
+    let mut has_ended = None;
+    wait_until("the copy ends, or has got as far as it may", || {
+        has_ended = copy.try_wait().unwrap();
+        has_ended.is_some() || place.server.counters().bytes_out >= bytes
+    })
+    .await;
+    copy.kill().unwrap();
+    let status = copy.wait().unwrap();
+    assert!(has_ended.is_none() || status.success(), "{status}");
+    has_ended.is_some()
+}
+
+/// The ranges that were asked for, in order.
+fn ranges(place: &Place) -> Vec<String> {
+    let of_parts =
+        |record: RequestRecord| (record.operation == "GetObject").then_some(record.range).flatten();
+    place.server.requests().into_iter().filter_map(of_parts).collect()
+}
+
+/// The names of files in parts.
+fn in_parts(place: &Place, dir: &str) -> Vec<String> {
+    place.files(dir).into_keys().filter(|name| name.contains(".pail-")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_fifty_moments_it_goes_on_and_fetches_no_part_again_that_was_there() {
+    let settings = Settings { bandwidth_bytes_per_s: 150_000_000, ..Settings::default() };
+    let place = Place::with(settings).await;
+    let large = noise(1, 12 * PART + 4_321);
+    place.put("d/large", large.clone()).await;
+    let mut expected = BTreeMap::from([("large".to_owned(), large.to_vec())]);
+    for index in 0..20 {
+        let bytes = noise(index + 10, 20_000);
+        place.put(&format!("d/sub/{index}"), bytes.clone()).await;
+        expected.insert(format!("sub/{index}"), bytes.to_vec());
+    }
+    let size: usize = expected.values().map(Vec::len).sum();
+    let (mut kills, mut target) = (0, 0);
+    while kills < 50 {
+        target += 1;
+        let directory = place.at(&target.to_string());
+        place.server.reset_counters();
+        let mut kills_here = 0;
+        loop {
+            let moment = place.server.counters().bytes_out + rand::random::<u64>() % (5 * PART) as u64;
+            if killed_at(&place, start_copy(&place, &directory), moment).await {
+                break;
+            }
+            kills_here += 1;
+            let large = fs::metadata(directory.join("target/large"));
+            assert!(large.is_err() || large.unwrap().len() == expected["large"].len() as u64);
+        }
+        kills += kills_here;
+        assert!(place.files(&format!("{target}/target")) == expected, "byte for byte, and nothing else");
+        let asked = ranges(&place);
+        let again = asked.len() - asked.iter().collect::<BTreeSet<_>>().len();
+        assert!(again <= kills_here * CONNECTIONS, "{again} parts twice by {kills_here} kills");
+        // Small files that were done within the last second may be sent again, and each run lists.
+        let bytes_max = size + kills_here * (CONNECTIONS * PART + 21 * 20_000) + (kills_here + 1) * 20_000;
+        let sent = place.server.counters().bytes_out;
+        assert!(sent <= bytes_max as u64, "{sent} of {size} bytes by {kills_here} kills");
+        fs::remove_dir_all(directory).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_copied_before_a_kill_is_known_after_it() {
+    let place = Place::new().await;
+    let mtime = [("mtime".to_owned(), "1000000.5".to_owned())];
+    let attributes = pail_store::Attributes { metadata: mtime.into(), ..Default::default() };
+    for index in 0..20u64 {
+        let options = pail_store::PutOptions { attributes: attributes.clone(), ..Default::default() };
+        let key = RawKey::new(format!("d/{index:02}")).unwrap();
+        place.store.put(&key, noise(index, 1000).into(), options).await.unwrap();
+    }
+    place.put("d/zz", noise(1, 3 * PART)).await;
+    let hangs =
+        Fault { key_contains: Some("zz".into()), times: 100, ..Fault::once(Some("GetObject"), HANGS) };
+    place.server.inject(hangs);
+    let mut copy = start_copy(&place, &place.at("a"));
+    let logged = || {
+        let logs = place.files("a/state").into_iter().filter(|(name, _)| name.ends_with(".log"));
+        logs.map(|(_, bytes)| bytes.iter().filter(|byte| **byte == b'\n').count()).sum::<usize>()
+    };
+    wait_until("all small files are noted", || logged() == 21).await;
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    // Another tool's time in their metadata makes them other files than the listing tells of: the manifest alone knows.
+    place.server.clear_faults();
+    let next = Place { options: options_below(&place.at("a")), ..place };
+    let report = next.download("d/", "a/target").await.unwrap();
+    assert_eq!((report.copied, report.unchanged), (1, 20));
+    assert_eq!(next.files("a/state").len(), 1, "a manifest, and no log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_s_small_temporary_files_are_gone_after_the_next() {
+    let place = Place::new().await;
+    place.put("d/x", noise(1, 3 * MIB)).await;
+    place.server.inject(Fault { times: 100, ..Fault::once(Some("GetObject"), HANGS) });
+    let mut copy = start_copy(&place, &place.at("a"));
+    wait_until("there is a temporary file", || in_parts(&place, "a/target").len() == 1).await;
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    place.server.clear_faults();
+    assert_eq!(place.files("a/target").len(), 1);
+    let next = Place { options: options_below(&place.at("a")), ..place };
+    next.download("d/", "a/target").await.unwrap();
+    assert_eq!(next.files("a/target").into_keys().collect::<Vec<_>>(), ["x"]);
+}
+
+/// A run that was stopped after two of six parts were there.
+async fn stopped(seed: u64) -> Place {
+    let mut place = Place::new().await;
+    place.options.connections = CONNECTIONS;
+    place.put("d/o", noise(seed, 6 * PART - 100)).await;
+    stop_after_two(place).await
+}
+
+async fn stop_after_two(place: Place) -> Place {
+    place.server.reset_counters();
+    place.server.inject(Fault { skip: 2, times: 100, ..Fault::once(Some("GetObject"), HANGS) });
+    let (done, ()) = tokio::join!(place.download("d/", "target"), async {
+        // The fourth request has the connection of one that is done, and so does the third.
+        place.wait_for("GetObject", 4).await;
+        place.options.stop.cancel();
+    });
+    assert!(matches!(done, Err(Error::Stopped)), "{done:?}");
+    assert_eq!(in_parts(&place, "target").len(), 1);
+    place.server.clear_faults();
+    place.server.reset_counters();
+    let options = Options { stop: Default::default(), ..place.options.clone() };
+    Place { options, ..place }
+}
+
+fn copied(report: &Report) -> (u64, u64, u64) {
+    (report.copied, report.verified, report.resumed_bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_run_is_gone_on_with_and_the_whole_is_verified() {
+    let place = stopped(1).await;
+    let report = place.download("d/", "target").await.unwrap();
+    assert_eq!(copied(&report), (1, 1, 2 * PART as u64));
+    assert_eq!(ranges(&place).len(), 4);
+    assert!(place.files("target") == BTreeMap::from([("o".to_owned(), noise(1, 6 * PART - 100).to_vec())]));
+    assert_eq!(place.download("d/", "target").await.unwrap().unchanged, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_state_directory_it_is_gone_on_with_too() {
+    let mut place = Place::new().await;
+    (place.options.connections, place.options.state_dir) = (CONNECTIONS, None);
+    place.put("d/o", noise(1, 6 * PART)).await;
+    let place = stop_after_two(place).await;
+    assert_eq!(copied(&place.download("d/", "target").await.unwrap()), (1, 1, 2 * PART as u64));
+    assert!(place.files("target") == BTreeMap::from([("o".to_owned(), noise(1, 6 * PART).to_vec())]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_was_replaced_meanwhile_is_not_mixed_with_what_is_there() {
+    let place = stopped(1).await;
+    let new = noise(2, 6 * PART - 100);
+    place.put("d/o", new.clone()).await;
+    let report = place.download("d/", "target").await.unwrap();
+    assert_eq!(copied(&report), (1, 1, 0));
+    assert!(
+        place.files("target") == BTreeMap::from([("o".to_owned(), new.to_vec())]),
+        "and the old parts are gone"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_replaced_while_it_is_gone_on_with_starts_over_once() {
+    let place = stopped(1).await;
+    let new = noise(2, 6 * PART);
+    place.strike("GetObject", FaultAction::Stall { after_bytes: 1 << 20, for_ms: None });
+    let (report, ()) = tokio::join!(place.download("d/", "target"), async {
+        place.wait_for("GetObject", 1).await;
+        place.put("d/o", new.clone()).await;
+    });
+    assert_eq!(copied(&report.unwrap()), (1, 1, 0));
+    assert!(place.files("target") == BTreeMap::from([("o".to_owned(), new.to_vec())]), "nothing else");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_what_is_no_longer_wanted_are_removed_by_a_run_that_has_everything() {
+    let place = stopped(1).await;
+    place.store.delete(&RawKey::new("d/o").unwrap(), Default::default()).await.unwrap();
+    place.put("d/p", noise(3, 2 * PART)).await;
+    place.download("d/", "target").await.unwrap();
+    assert_eq!(place.files("target").into_keys().collect::<Vec<_>>(), ["p"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_object_s_copy_leaves_the_parts_of_its_neighbours() {
+    let place = stopped(1).await;
+    place.put("p", noise(3, 2 * PART)).await;
+    place.download_of(&Source::Object(RawKey::new("p").unwrap()), "target/p").await.unwrap();
+    assert_eq!(copied(&place.download("d/", "target").await.unwrap()), (1, 1, 2 * PART as u64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_journal_counts_as_none() {
+    for damage in ["cut", "head", "emptied"] {
+        let place = stopped(1).await;
+        let path = place.at("target").join(&in_parts(&place, "target")[0]);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        let len = file.metadata().unwrap().len();
+        match damage {
+            "cut" => file.set_len(len - 1).unwrap(),
+            "head" => file.write_all_at(b"?", len - 60).unwrap(),
+            _ => file.set_len(0).unwrap(),
+        }
+        let report = place.download("d/", "target").await.unwrap();
+        assert_eq!(copied(&report), (1, 1, 0), "{damage}");
+        assert!(
+            place.files("target") == BTreeMap::from([("o".to_owned(), noise(1, 6 * PART - 100).to_vec())])
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_at_once_have_a_file_each() {
+    let place = stopped(1).await;
+    let (one, two) = tokio::join!(place.download("d/", "target"), place.download("d/", "target"));
+    let resumed = one.unwrap().resumed_bytes + two.unwrap().resumed_bytes;
+    assert_eq!(resumed, 2 * PART as u64, "one of them goes on, the other has its own");
+    assert!(place.files("target") == BTreeMap::from([("o".to_owned(), noise(1, 6 * PART - 100).to_vec())]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_bytes_are_fetched_over_once() {
+    let place = Place::new().await;
+    // In one request and one buffer, in one request, in parts.
+    let sizes = [("d/small", 1000), ("d/single", 2 * MIB), ("d/parts", 3 * PART)];
+    for (seed, (key, size)) in (0..).zip(sizes) {
+        place.put(key, noise(seed, size)).await;
+        flip(&place, key, 1);
+    }
+    let report = place.download("d/", "target").await.unwrap();
+    assert!(place.server.waiting_faults().is_empty());
+    assert_eq!((report.copied, report.verified, report.unverified, report.corrupt), (3, 3, 0, 0));
+    for (seed, (key, size)) in (0..).zip(sizes) {
+        assert!(place.files("target")[&key[2..]] == noise(seed, size), "{key}");
+    }
+}
+
+fn flip(place: &Place, key: &str, times: u32) {
+    let flip = FaultAction::FlipBit { after_bytes: 700 };
+    place.server.inject(Fault {
+        key_contains: Some(key.to_owned()),
+        times,
+        ..Fault::once(Some("GetObject"), flip)
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_twice_gets_no_name_and_is_told() {
+    let place = Place::new().await;
+    fs::create_dir(place.at("target")).unwrap();
+    for (key, size) in [("d/small", 1000), ("d/single", 2 * MIB), ("d/parts", 3 * PART), ("d/whole", 1000)] {
+        place.put(key, noise(1, size)).await;
+        fs::write(place.at("target").join(&key[2..]), "as it was").unwrap();
+        if key != "d/whole" {
+            flip(&place, key, 100);
+        }
+    }
+    let report = place.download("d/", "target").await.unwrap();
+    assert_eq!((report.copied, report.corrupt), (1, 3));
+    assert_eq!(names(&report.failed), ["d/parts", "d/single", "d/small"]);
+    assert!(report.failed.named.iter().all(|it| it.why.contains("checksum") || it.why.contains("CRC64NVME")));
+    let files = place.files("target");
+    assert_eq!(files.len(), 4, "no temporary file: {:?}", files.keys());
+    for name in ["small", "single", "parts"] {
+        assert_eq!(files[name], b"as it was");
+    }
+    assert!(files["whole"] == noise(1, 1000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_has_no_checksum_of_is_counted() {
+    let settings = Settings::default();
+    let quirks = pail_devserver::Quirks { no_checksums: true, ..settings.quirks.clone() };
+    let place = Place::with(Settings { quirks, ..settings }).await;
+    for (key, size) in [("d/small", 1000), ("d/parts", 3 * PART)] {
+        place.store.put(&RawKey::new(key).unwrap(), noise(1, size).into(), Default::default()).await.unwrap();
+    }
+    let report = place.download("d/", "target").await.unwrap();
+    assert_eq!((report.copied, report.verified, report.unverified), (2, 0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_interrupted_download_leaves_is_not_uploaded() {
+    let place = stopped(1).await;
+    fs::write(place.at("target/own"), "x").unwrap();
+    let report = place.upload("target", "up/").await.unwrap();
+    assert_eq!((report.copied, report.is_complete()), (1, true));
+}
+
+/// An upload of five parts that was killed when the store had two of them.
+async fn killed_upload() -> Place {
+    let place = Place::new().await;
+    fs::create_dir_all(place.at("a/source")).unwrap();
+    fs::write(place.at("a/source/large"), noise(1, 5 * PART - 7)).unwrap();
+    fs::write(place.at("a/source/small"), "small").unwrap();
+    let late = FaultAction::Delay { ms: 600_000 };
+    place.server.inject(Fault { skip: 2, times: 100, ..Fault::once(Some("UploadPart"), late) });
+    let mut copy = copy_command(&place, &place.at("a")).env(UPLOADS, "1").spawn().unwrap();
+    let noted =
+        || place.files("a/state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
+    wait_until("two parts are noted", || noted() == 3).await;
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    place.server.clear_faults();
+    place.server.reset_counters();
+    assert_eq!(open_uploads(&place).await, 1);
+    Place { options: options_below(&place.at("a")), ..place }
+}
+
+async fn open_uploads(place: &Place) -> usize {
+    place.store.open_uploads(&RawKey::new("up/large").unwrap()).await.unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_upload_is_gone_on_with() {
+    let place = killed_upload().await;
+    let report = place.upload("a/source", "up/").await.unwrap();
+    assert_eq!(report.resumed_bytes, 2 * PART as u64);
+    assert_eq!((place.count("UploadPart"), place.count("CreateMultipartUpload")), (3, 0));
+    assert!(place.object("up/large").await.unwrap() == noise(1, 5 * PART - 7));
+    assert_eq!(open_uploads(&place).await, 0);
+    assert!(place.files("a/state/uploads").is_empty());
+    assert_eq!(place.upload("a/source", "up/").await.unwrap().unchanged, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_upload_of_a_file_that_changed_or_went_is_aborted() {
+    let place = killed_upload().await;
+    fs::write(place.at("a/source/large"), noise(2, 5 * PART - 7)).unwrap();
+    let report = place.upload("a/source", "up/").await.unwrap();
+    assert_eq!((report.resumed_bytes, place.count("UploadPart")), (0, 5));
+    assert!(place.object("up/large").await.unwrap() == noise(2, 5 * PART - 7));
+    assert_eq!(open_uploads(&place).await, 0);
+
+    let place = killed_upload().await;
+    fs::remove_file(place.at("a/source/large")).unwrap();
+    place.upload("a/source", "up/").await.unwrap();
+    assert_eq!(open_uploads(&place).await, 0);
+    assert!(place.files("a/state/uploads").is_empty());
+}
