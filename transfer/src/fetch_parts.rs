@@ -150,7 +150,7 @@ impl Fetcher {
         if !is_any {
             attributes = self.attributes_of_current(object).await?;
         }
-        let agrees = if is_checked { Some(true) } else { agree(told.await, &sums, ranges.into_iter()) };
+        let agrees = if is_checked { Some(true) } else { agree(told.await, &sums, &ranges) };
         match agrees {
             Some(false) => Err(Trouble::Corrupt(DAMAGED.to_owned())),
             agrees => Ok(Fetched { attributes, is_verified: agrees.is_some(), resumed_bytes }),
@@ -216,7 +216,7 @@ impl Fetcher {
                     sum.update(buffer.part(len));
                 }
                 file.write_at(buffer.part(len), offset)?;
-                if let Some(sum) = sum.and_then(|sum| sum.value()).filter(|_| is_last) {
+                if let Some(sum) = sum.filter(|_| is_last).map(|sum| sum.value()) {
                     file.mark(index, sum)?;
                 }
                 Ok((buffer, sum))
@@ -226,7 +226,7 @@ impl Fetcher {
             offset += len as u64;
         }
         let is_checked = is_all && is_checked_by_store(&got.meta);
-        let sum = sum.and_then(|sum| sum.value());
+        let sum = sum.map(|sum| sum.value());
         Ok(PartDone { index, sum, is_checked, attributes: got.meta.attributes })
     }
 }

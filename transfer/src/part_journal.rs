@@ -216,7 +216,7 @@ fn check_parts(file: &File, size: u64, part_size: u64, sums: &mut [Option<Checks
     let mut buffer = vec![0; BUFFER_BYTES];
     for (sum, range) in sums.iter_mut().zip(parts(size, part_size)) {
         let Some(noted) = *sum else { continue };
-        if of_file_range(file, noted, range, &mut buffer)? != Some(noted) {
+        if of_file_range(file, noted, range, &mut buffer)? != noted {
             *sum = None;
         }
     }
