@@ -11,7 +11,8 @@ use pail_control::settings::{Directories, process_environment};
 use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_store::RawKey;
 use pail_transfer::{
-    CancellationToken, Error, Options, Problems, Progress, ProgressSnapshot, Report, Source, UploadSource,
+    Action, CancellationToken, Change, Changes, Comparison, Error, Filters, Options, Problems, Progress,
+    ProgressSnapshot, Report, Source, UploadSource,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,21 @@ pub struct Copying<'a> {
     pub report: &'a (dyn Fn(ProgressSnapshot) + Sync),
     /// Cancelled, it ends the copy in good order.
     pub stop: CancellationToken,
+    /// What is copied, and what else is done.
+    pub choices: Choices,
+}
+
+/// What a copy is about; see [`Options`].
+#[derive(Debug, Clone, Default)]
+pub struct Choices {
+    /// Which files are meant.
+    pub filters: Filters,
+    /// By what they are compared.
+    pub comparison: Comparison,
+    /// Whether what is extra in the target is deleted.
+    pub delete: bool,
+    /// Where changes are told in place of being made.
+    pub dry_run: Option<Changes>,
 }
 
 impl Copying<'_> {
@@ -79,7 +95,9 @@ impl Copying<'_> {
     }
 
     fn options(&self) -> Options {
-        Options { state_dir: manifests(), stop: self.stop.clone(), ..Options::default() }
+        let Choices { filters, comparison, delete, dry_run } = self.choices.clone();
+        let (state_dir, stop) = (manifests(), self.stop.clone());
+        Options { state_dir, stop, filters, comparison, delete, dry_run, ..Options::default() }
     }
 
     async fn while_reporting<T>(&self, progress: &Progress, copying: impl Future<Output = T>) -> T {
@@ -115,6 +133,8 @@ pub fn failure_of(error: Error) -> Failure {
     let message = error.to_string();
     match error {
         Error::NothingThere { .. } => Failure::new(FailureKind::NotFound, message),
+        Error::NothingToKeep { .. } => Failure::new(FailureKind::NotFound, message)
+            .with_hint("if that is meant, `pail rm -r` deletes what is there"),
         Error::IsPrefix { .. } => Failure::usage(message).with_hint("copy all that is below it with -r"),
         Error::Store { source, .. } => Failure::from_store(message, &source),
         Error::Local { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
@@ -133,21 +153,34 @@ pub fn failure_of(error: Error) -> Failure {
 
 /// The failure of a copy that is not complete, which names what is missing. `None` where everything was copied.
 pub fn incomplete(report: &Report) -> Option<Failure> {
-    let missing = report.failed.count + report.skipped.count;
-    if missing == 0 {
+    let (missing, extra) = (report.failed.count + report.skipped.count, report.removed.failed.count);
+    if missing + extra == 0 {
         return None;
     }
-    let all = missing + report.copied + report.unchanged;
-    let message = format!("{missing} of {all} {} not copied", if missing == 1 { "was" } else { "were" });
+    let were = |count: u64| if count == 1 { "was" } else { "were" };
+    let message = match (missing, extra) {
+        (0, _) => {
+            format!("{extra} of {} {} not deleted", extra + report.removed.deleted, were(extra))
+        }
+        (_, 0) => {
+            let all = missing + report.copied + report.unchanged;
+            format!("{missing} of {all} {} not copied", were(missing))
+        }
+        _ => format!("{missing} {} not copied, and {extra} not deleted", were(missing)),
+    };
     let kind = if report.corrupt > 0 { FailureKind::Verification } else { FailureKind::Partial };
     let mut failure = Failure::new(kind, message);
-    let named = [&report.failed, &report.skipped].into_iter().flat_map(|problems: &Problems| &problems.named);
+    let problems = [&report.failed, &report.skipped, &report.removed.failed];
+    let named = problems.into_iter().flat_map(|problems: &Problems| &problems.named);
     for problem in named.take(NAMED_MAX) {
         failure = failure.because(format!("{}: {}", terminal::escaped(&problem.name), problem.why));
     }
-    let more = missing.saturating_sub(NAMED_MAX as u64);
+    let more = (missing + extra).saturating_sub(NAMED_MAX as u64);
     if more > 0 {
         failure = failure.because(format!("{more} more; --json names up to 1,000"));
+    }
+    if report.removed.is_withheld {
+        failure = failure.with_hint("nothing was deleted, since not everything could be copied");
     }
     Some(failure)
 }
@@ -163,15 +196,41 @@ pub fn left_out(report: &Report) -> Result<Vec<String>, Failure> {
 
 /// What a copy did, in a line.
 pub fn summary(report: &Report) -> String {
-    let bytes = ByteSize(report.copied_bytes).human();
-    let objects = |count: u64| format!("{count} {}", if count == 1 { "file" } else { "files" });
-    let mut said = vec![format!("copied {} ({bytes})", objects(report.copied))];
+    told(report, "copied", "deleted")
+}
+
+/// Prints what a copy did, or would do.
+pub fn print_report(report: &Report, is_json: bool, is_dry: bool) -> Result<(), Failure> {
+    match (is_json, is_dry) {
+        (true, true) => return terminal::json_line(report),
+        (true, false) => return terminal::json(report),
+        (false, true) => terminal::note(&told(report, "would copy", "would delete")),
+        (false, false) => terminal::note(&summary(report)),
+    }
+    if report.not_comparable > 0 {
+        terminal::note(&format!(
+            "note: the store has no checksum of {} of them that their content could be compared by, and so they were not taken for the same",
+            report.not_comparable
+        ));
+    }
+    Ok(())
+}
+
+fn told(report: &Report, copied: &str, deleted: &str) -> String {
+    let files = |count: u64| format!("{count} {}", if count == 1 { "file" } else { "files" });
+    let sized = |count: u64, bytes: u64| format!("{} ({})", files(count), ByteSize(bytes).human());
+    let mut said = vec![format!("{copied} {}", sized(report.copied, report.copied_bytes))];
     if report.resumed_bytes > 0 {
-        let resumed = ByteSize(report.resumed_bytes).human();
-        said[0] = format!("copied {} ({bytes}, {resumed} of it by an earlier run)", objects(report.copied));
+        let (bytes, resumed) =
+            (ByteSize(report.copied_bytes).human(), ByteSize(report.resumed_bytes).human());
+        said[0] = format!("{copied} {} ({bytes}, {resumed} of it by an earlier run)", files(report.copied));
+    }
+    if report.removed.deleted > 0 {
+        let removed = &report.removed;
+        said.push(format!("{deleted} {}", sized(removed.deleted, removed.deleted_bytes)));
     }
     if report.unchanged > 0 {
-        said.push(format!("{} unchanged", objects(report.unchanged)));
+        said.push(format!("{} unchanged", files(report.unchanged)));
     }
     if report.verified > 0 {
         said.push(format!("{} verified", report.verified));
@@ -180,4 +239,25 @@ pub fn summary(report: &Report) -> String {
         said.push(format!("{} without a checksum in the store to verify by", report.unverified));
     }
     said.join("; ")
+}
+
+/// Changes of a dry run, printed as they are told: a line each.
+pub fn printed_changes(is_json: bool) -> Changes {
+    Changes::new(move |change: Change| {
+        let printed = if is_json { terminal::json_line(&change) } else { terminal::line(&line_of(&change)) };
+        // Nothing was begun that would have to end in good order.
+        if let Err(failure) = printed {
+            terminal::print_failure(&failure);
+            std::process::exit(failure.kind.exit_code().into());
+        }
+    })
+}
+
+fn line_of(change: &Change) -> String {
+    let did = match change.action {
+        Action::Copy => "copy",
+        Action::Delete => "delete",
+    };
+    let (key, size) = (terminal::shown(&change.key), ByteSize(change.size).human());
+    format!("{did:6}  {key} ({size}): {}", change.why)
 }

@@ -17,6 +17,7 @@ mod commands;
 mod copy_progress;
 mod copying;
 mod daemon;
+mod filter_flags;
 mod git;
 mod launch;
 mod node;

@@ -1,11 +1,11 @@
 //! What is printed.
 //!
-//! Owns: failures (`error:`, `caused by:`, `hint:`), notes, JSON, tables, and names that may hold anything. Invariant: a key
+//! Owns: failures (`error:`, `caused by:`, `hint:`), notes, questions, JSON, tables, and names that may hold anything. Invariant: a key
 //! with control characters never reaches a terminal as it is; a pipe gets it byte for byte.
 
 use pail_control::{Failure, FailureKind};
 use serde::Serialize;
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Write};
 
 /// Prints a failure on standard error.
 pub fn print_failure(failure: &Failure) {
@@ -43,6 +43,22 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|err| Failure::other("cannot write the answer as JSON").because(err.to_string()))?;
     line(&text)
+}
+
+/// Prints data as one line of JSON.
+pub fn json_line(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)
+        .map_err(|err| Failure::other("cannot write the answer as JSON").because(err.to_string()))?;
+    line(&text)
+}
+
+/// Asks whether to go on, on a terminal. Errors: it cannot be read.
+pub fn confirmed(question: &str) -> Result<bool, Failure> {
+    note(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.map_err(|err| Failure::from_io("cannot read the answer", &err))?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Flushes standard output, so that a script that waits for a line gets it.

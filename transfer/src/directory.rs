@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ const NANOS: i64 = 1_000_000_000;
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
-    fd: Arc<OwnedFd>,
+    /// `None` of a directory that is not there, and is not to be made.
+    fd: Option<Arc<OwnedFd>>,
     /// Guards the descriptors by relative path; a leaf, held for a lookup.
     open: Mutex<HashMap<Box<[u8]>, Arc<OwnedFd>>>,
 }
@@ -53,8 +55,32 @@ impl Root {
     /// Opens a directory, made with its parents where it is missing. The path itself is the user's, so links in it are followed.
     pub fn create(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
+        Self::open(path)
+    }
+
+    /// Opens a directory for a look. One that is missing is taken for an empty one.
+    pub fn look_at(path: &Path) -> io::Result<Self> {
+        match Self::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Self { path: path.to_owned(), fd: None, open: Mutex::default() })
+            }
+            opened => opened,
+        }
+    }
+
+    fn open(path: &Path) -> io::Result<Self> {
         let fd = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { path: path.to_owned(), fd: Arc::new(fd), open: Mutex::default() })
+        Ok(Self { path: path.to_owned(), fd: Some(Arc::new(fd)), open: Mutex::default() })
+    }
+
+    fn fd(&self) -> io::Result<&Arc<OwnedFd>> {
+        self.fd.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The directory itself, to be read. Errors: it is not there.
+    pub fn listable(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&**self.fd()?, c".", flags, Mode::empty())?)
     }
 
     pub fn path(&self) -> &Path {
@@ -79,7 +105,7 @@ impl Root {
     /// The same of one that must be there.
     pub fn find(&self, relative: &[u8]) -> io::Result<Arc<OwnedFd>> {
         if relative.is_empty() {
-            return Ok(self.fd.clone());
+            return self.fd().cloned();
         }
         if let Some(fd) = self.open.lock().get(relative) {
             return Ok(fd.clone());
@@ -98,7 +124,7 @@ impl Root {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let mut races = 0;
         loop {
-            match rustix::fs::openat2(&*self.fd, relative, flags, Mode::empty(), resolve) {
+            match rustix::fs::openat2(&**self.fd()?, relative, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) if races < RACES_MAX => races += 1,
                 opened => return Ok(opened?),
             }
@@ -113,9 +139,18 @@ impl Root {
         (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| LocalState::of(&stat))
     }
 
+    /// Opens the regular file at `path` to read it.
+    pub fn open_file(&self, path: &RelativePath) -> io::Result<File> {
+        let (directory, name) = path.split();
+        let directory = self.find(directory)?;
+        // A pipe that is there by now must not be waited for.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&*directory, name, flags, Mode::empty())?.into())
+    }
+
     /// Bytes that may still be written to its disk.
     pub fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&*self.fd)?;
+        let stat = rustix::fs::fstatvfs(&**self.fd()?)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }

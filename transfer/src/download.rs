@@ -6,15 +6,19 @@
 //! Bounds: [`Options::connections`] requests and as many objects again that wait for one; [`Options::memory_bytes`] of buffers; the pages of `listing`.
 
 use crate::buffers::Buffers;
-use crate::directory::Root;
+use crate::change::{Action, Reason};
+use crate::comparison::{Compared, Comparer};
+use crate::directory::{LocalState, Root};
+use crate::extra_files::ExtraFiles;
 use crate::fetch::{Fetched, Fetcher, Placed};
 use crate::file_name::RelativePath;
+use crate::kept::Kept;
 use crate::leftovers::Leftovers;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
 use crate::part_journal::ObjectIdentity;
-use crate::plan::{COLLIDES, Planner, Step, step_of_file, too_long};
-use crate::report::Report;
+use crate::plan::{COLLIDES, Planner, Step, step_of_file};
+use crate::report::{Removals, Report};
 use crate::run_log::FLUSH_INTERVAL;
 use crate::tally::Tally;
 use crate::temporary::Temporary;
@@ -28,7 +32,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Copies `source` of `store` to `target`: an object to the file of that path, a prefix to the directory, whose content it joins. Missing directories are
-/// made; nothing is deleted. What is there as it was left is not sent again. Dropped or stopped, it
+/// made; nothing is deleted but by [`Options::delete`]. What is there as it was left is not sent again. Dropped or stopped, it
 /// removes its temporary files, but for those in parts: what of them has arrived the next run does not fetch again, and removes what it has no use for.
 ///
 /// Errors: nothing is there; the store cannot be reached or refuses everything; the disk is full. What concerns single objects is in the report.
@@ -84,10 +88,22 @@ struct Opening {
 /// A download under way.
 struct Run {
     fetcher: Arc<Fetcher>,
+    comparer: Arc<Comparer>,
     manifest: Arc<Manifest>,
-    tasks: JoinSet<(ObjectMeta, Result<Fetched, Trouble>)>,
+    options: Options,
+    /// What keys begin with whose rest is a name below the target.
+    prefix: String,
+    tasks: JoinSet<(ObjectMeta, Result<Outcome, Trouble>)>,
     objects_max: usize,
     tally: Tally,
+}
+
+/// What became of an object.
+enum Outcome {
+    Fetched(Fetched),
+    Unchanged(Entry),
+    /// It would be fetched.
+    Told,
 }
 
 impl Opening {
@@ -95,20 +111,23 @@ impl Opening {
     async fn open(self, directory: &Path, name: Option<&Path>) -> Result<Run, Error> {
         let (dir, name) = (directory.to_owned(), name.map(Path::to_owned));
         let what = format!("download {} {}", self.store.identity(), self.source.identity());
-        let state_dir = self.options.state_dir.clone();
+        let (state_dir, is_dry) = (self.options.state_dir.clone(), self.options.dry_run.is_some());
         let open = move || {
-            let root = Root::create(&dir).map_err(|error| match disk::is_full(&error) {
+            let opened = if is_dry { Root::look_at(&dir) } else { Root::create(&dir) };
+            let root = opened.map_err(|error| match disk::is_full(&error) {
                 true => disk::full(dir.ancestors().find(|dir| dir.exists()).unwrap_or(&dir), "it is full"),
                 false => Error::Local { doing: "create", path: dir.clone(), source: error },
             })?;
             let place = std::fs::canonicalize(&dir).unwrap_or(dir);
             let place = name.map_or(place.clone(), |name| place.join(name));
-            let manifest = Manifest::load(state_dir.as_deref(), format!("{what} {place:?}"));
+            let load = if is_dry { Manifest::look_at } else { Manifest::load };
+            let manifest = load(state_dir.as_deref(), format!("{what} {place:?}"));
             Ok((Arc::new(root), Arc::new(manifest), attributes::umask()))
         };
         let opened = self.work.blocking(open).await.map_err(Trouble::into_error)?;
         let (root, manifest, umask) = opened?;
         let connections = self.options.connections.max(1);
+        let comparer = Comparer::new(self.store.clone(), self.options.comparison, self.work.clone());
         let fetcher = Fetcher {
             store: self.store,
             root,
@@ -122,7 +141,10 @@ impl Opening {
         };
         Ok(Run {
             fetcher: Arc::new(fetcher),
+            comparer: Arc::new(comparer),
             manifest,
+            options: self.options,
+            prefix: String::new(),
             tasks: JoinSet::new(),
             objects_max: connections.saturating_mul(2),
             tally: Tally::default(),
@@ -137,12 +159,14 @@ async fn download_object(opening: Opening, object: ObjectMeta, target: &Path) ->
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut run = opening.open(directory, target.file_name().map(Path::new)).await?;
     let (root, manifest) = (run.fetcher.root.clone(), run.manifest.clone());
-    let planned = run.fetcher.work.blocking(move || step_of_file(&root, &manifest, object, path)).await;
+    let comparison = run.options.comparison;
+    let plan = move || step_of_file(&root, &manifest, comparison, object, path);
+    let planned = run.fetcher.work.blocking(plan).await;
     let step = planned.map_err(Trouble::into_error)?;
     run.fetcher.progress.walk_ended();
     run.check_space(std::slice::from_ref(&step))?;
     let taken = run.take(vec![step]).await;
-    run.end(taken, false).await
+    run.end(taken.map(|()| None), false).await
 }
 
 async fn download_prefix(
@@ -152,15 +176,17 @@ async fn download_prefix(
     target: &Path,
 ) -> Result<Report, Error> {
     let mut run = opening.open(target, None).await?;
+    run.prefix.clone_from(&prefix);
     let walked = run.walk(prefix, first).await;
     run.end(walked, true).await
 }
 
 impl Run {
-    /// Takes the listing to its end.
-    async fn walk(&mut self, prefix: String, first: ListPage) -> Result<(), Error> {
+    /// Takes the listing to its end. Gives what must stay in the target, where the rest is to go.
+    async fn walk(&mut self, prefix: String, first: ListPage) -> Result<Option<Kept>, Error> {
         let store = self.fetcher.store.clone();
-        let mut planner = Planner::new(prefix.clone(), self.fetcher.root.clone(), self.manifest.clone());
+        let (root, manifest) = (self.fetcher.root.clone(), self.manifest.clone());
+        let mut planner = Planner::new(prefix.clone(), root, manifest, &self.options);
         let is_all = first.next.is_none();
         let doing = format!("list {}/{prefix}", store.uri());
         let mut pages = Pages::after(store, prefix, first);
@@ -170,7 +196,7 @@ impl Run {
             let is_last = page.next.is_none();
             let plan = move || {
                 let mut steps = planner.take(page.objects);
-                steps.extend(page.names_too_long.into_iter().map(too_long));
+                steps.extend(page.names_too_long.into_iter().filter_map(|name| planner.take_too_long(name)));
                 if is_last {
                     steps.extend(planner.end());
                 }
@@ -185,12 +211,15 @@ impl Run {
             self.take(steps).await?;
         }
         self.fetcher.progress.walk_ended();
-        Ok(())
+        Ok(planner.into_kept())
     }
 
     /// Refuses what the disk has no room for, before anything of it is sent. Files that it replaces are not counted as room.
     fn check_space(&self, steps: &[Step]) -> Result<(), Error> {
-        let sizes = steps.iter().map(|step| if let Step::Fetch(object, _) = step { object.size } else { 0 });
+        if self.options.dry_run.is_some() {
+            return Ok(());
+        }
+        let sizes = steps.iter().map(|step| if let Step::Fetch(object, ..) = step { object.size } else { 0 });
         let needed: u64 = sizes.sum();
         let root = &self.fetcher.root;
         match root.free_bytes() {
@@ -205,7 +234,7 @@ impl Run {
     fn held_bytes(&self, steps: &[Step]) -> u64 {
         let Fetcher { store, root, part_size_bytes, .. } = &*self.fetcher;
         let held = steps.iter().map(|step| match step {
-            Step::Fetch(object, path) if object.size > *part_size_bytes => {
+            Step::Fetch(object, path, _) if object.size > *part_size_bytes => {
                 let what = ObjectIdentity::of(store.identity(), object, path.as_bytes());
                 Temporary::held_bytes(root, path, &what).min(object.size)
             }
@@ -226,21 +255,73 @@ impl Run {
                     let version = object.version.clone();
                     self.manifest.record(object.key.as_str(), Entry { version, local });
                 }
+                Step::MakeDirectory(..) if self.options.dry_run.is_some() => {}
                 Step::MakeDirectory(key, path) => self.make_directory(&key, path).await?,
-                Step::Fetch(object, path) => {
-                    while self.tasks.len() >= self.objects_max {
-                        self.finish_one().await?;
-                    }
+                Step::Fetch(object, _, reason) if self.options.dry_run.is_some() => {
+                    self.tell(&object, reason)
+                }
+                Step::Fetch(object, path, _) => {
+                    self.make_room().await?;
                     self.fetcher.progress.find(object.size);
                     let fetcher = self.fetcher.clone();
                     self.tasks.spawn(self.fetcher.work.tracked(async move {
                         let fetched = fetcher.fetch(object.clone(), &path).await;
-                        (object, fetched)
+                        (object, fetched.map(Outcome::Fetched))
                     }));
+                }
+                Step::Compare(object, path, local) => {
+                    self.make_room().await?;
+                    let comparing = self.compare(object.clone(), path, local);
+                    self.tasks.spawn(self.fetcher.work.tracked(async move { (object, comparing.await) }));
                 }
             }
         }
         Ok(())
+    }
+
+    async fn make_room(&mut self) -> Result<(), Error> {
+        while self.tasks.len() >= self.objects_max {
+            self.finish_one().await?;
+        }
+        Ok(())
+    }
+
+    /// Looks more closely, and fetches what differs.
+    fn compare(
+        &self,
+        object: ObjectMeta,
+        path: RelativePath,
+        local: LocalState,
+    ) -> impl Future<Output = Result<Outcome, Trouble>> + Send + use<> {
+        let (comparer, fetcher) = (self.comparer.clone(), self.fetcher.clone());
+        let (entry, dry_run) = (self.manifest.entry(object.key.as_str()), self.options.dry_run.clone());
+        async move {
+            let (root, place) = (fetcher.root.clone(), path.clone());
+            let open = move || root.open_file(&place);
+            match comparer.compare(&object, entry.as_ref(), local, open).await? {
+                Compared::Same(version) => {
+                    // Nothing was to be moved; it is counted as found so that it can be counted as done.
+                    fetcher.progress.find(0);
+                    Ok(Outcome::Unchanged(Entry { version, local }))
+                }
+                Compared::Differs(reason) => {
+                    fetcher.progress.find(object.size);
+                    if let Some(changes) = dry_run {
+                        changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
+                        return Ok(Outcome::Told);
+                    }
+                    fetcher.fetch(object, &path).await.map(Outcome::Fetched)
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, object: &ObjectMeta, reason: Reason) {
+        if let Some(changes) = &self.options.dry_run {
+            changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
+        }
+        self.tally.report.copied += 1;
+        self.tally.report.copied_bytes += object.size;
     }
 
     async fn make_directory(&mut self, key: &RawKey, path: RelativePath) -> Result<(), Error> {
@@ -262,33 +343,50 @@ impl Run {
         };
         let (object, fetched) = done.map_err(|error| lost(&error))?;
         self.fetcher.progress.finish_one();
+        let report = &mut self.tally.report;
         match fetched {
-            Ok(Fetched { version, placed: Placed { local, is_verified, resumed_bytes } }) => {
-                let report = &mut self.tally.report;
+            Ok(Outcome::Fetched(Fetched {
+                version,
+                placed: Placed { local, is_verified, resumed_bytes },
+            })) => {
                 report.copied += 1;
                 report.copied_bytes += local.size;
                 report.resumed_bytes += resumed_bytes;
                 *(if is_verified { &mut report.verified } else { &mut report.unverified }) += 1;
                 self.manifest.record(object.key.as_str(), Entry { version, local });
                 self.manifest.flush_if_due(&self.fetcher.work);
-                Ok(())
             }
-            Err(trouble) => self.tally.add(object.key.as_str(), trouble),
+            Ok(Outcome::Unchanged(entry)) => {
+                report.unchanged += 1;
+                self.manifest.record(object.key.as_str(), entry);
+            }
+            Ok(Outcome::Told) => {
+                report.copied += 1;
+                report.copied_bytes += object.size;
+            }
+            Err(trouble) => self.tally.add(object.key.as_str(), trouble)?,
         }
+        Ok(())
     }
 
-    /// Waits for the rest, or gives it up where the walk failed. `is_all_below`: the run is of all that is below a prefix, and not of one object.
-    async fn end(mut self, walked: Result<(), Error>, is_all_below: bool) -> Result<Report, Error> {
+    /// Waits for the rest, or gives it up where the walk failed. `is_all_below`: the run is of all that is below a prefix, and not of one object. What is
+    /// extra goes last.
+    async fn end(mut self, walked: Result<Option<Kept>, Error>, is_all_below: bool) -> Result<Report, Error> {
         let mut ended = walked;
         while ended.is_ok() && !self.tasks.is_empty() {
-            ended = self.finish_one().await;
+            let finished = self.finish_one().await;
+            ended = finished.and(ended);
         }
         self.tasks.shutdown().await;
         if ended.is_ok() {
-            self.manifest.forget_unseen();
+            let (prefix, filters) = (&self.prefix, &self.options.filters);
+            self.manifest.forget_unseen(|key| {
+                key.strip_prefix(prefix.as_str()).is_some_and(|rest| !filters.take(rest.as_bytes()))
+            });
         }
-        let (manifest, fetcher) = (self.manifest, self.fetcher.clone());
-        let has_all = ended.is_ok() && is_all_below && self.tally.report.failed.count == 0;
+        let (manifest, fetcher) = (self.manifest.clone(), self.fetcher.clone());
+        let is_everything = is_all_below && self.options.filters.is_empty();
+        let has_all = ended.is_ok() && is_everything && self.tally.report.failed.count == 0;
         let save = move || {
             if has_all {
                 fetcher.leftovers.clear_at_end(&fetcher.root);
@@ -296,7 +394,37 @@ impl Run {
             manifest.save();
         };
         let saved = self.fetcher.work.blocking(save).await.map_err(Trouble::into_error);
-        let ended = ended.and(saved);
-        ended.and_then(|()| self.tally.into_report())
+        let kept = ended.and_then(|kept| saved.map(|()| kept))?;
+        self.tally.report.not_comparable = self.comparer.not_comparable();
+        let mut report = self.tally.into_report()?;
+        match kept {
+            Some(_) if report.failed.count > 0 => report.removed.is_withheld = true,
+            Some(kept) => {
+                report.removed = remove_extra(&self.fetcher, self.options, self.prefix, kept).await?;
+            }
+            None => {}
+        }
+        Ok(report)
     }
+}
+
+async fn remove_extra(
+    fetcher: &Fetcher,
+    options: Options,
+    prefix: String,
+    kept: Kept,
+) -> Result<Removals, Error> {
+    let root = fetcher.root.clone();
+    let remove = move || {
+        let extra = ExtraFiles {
+            kept: &kept,
+            filters: &options.filters,
+            prefix: &prefix,
+            dry_run: options.dry_run.as_ref(),
+            stop: &options.stop,
+            removals: Removals::default(),
+        };
+        extra.remove(&root)
+    };
+    fetcher.work.blocking(remove).await.map_err(Trouble::into_error)?
 }

@@ -14,6 +14,12 @@ pub enum Error {
         /// What was looked for.
         uri: String,
     },
+    /// The source is an empty directory, and everything in the target would be deleted.
+    #[error("nothing is in {}, and so all that is at the target would be deleted", path.display())]
+    NothingToKeep {
+        /// The source.
+        path: PathBuf,
+    },
     /// Objects are below it, and none has exactly this key.
     #[error("{uri} is a prefix, not an object")]
     IsPrefix {

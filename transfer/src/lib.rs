@@ -1,6 +1,7 @@
 //! Copies between a bucket and local files.
 //!
-//! Owns: [`download`] and [`upload`], over any [`Store`](pail_store::Store). A run has three steps that overlap: the walk (a
+//! Owns: [`download`] and [`upload`], which also bring a target in line with its source (see [`Options::delete`]), [`remove`] and [`measure`], over any
+//! [`Store`](pail_store::Store). A run has three steps that overlap: the walk (a
 //! listing page by page, or a local tree), the plan (what of it is to be sent, what is as it was, what cannot be), and the engine (many
 //! requests at once under one bound of connections and one of memory).
 //!
@@ -16,14 +17,19 @@
 
 mod attributes;
 mod buffers;
+mod change;
 mod collisions;
+mod comparison;
 mod directory;
 mod disk;
 mod download;
 mod error;
+mod extra_files;
 mod fetch;
 mod fetch_parts;
 mod file_name;
+mod filters;
+mod kept;
 mod leftovers;
 mod listing;
 mod local_file;
@@ -34,24 +40,32 @@ mod part_journal;
 mod part_sizes;
 mod plan;
 mod progress;
+mod removal;
 mod report;
 mod run_log;
 mod send;
 mod source;
 mod sums;
 mod tally;
+mod target_listing;
 mod temporary;
 mod trouble;
 mod upload;
 mod upload_journal;
+mod usage;
 mod work;
 
+pub use change::{Action, Change, Changes, Reason};
+pub use comparison::Comparison;
 pub use download::download;
 pub use error::Error;
 pub use file_name::{BadName, base_name};
+pub use filters::{Filters, InvalidGlob, Selection};
 pub use options::Options;
 pub use progress::{Progress, ProgressSnapshot};
-pub use report::{PROBLEMS_NAMED_MAX, Problem, Problems, Report};
+pub use removal::remove;
+pub use report::{PROBLEMS_NAMED_MAX, Problem, Problems, Removals, Report};
 pub use source::{Source, UploadSource};
 pub use tokio_util::sync::CancellationToken;
 pub use upload::upload;
+pub use usage::{Measured, Usage, measure, measure_local};

@@ -56,6 +56,11 @@ impl OpenFile {
         }
     }
 
+    /// The file itself.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// Time and mode for the object.
     pub fn metadata(&self) -> UserMetadata {
         FileAttributes::metadata_of(&self.stat)

@@ -6,12 +6,14 @@
 //! Links are followed, to files and to directories: a bucket has none, and a dataset that is put together of links is meant with what they
 //! lead to. A directory that is one of its own parents, by device and inode, ends there and is named. Empty directories have no object.
 
+use crate::kept::Kept;
 use crate::leftovers::is_temporary;
 use crate::report::Problems;
-use crate::{Error, UploadSource};
+use crate::{Error, Filters, UploadSource};
 use pail_store::{KEY_LEN_BYTES_MAX, RawKey};
 use std::fs::{FileType, Metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -34,31 +36,43 @@ pub(crate) struct Walked {
     pub files: Vec<LocalFile>,
     pub skipped: Problems,
     pub failed: Problems,
+    /// How many the filters leave out.
+    pub left_out: u64,
+    /// All names below the source's prefix that are there, whether they can be sent or not, where that was asked for.
+    pub kept: Option<Kept>,
 }
 
-/// Finds the files of all sources. Errors: a source that is not there or cannot be read; more files than [`FILES_MAX`].
-pub(crate) fn walk(sources: &[UploadSource]) -> Result<Walked, Error> {
-    let mut walk = Walk { found: Walked::default(), parents: Vec::new() };
+/// Finds the files of all sources that the filters take, by their names below a source that is a directory. With `kept`, all names are put there. Errors: a source that is not there or cannot be read; more files than [`FILES_MAX`].
+pub(crate) fn walk(sources: &[UploadSource], filters: &Filters, kept: Option<Kept>) -> Result<Walked, Error> {
+    let found = Walked { kept, ..Walked::default() };
+    let mut walk = Walk { found, filters, prefix_len: 0, parents: Vec::new() };
     for UploadSource { path, key } in sources {
         let local = |source| Error::Local { doing: "read", path: path.clone(), source };
         let metadata = std::fs::metadata(path).map_err(local)?;
         if metadata.is_dir() {
             std::fs::read_dir(path).map_err(local)?;
         }
+        walk.prefix_len = key.len();
         walk.visit(path.clone(), key.clone(), &metadata)?;
     }
     Ok(walk.found)
 }
 
-struct Walk {
+struct Walk<'a> {
     found: Walked,
+    filters: &'a Filters,
+    /// How much of a key is the source's.
+    prefix_len: usize,
     /// Device and inode of the directories that it is in.
     parents: Vec<(u64, u64)>,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// `key` is a file's key, or what the keys of a directory's content begin with.
     fn visit(&mut self, path: PathBuf, key: String, metadata: &Metadata) -> Result<(), Error> {
+        if let Some(kept) = &mut self.found.kept {
+            kept.keep(&key[self.prefix_len..]);
+        }
         if key.len() > KEY_LEN_BYTES_MAX {
             self.skip(&path, &format!("its key would have more than {KEY_LEN_BYTES_MAX} bytes"));
         } else if metadata.is_dir() {
@@ -81,6 +95,7 @@ impl Walk {
     fn enter(&mut self, dir: &Path, prefix: &str, metadata: &Metadata) -> Result<(), Error> {
         let identity = (metadata.dev(), metadata.ino());
         if self.parents.contains(&identity) {
+            self.keep_all_below(prefix);
             self.skip(dir, "a symbolic link leads back to a directory that it is in");
             return Ok(());
         }
@@ -106,31 +121,58 @@ impl Walk {
     }
 
     fn visit_entry(&mut self, path: &Path, prefix: &str) -> Result<(), Error> {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        let Some(name) = path.file_name() else { return Ok(()) };
+        let key = format!("{prefix}{}", name.to_string_lossy());
+        let metadata = std::fs::metadata(path);
+        if self.is_left_out(&key, metadata.as_ref().is_ok_and(Metadata::is_dir)) {
+            self.found.left_out += 1;
+            return Ok(());
+        }
+        if name.to_str().is_none() {
             self.skip(path, "its name is not UTF-8, which a key must be");
             return Ok(());
-        };
+        }
         if is_temporary(name.as_bytes()) {
             tracing::debug!(path = %path.display(), "left out: the temporary file of a download");
             return Ok(());
         }
-        match std::fs::metadata(path) {
-            Ok(metadata) => {
-                let slash = if metadata.is_dir() { "/" } else { "" };
-                self.visit(path.to_owned(), format!("{prefix}{name}{slash}"), &metadata)
-            }
+        match metadata {
+            Ok(metadata) if metadata.is_dir() => self.visit(path.to_owned(), format!("{key}/"), &metadata),
+            Ok(metadata) => self.visit(path.to_owned(), key, &metadata),
             Err(error) => {
-                match (error.kind(), error.raw_os_error()) {
-                    // Removed since the directory was read, unless it is a link.
-                    (io::ErrorKind::NotFound, _) if std::fs::symlink_metadata(path).is_err() => {}
-                    (io::ErrorKind::NotFound, _) => self.skip(path, "a symbolic link to nothing"),
-                    (_, Some(code)) if code == rustix::io::Errno::LOOP.raw_os_error() => {
-                        self.skip(path, "a symbolic link that leads to itself");
-                    }
-                    _ => self.fail(path, &error),
-                }
+                self.miss(path, &key, &error);
                 Ok(())
             }
+        }
+    }
+
+    /// Whether the filters leave out a file, or all that can be in a directory.
+    fn is_left_out(&self, key: &str, is_dir: bool) -> bool {
+        let name = &key[self.prefix_len..];
+        match is_dir {
+            true => self.filters.leave_out_all_below(format!("{name}/").as_bytes()),
+            false => !self.filters.take(name.as_bytes()),
+        }
+    }
+
+    /// A name whose file cannot be looked at.
+    fn miss(&mut self, path: &Path, key: &str, error: &io::Error) {
+        match (error.kind(), error.raw_os_error()) {
+            // Removed since the directory was read, unless it is a link.
+            (io::ErrorKind::NotFound, _) if std::fs::symlink_metadata(path).is_err() => return,
+            (io::ErrorKind::NotFound, _) => self.skip(path, "a symbolic link to nothing"),
+            (_, Some(code)) if code == rustix::io::Errno::LOOP.raw_os_error() => {
+                self.skip(path, "a symbolic link that leads to itself");
+            }
+            _ => self.fail(path, error),
+        }
+        self.keep_all_below(key);
+    }
+
+    /// Of what is there under this name nothing is known.
+    fn keep_all_below(&mut self, key: &str) {
+        if let Some(kept) = &mut self.found.kept {
+            kept.keep_all_below(key[self.prefix_len..].trim_end_matches('/'));
         }
     }
 
@@ -155,7 +197,6 @@ fn kind_of(kind: FileType) -> &'static str {
 mod tests {
     use super::*;
     use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -175,7 +216,8 @@ mod tests {
         std::os::unix::net::UnixListener::bind(at("src/socket")).unwrap();
         std::fs::write(at("src").join(OsStr::from_bytes(b"latin\xe9")), "4").unwrap();
 
-        let found = walk(&[UploadSource { path: at("src"), key: "p/".into() }]).unwrap();
+        let found =
+            walk(&[UploadSource { path: at("src"), key: "p/".into() }], &Filters::default(), None).unwrap();
         let mut keys: Vec<_> = found.files.iter().map(|file| (file.key.as_str(), file.size)).collect();
         keys.sort();
         assert_eq!(keys, [("p/a", 1), ("p/alias", 2), ("p/link/c", 3), ("p/sub/b\n", 2)]);

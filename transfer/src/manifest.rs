@@ -88,17 +88,8 @@ struct Line<'a> {
 impl Manifest {
     /// The manifest of `what`, which says direction, bucket, prefix and target.
     pub fn load(state_dir: Option<&Path>, what: String) -> Self {
-        let name = hex::encode(Sha256::digest(what.as_bytes()));
-        let file = state_dir.map(|dir| dir.join(&name[..NAME_DIGITS]));
-        let by_key = file.as_deref().and_then(|file| match read(file, &what) {
-            Ok(found) => Some(found),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::debug!(file = %file.display(), %error, "a manifest cannot be used");
-                None
-            }
-        });
-        let mut entries = Entries { by_key: by_key.unwrap_or_default(), ..Entries::default() };
+        let file = state_dir.map(|dir| file_of(dir, &what));
+        let mut entries = entries_in(file.as_deref(), &what);
         let run = RunId::new();
         let (mut log, mut dead) = (None, Vec::new());
         if let Some(file) = file.as_deref() {
@@ -107,6 +98,17 @@ impl Manifest {
             log = begin_log(file, &run, &head);
         }
         Self { file, what, run, log, dead, entries: Mutex::new(entries) }
+    }
+
+    /// The same, for a look: nothing is written, for what a dry run finds out is nobody's last run.
+    pub fn look_at(state_dir: Option<&Path>, what: String) -> Self {
+        let file = state_dir.map(|dir| file_of(dir, &what));
+        let mut entries = entries_in(file.as_deref(), &what);
+        if let Some(file) = file.as_deref() {
+            dead_runs(file, &head_line(&what), |line| entries.take_line(line));
+        }
+        let (run, entries) = (RunId::new(), Mutex::new(entries));
+        Self { file: None, what, run, log: None, dead: Vec::new(), entries }
     }
 
     /// This run's identity.
@@ -168,13 +170,14 @@ impl Manifest {
         }
     }
 
-    /// The run saw everything: what it did not record is no longer there.
-    pub fn forget_unseen(&self) {
+    /// The run saw everything that it was about: what it did not record is no longer there, but for the keys that it left out.
+    pub fn forget_unseen(&self, is_left_out: impl Fn(&str) -> bool) {
         let mut entries = self.entries.lock();
         let before = entries.by_key.len();
-        entries.by_key.retain(|_, (_, is_seen)| *is_seen);
+        entries.by_key.retain(|key, (_, is_seen)| *is_seen || is_left_out(key));
         entries.is_changed |= entries.by_key.len() != before;
-        entries.is_complete = true;
+        // Of what was left out an earlier run may have left something.
+        entries.is_complete = entries.by_key.values().all(|(_, is_seen)| *is_seen);
     }
 
     /// Writes it down, if it says anything new. May wait for the disk.
@@ -229,6 +232,23 @@ impl Drop for Manifest {
     fn drop(&mut self) {
         self.save();
     }
+}
+
+fn file_of(state_dir: &Path, what: &str) -> PathBuf {
+    let name = hex::encode(Sha256::digest(what.as_bytes()));
+    state_dir.join(&name[..NAME_DIGITS])
+}
+
+fn entries_in(file: Option<&Path>, what: &str) -> Entries {
+    let by_key = file.and_then(|file| match read(file, what) {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::debug!(file = %file.display(), %error, "a manifest cannot be used");
+            None
+        }
+    });
+    Entries { by_key: by_key.unwrap_or_default(), ..Entries::default() }
 }
 
 fn read(file: &Path, what: &str) -> io::Result<HashMap<Box<str>, (Entry, bool)>> {
@@ -322,7 +342,7 @@ mod tests {
         let third = load("a");
         assert_eq!((third.entry("x\n\"ü"), third.entry("y")), (Some(entry("1", 7)), Some(entry("3", 9))));
         third.record("y", entry("3", 9));
-        third.forget_unseen();
+        third.forget_unseen(|_| false);
         drop(third);
         let fourth = load("a");
         assert_eq!((fourth.entry("x\n\"ü"), fourth.entry("y")), (None, Some(entry("3", 9))));
@@ -362,7 +382,7 @@ mod tests {
         let last = load();
         assert_eq!((last.dead(), last.entry("y")), (vec![run], Some(entry("2", 9))));
         last.record("y", entry("2", 9));
-        last.forget_unseen();
+        last.forget_unseen(|_| false);
         drop(last);
         assert_eq!(names().len(), 1, "a manifest, and nothing else");
         assert!(load().dead().is_empty() && load().entry("z").is_none());

@@ -1,7 +1,9 @@
 //! How a run may go about it.
 //!
-//! Owns: [`Options`], the bounds of one run: connections, memory, sizes of parts; and where its manifest is kept.
+//! Owns: [`Options`], the bounds of one run: connections, memory, sizes of parts; where its manifest is kept; and what a run is about: which files, by what they
+//! are compared, whether what is extra goes.
 
+use crate::{Changes, Comparison, Filters};
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +25,15 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// Which manifest it is, where source and target do not tell: for an upload of a list of files, which may be another list the next time.
     pub scope: Option<String>,
+    /// Which of what is below a prefix or a directory is meant; an object or a file that is named alone is not asked for.
+    pub filters: Filters,
+    /// By what it is decided that a file is as it was.
+    pub comparison: Comparison,
+    /// After everything was copied, deletes what the target has below its directory or prefix and the source has not: nothing that the filters leave out,
+    /// nor what the source has under a name that could not be copied. Of an upload, only with one directory as its source.
+    pub delete: bool,
+    /// Changes nothing, and tells here what would be changed; the report counts that.
+    pub dry_run: Option<Changes>,
     /// Cancelled, it ends the run: temporary files are removed and uploads aborted, and then it returns [`Error::Stopped`](crate::Error::Stopped).
     pub stop: CancellationToken,
 }
@@ -35,6 +46,10 @@ impl Default for Options {
             memory_bytes: 128 << 20,
             state_dir: None,
             scope: None,
+            filters: Filters::default(),
+            comparison: Comparison::default(),
+            delete: false,
+            dry_run: None,
             stop: CancellationToken::new(),
         }
     }

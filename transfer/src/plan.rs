@@ -3,16 +3,16 @@
 //! Owns: [`Planner`], which takes the pages of a listing in their order and says of every key what it comes to: a [`Step`]. Looks at local files, so it may
 //! wait for the disk.
 //!
-//! # What is unchanged
-//! With an entry in the manifest: the object has the version and the file the size and time that are noted there. Without: the file has the object's
-//! size, and its time is the one that the store says of the object, to the nanosecond that the store names. Both are questions of equality: no
-//! clock is asked, so that one that is wrong hides no change.
+//! Whether a file is as it was, `comparison` decides.
 
-use crate::attributes::FileAttributes;
+use crate::change::Reason;
 use crate::collisions::{Collisions, Verdict};
+use crate::comparison::{Judgement, judge};
 use crate::directory::{LocalState, Root};
 use crate::file_name::{Named, RelativePath, named};
-use crate::manifest::{Entry, Manifest};
+use crate::kept::Kept;
+use crate::manifest::Manifest;
+use crate::{Comparison, Filters, Options};
 use pail_store::{KEY_LEN_BYTES_MAX, ObjectMeta, RawKey};
 use std::sync::Arc;
 
@@ -23,10 +23,15 @@ const MARKER_WITH_CONTENT: &str = "its name ends in /, as a directory's does, an
 /// What a key comes to.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Fetch(ObjectMeta, RelativePath),
+    Fetch(ObjectMeta, RelativePath, Reason),
+    /// Whether it is to be fetched takes a closer look.
+    Compare(ObjectMeta, RelativePath, LocalState),
     MakeDirectory(RawKey, RelativePath),
     Unchanged(ObjectMeta, LocalState),
-    Skip { key: String, why: String },
+    Skip {
+        key: String,
+        why: String,
+    },
 }
 
 /// Goes through a listing.
@@ -34,12 +39,29 @@ pub(crate) struct Planner {
     prefix: String,
     root: Arc<Root>,
     manifest: Arc<Manifest>,
+    filters: Filters,
+    comparison: Comparison,
+    /// The names that were seen, where the others are to be deleted.
+    kept: Option<Kept>,
     collisions: Collisions<(ObjectMeta, RelativePath)>,
 }
 
 impl Planner {
-    pub fn new(prefix: String, root: Arc<Root>, manifest: Arc<Manifest>) -> Self {
-        Self { prefix, root, manifest, collisions: Collisions::default() }
+    pub fn new(prefix: String, root: Arc<Root>, manifest: Arc<Manifest>, options: &Options) -> Self {
+        Self {
+            prefix,
+            root,
+            manifest,
+            filters: options.filters.clone(),
+            comparison: options.comparison,
+            kept: options.delete.then(Kept::default),
+            collisions: Collisions::default(),
+        }
+    }
+
+    /// What must stay in the target, if the rest is to go.
+    pub fn into_kept(self) -> Option<Kept> {
+        self.kept
     }
 
     /// The next page's steps; a key may have to wait for the next page.
@@ -50,6 +72,10 @@ impl Planner {
             let key = object.key.clone();
             // A store that lists what is not below the prefix is not believed.
             let Some(rest) = key.as_str().strip_prefix(self.prefix.as_str()) else { continue };
+            self.keep(rest);
+            if !self.filters.take(rest.as_bytes()) {
+                continue;
+            }
             match named(rest) {
                 Ok(Named::Root) if object.size == 0 => {}
                 Ok(Named::Directory(path)) if object.size == 0 => {
@@ -69,6 +95,25 @@ impl Planner {
         steps
     }
 
+    /// A name that no key can be.
+    pub fn take_too_long(&mut self, name: String) -> Option<Step> {
+        let rest = name.strip_prefix(self.prefix.as_str()).unwrap_or(&name);
+        self.keep(rest);
+        let is_taken = self.filters.take(rest.as_bytes());
+        let why = format!("its name has more than {KEY_LEN_BYTES_MAX} bytes");
+        is_taken.then(|| Step::Skip { key: name, why })
+    }
+
+    fn keep(&mut self, rest: &str) {
+        let Some(kept) = &mut self.kept else { return };
+        match named(rest) {
+            Ok(Named::Root) => {}
+            Ok(Named::File(_)) => kept.keep(rest),
+            Ok(Named::Directory(_)) => kept.keep(rest.trim_end_matches('/')),
+            Err(_) => kept.keep_odd(rest),
+        }
+    }
+
     /// The steps of what was still on hold at the listing's end.
     pub fn end(&mut self) -> Vec<Step> {
         let mut verdicts = Vec::new();
@@ -79,32 +124,28 @@ impl Planner {
     fn step_of(&self, verdict: Verdict<(ObjectMeta, RelativePath)>) -> Step {
         match verdict {
             Verdict::Collides((object, _)) => skip(&object, COLLIDES),
-            Verdict::File((object, path)) => step_of_file(&self.root, &self.manifest, object, path),
+            Verdict::File((object, path)) => {
+                step_of_file(&self.root, &self.manifest, self.comparison, object, path)
+            }
         }
     }
 }
 
 /// Whether the object is to be fetched to `path`.
-pub(crate) fn step_of_file(root: &Root, manifest: &Manifest, object: ObjectMeta, path: RelativePath) -> Step {
-    match root.state_of(&path).filter(|local| is_unchanged(manifest, &object, *local)) {
-        Some(local) => Step::Unchanged(object, local),
-        None => Step::Fetch(object, path),
+pub(crate) fn step_of_file(
+    root: &Root,
+    manifest: &Manifest,
+    comparison: Comparison,
+    object: ObjectMeta,
+    path: RelativePath,
+) -> Step {
+    let Some(local) = root.state_of(&path) else { return Step::Fetch(object, path, Reason::New) };
+    let entry = manifest.entry(object.key.as_str());
+    match judge(comparison, entry.as_ref(), &object, local) {
+        Judgement::Same => Step::Unchanged(object, local),
+        Judgement::Differs(reason) => Step::Fetch(object, path, reason),
+        Judgement::Undecided => Step::Compare(object, path, local),
     }
-}
-
-fn is_unchanged(manifest: &Manifest, object: &ObjectMeta, local: LocalState) -> bool {
-    if local.size != object.size {
-        return false;
-    }
-    match manifest.entry(object.key.as_str()) {
-        Some(Entry { version, local: noted }) => version == object.version && noted == local,
-        None => FileAttributes::of_object(object, 0).mtime_ns() == local.mtime_ns,
-    }
-}
-
-/// A name that no key can be.
-pub(crate) fn too_long(name: String) -> Step {
-    Step::Skip { key: name, why: format!("its name has more than {KEY_LEN_BYTES_MAX} bytes") }
 }
 
 fn skip(object: &ObjectMeta, why: &str) -> Step {

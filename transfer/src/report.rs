@@ -1,6 +1,6 @@
 //! What a run came to.
 //!
-//! Owns: [`Report`], which can be sent on as JSON, and [`Problems`], which names a bounded number and counts all.
+//! Owns: [`Report`] and its [`Removals`], which can be sent on as JSON, and [`Problems`], which names a bounded number and counts all.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,12 +32,31 @@ pub struct Report {
     /// Of these, those whose bytes did not arrive as the store has them, twice.
     #[serde(default)]
     pub corrupt: u64,
+    /// Of those that were copied, how many for want of a checksum that their content could be compared by.
+    #[serde(default)]
+    pub not_comparable: u64,
+    /// What was deleted from the target.
+    #[serde(default)]
+    pub removed: Removals,
+}
+
+/// What was deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removals {
+    /// Objects or files that are gone.
+    pub deleted: u64,
+    /// Their bytes.
+    pub deleted_bytes: u64,
+    /// What is still there, with the reason.
+    pub failed: Problems,
+    /// Nothing was looked for, since not everything could be copied.
+    pub is_withheld: bool,
 }
 
 impl Report {
-    /// Whether everything was copied.
+    /// Whether everything was copied, and deleted.
     pub fn is_complete(&self) -> bool {
-        self.skipped.count == 0 && self.failed.count == 0
+        self.skipped.count == 0 && self.failed.count == 0 && self.removed.failed.count == 0
     }
 }
 
@@ -51,6 +70,13 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Adds those of another run.
+    pub fn extend(&mut self, others: Self) {
+        self.count += others.count;
+        let room = PROBLEMS_NAMED_MAX.saturating_sub(self.named.len());
+        self.named.extend(others.named.into_iter().take(room));
+    }
+
     /// Adds one.
     pub(crate) fn add(&mut self, name: impl Into<String>, why: impl Into<String>) {
         self.count += 1;

@@ -1,29 +1,36 @@
 //! From local files to a bucket.
 //!
-//! Owns: [`upload`]. The local walk comes first, since it is quick and says how much there is; then the store is asked which of the objects that the last run
-//! made are still there as they were, and everything else is sent.
+//! Owns: [`upload`]. The local walk comes first, since it is quick and says how much there is; then the store is asked which of the objects are as the files
+//! are, and everything else is sent; last goes what is extra in the bucket, where that was asked for.
 //!
 //! # What is unchanged
 //! A file with the size and time that the manifest has for it, whose object still has the version that was made of it. Without a manifest everything is sent:
-//! of an object that somebody else wrote, equal sizes say nothing.
+//! of an object that somebody else wrote, equal sizes say nothing. Where more is to be compared (see [`Comparison`](crate::Comparison)), the target is listed, and
+//! `comparison` decides.
 //!
 //! Bounds: [`Options::connections`] requests and as many files again that wait for one; [`Options::memory_bytes`] of files that are sent in one request.
 
+use crate::change::{Action, Reason};
+use crate::comparison::{Compared, Comparer, Comparison, Judgement, judge};
 use crate::directory::LocalState;
 use crate::file_name::beginning_of;
+use crate::kept::Kept;
+use crate::local_file::OpenFile;
 use crate::local_walk::{LocalFile, Walked, walk};
 use crate::manifest::{Entry, Manifest};
-use crate::report::Report;
+use crate::removal::Remover;
+use crate::report::{Removals, Report};
 use crate::run_log::FLUSH_INTERVAL;
 use crate::send::{Sender, Sent};
 use crate::tally::Tally;
+use crate::target_listing::TargetListing;
 use crate::trouble::Trouble;
 use crate::upload_journal::UploadJournals;
 use crate::work::{Work, lost};
 use crate::{Error, Options, Progress, UploadSource};
 use futures::StreamExt;
 use futures::stream;
-use pail_store::{ErrorKind, ListRequest, Store, Version};
+use pail_store::{ErrorKind, ListRequest, ObjectMeta, Store, Version};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -33,7 +40,7 @@ const LOOKED_AT_SINGLY_MAX: usize = 32;
 /// So many sources name the manifest by themselves; more, by what their keys have in common.
 const SOURCES_NAMED_MAX: usize = 16;
 
-/// Sends files, and all files below directories, to objects of `store`. Nothing is deleted. What was sent before and is as it was on both sides is not sent
+/// Sends files, and all files below directories, to objects of `store`. Nothing is deleted but by [`Options::delete`]. What was sent before and is as it was on both sides is not sent
 /// again. Dropped or stopped, it leaves no object that is not whole, and no upload in parts. One
 /// that was killed leaves its uploads to the next run of the same sources and keys, which goes on with those of files that are as they were, and aborts the others.
 ///
@@ -74,62 +81,272 @@ async fn send_all(
     sender: &Arc<Sender>,
     work: &Work,
 ) -> Result<Report, Error> {
-    let (sources, state_dir) = (sources.to_vec(), options.state_dir.clone());
-    let prepare = move || walk(&sources).map(|found| (found, Manifest::load(state_dir.as_deref(), what)));
-    let prepared = work.blocking(prepare).await.map_err(Trouble::into_error)?;
-    let (Walked { files, skipped, failed }, manifest) = prepared?;
-    let known = versions_of(&store, &files, &manifest, options.connections.max(1)).await?;
-
-    let manifest = Arc::new(manifest);
+    let prefix = prefix_of(sources, options)?;
+    if options.comparison == Comparison::Content && options.dry_run.is_none() {
+        // An endpoint that is known is sent checksums of whole objects, which the next run can compare.
+        let known = store.capabilities().await;
+        let _ = known.inspect_err(|error| tracing::debug!(%error, "what the endpoint knows is not known"));
+    }
+    let (walked, manifest) = prepare(sources, what, options, work).await?;
+    let Walked { files, skipped, failed, left_out, kept } = walked;
+    if let (true, [source]) = (options.delete, sources)
+        && files.is_empty()
+        && skipped.count + failed.count + left_out == 0
+    {
+        return Err(Error::NothingToKeep { path: source.path.clone() });
+    }
+    let mut extra = TargetListing::default();
+    let decided = match options.comparison == Comparison::Manifest && !options.delete {
+        true => decide_by_manifest(&store, files, &manifest, options.connections.max(1)).await?,
+        false => {
+            let wanted: HashSet<&str> = files.iter().map(|file| file.key.as_str()).collect();
+            let filters = &options.filters;
+            extra = TargetListing::read(&store, &prefix, &wanted, kept.as_ref(), filters).await?;
+            decide_by_listing(options.comparison, files, &manifest, std::mem::take(&mut extra.wanted))
+        }
+    };
     let mut run = Run {
-        manifest,
-        work: work.clone(),
+        manifest: Arc::new(manifest),
+        sender: sender.clone(),
+        comparer: Arc::new(Comparer::new(store.clone(), options.comparison, work.clone())),
+        options: options.clone(),
         tasks: JoinSet::new(),
         tally: Tally::default(),
         progress: progress.clone(),
+        work: work.clone(),
     };
     (run.tally.report.skipped, run.tally.report.failed) = (skipped, failed);
-    let (sent, unchanged): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| {
-        let Some(entry) = run.manifest.entry(file.key.as_str()) else { return true };
-        entry.local != state_of(file) || known.get(file.key.as_str()) != Some(&entry.version)
+    run.send_all(decided).await?;
+    if options.dry_run.is_none() {
+        sender.abort_dead().await;
+    }
+    run.manifest.forget_unseen(|key| {
+        key.strip_prefix(prefix.as_str()).is_some_and(|rest| !options.filters.take(rest.as_bytes()))
     });
-    for file in unchanged {
-        run.tally.report.unchanged += 1;
-        let Some(version) = known.get(file.key.as_str()) else { continue };
-        run.manifest.record(file.key.as_str(), Entry { version: version.clone(), local: state_of(&file) });
-    }
-    sent.iter().for_each(|file| progress.find(file.size));
-    progress.walk_ended();
-    for file in sent {
-        while run.tasks.len() >= options.connections.max(1).saturating_mul(2) {
-            run.finish_one().await?;
-        }
-        let sender = sender.clone();
-        run.tasks.spawn(work.tracked(async move {
-            let sent = sender.send(&file).await;
-            (file, sent)
-        }));
-    }
-    while !run.tasks.is_empty() {
-        run.finish_one().await?;
-    }
-    sender.abort_dead().await;
-    run.manifest.forget_unseen();
+    run.tally.report.not_comparable = run.comparer.not_comparable();
     let manifest = run.manifest;
     work.blocking(move || manifest.save()).await.map_err(Trouble::into_error)?;
-    run.tally.into_report()
+    let mut report = run.tally.into_report()?;
+    if options.delete && report.failed.count > 0 {
+        report.removed.is_withheld = true;
+    } else if options.delete {
+        report.removed = remove_extra(store, extra, options).await?;
+    }
+    Ok(report)
+}
+
+async fn prepare(
+    sources: &[UploadSource],
+    what: String,
+    options: &Options,
+    work: &Work,
+) -> Result<(Walked, Manifest), Error> {
+    let (sources, options) = (sources.to_vec(), options.clone());
+    let prepare = move || {
+        let walked = walk(&sources, &options.filters, options.delete.then(Kept::default))?;
+        let load = if options.dry_run.is_some() { Manifest::look_at } else { Manifest::load };
+        Ok((walked, load(options.state_dir.as_deref(), what)))
+    };
+    work.blocking(prepare).await.map_err(Trouble::into_error)?
+}
+
+/// What all keys of a run begin with. Errors: what is extra is to be deleted where that cannot be told.
+fn prefix_of(sources: &[UploadSource], options: &Options) -> Result<String, Error> {
+    match sources {
+        [source] if source.key.is_empty() || source.key.ends_with('/') => Ok(source.key.clone()),
+        [source, ..] if options.delete => Err(Error::Unusable {
+            path: source.path.clone(),
+            why: "what is extra can be told of one directory alone".to_owned(),
+        }),
+        _ => Ok(common_prefix(sources.iter().map(|source| source.key.as_str())).to_owned()),
+    }
+}
+
+async fn remove_extra(
+    store: Arc<dyn Store>,
+    found: TargetListing,
+    options: &Options,
+) -> Result<Removals, Error> {
+    if found.extra.is_empty() {
+        return Ok(Removals::default());
+    }
+    let mut remover = Remover::new(store, options).await;
+    for object in found.extra {
+        remover.remove(&object.key, object.version, object.size, Reason::Extra).await?;
+    }
+    let mut removals = remover.end().await?;
+    if found.extra_more > 0 {
+        let name = format!("{} objects", found.extra_more);
+        removals.failed.add(name, "more are not in the source than one run deletes; run it again");
+    }
+    Ok(removals)
+}
+
+/// What is to become of a file.
+enum Decision {
+    /// The object has this version.
+    Unchanged(Version),
+    Send(Reason),
+    /// It takes a closer look at this object.
+    Compare(Box<ObjectMeta>),
+}
+
+/// By what the last run did, and what the store has of that.
+async fn decide_by_manifest(
+    store: &Arc<dyn Store>,
+    files: Vec<LocalFile>,
+    manifest: &Manifest,
+    connections: usize,
+) -> Result<Vec<(LocalFile, Decision)>, Error> {
+    let mut known = versions_of(store, &files, manifest, connections).await?;
+    let mut decide = |file: &LocalFile| {
+        let Some(entry) = manifest.entry(file.key.as_str()) else {
+            return Decision::Send(Reason::NotSentBefore);
+        };
+        if entry.local.size != file.size {
+            return Decision::Send(Reason::SizeDiffers);
+        }
+        if entry.local.mtime_ns != file.mtime_ns {
+            return Decision::Send(Reason::TimeDiffers);
+        }
+        match known.remove(file.key.as_str()) {
+            None => Decision::Send(Reason::New),
+            Some(version) if version == entry.version => Decision::Unchanged(version),
+            Some(_) => Decision::Send(Reason::VersionDiffers),
+        }
+    };
+    Ok(files
+        .into_iter()
+        .map(|file| {
+            let decision = decide(&file);
+            (file, decision)
+        })
+        .collect())
+}
+
+/// By what the target has.
+fn decide_by_listing(
+    comparison: Comparison,
+    files: Vec<LocalFile>,
+    manifest: &Manifest,
+    mut listed: HashMap<String, ObjectMeta>,
+) -> Vec<(LocalFile, Decision)> {
+    let mut decide = |file: &LocalFile| {
+        let key = file.key.as_str();
+        let Some(object) = listed.remove(key) else { return Decision::Send(Reason::New) };
+        match judge(comparison, manifest.entry(key).as_ref(), &object, state_of(file)) {
+            Judgement::Same => Decision::Unchanged(object.version),
+            Judgement::Differs(reason) => Decision::Send(reason),
+            Judgement::Undecided => Decision::Compare(Box::new(object)),
+        }
+    };
+    files
+        .into_iter()
+        .map(|file| {
+            let decision = decide(&file);
+            (file, decision)
+        })
+        .collect()
 }
 
 /// An upload under way.
 struct Run {
     manifest: Arc<Manifest>,
-    work: Work,
-    tasks: JoinSet<(LocalFile, Result<Sent, Trouble>)>,
+    sender: Arc<Sender>,
+    comparer: Arc<Comparer>,
+    options: Options,
+    tasks: JoinSet<(LocalFile, Result<Outcome, Trouble>)>,
     tally: Tally,
     progress: Arc<Progress>,
+    work: Work,
+}
+
+/// What became of a file.
+enum Outcome {
+    Sent(Sent),
+    Unchanged(Version),
+    /// It would be sent.
+    Told,
 }
 
 impl Run {
+    /// Sends what is to be sent, and waits for all of it.
+    async fn send_all(&mut self, decided: Vec<(LocalFile, Decision)>) -> Result<(), Error> {
+        let mut to_do = Vec::new();
+        for (file, decision) in decided {
+            match (decision, &self.options.dry_run) {
+                (Decision::Unchanged(version), _) => self.note_unchanged(&file, version),
+                (Decision::Send(reason), Some(changes)) => {
+                    changes.tell(Action::Copy, file.key.as_str(), file.size, reason);
+                    self.tally.report.copied += 1;
+                    self.tally.report.copied_bytes += file.size;
+                }
+                (Decision::Send(_), None) => {
+                    self.progress.find(file.size);
+                    to_do.push((file, None));
+                }
+                (Decision::Compare(object), _) => to_do.push((file, Some(object))),
+            }
+        }
+        self.progress.walk_ended();
+        for (file, object) in to_do {
+            while self.tasks.len() >= self.options.connections.max(1).saturating_mul(2) {
+                self.finish_one().await?;
+            }
+            match object {
+                None => {
+                    let sender = self.sender.clone();
+                    self.tasks.spawn(self.work.tracked(async move {
+                        let sent = sender.send(&file).await;
+                        (file, sent.map(Outcome::Sent))
+                    }));
+                }
+                Some(object) => {
+                    let comparing = self.compare(file.clone(), *object);
+                    self.tasks.spawn(self.work.tracked(async move { (file, comparing.await) }));
+                }
+            }
+        }
+        while !self.tasks.is_empty() {
+            self.finish_one().await?;
+        }
+        Ok(())
+    }
+
+    /// Looks more closely, and sends what differs.
+    fn compare(
+        &self,
+        file: LocalFile,
+        object: ObjectMeta,
+    ) -> impl Future<Output = Result<Outcome, Trouble>> + Send + use<> {
+        let (comparer, sender, progress) =
+            (self.comparer.clone(), self.sender.clone(), self.progress.clone());
+        let (entry, dry_run) = (self.manifest.entry(file.key.as_str()), self.options.dry_run.clone());
+        async move {
+            let path = file.path.clone();
+            let open = move || OpenFile::open(&path).map(OpenFile::into_file);
+            match comparer.compare(&object, entry.as_ref(), state_of(&file), open).await? {
+                Compared::Same(version) => {
+                    progress.find(0);
+                    Ok(Outcome::Unchanged(version))
+                }
+                Compared::Differs(reason) => {
+                    progress.find(file.size);
+                    if let Some(changes) = dry_run {
+                        changes.tell(Action::Copy, file.key.as_str(), file.size, reason);
+                        return Ok(Outcome::Told);
+                    }
+                    sender.send(&file).await.map(Outcome::Sent)
+                }
+            }
+        }
+    }
+
+    fn note_unchanged(&mut self, file: &LocalFile, version: Version) {
+        self.tally.report.unchanged += 1;
+        self.manifest.record(file.key.as_str(), Entry { version, local: state_of(file) });
+    }
+
     async fn finish_one(&mut self) -> Result<(), Error> {
         let done = loop {
             match tokio::time::timeout(FLUSH_INTERVAL, self.tasks.join_next()).await {
@@ -141,16 +358,21 @@ impl Run {
         let (file, sent) = done.map_err(|error| lost(&error))?;
         self.progress.finish_one();
         match sent {
-            Ok(Sent { version, local, resumed_bytes }) => {
+            Ok(Outcome::Sent(Sent { version, local, resumed_bytes })) => {
                 self.tally.report.resumed_bytes += resumed_bytes;
                 self.tally.report.copied += 1;
                 self.tally.report.copied_bytes += local.size;
                 self.manifest.record(file.key.as_str(), Entry { version, local });
                 self.manifest.flush_if_due(&self.work);
-                Ok(())
             }
-            Err(trouble) => self.tally.add(&file.path.to_string_lossy(), trouble),
+            Ok(Outcome::Unchanged(version)) => self.note_unchanged(&file, version),
+            Ok(Outcome::Told) => {
+                self.tally.report.copied += 1;
+                self.tally.report.copied_bytes += file.size;
+            }
+            Err(trouble) => self.tally.add(&file.path.to_string_lossy(), trouble)?,
         }
+        Ok(())
     }
 }
 

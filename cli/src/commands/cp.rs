@@ -2,7 +2,8 @@
 
 use crate::bucket_flags::{NewObjectFlags, Reach};
 use crate::copy_progress::CopyProgress;
-use crate::copying::{self, Copying};
+use crate::copying::{self, Choices, Copying};
+use crate::filter_flags::{self, FilterFlags};
 use crate::{block_on, terminal};
 use pail_control::opening;
 use pail_control::{CallerEnvironment, Failure, FailureKind};
@@ -14,6 +15,10 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The rules by which names are made, below `pail cp --help`.
+fn examples() -> String {
+    format!("{EXAMPLES}\n\n{}", filter_flags::RULES)
+}
+
 const EXAMPLES: &str = "\
 Examples:
   pail cp s3://bucket/run/model.bin .            the object, to ./model.bin
@@ -39,7 +44,7 @@ Times and permissions are kept in the objects' metadata (mtime, mode).";
 
 /// Copy files from a bucket, or to one
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = examples())]
 pub struct Arguments {
     /// s3://bucket/key, or its like for another store, or a local file; with -r s3://bucket/prefix, or a directory
     source: OsString,
@@ -51,7 +56,14 @@ pub struct Arguments {
     #[arg(short, long)]
     recursive: bool,
 
-    /// Print what was done, and what was not, as JSON
+    #[command(flatten)]
+    filters: FilterFlags,
+
+    /// Say what would be copied, and why, and change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Print what was done, and what was not, as JSON; with --dry-run a line for each change, and the counts last
     #[arg(long)]
     json: bool,
 
@@ -63,12 +75,14 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let report = block_on(copy(&arguments))?;
-    if arguments.json {
-        terminal::json(&report)?;
-    } else {
-        terminal::note(&copying::summary(&report));
+    if !arguments.recursive && !arguments.filters.0.is_empty() {
+        return Err(Failure::usage(
+            "--include and --exclude choose from what is below a prefix, or in a directory",
+        )
+        .with_hint("copy all of it with -r"));
     }
+    let report = block_on(copy(&arguments))?;
+    copying::print_report(&report, arguments.json, arguments.dry_run)?;
     match copying::incomplete(&report) {
         Some(failure) => Err(failure),
         None => Ok(ExitCode::SUCCESS),
@@ -79,7 +93,12 @@ async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
     let environment = CallerEnvironment::of_this_process();
     let shown = CopyProgress::new();
     let report = |snapshot| shown.show(snapshot);
-    let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()? };
+    let choices = Choices {
+        filters: arguments.filters.0.clone(),
+        dry_run: arguments.dry_run.then(|| copying::printed_changes(arguments.json)),
+        ..Choices::default()
+    };
+    let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()?, choices };
     match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
         (Some(uri), None) => download(arguments, &copying, uri).await,
         (None, Some(uri)) => upload(arguments, &copying, uri).await,
@@ -91,7 +110,7 @@ async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
 }
 
 /// The first Ctrl-C or SIGTERM ends the copy in good order, a second one at once.
-fn stop_on_signals() -> Result<CancellationToken, Failure> {
+pub(super) fn stop_on_signals() -> Result<CancellationToken, Failure> {
     let stop = CancellationToken::new();
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
         let mut signals = signal(kind).map_err(|err| Failure::from_io("cannot wait for signals", &err))?;
@@ -107,7 +126,7 @@ fn stop_on_signals() -> Result<CancellationToken, Failure> {
 }
 
 /// Whether an argument is a URI. Errors: one that is not UTF-8.
-fn uri_of(argument: &OsStr) -> Result<Option<&str>, Failure> {
+pub(super) fn uri_of(argument: &OsStr) -> Result<Option<&str>, Failure> {
     let scheme_end = argument.as_bytes().windows(3).position(|window| window == b"://");
     let is_scheme = |end: usize| argument.as_bytes()[..end].iter().all(u8::is_ascii_alphanumeric);
     match scheme_end.is_some_and(|end| end > 0 && is_scheme(end)) {

@@ -104,7 +104,7 @@ async fn list_one(arguments: &Arguments, bucket: &OpenBucket) -> Result<(), Fail
 
 fn print_prefix(arguments: &Arguments, base: &str, prefix: &str) -> Result<(), Failure> {
     if arguments.json {
-        return print_row(&Row { key: prefix, size: None, last_modified: None, etag: None });
+        return terminal::json_line(&Row { key: prefix, size: None, last_modified: None, etag: None });
     }
     let name = terminal::shown(prefix.strip_prefix(base).unwrap_or(prefix));
     match arguments.long {
@@ -118,7 +118,7 @@ fn print_object(arguments: &Arguments, base: &str, object: &ObjectMeta) -> Resul
     let time = Timestamp::try_from(object.last_modified)
         .map_or_else(|_| "-".to_owned(), |time| format!("{time:.0}"));
     if arguments.json {
-        return print_row(&Row {
+        return terminal::json_line(&Row {
             key,
             size: Some(object.size),
             last_modified: Some(time),
@@ -131,10 +131,4 @@ fn print_object(arguments: &Arguments, base: &str, object: &ObjectMeta) -> Resul
         true => terminal::line(&format!("{size:>14}  {time:20}  {name}")),
         false => terminal::line(&name),
     }
-}
-
-fn print_row(row: &Row<'_>) -> Result<(), Failure> {
-    let text = serde_json::to_string(row)
-        .map_err(|err| Failure::other("cannot write the answer as JSON").because(err.to_string()))?;
-    terminal::line(&text)
 }

@@ -10,6 +10,7 @@ mod cp;
 mod dev_server;
 mod discard;
 mod down;
+mod du;
 mod exec;
 mod explain_ignore;
 mod flush;
@@ -21,10 +22,12 @@ mod mount;
 mod node;
 mod queue;
 mod report;
+mod rm;
 mod rsync;
 mod shutdown;
 mod status;
 mod storage;
+mod sync;
 mod task_arguments;
 mod umount;
 
@@ -44,6 +47,9 @@ pub enum Command {
     Ls(ls::Arguments),
     ExplainIgnore(explain_ignore::Arguments),
     Cp(cp::Arguments),
+    Sync(sync::Arguments),
+    Rm(rm::Arguments),
+    Du(du::Arguments),
     Launch(launch::Arguments),
     Exec(exec::Arguments),
     Check(check::Arguments),
@@ -77,6 +83,9 @@ impl Command {
             Self::Ls(arguments) => ls::run(arguments),
             Self::ExplainIgnore(arguments) => explain_ignore::run(arguments),
             Self::Cp(arguments) => cp::run(arguments),
+            Self::Sync(arguments) => sync::run(arguments),
+            Self::Rm(arguments) => rm::run(arguments),
+            Self::Du(arguments) => du::run(arguments),
             Self::Launch(arguments) => launch::run(arguments),
             Self::Exec(arguments) => exec::run(arguments),
             Self::Check(arguments) => check::run(arguments),

@@ -7,7 +7,7 @@ use crate::buckets::{deleting, mounted_at};
 use crate::{block_on, progress, terminal};
 use pail_control::opening::{self, Address};
 use pail_control::{BucketSettings, CallerEnvironment, Failure, FailureKind};
-use std::io::{BufRead, IsTerminal};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Buckets that Pail created
@@ -256,15 +256,11 @@ async fn check_unmounted(doomed: &[Doomed]) -> Result<(), Failure> {
 
 /// Asks. Errors: nobody is there to answer.
 fn confirmed(doomed: &[Doomed], force: bool) -> Result<bool, Failure> {
-    let input = std::io::stdin();
-    if !input.is_terminal() {
+    if !std::io::stdin().is_terminal() {
         return Err(Failure::usage("deleting buckets is asked for on a terminal, and there is none")
             .with_hint("-y deletes without asking"));
     }
     let names: Vec<_> = doomed.iter().map(|bucket| bucket.uri.as_str()).collect();
     let all = if force { " and all objects in it" } else { "" };
-    terminal::note(&format!("delete {}{all}? There is no way back. [y/N]", names.join(", ")));
-    let mut answer = String::new();
-    input.lock().read_line(&mut answer).map_err(|err| Failure::from_io("cannot read the answer", &err))?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    terminal::confirmed(&format!("delete {}{all}? There is no way back.", names.join(", ")))
 }

@@ -5,7 +5,7 @@
 
 use super::Launch;
 use crate::copy_progress::CopyProgress;
-use crate::copying::{self, Copying};
+use crate::copying::{self, Choices, Copying};
 use crate::git::{self, Credentials, Resolved};
 use crate::node::mounts::BucketMount;
 use crate::node::preparing::{BucketCopy, PrepareRequest};
@@ -148,8 +148,9 @@ async fn upload(bucket: &Bucket, environment: &CallerEnvironment) -> Result<Vec<
         sources.extend(blocking(move || objects_of(&upload)).await?);
     }
     let progress = CopyProgress::new();
-    let copying =
-        Copying { environment, report: &|snapshot| progress.show(snapshot), stop: CancellationToken::new() };
+    let report = |snapshot| progress.show(snapshot);
+    let (stop, choices) = (CancellationToken::new(), Choices::default());
+    let copying = Copying { environment, report: &report, stop, choices };
     let address = Address {
         source: &bucket.uri,
         endpoint_url: bucket.endpoint_url.as_deref(),

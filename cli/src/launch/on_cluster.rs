@@ -11,7 +11,7 @@ use super::nodes::{all_of, connect, each};
 use super::session::Session;
 use super::{Launch, nodes};
 use crate::cluster::{Cluster, Needs};
-use crate::copying::Copying;
+use crate::copying::{Choices, Copying};
 use crate::git::Credentials;
 use crate::node::environment::{Standing, identity_of_launch, variables};
 use crate::node::job::{Stage, StageRequest};
@@ -123,7 +123,8 @@ async fn finish(
 
 /// Creates the buckets that are missing, from here: this machine then knows what it created, and nodes do not race for it.
 async fn create_buckets(inputs: &Inputs, environment: &CallerEnvironment) -> Result<(), Failure> {
-    let copying = Copying { environment, report: &|_| {}, stop: CancellationToken::new() };
+    let (stop, choices) = (CancellationToken::new(), Choices::default());
+    let copying = Copying { environment, report: &|_| {}, stop, choices };
     for mount in inputs.buckets.mounts.iter().filter(|mount| mount.create) {
         let address = Address {
             source: &mount.uri,

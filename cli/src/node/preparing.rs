@@ -4,7 +4,7 @@
 
 use super::mounts::{self, BucketMount};
 use crate::copy_progress::CopyProgress;
-use crate::copying::{self, Copying};
+use crate::copying::{self, Choices, Copying};
 use crate::git::{self, Access, CheckoutOptions, Resolved, Secret};
 use crate::place::{self, PlaceKind};
 use crate::sync::agent;
@@ -148,7 +148,8 @@ async fn copy_out(
     stop: &CancellationToken,
 ) -> Result<Vec<String>, Failure> {
     let progress = CopyProgress::new();
-    let copying = Copying { environment, report: &|snapshot| progress.show(snapshot), stop: stop.clone() };
+    let report = |snapshot| progress.show(snapshot);
+    let copying = Copying { environment, report: &report, stop: stop.clone(), choices: Choices::default() };
     let address = Address {
         source: &copy.uri,
         endpoint_url: copy.endpoint_url.as_deref(),

@@ -126,6 +126,19 @@ pub fn noise(seed: u64, len: usize) -> Bytes {
     (0..len as u64).map(byte).collect()
 }
 
+/// All keys of the bucket, in their order.
+pub async fn keys(place: &Place) -> Vec<String> {
+    let (mut keys, mut request) = (Vec::new(), pail_store::ListRequest::default());
+    loop {
+        let page = place.store.list(request.clone()).await.unwrap();
+        keys.extend(page.objects.into_iter().map(|object| object.key.as_str().to_owned()));
+        match page.next {
+            Some(next) => request.token = Some(next),
+            None => return keys,
+        }
+    }
+}
+
 /// The names of problems.
 pub fn names(problems: &pail_transfer::Problems) -> Vec<&str> {
     let mut names: Vec<_> = problems.named.iter().map(|problem| problem.name.as_str()).collect();

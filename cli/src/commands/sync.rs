@@ -1,0 +1,136 @@
+//! `pail sync`.
+
+use super::cp::{stop_on_signals, uri_of};
+use crate::block_on;
+use crate::bucket_flags::{NewObjectFlags, Reach};
+use crate::copy_progress::CopyProgress;
+use crate::copying::{self, Choices, Copying};
+use crate::filter_flags::{self, FilterFlags};
+use pail_control::opening;
+use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_transfer::{Comparison, Report, Source, UploadSource};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn examples() -> String {
+    format!(
+        "\
+Examples:
+  pail sync s3://bucket/run data                  what is below run/, to data/…
+  pail sync data s3://bucket/run --delete         the other way, and what data has not is deleted below run/
+  pail sync data s3://bucket/run --exclude \"*.tmp\" --dry-run
+
+Names are as with `pail cp -r`: the content is copied, and s3://bucket/run never means runner.
+
+A file is copied if it is not as the last run between the two places left it: its object has another version, or the file \
+another size or time. Without such a run, sizes and times are compared (an object's is the one that Pail or rclone \
+stored with it, else when it was written). Times are the same or not; no clock is asked which is later. --checksum compares contents \
+instead: local files are read, and their CRC64NVME, CRC32C, CRC32 or MD5 is compared with what the store has; what it has none of is \
+copied, and counted.
+
+--delete deletes, after everything was copied without a failure, what the target has and the source has not: nothing that the \
+globs leave out, nor what the source has under a name that could not be copied. In a directory, symbolic links that are extra are \
+deleted themselves, never what they lead to, and directories that became empty go, too. An empty source is an error.
+
+{}",
+        filter_flags::RULES
+    )
+}
+
+/// Make a directory what a prefix of a bucket is, or the other way round
+#[derive(Debug, clap::Args)]
+#[command(after_help = examples())]
+pub struct Arguments {
+    /// s3://bucket/prefix, or its like for another store, or a directory
+    source: OsString,
+
+    /// Where to: the other kind of the two
+    target: OsString,
+
+    /// Delete what is in the target and not in the source
+    #[arg(long)]
+    delete: bool,
+
+    /// Compare contents, not sizes and times
+    #[arg(long)]
+    checksum: bool,
+
+    #[command(flatten)]
+    filters: FilterFlags,
+
+    /// Say what would be copied and deleted, and why, and change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Print what was done, and what was not, as JSON; with --dry-run a line for each change, and the counts last
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    reach: Reach,
+
+    #[command(flatten)]
+    new_objects: NewObjectFlags,
+}
+
+pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let report = block_on(sync(&arguments))?;
+    copying::print_report(&report, arguments.json, arguments.dry_run)?;
+    match copying::incomplete(&report) {
+        Some(failure) => Err(failure),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+async fn sync(arguments: &Arguments) -> Result<Report, Failure> {
+    let environment = CallerEnvironment::of_this_process();
+    let shown = CopyProgress::new();
+    let report = |snapshot| shown.show(snapshot);
+    let comparison = if arguments.checksum { Comparison::Content } else { Comparison::SizeAndTime };
+    let choices = Choices {
+        filters: arguments.filters.0.clone(),
+        comparison,
+        delete: arguments.delete,
+        dry_run: arguments.dry_run.then(|| copying::printed_changes(arguments.json)),
+    };
+    let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()?, choices };
+    match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
+        (Some(uri), None) => download(arguments, &copying, uri).await,
+        (None, Some(uri)) => upload(arguments, &copying, uri).await,
+        (Some(_), Some(_)) => Err(Failure::usage("syncs from one bucket to another are not supported yet")
+            .with_hint("sync to a local directory, and from there")),
+        (None, None) => Err(Failure::usage("neither the source nor the target is in a bucket")
+            .with_hint("write s3://bucket/prefix for one of them; rsync syncs local directories")),
+    }
+}
+
+async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Result<Report, Failure> {
+    let target = Path::new(&arguments.target);
+    if target.exists() && !target.is_dir() {
+        return Err(Failure::usage(format!("{} is no directory", target.display())));
+    }
+    let bucket = copying.open(arguments.reach.address(uri, &arguments.reach.settings()), false).await?;
+    match copying.download(&bucket, &Source::Prefix(bucket.prefix.clone()), target).await {
+        Err(failure) if failure.kind == FailureKind::NotFound => match bucket.object_of_that_name().await {
+            Ok(Some(_)) => Err(Failure::usage(format!("{uri} is an object, not a prefix"))
+                .with_hint("`pail cp` copies one object")),
+            _ => Err(Failure { message: format!("nothing is below {uri}"), ..failure }),
+        },
+        done => done,
+    }
+}
+
+async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Result<Report, Failure> {
+    let path = opening::parse_source(uri)?.prefix;
+    let source = Path::new(&arguments.source);
+    let metadata = std::fs::metadata(source).map_err(|err| Failure::unreadable(source, &err))?;
+    if !metadata.is_dir() {
+        return Err(Failure::usage(format!("{} is no directory", source.display()))
+            .with_hint("`pail cp` copies one file"));
+    }
+    let key = if path.is_empty() || path.ends_with('/') { path } else { format!("{path}/") };
+    let sources = [UploadSource { path: source.to_owned(), key }];
+    let settings = arguments.new_objects.on(arguments.reach.settings());
+    copying.upload_sources(arguments.reach.address(uri, &settings), false, &sources, None).await
+}

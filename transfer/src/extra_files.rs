@@ -1,0 +1,171 @@
+//! Files that the source has not.
+//!
+//! Owns: [`ExtraFiles`], which removes them from the directory that a run wrote to, and the directories that became empty by that.
+//!
+//! Invariants: every directory is opened by its one name in the one above it, and never through a symbolic link, so that nothing outside the target is reached
+//! whatever is put into it meanwhile; a link is removed itself. What is no file (pipes, sockets, devices), and what is on another file system,
+//! such as a mount in the target, stays. So do temporary files of runs that may be under way, and everything that the filters leave out.
+
+use crate::change::{Action, Reason};
+use crate::directory::Root;
+use crate::kept::Kept;
+use crate::leftovers::is_temporary;
+use crate::report::Removals;
+use crate::{Changes, Error, Filters};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::OwnedFd;
+use tokio_util::sync::CancellationToken;
+
+/// How many directories deep it looks: each is an open descriptor.
+const DEPTH_MAX: usize = 512;
+
+/// One look for what is extra.
+pub(crate) struct ExtraFiles<'a> {
+    pub kept: &'a Kept,
+    pub filters: &'a Filters,
+    /// What keys of the source begin with.
+    pub prefix: &'a str,
+    pub dry_run: Option<&'a Changes>,
+    pub stop: &'a CancellationToken,
+    pub removals: Removals,
+}
+
+/// The walk's place in the tree.
+struct Place {
+    directory: OwnedFd,
+    /// The file system that it stays on.
+    device: u64,
+    depth: usize,
+}
+
+impl ExtraFiles<'_> {
+    /// Removes them. May wait for the disk. Errors: stopped; the target cannot be read.
+    pub fn remove(mut self, root: &Root) -> Result<Removals, Error> {
+        let opened = root.listable().and_then(|directory| Ok((rustix::fs::fstat(&directory)?, directory)));
+        match opened {
+            Ok((stat, directory)) => {
+                let place = Place { directory, device: stat.st_dev, depth: 0 };
+                self.visit(&place, &mut Vec::new())?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(Error::Local { doing: "read", path: root.path().to_owned(), source });
+            }
+        }
+        Ok(self.removals)
+    }
+
+    /// Goes through a directory, whose path is empty or ends in `/`. Whether anything was removed below it.
+    fn visit(&mut self, place: &Place, path: &mut Vec<u8>) -> Result<bool, Error> {
+        let mut has_removed = false;
+        let names = match names_in(&place.directory) {
+            Ok(names) => names,
+            Err(error) => {
+                self.fail(path, &error.to_string());
+                return Ok(false);
+            }
+        };
+        for name in names {
+            if self.stop.is_cancelled() {
+                return Err(Error::Stopped);
+            }
+            let len = path.len();
+            path.extend_from_slice(name.to_bytes());
+            has_removed |= self.visit_name(place, &name, path)?;
+            path.truncate(len);
+        }
+        Ok(has_removed)
+    }
+
+    fn visit_name(&mut self, place: &Place, name: &CStr, path: &mut Vec<u8>) -> Result<bool, Error> {
+        let stat = match rustix::fs::statat(&place.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => {
+                self.fail(path, &error.to_string());
+                return Ok(false);
+            }
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => self.enter(place, name, path),
+            FileType::RegularFile | FileType::Symlink => Ok(self.remove_file(place, name, path, &stat)),
+            _ => Ok(false),
+        }
+    }
+
+    fn enter(&mut self, place: &Place, name: &CStr, path: &mut Vec<u8>) -> Result<bool, Error> {
+        path.push(b'/');
+        if self.filters.leave_out_all_below(path) {
+            return Ok(false);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&place.directory, name, flags, Mode::empty());
+        let opened = opened.and_then(|directory| Ok((rustix::fs::fstat(&directory)?.st_dev, directory)));
+        let below = match opened {
+            Ok((device, _)) if device != place.device => {
+                self.fail(path, "another file system is mounted there");
+                return Ok(false);
+            }
+            Ok(_) if place.depth >= DEPTH_MAX => {
+                self.fail(path, "too many directories are above it");
+                return Ok(false);
+            }
+            Ok((device, directory)) => Place { directory, device, depth: place.depth + 1 },
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => {
+                self.fail(path, &error.to_string());
+                return Ok(false);
+            }
+        };
+        let has_removed = self.visit(&below, path)?;
+        path.pop();
+        if has_removed && self.dry_run.is_none() && !self.kept.keeps(path) {
+            // Refused by the kernel where anything is in it.
+            let _ = rustix::fs::unlinkat(&place.directory, name, AtFlags::REMOVEDIR);
+        }
+        Ok(has_removed)
+    }
+
+    fn remove_file(&mut self, place: &Place, name: &CStr, path: &[u8], stat: &Stat) -> bool {
+        if self.kept.keeps(path) || !self.filters.take(path) || is_temporary(name.to_bytes()) {
+            return false;
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        if let Some(changes) = self.dry_run {
+            let key = format!("{}{}", self.prefix, String::from_utf8_lossy(path));
+            changes.tell(Action::Delete, key, size, Reason::Extra);
+        } else {
+            match rustix::fs::unlinkat(&place.directory, name, AtFlags::empty()) {
+                Ok(()) => {}
+                Err(Errno::NOENT) => return false,
+                Err(error) => {
+                    self.fail(path, &io::Error::from(error).to_string());
+                    return false;
+                }
+            }
+        }
+        self.removals.deleted += 1;
+        self.removals.deleted_bytes += size;
+        true
+    }
+
+    fn fail(&mut self, path: &[u8], why: &str) {
+        self.removals.failed.add(String::from_utf8_lossy(path), why);
+    }
+}
+
+/// All names, before anything is removed: what a directory that changes goes on to list is not said.
+fn names_in(directory: &OwnedFd) -> io::Result<Vec<CString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}

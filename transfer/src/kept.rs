@@ -1,0 +1,71 @@
+//! What must not be deleted from a target.
+//!
+//! Owns: [`Kept`], the names that a source has, those included that could not be copied (of which the target may have what an earlier run or another program left).
+//!
+//! # Why hashes
+//! A source may have millions of names. Eight bytes of each are kept, by a keyed hash: where two names had the same, one that is extra would
+//! stay; none is ever deleted that the source has.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+/// Names, relative to the source and the target alike.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    hasher: RandomState,
+    names: HashSet<u64>,
+    /// What is below these stays, too; each ends in `/`.
+    roots: Vec<String>,
+}
+
+impl Kept {
+    pub fn keep(&mut self, name: &str) {
+        let hash = self.hasher.hash_one(name.as_bytes());
+        self.names.insert(hash);
+    }
+
+    /// A name of the source that was not understood as a file's: whatever it might be taken for.
+    pub fn keep_odd(&mut self, name: &str) {
+        self.keep(name);
+        let mut plain: Vec<&str> = Vec::new();
+        for component in name.split('/') {
+            match component {
+                "" | "." => {}
+                ".." => drop(plain.pop()),
+                _ => plain.push(component),
+            }
+        }
+        self.keep(&plain.join("/"));
+    }
+
+    /// A name and all below it, of which nothing is known.
+    pub fn keep_all_below(&mut self, name: &str) {
+        self.keep(name);
+        self.roots.push(format!("{name}/"));
+    }
+
+    pub fn keeps(&self, name: &[u8]) -> bool {
+        self.names.contains(&self.hasher.hash_one(name))
+            || self.roots.iter().any(|root| name.starts_with(root.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_names_keep_what_they_might_be_taken_for() {
+        let mut kept = Kept::default();
+        kept.keep("a/b");
+        kept.keep_odd("c//d");
+        kept.keep_odd("e/../../f/./g");
+        kept.keep_all_below("loop");
+        for name in ["a/b", "c/d", "c//d", "f/g", "loop", "loop/x/y"] {
+            assert!(kept.keeps(name.as_bytes()), "{name}");
+        }
+        for name in ["a", "a/bb", "e", "loops", ""] {
+            assert!(!kept.keeps(name.as_bytes()), "{name}");
+        }
+    }
+}

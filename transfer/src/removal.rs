@@ -1,0 +1,191 @@
+//! Objects that are to go.
+//!
+//! Owns: [`remove`], which deletes an object or all that is below a prefix, and [`Remover`], which deletes many objects at the same time, each of the version that
+//! was listed where the store enforces that, so that what somebody replaces meanwhile stays and is told.
+//!
+//! # Where the store does not enforce it
+//! It can only be looked at each object just before its deletion, which takes twice the requests and leaves a gap all the same. What is deleted since a source has it
+//! not is looked at: nobody named it. What was named goes without.
+//!
+//! Bounds: [`Options::connections`] requests, and the pages of `listing`.
+
+use crate::change::{Action, Reason};
+use crate::listing::{Found, Pages, look};
+use crate::report::Removals;
+use crate::trouble::Trouble;
+use crate::work::lost;
+use crate::{Error, Options, Source};
+use pail_store::{Condition, ConditionedChange, ListPage, ObjectMeta, RawKey, Store, Version};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// So many refusals, with nothing that was allowed, end the run.
+const REFUSALS_MAX: u64 = 100;
+const BESIDE: &str =
+    "other objects are below its name, and those were meant; it is deleted by its name alone";
+const REPLACED: &str = "it was replaced since it was listed, and stays";
+
+/// Deletes what `source` is: an object, or all that is below a prefix and that the filters take. Where a prefix and an object of its name are there, the
+/// object stays and is named.
+///
+/// Errors: nothing is there; the store cannot be reached or refuses everything. What concerns single objects is in the result.
+pub async fn remove(store: Arc<dyn Store>, source: &Source, options: &Options) -> Result<Removals, Error> {
+    let removing = async {
+        match look(&store, source).await? {
+            // Nothing was listed: it is this object that is meant, in whatever version.
+            Found::Object(object) => {
+                let mut remover = Remover::unpinned(store.clone(), options);
+                remover.remove(&object.key, Version::Unknown, object.size, Reason::Named).await?;
+                remover.end().await
+            }
+            Found::Prefix { prefix, first, beside } => {
+                remove_prefix(store.clone(), prefix, first, beside, options).await
+            }
+        }
+    };
+    tokio::select! {
+        done = removing => done,
+        () = options.stop.cancelled() => Err(Error::Stopped),
+    }
+}
+
+async fn remove_prefix(
+    store: Arc<dyn Store>,
+    prefix: String,
+    first: ListPage,
+    beside: Option<ObjectMeta>,
+    options: &Options,
+) -> Result<Removals, Error> {
+    let doing = format!("list {}/{prefix}", store.uri());
+    let mut remover = Remover::new(store.clone(), options).await;
+    let mut pages = Pages::after(store, prefix.clone(), first);
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| Error::Store { doing: doing.clone(), source: Box::new(error) })?;
+        for object in page.objects {
+            // A store that lists what is not below the prefix is not believed.
+            let Some(rest) = object.key.as_str().strip_prefix(prefix.as_str()) else { continue };
+            if options.filters.take(rest.as_bytes()) {
+                remover.remove(&object.key, object.version, object.size, Reason::Named).await?;
+            }
+        }
+        for name in page.names_too_long {
+            remover.removals.failed.add(name, "its name is longer than any that can be asked for");
+        }
+    }
+    if let Some(object) = beside {
+        remover.removals.failed.add(object.key.as_str(), BESIDE);
+    }
+    remover.end().await
+}
+
+/// Deletes objects of one bucket. Dropped, it gives up what is under way.
+pub(crate) struct Remover {
+    store: Arc<dyn Store>,
+    options: Options,
+    is_pinned: bool,
+    tasks: JoinSet<(RawKey, u64, pail_store::Result<()>)>,
+    pub removals: Removals,
+    refused: Option<Box<pail_store::Error>>,
+    refusals: u64,
+}
+
+impl Remover {
+    /// Asks what the store enforces, where that is not known.
+    pub async fn new(store: Arc<dyn Store>, options: &Options) -> Self {
+        // Nothing is asked by writes where nothing is to be written.
+        let capabilities = match options.dry_run {
+            Some(_) => None,
+            None => store.capabilities().await.ok(),
+        };
+        let is_pinned = capabilities.is_some_and(|known| {
+            !known.is_assumed && !known.ignored_conditions.contains(&ConditionedChange::Deletions)
+        });
+        Self { is_pinned, ..Self::unpinned(store, options) }
+    }
+
+    fn unpinned(store: Arc<dyn Store>, options: &Options) -> Self {
+        Self {
+            store,
+            options: options.clone(),
+            is_pinned: false,
+            tasks: JoinSet::new(),
+            removals: Removals::default(),
+            refused: None,
+            refusals: 0,
+        }
+    }
+
+    /// Deletes an object as soon as there is room for it. Errors: what ends the run.
+    pub async fn remove(
+        &mut self,
+        key: &RawKey,
+        version: Version,
+        size: u64,
+        why: Reason,
+    ) -> Result<(), Error> {
+        if let Some(changes) = &self.options.dry_run {
+            changes.tell(Action::Delete, key.as_str(), size, why);
+            self.removals.deleted += 1;
+            self.removals.deleted_bytes += size;
+            return Ok(());
+        }
+        while self.tasks.len() >= self.options.connections.max(1) {
+            self.finish_one().await?;
+        }
+        let is_pinned = self.is_pinned || why == Reason::Extra;
+        let condition = match is_pinned && !version.is_unknown() {
+            true => Condition::IfVersion(version),
+            false => Condition::None,
+        };
+        let (store, key) = (self.store.clone(), key.clone());
+        self.tasks.spawn(async move {
+            let deleted = store.delete(&key, condition).await;
+            (key, size, deleted)
+        });
+        Ok(())
+    }
+
+    /// Waits for the rest. Errors: what ends the run; every deletion was refused.
+    pub async fn end(mut self) -> Result<Removals, Error> {
+        while !self.tasks.is_empty() {
+            self.finish_one().await?;
+        }
+        if self.refusals > 0 && self.is_all_refused() {
+            self.refusal()?;
+        }
+        Ok(self.removals)
+    }
+
+    async fn finish_one(&mut self) -> Result<(), Error> {
+        let Some(done) = self.tasks.join_next().await else { return Ok(()) };
+        let (key, size, deleted) = done.map_err(|error| lost(&error))?;
+        let Err(error) = deleted else {
+            self.removals.deleted += 1;
+            self.removals.deleted_bytes += size;
+            return Ok(());
+        };
+        match Trouble::of_store(&format!("delete {}/{key}", self.store.uri()), error) {
+            Trouble::Fatal(error) => return Err(error),
+            Trouble::Alone(why) | Trouble::Corrupt(why) => self.removals.failed.add(key.as_str(), why),
+            Trouble::Changed => self.removals.failed.add(key.as_str(), REPLACED),
+            Trouble::Denied(error) => {
+                self.removals.failed.add(key.as_str(), error.to_string());
+                self.refused.get_or_insert(error);
+                self.refusals += 1;
+                if self.refusals >= REFUSALS_MAX && self.is_all_refused() {
+                    return self.refusal();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_all_refused(&self) -> bool {
+        self.removals.deleted == 0 && self.refusals == self.removals.failed.count
+    }
+
+    fn refusal(&mut self) -> Result<(), Error> {
+        let doing = format!("delete in {}, for every deletion is refused", self.store.uri());
+        self.refused.take().map_or(Ok(()), |source| Err(Error::Store { doing, source }))
+    }
+}
