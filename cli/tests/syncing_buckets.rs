@@ -187,7 +187,8 @@ fn rm_deletes_what_is_named_and_tells_what_it_could_not() {
     assert_eq!(ran.out, "delete  foo/b.tmp (5 B): named\n");
     assert!(ran.err.contains("would delete 1 object (5 B)"), "{ran:?}");
     assert_eq!(keys(&sandbox).len(), 6);
-    sandbox.server.inject(Fault::once(Some("DeleteObject"), FaultAction::AccessDenied));
+    let refused = Fault::once(Some("DeleteObject"), FaultAction::AccessDenied);
+    sandbox.server.inject(Fault { key_contains: Some("foo/a".into()), ..refused });
     let ran = pail(&sandbox, &["rm", "-r", "--json", &uri("foo")]);
     assert_eq!(ran.code, 5, "{ran:?}");
     assert!(ran.err.contains("1 of 3 was not deleted"), "{ran:?}");

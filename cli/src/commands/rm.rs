@@ -127,7 +127,9 @@ async fn remove_all(arguments: &Arguments, doomed: &[Doomed<'_>]) -> Result<Exit
             Err(failure) => failures.push(failure),
         }
     }
-    print(arguments, &all)?;
+    if failures.is_empty() || all.deleted > 0 {
+        print(arguments, &all)?;
+    }
     failures.extend(not_deleted(&all));
     // The last one is printed by who called.
     let Some(last) = failures.pop() else { return Ok(ExitCode::SUCCESS) };
