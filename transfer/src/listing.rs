@@ -1,8 +1,9 @@
 //! The walk of a bucket.
 //!
 //! Owns: the answer to what a source is (an object, a prefix, nothing), and [`Pages`], the listing of a prefix, which runs ahead of those who
-//! take its pages by [`PAGES_AHEAD_MAX`].
+//! take its pages by [`PAGES_AHEAD_MAX`], and is listed in ranges where it is long ([`range_listing`]).
 
+use crate::range_listing::{self, lists_from_anywhere};
 use crate::{Error, Source};
 use pail_store::{ErrorKind, ListPage, ListRequest, ObjectMeta, RawKey, Result, Store};
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use tokio::task::JoinSet;
 
 /// Pages that wait to be planned.
 const PAGES_AHEAD_MAX: usize = 4;
+/// So many pages are listed one after another, before a listing counts as long: most are shorter, and cost no request more.
+const PAGES_IN_TURN: u32 = 3;
 
 /// What a source is.
 pub(crate) enum Found {
@@ -80,29 +83,19 @@ async fn first_page(store: &Arc<dyn Store>, prefix: &str, max_keys: Option<u32>)
     store.list(ListRequest { prefix: prefix.to_owned(), max_keys, ..ListRequest::default() }).await
 }
 
-/// The pages of a listing as they come. Dropped, it ends.
-pub(crate) struct Pages {
+/// The pages of a listing as they come, in the order of their keys. Dropped, it ends.
+#[derive(Debug)]
+pub struct Pages {
     pages: mpsc::Receiver<Result<ListPage>>,
     _lister: JoinSet<()>,
 }
 
 impl Pages {
-    /// Goes on behind `first`.
+    /// Goes on behind `first`, without a delimiter. A listing of more than [`PAGES_IN_TURN`] pages is listed in ranges at the same time, where the store can.
     pub fn after(store: Arc<dyn Store>, prefix: String, first: ListPage) -> Self {
         let (sender, pages) = mpsc::channel(PAGES_AHEAD_MAX);
         let mut lister = JoinSet::new();
-        lister.spawn(async move {
-            let mut page = Ok(first);
-            loop {
-                let next = page.as_ref().ok().and_then(|page| page.next.clone());
-                if sender.send(page).await.is_err() || next.is_none() {
-                    return;
-                }
-                page = store
-                    .list(ListRequest { prefix: prefix.clone(), token: next, ..ListRequest::default() })
-                    .await;
-            }
-        });
+        lister.spawn(list(store, prefix, first, sender));
         Self { pages, _lister: lister }
     }
 
@@ -110,4 +103,34 @@ impl Pages {
     pub async fn next(&mut self) -> Option<Result<ListPage>> {
         self.pages.recv().await
     }
+}
+
+async fn list(
+    store: Arc<dyn Store>,
+    prefix: String,
+    first: ListPage,
+    sender: mpsc::Sender<Result<ListPage>>,
+) {
+    let mut page = Ok(first);
+    for turn in 1.. {
+        let next = page.as_ref().ok().and_then(|page| page.next.clone());
+        let last = match (&page, turn) {
+            (Ok(page), PAGES_IN_TURN) if next.is_some() && lists_from_anywhere(&store) => Some(ends_of(page)),
+            _ => None,
+        };
+        if sender.send(page).await.is_err() || next.is_none() {
+            return;
+        }
+        if let Some(last) = last {
+            return range_listing::list_on(store, prefix, &last, sender).await;
+        }
+        page =
+            store.list(ListRequest { prefix: prefix.clone(), token: next, ..ListRequest::default() }).await;
+    }
+}
+
+/// The first and the last object of a page, and where it goes on.
+fn ends_of(page: &ListPage) -> ListPage {
+    let ends = page.objects.first().into_iter().chain(page.objects.last());
+    ListPage { objects: ends.cloned().collect(), next: page.next.clone(), ..ListPage::default() }
 }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use pail_control::opening::{self, OpenBucket};
 use pail_control::quantity::ByteSize;
 use pail_control::{CallerEnvironment, Failure, FailureKind};
-use pail_store::{ListRequest, ObjectMeta};
+use pail_store::{ListPage, ListRequest, ObjectMeta};
+use pail_transfer::Pages;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -62,31 +63,56 @@ async fn list(arguments: &Arguments) -> Result<(), Failure> {
     let what = format!("listing {}", arguments.uri);
     let opening = opening::open_bucket(address, &environment, false, !arguments.recursive);
     let bucket = progress::while_waiting(&what, opening).await?;
-    let mut request = ListRequest {
-        prefix: bucket.prefix.clone(),
-        delimiter: !arguments.recursive,
-        ..ListRequest::default()
+    let found = match arguments.recursive {
+        true => list_all(arguments, &bucket, &what).await?,
+        false => list_directory(arguments, &bucket, &what).await?,
     };
-    let mut found = false;
-    let mut page = bucket.first_page.clone();
-    loop {
-        found |= !page.objects.is_empty() || !page.prefixes.is_empty();
-        for prefix in &page.prefixes {
-            print_prefix(arguments, &bucket.prefix, prefix)?;
-        }
-        for object in page.objects.iter().filter(|object| object.key.as_str() != bucket.prefix) {
-            print_object(arguments, &bucket.prefix, object)?;
-        }
-        let Some(next) = page.next else { break };
-        request.token = Some(next);
-        page = progress::while_waiting(&what, bucket.store.list(request.clone()))
-            .await
-            .map_err(|err| Failure::from_store(format!("cannot list {}", arguments.uri), &err))?;
-    }
     match found || bucket.prefix.is_empty() {
         true => Ok(()),
         false => list_one(arguments, &bucket).await,
     }
+}
+
+/// Prints all that is below the prefix. Returns whether anything is.
+async fn list_all(arguments: &Arguments, bucket: &OpenBucket, what: &str) -> Result<bool, Failure> {
+    let mut pages = Pages::after(bucket.store.clone(), bucket.prefix.clone(), bucket.first_page.clone());
+    let mut found = false;
+    while let Some(page) = progress::while_waiting(what, pages.next()).await {
+        let page = page.map_err(|err| unlisted(arguments, &err))?;
+        found |= print_page(arguments, bucket, &page)?;
+    }
+    Ok(found)
+}
+
+/// Prints what is in a directory, with the directories in it. Returns whether anything is.
+async fn list_directory(arguments: &Arguments, bucket: &OpenBucket, what: &str) -> Result<bool, Failure> {
+    let mut request =
+        ListRequest { prefix: bucket.prefix.clone(), delimiter: true, ..ListRequest::default() };
+    let mut page = bucket.first_page.clone();
+    let mut found = false;
+    loop {
+        found |= print_page(arguments, bucket, &page)?;
+        let Some(next) = page.next else { return Ok(found) };
+        request.token = Some(next);
+        page = progress::while_waiting(what, bucket.store.list(request.clone()))
+            .await
+            .map_err(|err| unlisted(arguments, &err))?;
+    }
+}
+
+fn unlisted(arguments: &Arguments, error: &pail_store::Error) -> Failure {
+    Failure::from_store(format!("cannot list {}", arguments.uri), error)
+}
+
+/// Prints a page. Returns whether anything is on it.
+fn print_page(arguments: &Arguments, bucket: &OpenBucket, page: &ListPage) -> Result<bool, Failure> {
+    for prefix in &page.prefixes {
+        print_prefix(arguments, &bucket.prefix, prefix)?;
+    }
+    for object in page.objects.iter().filter(|object| object.key.as_str() != bucket.prefix) {
+        print_object(arguments, &bucket.prefix, object)?;
+    }
+    Ok(!page.objects.is_empty() || !page.prefixes.is_empty())
 }
 
 /// No directory is there: the URI may name an object.
