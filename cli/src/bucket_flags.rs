@@ -1,6 +1,6 @@
 //! The options by which commands reach a bucket, and those on what new objects get.
 //!
-//! Owns: [`Reach`] and [`NewObjectFlags`], so that every command that takes a bucket has the same.
+//! Owns: [`Reach`], [`SourceReach`] and [`NewObjectFlags`], so that every command that takes a bucket has the same.
 
 use pail_control::opening::Address;
 use pail_control::{BucketSettings, Failure};
@@ -27,6 +27,26 @@ pub struct Reach {
     /// Pay for what is sent, where the bucket's owner asks for that; on gs:// the project of GOOGLE_CLOUD_PROJECT pays
     #[arg(long)]
     pub requester_pays: bool,
+}
+
+/// How the source's bucket is reached, where the target is a bucket as well.
+#[derive(Debug, Default, clap::Args)]
+pub struct SourceReach {
+    /// Between buckets, the endpoint of the source [default: --endpoint-url, where both are in stores of one kind]
+    #[arg(long, value_name = "URL")]
+    source_endpoint_url: Option<String>,
+
+    /// Between buckets, the region of the source [default: --region likewise]
+    #[arg(long, value_name = "REGION")]
+    source_region: Option<String>,
+
+    /// Between buckets, the profile whose credentials read the source [default: --profile likewise]
+    #[arg(long, value_name = "NAME")]
+    source_profile: Option<String>,
+
+    /// Between buckets, send unsigned requests to the source alone
+    #[arg(long)]
+    source_no_sign_request: bool,
 }
 
 /// What objects get that are new.
@@ -67,6 +87,20 @@ impl Reach {
             region: self.region.as_deref(),
             profile: self.profile.as_deref(),
             settings: Some(settings),
+        }
+    }
+}
+
+impl SourceReach {
+    /// The source's, beside a target that is reached by `reach`: what is not said is the same, where both are in stores of one kind.
+    pub fn beside(&self, reach: &Reach, is_one_kind: bool) -> Reach {
+        let same = |value: &Option<String>| value.clone().filter(|_| is_one_kind);
+        Reach {
+            endpoint_url: self.source_endpoint_url.clone().or_else(|| same(&reach.endpoint_url)),
+            region: self.source_region.clone().or_else(|| same(&reach.region)),
+            profile: self.source_profile.clone().or_else(|| same(&reach.profile)),
+            no_sign_request: self.source_no_sign_request || (is_one_kind && reach.no_sign_request),
+            requester_pays: reach.requester_pays,
         }
     }
 }

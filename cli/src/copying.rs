@@ -1,9 +1,11 @@
-//! Copies between buckets and local files, as `pail cp` and tasks ask for them.
+//! Copies between buckets and local files, and between buckets, as `pail cp` and tasks ask for them.
 //!
 //! Owns: [`Copying`], which opens the bucket with a caller's environment, runs the copy and reports how far it is; where its manifests are; and the
 //! [`Failure`]s that errors and incomplete reports of `pail_transfer` become.
 
 use crate::buckets::record;
+use crate::copy_flags::CopyFlags;
+use crate::copy_progress;
 use crate::{progress, terminal};
 use pail_control::opening::{self, Address, OpenBucket};
 use pail_control::quantity::ByteSize;
@@ -11,8 +13,8 @@ use pail_control::settings::{Directories, process_environment};
 use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_store::RawKey;
 use pail_transfer::{
-    Action, CancellationToken, Change, Changes, Comparison, Error, Filters, Options, Problems, Progress,
-    ProgressSnapshot, Report, Source, UploadSource,
+    Action, CancellationToken, Change, Changes, Comparison, Destination, Error, Filters, Options, Problems,
+    Progress, ProgressSnapshot, Report, Source, UploadSource,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub struct Choices {
     pub delete: bool,
     /// Where changes are told in place of being made.
     pub dry_run: Option<Changes>,
+    /// What of network and store it may use.
+    pub flags: CopyFlags,
 }
 
 impl Copying<'_> {
@@ -79,6 +83,20 @@ impl Copying<'_> {
         self.while_reporting(&progress, copying).await.map_err(failure_of)
     }
 
+    /// Copies `source` of one open bucket to another.
+    pub async fn between(
+        &self,
+        bucket: &OpenBucket,
+        source: &Source,
+        target: &OpenBucket,
+        destination: &Destination,
+    ) -> Result<Report, Failure> {
+        let (options, progress) = (self.options(), Arc::new(Progress::default()));
+        let (from, to) = (bucket.store.clone(), target.store.clone());
+        let copying = pail_transfer::copy_between(from, source, to, destination, &options, &progress);
+        self.while_reporting(&progress, copying).await.map_err(failure_of)
+    }
+
     /// Sends local files to the bucket at `address`, which is created where that is wished and it is not there. The keys are those of
     /// `sources`, whatever prefix the address has; `scope` names them together, where they may be others the next time. Errors: as of [`opening::open_bucket`] and [`pail_transfer::upload`].
     pub async fn upload_sources(
@@ -95,9 +113,9 @@ impl Copying<'_> {
     }
 
     fn options(&self) -> Options {
-        let Choices { filters, comparison, delete, dry_run } = self.choices.clone();
+        let Choices { filters, comparison, delete, dry_run, flags } = self.choices.clone();
         let (state_dir, stop) = (manifests(), self.stop.clone());
-        Options { state_dir, stop, filters, comparison, delete, dry_run, ..Options::default() }
+        flags.on(Options { state_dir, stop, filters, comparison, delete, dry_run, ..Options::default() })
     }
 
     async fn while_reporting<T>(&self, progress: &Progress, copying: impl Future<Output = T>) -> T {
@@ -202,8 +220,7 @@ pub fn summary(report: &Report) -> String {
 /// Prints what a copy did, or would do.
 pub fn print_report(report: &Report, is_json: bool, is_dry: bool) -> Result<(), Failure> {
     match (is_json, is_dry) {
-        (true, true) => return terminal::json_line(report),
-        (true, false) => return terminal::json(report),
+        (true, _) => return copy_progress::print_summary(report),
         (false, true) => terminal::note(&told(report, "would copy", "would delete")),
         (false, false) => terminal::note(&summary(report)),
     }
@@ -244,7 +261,10 @@ fn told(report: &Report, copied: &str, deleted: &str) -> String {
 /// Changes of a dry run, printed as they are told: a line each.
 pub fn printed_changes(is_json: bool) -> Changes {
     Changes::new(move |change: Change| {
-        let printed = if is_json { terminal::json_line(&change) } else { terminal::line(&line_of(&change)) };
+        let printed = match is_json {
+            true => copy_progress::print_change(&change),
+            false => terminal::line(&line_of(&change)),
+        };
         // Nothing was begun that would have to end in good order.
         if let Err(failure) = printed {
             terminal::print_failure(&failure);

@@ -14,6 +14,7 @@ mod bucket_flags;
 mod buckets;
 pub mod cluster;
 mod commands;
+mod copy_flags;
 mod copy_progress;
 mod copying;
 mod daemon;

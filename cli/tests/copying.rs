@@ -122,7 +122,13 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
         (&["-r", "s3://no-such-bucket/x", "."], 3, "no-such-bucket"),
         (&["missing", &bucket], 3, "missing"),
         (&["file", "other"], 2, "neither"),
-        (&[&uri("run/x"), &uri("run/y")], 2, "one bucket to another"),
+        (&[&uri("run/x"), &uri("run/x")], 2, "onto or below itself"),
+        (&["-r", &uri("run"), &uri("run/y")], 2, "onto or below itself"),
+        (&[&uri("run"), &uri("x")], 2, "with -r"),
+        (&[&uri("ru"), &uri("x")], 3, "nothing is at"),
+        (&[&uri("run/"), &uri("x")], 2, "with -r"),
+        (&["--limit-rate", "fast", &uri("run/x"), "."], 2, "is not a size"),
+        (&["--connections", "0", &uri("run/x"), "."], 2, "1..=128"),
         (&["gcs://bucket/x", "."], 2, "gs://"),
         (&[&uri("odd/.."), "."], 2, "cannot be a file's name"),
     ];
@@ -135,6 +141,70 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
     // An empty bucket holds nothing to copy either, and what has an odd key can be given a name.
     copied(&sandbox, &[&uri("odd/.."), "named"]);
     assert_eq!(files(&work)["named"], "x");
+}
+
+#[test]
+fn between_buckets_keys_go_where_files_would() {
+    let sandbox = Sandbox::new();
+    for key in ["foo", "run/model.bin", "run/sub//x", "runner"] {
+        sandbox.put(key, key);
+    }
+    copied(&sandbox, &[&uri("foo"), &uri("to/")]);
+    copied(&sandbox, &[&uri("foo"), &uri("to/named")]);
+    let ran = copied(&sandbox, &["-r", &uri("run"), &uri("all")]);
+    assert!(ran.err.contains("copied 2 files"), "{ran:?}");
+    let ran = copied(&sandbox, &["-r", &uri("run/"), &uri("all/")]);
+    assert!(ran.err.contains("2 files unchanged"), "{ran:?}");
+    assert_eq!(sandbox.server.counters().count("GetObject"), 0);
+    // The same server by another API is another store, and has its own endpoint.
+    let ran = cp(
+        &sandbox,
+        &[
+            "-r",
+            "--endpoint-url",
+            &sandbox.server.endpoint_url(),
+            "--no-sign-request",
+            &uri("run"),
+            &format!("gs://{BUCKET}/gs"),
+        ],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = sandbox.pail(&["ls", "-r", &format!("s3://{BUCKET}")]);
+    let keys: Vec<&str> = ran.out.lines().collect();
+    let expected = [
+        "all/model.bin",
+        "all/sub//x",
+        "foo",
+        "gs/model.bin",
+        "gs/sub//x",
+        "run/model.bin",
+        "run/sub//x",
+        "runner",
+        "to/foo",
+        "to/named",
+    ];
+    assert_eq!(keys, expected);
+    for key in ["all/sub//x", "gs/sub//x"] {
+        assert_eq!(sandbox.bytes_of(key), b"run/sub//x");
+    }
+}
+
+#[test]
+fn a_limited_copy_tells_programs_how_far_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.put("d/large", "x".repeat(3 << 20));
+    let arguments = ["-r", "--json", "--limit-rate", "1M", "--connections", "8", &uri("d"), "data"];
+    let ran = copied(&sandbox, &arguments);
+    let events: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (summary, progress) = events.split_last().unwrap();
+    assert_eq!((&summary["event"], &summary["copied"]), (&"summary".into(), &1.into()));
+    // Three seconds' worth of bytes are longer than the time between two events, however slow the machine.
+    assert!(!progress.is_empty(), "{ran:?}");
+    for event in progress {
+        assert_eq!((&event["event"], &event["found"]), (&"progress".into(), &1.into()), "{event}");
+        assert!(event["bytes_per_s"].as_u64().unwrap() < 2 << 20, "{event}");
+    }
+    assert_eq!(files(&sandbox.path("work/data"))["large"].len(), 3 << 20);
 }
 
 // SEMANTICS: tasks.4

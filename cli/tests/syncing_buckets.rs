@@ -102,7 +102,9 @@ fn a_dry_run_says_why_and_delete_does_what_it_said() {
         (&"copy".into(), &"size_differs".into())
     );
     assert_eq!((&of("run/extra")["action"], &of("run/extra")["size"]), (&"delete".into(), &5.into()));
-    assert_eq!(lines.last().unwrap()["copied"], 2);
+    assert_eq!(of("run/extra")["event"], "change");
+    let last = lines.last().unwrap();
+    assert_eq!((&last["event"], &last["copied"]), (&"summary".into(), &2.into()));
 
     let ran = done(&sandbox, &arguments);
     assert!(ran.err.contains("copied 2 files (14 B); deleted 1 file (5 B); 1 file unchanged"), "{ran:?}");
@@ -134,6 +136,25 @@ fn checksums_are_compared_where_they_are_asked_for() {
 }
 
 #[test]
+fn a_prefix_is_made_what_another_is() {
+    let sandbox = Sandbox::new();
+    for key in ["run/a", "run/sub/b", "copy/extra", "copier"] {
+        sandbox.put(key, key);
+    }
+    let arguments = ["sync", "--delete", &uri("run"), &uri("copy")];
+    let ran = done(&sandbox, &[&arguments[..], &["-n"]].concat());
+    assert_eq!(
+        ran.out,
+        "copy    run/a (5 B): new\ncopy    run/sub/b (9 B): new\ndelete  copy/extra (10 B): not in the source\n"
+    );
+    let ran = done(&sandbox, &arguments);
+    assert!(ran.err.contains("copied 2 files (14 B); deleted 1 file (10 B)"), "{ran:?}");
+    assert_eq!(keys(&sandbox), ["copier", "copy/a", "copy/sub/b", "run/a", "run/sub/b"]);
+    let ran = done(&sandbox, &arguments);
+    assert!(ran.err.contains("copied 0 files (0 B); 2 files unchanged"), "{ran:?}");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_what_to_write() {
     let sandbox = Sandbox::new();
     let work = sandbox.path("work");
@@ -150,6 +171,10 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
         (&["sync", "missing", &bucket], 3, "missing"),
         (&["sync", "empty", &uri("run"), "--delete"], 3, "nothing is in empty"),
         (&["sync", "empty", "file"], 2, "neither"),
+        (&["sync", &uri("ru"), &uri("copy"), "--delete"], 3, "nothing is below"),
+        (&["sync", &uri("object"), &uri("copy")], 2, "pail cp"),
+        (&["sync", &uri("run"), &bucket, "--delete"], 2, "it is there itself"),
+        (&["sync", &uri("run"), &uri("run/below")], 2, "onto or below itself"),
         (&["sync", "empty", &bucket, "--exclude", "[a"], 2, "not a glob"),
         (&["cp", &uri("object"), ".", "--exclude", "x"], 2, "with -r"),
         (&["rm", &uri("run")], 2, "with -r"),

@@ -35,3 +35,4 @@ pub use s3::{Enforcement, S3Store, check_endpoint_url};
 pub use wrappers::bound::Bounded;
 pub use wrappers::counters::Counted;
 pub use wrappers::lost_answers::{Fingerprint, LostAnswers, look_for};
+pub use wrappers::rate_limit::{RateLimit, RateLimited};

@@ -246,6 +246,16 @@ enum Head {
     Differs(Reason),
 }
 
+/// Whether an ETag is made of the bytes: their MD5, or the MD5 of the MD5s of parts with their count. Two such are equal where the bytes are.
+pub(crate) fn is_md5s(version: &Version) -> bool {
+    let Some(etag) = version.etag() else { return false };
+    let (digest, parts) = etag.split_once('-').unwrap_or((etag, "1"));
+    digest.len() == 32
+        && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && !parts.is_empty()
+        && parts.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The MD5 that an ETag may be.
 fn md5_in(version: &Version) -> Option<[u8; 16]> {
     hex::decode(version.etag()?).ok()?.try_into().ok()
@@ -336,5 +346,12 @@ mod tests {
         assert_eq!(md5_in(&Version::from_etag(&hex::encode(md5))), Some(md5));
         assert_eq!(md5_in(&Version::from_etag("0cc175b9c0f1b6a831c399e269772661-2")), None);
         assert_eq!(md5_in(&Version::Generation(1)), None);
+        assert!(is_md5s(&Version::from_etag("0cc175b9c0f1b6a831c399e269772661")));
+        assert!(is_md5s(&Version::from_etag("0cc175b9c0f1b6a831c399e269772661-2")));
+        for other in ["0x8DEADBEEF", "0cc175b9c0f1b6a831c399e269772661-", "0cc175b9c0f1b6a831c399e26977266g"]
+        {
+            assert!(!is_md5s(&Version::from_etag(other)), "{other}");
+        }
+        assert!(!is_md5s(&Version::Generation(1)));
     }
 }

@@ -12,6 +12,7 @@ use crate::directory::{LocalState, Root};
 use crate::extra_files::ExtraFiles;
 use crate::fetch::{Fetched, Fetcher, Placed};
 use crate::file_name::RelativePath;
+use crate::governor::Governor;
 use crate::kept::Kept;
 use crate::leftovers::Leftovers;
 use crate::listing::{Found, Pages, look};
@@ -44,7 +45,7 @@ pub async fn download(
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
     let work = Work::default();
-    let copying = copy(store, source, target, options, progress, &work);
+    let copying = copy(options.limited(store), source, target, options, progress, &work);
     let done = tokio::select! {
         done = copying => done,
         () = options.stop.cancelled() => Err(Error::Stopped),
@@ -96,6 +97,7 @@ struct Run {
     tasks: JoinSet<(ObjectMeta, Result<Outcome, Trouble>)>,
     objects_max: usize,
     tally: Tally,
+    _governor: Governor,
 }
 
 /// What became of an object.
@@ -126,19 +128,20 @@ impl Opening {
         };
         let opened = self.work.blocking(open).await.map_err(Trouble::into_error)?;
         let (root, manifest, umask) = opened?;
-        let connections = self.options.connections.max(1);
+        let connections = self.options.connections();
         let comparer = Comparer::new(self.store.clone(), self.options.comparison, self.work.clone());
         let fetcher = Fetcher {
             store: self.store,
             root,
             leftovers: Arc::new(Leftovers::new(manifest.run(), manifest.dead())),
             buffers: Buffers::new(self.options.memory_bytes),
-            connections: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            connections: Arc::new(Semaphore::new(connections)),
             part_size_bytes: self.options.part_size_bytes(),
             umask,
             progress: self.progress,
             work: self.work,
         };
+        let governor = Governor::start(vec![fetcher.store.clone()], fetcher.connections.clone(), connections);
         Ok(Run {
             fetcher: Arc::new(fetcher),
             comparer: Arc::new(comparer),
@@ -148,6 +151,7 @@ impl Opening {
             tasks: JoinSet::new(),
             objects_max: connections.saturating_mul(2),
             tally: Tally::default(),
+            _governor: governor,
         })
     }
 }

@@ -124,15 +124,15 @@ mod tests {
     #[test]
     fn each_level_is_tried_once_and_what_led_somewhere_is_cut_coarsely() {
         let mut levels = Levels::default();
-        let (first, last) = ("p/d001/f1000", "p/d001/f1999");
+        let (first, last) = ("p/x001/f1000", "p/x001/f1999");
         let tried = levels.boundaries(2, first, last, None, 10);
-        assert_eq!(keys(&tried), ["p/d001/f2", "p/d0010", "p/d002", "p/d01", "p/d1"]);
-        assert_eq!(keys(&levels.boundaries(2, first, last, Some("p/d01"), 2)), ["p/d001/f2", "p/d0010"]);
+        assert_eq!(keys(&tried), ["p/x001/f2", "p/x0010", "p/x002", "p/x01", "p/x1"]);
+        assert_eq!(keys(&levels.boundaries(2, first, last, Some("p/x01"), 2)), ["p/x001/f2", "p/x0010"]);
         for (boundary, found) in tried.iter().zip([
-            Some("p/d002/f2000"),
-            Some("p/d002/f2000"),
-            Some("p/d002/f2000"),
-            Some("p/d010/f"),
+            Some("p/x002/f2000"),
+            Some("p/x002/f2000"),
+            Some("p/x002/f2000"),
+            Some("p/x010/f"),
             None,
         ]) {
             levels.learn(boundary, found);
@@ -141,17 +141,17 @@ mod tests {
         let all = levels.boundaries(2, first, last, None, 100);
         assert_eq!(
             keys(&all),
-            ["p/d01", "p/d02", "p/d03", "p/d04", "p/d05", "p/d06", "p/d07", "p/d08", "p/d09"]
+            ["p/x01", "p/x02", "p/x03", "p/x04", "p/x05", "p/x06", "p/x07", "p/x08", "p/x09"]
         );
-        assert_eq!(keys(&levels.boundaries(2, first, last, None, 3)), ["p/d01", "p/d04", "p/d07"]);
-        let fine = levels.boundaries(2, first, last, Some("p/d01"), 100);
-        assert_eq!((fine.len(), keys(&fine)[0]), (8, "p/d002"));
+        assert_eq!(keys(&levels.boundaries(2, first, last, None, 3)), ["p/x01", "p/x04", "p/x07"]);
+        let fine = levels.boundaries(2, first, last, Some("p/x01"), 100);
+        assert_eq!((fine.len(), keys(&fine)[0]), (8, "p/x002"));
         // A page each is too little for a range.
         levels.measure(&fine[0], 1);
-        let coarser = levels.boundaries(2, first, last, Some("p/d01"), 100);
-        assert_eq!(keys(&coarser), ["p/d002", "p/d006"]);
+        let coarser = levels.boundaries(2, first, last, Some("p/x01"), 100);
+        assert_eq!(keys(&coarser), ["p/x002", "p/x006"]);
         levels.measure(&coarser[0], 40);
-        assert_eq!(levels.boundaries(2, first, last, Some("p/d01"), 100), fine);
+        assert_eq!(levels.boundaries(2, first, last, Some("p/x01"), 100), fine);
     }
 
     #[test]

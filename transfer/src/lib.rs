@@ -1,6 +1,6 @@
-//! Copies between a bucket and local files.
+//! Copies between buckets and local files.
 //!
-//! Owns: [`download`] and [`upload`], which also bring a target in line with its source (see [`Options::delete`]), [`remove`] and [`measure`], over any
+//! Owns: [`download`], [`upload`] and [`copy_between`], which also bring a target in line with its source (see [`Options::delete`]), [`remove`] and [`measure`], over any
 //! [`Store`](pail_store::Store). A run has three steps that overlap: the walk (a
 //! listing page by page, or a local tree), the plan (what of it is to be sent, what is as it was, what cannot be), and the engine (many
 //! requests at once under one bound of connections and one of memory).
@@ -16,6 +16,7 @@
 //! A *source* is where a run copies from, a *target* where to. A *problem* is one object or file that was not copied, with the reason.
 
 mod attributes;
+mod between;
 mod buffers;
 mod change;
 mod collisions;
@@ -29,20 +30,23 @@ mod fetch;
 mod fetch_parts;
 mod file_name;
 mod filters;
+mod governor;
 mod kept;
-mod leftovers;
 mod key_ranges;
+mod leftovers;
 mod listing;
 mod local_file;
 mod local_walk;
 mod manifest;
 mod options;
+mod orphans;
 mod part_journal;
 mod part_sizes;
 mod plan;
 mod progress;
-mod removal;
 mod range_listing;
+mod relay;
+mod removal;
 mod report;
 mod run_log;
 mod send;
@@ -50,6 +54,7 @@ mod source;
 mod sums;
 mod tally;
 mod target_listing;
+mod target_objects;
 mod temporary;
 mod trouble;
 mod upload;
@@ -57,6 +62,7 @@ mod upload_journal;
 mod usage;
 mod work;
 
+pub use between::{Destination, copy_between};
 pub use change::{Action, Change, Changes, Reason};
 pub use comparison::Comparison;
 pub use download::download;

@@ -4,11 +4,17 @@
 //! are compared, whether what is extra goes.
 
 use crate::{Changes, Comparison, Filters};
+use pail_store::{RateLimit, RateLimited, Store};
 use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// The least size of a part that every store takes, but for the last: 5 MiB.
 pub(crate) const PART_BYTES_MIN: u64 = 5 << 20;
+
+/// The least share of a limited rate that a connection is worth, in bytes a second.
+const SHARE_BYTES_PER_S_MIN: u64 = 256 * 1024;
 
 /// The bounds of one run. [`Options::default`] suits a node with a fast link.
 #[derive(Debug, Clone)]
@@ -20,6 +26,8 @@ pub struct Options {
     pub part_bytes: u64,
     /// Bytes of objects in memory at the same time, in all. Raised to one part.
     pub memory_bytes: u64,
+    /// Bytes of objects in a second over all connections, in both directions; `None` is no limit. What a server copies by itself passes none.
+    pub rate_bytes_per_s: Option<u64>,
     /// The directory in which manifests are kept; `None` keeps none, and then a file is compared by size and time. Made where it
     /// is missing, closed to others.
     pub state_dir: Option<PathBuf>,
@@ -44,6 +52,7 @@ impl Default for Options {
             connections: 64,
             part_bytes: 8 << 20,
             memory_bytes: 128 << 20,
+            rate_bytes_per_s: None,
             state_dir: None,
             scope: None,
             filters: Filters::default(),
@@ -56,6 +65,26 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Requests at the same time: fewer where each would have a share of the rate too small to keep its connection busy.
+    pub(crate) fn connections(&self) -> usize {
+        let shares = self.rate_bytes_per_s.map(|rate| usize::try_from(rate / SHARE_BYTES_PER_S_MIN));
+        let most = shares.map_or(usize::MAX, |shares| shares.unwrap_or(usize::MAX));
+        self.connections.min(most).clamp(1, Semaphore::MAX_PERMITS)
+    }
+
+    /// The store under the limit of this run.
+    pub(crate) fn limited(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        let [store] = self.all_limited([store]);
+        store
+    }
+
+    /// Stores that share the limit.
+    pub(crate) fn all_limited<const N: usize>(&self, stores: [Arc<dyn Store>; N]) -> [Arc<dyn Store>; N] {
+        let Some(rate) = self.rate_bytes_per_s else { return stores };
+        let limit = RateLimit::new(rate);
+        stores.map(|store| RateLimited::new(store, limit.clone()))
+    }
+
     /// The size of a part that is used.
     pub(crate) fn part_size_bytes(&self) -> u64 {
         self.part_bytes.max(PART_BYTES_MIN)

@@ -129,7 +129,7 @@ impl Remover {
             self.removals.deleted_bytes += size;
             return Ok(());
         }
-        while self.tasks.len() >= self.options.connections.max(1) {
+        while self.tasks.len() >= self.options.connections() {
             self.finish_one().await?;
         }
         let is_pinned = self.is_pinned || why == Reason::Extra;

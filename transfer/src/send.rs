@@ -5,18 +5,19 @@
 //! other: it is read once more, and then told.
 //!
 //! Uploads in parts that come to nothing are aborted; those whose task was given up are listed as orphans, for the run to abort at its end: an upload that stays open costs the
-//! bucket's owner money. What a killed process could not abort, or one that no longer reaches the store, has a journal: the next run goes on with it, or aborts it.
+//! bucket's owner money. What a run that was stopped or killed, or that no longer reached the store, has left of them has a journal: the next run goes on with it, or aborts it.
 
 use crate::Progress;
 use crate::directory::LocalState;
+use crate::governor::Governor;
 use crate::local_file::{FilePart, OpenFile};
 use crate::local_walk::LocalFile;
+use crate::orphans::{OpenUpload, Orphans};
 use crate::part_sizes::{part_size, parts};
 use crate::trouble::Trouble;
-use crate::upload_journal::{Interrupted, UploadJournal, UploadJournals};
+use crate::upload_journal::{Interrupted, UploadJournals};
 use crate::work::{Work, lost};
 use pail_store::{Attributes, ErrorKind, Part, Payload, PutOptions, RawKey, Store, Upload, Version};
-use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
@@ -28,11 +29,9 @@ use tokio::task::JoinSet;
 
 const CHANGED_TWICE: &str = "it changed while it was sent, and again when that started over";
 /// The unit in which memory is counted: a permit of a semaphore is this many bytes.
-const MEMORY_UNIT_BYTES: u64 = 1024;
+pub(crate) const MEMORY_UNIT_BYTES: u64 = 1024;
 /// How long a file that changed is left to itself before it is read again: who writes it may be about to finish.
 const CHANGED_PAUSE: Duration = Duration::from_millis(200);
-/// How long the end of a run waits for uploads to be aborted.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What all sendings of a run share.
 pub(crate) struct Sender {
@@ -43,12 +42,9 @@ pub(crate) struct Sender {
     progress: Arc<Progress>,
     work: Work,
     journals: Arc<UploadJournals>,
-    /// Guards the uploads that nobody will complete; a leaf.
-    orphans: Arc<Mutex<Vec<Orphan>>>,
+    orphans: Orphans,
+    _governor: Governor,
 }
-
-/// An upload that nobody will complete.
-type Orphan = (Upload, Option<Arc<UploadJournal>>);
 
 /// An object that was made.
 #[derive(Debug)]
@@ -57,24 +53,6 @@ pub(crate) struct Sent {
     pub local: LocalState,
     /// So many of its bytes the store had from an earlier run.
     pub resumed_bytes: u64,
-}
-
-/// An upload under way. Dropped before it has ended, it is an orphan.
-struct OpenUpload {
-    upload: Upload,
-    journal: Option<Arc<UploadJournal>>,
-    /// What the store has of it already.
-    parts: Vec<Part>,
-    orphans: Arc<Mutex<Vec<Orphan>>>,
-    has_ended: bool,
-}
-
-impl Drop for OpenUpload {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            self.orphans.lock().push((self.upload.clone(), self.journal.take()));
-        }
-    }
 }
 
 impl Sender {
@@ -91,15 +69,18 @@ impl Sender {
         let units = memory_bytes.max(part_size_bytes).div_ceil(MEMORY_UNIT_BYTES);
         let units =
             usize::try_from(units).unwrap_or(usize::MAX).min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
+        let max = connections.clamp(1, Semaphore::MAX_PERMITS);
+        let connections = Arc::new(Semaphore::new(max));
         Self {
+            orphans: Orphans::new(store.clone()),
+            _governor: Governor::start(vec![store.clone()], connections.clone(), max),
             store,
-            connections: Arc::new(Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS))),
+            connections,
             memory: Arc::new(Semaphore::new(units)),
             part_size_bytes,
             progress,
             work,
             journals: Arc::new(journals),
-            orphans: Arc::default(),
         }
     }
 
@@ -119,15 +100,7 @@ impl Sender {
 
     /// Aborts what tasks that were given up have left open.
     pub async fn abort_orphans(&self) {
-        let orphans = std::mem::take(&mut *self.orphans.lock());
-        let aborting = async {
-            for (upload, journal) in &orphans {
-                self.abort(upload, journal.as_deref()).await;
-            }
-        };
-        if tokio::time::timeout(ABORT_TIMEOUT, aborting).await.is_err() {
-            tracing::warn!("uploads in parts stay open in the bucket: they could not be aborted in time");
-        }
+        self.orphans.abort_all().await;
     }
 
     /// The run has sent all that it was to send: aborts what earlier ones have left open and nobody went on with.
@@ -136,7 +109,7 @@ impl Sender {
         let Ok(dead) = self.work.blocking(move || journals.dead()).await else { return };
         for (journal, found) in &dead {
             match found {
-                Some(found) => self.abort(&found.upload, Some(journal)).await,
+                Some(found) => self.orphans.abort(&found.upload, Some(journal)).await,
                 None => journal.end(),
             }
         }
@@ -186,58 +159,49 @@ impl Sender {
         moved: &Arc<AtomicU64>,
     ) -> Result<(Version, u64), Trouble> {
         let options = options_for(file);
-        let mut open = self.open_upload(key, file, &options).await?;
-        let resumed_bytes = open.parts.iter().map(|part| part.size).sum();
+        let (open, there) = self.open_upload(key, file, &options).await?;
+        let resumed_bytes = there.iter().map(|part| part.size).sum();
         self.count(moved, resumed_bytes);
         let mut tasks = JoinSet::new();
-        let done = self.send_parts(&open, &options, file, moved, &mut tasks).await;
-        if let Err(trouble) = &done {
+        let done = self.send_parts(&open, there, &options, file, moved, &mut tasks).await;
+        if done.is_err() {
             tasks.shutdown().await;
-            // The next run goes on with it, unless it could not be the same one.
-            if open.journal.is_none() || !trouble.is_resumable() {
-                self.abort(&open.upload, open.journal.as_deref()).await;
-            }
-        } else if let Some(journal) = &open.journal {
-            journal.end();
         }
-        open.has_ended = true;
+        match &done {
+            Ok(_) => open.complete(),
+            Err(trouble) if open.journal.is_some() && trouble.is_resumable() => open.leave(),
+            Err(_) => open.abort().await,
+        }
         Ok((done?, resumed_bytes))
     }
 
-    /// An upload that a killed run has begun of the same file, or a new one.
+    /// An upload that a killed run has begun of the same file, with the parts that the store has of it, or a new one.
     async fn open_upload(
         &self,
         key: &RawKey,
         file: &OpenFile,
         options: &PutOptions,
-    ) -> Result<OpenUpload, Trouble> {
+    ) -> Result<(OpenUpload, Vec<Part>), Trouble> {
         let (journals, of_key) = (self.journals.clone(), key.clone());
         let opened = self.on_disk(move || Ok(journals.open(&of_key))).await?;
         let (journal, found) =
             opened.map_or((None, None), |(journal, found)| (Some(Arc::new(journal)), found));
         let part_size = part_size(file.state().size, self.part_size_bytes);
         let _connection = self.connection().await?;
-        let open = |upload, journal, parts| OpenUpload {
-            upload,
-            journal,
-            parts,
-            orphans: self.orphans.clone(),
-            has_ended: false,
-        };
         if let Some(found) = found {
             if self.is_resumable(&found, file, part_size).await {
                 tracing::debug!(%key, parts = found.parts.len(), "going on with the upload of an earlier run");
-                return Ok(open(found.upload, journal, found.parts));
+                return Ok((self.orphans.hold(found.upload, journal), found.parts));
             }
-            self.abort(&found.upload, None).await;
+            self.orphans.abort(&found.upload, None).await;
         }
         let upload = self.store.start_upload(key, options).await.map_err(|error| self.of_key(key, error))?;
-        let open = open(upload, journal, Vec::new());
+        let open = self.orphans.hold(upload, journal);
         if let Some(journal) = open.journal.clone() {
             let (upload, source) = (open.upload.clone(), file.identity());
             self.on_disk(move || journal.begin(&upload, &source, part_size)).await?;
         }
-        Ok(open)
+        Ok((open, Vec::new()))
     }
 
     /// Whether the upload is of the file as it is now, cut alike, and the store still has it.
@@ -258,6 +222,7 @@ impl Sender {
     async fn send_parts(
         self: &Arc<Self>,
         open: &OpenUpload,
+        there: Vec<Part>,
         options: &PutOptions,
         file: &Arc<OpenFile>,
         moved: &Arc<AtomicU64>,
@@ -265,10 +230,10 @@ impl Sender {
     ) -> Result<Version, Trouble> {
         let OpenUpload { upload, journal, .. } = open;
         let len = file.state().size;
-        let mut sent = open.parts.clone();
-        let there: HashSet<u32> = open.parts.iter().map(|part| part.number).collect();
+        let numbers: HashSet<u32> = there.iter().map(|part| part.number).collect();
+        let mut sent = there;
         for (number, range) in (1..).zip(parts(len, part_size(len, self.part_size_bytes))) {
-            if there.contains(&number) {
+            if numbers.contains(&number) {
                 continue;
             }
             let connection = self.connection().await?;
@@ -318,16 +283,6 @@ impl Sender {
         })?;
         self.count(moved, len);
         Ok(part)
-    }
-
-    /// Ends an upload, and its journal with it.
-    async fn abort(&self, upload: &Upload, journal: Option<&UploadJournal>) {
-        match self.store.abort_upload(upload).await {
-            Ok(()) => journal.into_iter().for_each(UploadJournal::end),
-            Err(error) => {
-                tracing::warn!(key = %upload.key, %error, "an upload in parts stays open in the bucket")
-            }
-        }
     }
 
     fn of_key(&self, key: &RawKey, error: pail_store::Error) -> Trouble {

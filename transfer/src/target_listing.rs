@@ -1,11 +1,14 @@
-//! What a bucket has where an upload goes to.
+//! What a bucket has where a copy goes to.
 //!
-//! Owns: [`TargetListing`], the objects that the local files may be the same as, and the extra ones, as one listing has them: what another client writes later is neither.
+//! Owns: [`TargetListing`], the objects that the source's files may be the same as, and the extra ones, as one listing has them: what another client writes later is neither.
 //!
-//! Bounds: objects that no local file is meant by are forgotten, but for [`EXTRA_MAX`] that are to be deleted, about 200 bytes of memory each.
+//! Bounds: objects that no file is meant by are forgotten, but for [`EXTRA_MAX`] that are to be deleted, about 200 bytes of memory each.
 
+use crate::change::Reason;
 use crate::kept::Kept;
-use crate::{Error, Filters};
+use crate::removal::Remover;
+use crate::report::Removals;
+use crate::{Error, Filters, Options};
 use pail_store::{ListRequest, ObjectMeta, Store};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -61,5 +64,22 @@ impl TargetListing {
                 None => return Ok(found),
             }
         }
+    }
+
+    /// Deletes what is extra. Errors: as of [`Remover`].
+    pub async fn remove_extra(self, store: Arc<dyn Store>, options: &Options) -> Result<Removals, Error> {
+        if self.extra.is_empty() {
+            return Ok(Removals::default());
+        }
+        let mut remover = Remover::new(store, options).await;
+        for object in self.extra {
+            remover.remove(&object.key, object.version, object.size, Reason::Extra).await?;
+        }
+        let mut removals = remover.end().await?;
+        if self.extra_more > 0 {
+            let name = format!("{} objects", self.extra_more);
+            removals.failed.add(name, "more are not in the source than one run deletes; run it again");
+        }
+        Ok(removals)
     }
 }

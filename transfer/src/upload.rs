@@ -18,8 +18,7 @@ use crate::kept::Kept;
 use crate::local_file::OpenFile;
 use crate::local_walk::{LocalFile, Walked, walk};
 use crate::manifest::{Entry, Manifest};
-use crate::removal::Remover;
-use crate::report::{Removals, Report};
+use crate::report::Report;
 use crate::run_log::FLUSH_INTERVAL;
 use crate::send::{Sender, Sent};
 use crate::tally::Tally;
@@ -41,8 +40,8 @@ const LOOKED_AT_SINGLY_MAX: usize = 32;
 const SOURCES_NAMED_MAX: usize = 16;
 
 /// Sends files, and all files below directories, to objects of `store`. Nothing is deleted but by [`Options::delete`]. What was sent before and is as it was on both sides is not sent
-/// again. Dropped or stopped, it leaves no object that is not whole, and no upload in parts. One
-/// that was killed leaves its uploads to the next run of the same sources and keys, which goes on with those of files that are as they were, and aborts the others.
+/// again. Dropped, stopped or killed, it leaves no object that is not whole, and its uploads in parts to the next run of the same sources and keys, which goes on with
+/// those of files that are as they were, and aborts the others; without a state directory, stopped, it aborts them.
 ///
 /// Errors: a source that is not there; the store cannot be reached or refuses everything. What concerns single files is in the report.
 pub async fn upload(
@@ -51,11 +50,11 @@ pub async fn upload(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    let work = Work::default();
+    let (store, work) = (options.limited(store), Work::default());
     let what = format!("upload {} {}", store.identity(), scope_of(sources, options));
     let sender = Arc::new(Sender::new(
         store.clone(),
-        options.connections,
+        options.connections(),
         options.memory_bytes,
         options.part_size_bytes(),
         progress.clone(),
@@ -97,7 +96,7 @@ async fn send_all(
     }
     let mut extra = TargetListing::default();
     let decided = match options.comparison == Comparison::Manifest && !options.delete {
-        true => decide_by_manifest(&store, files, &manifest, options.connections.max(1)).await?,
+        true => decide_by_manifest(&store, files, &manifest, options.connections()).await?,
         false => {
             let wanted: HashSet<&str> = files.iter().map(|file| file.key.as_str()).collect();
             let filters = &options.filters;
@@ -130,7 +129,7 @@ async fn send_all(
     if options.delete && report.failed.count > 0 {
         report.removed.is_withheld = true;
     } else if options.delete {
-        report.removed = remove_extra(store, extra, options).await?;
+        report.removed = extra.remove_extra(store, options).await?;
     }
     Ok(report)
 }
@@ -160,26 +159,6 @@ fn prefix_of(sources: &[UploadSource], options: &Options) -> Result<String, Erro
         }),
         _ => Ok(common_prefix(sources.iter().map(|source| source.key.as_str())).to_owned()),
     }
-}
-
-async fn remove_extra(
-    store: Arc<dyn Store>,
-    found: TargetListing,
-    options: &Options,
-) -> Result<Removals, Error> {
-    if found.extra.is_empty() {
-        return Ok(Removals::default());
-    }
-    let mut remover = Remover::new(store, options).await;
-    for object in found.extra {
-        remover.remove(&object.key, object.version, object.size, Reason::Extra).await?;
-    }
-    let mut removals = remover.end().await?;
-    if found.extra_more > 0 {
-        let name = format!("{} objects", found.extra_more);
-        removals.failed.add(name, "more are not in the source than one run deletes; run it again");
-    }
-    Ok(removals)
 }
 
 /// What is to become of a file.
@@ -290,7 +269,7 @@ impl Run {
         }
         self.progress.walk_ended();
         for (file, object) in to_do {
-            while self.tasks.len() >= self.options.connections.max(1).saturating_mul(2) {
+            while self.tasks.len() >= self.options.connections().saturating_mul(2) {
                 self.finish_one().await?;
             }
             match object {

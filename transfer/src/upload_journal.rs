@@ -1,7 +1,7 @@
 //! Uploads in parts that have begun.
 //!
 //! Owns: [`UploadJournals`], a directory of files in the state directory, one for each object that a copy is sending in parts, and [`UploadJournal`], one of them: the
-//! upload's name, what the source was, and the parts that the store has. A run that was killed is gone on with by the next one of the same source and target, if the file is what it
+//! upload's name, what the source was, and the parts that the store has. A run that was killed or stopped is gone on with by the next one of the same source and target, if the file is what it
 //! was; else, as where it is no longer sent, its upload is aborted.
 //!
 //! Invariants: a run holds a lock (flock(2)) on the journals of its uploads as long as it lives; a journal is removed when its upload has ended. One that is damaged counts as
@@ -15,6 +15,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The form that is written.
 const FORM: u32 = 1;
@@ -53,6 +54,8 @@ pub(crate) struct UploadJournals {
 pub(crate) struct UploadJournal {
     file: File,
     path: PathBuf,
+    /// The store has parts of it.
+    has_parts: AtomicBool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,6 +89,7 @@ impl UploadJournals {
         let journal =
             opened.inspect_err(|error| tracing::debug!(%error, "an upload has no journal")).ok()??;
         let found = journal.read().filter(|found| found.upload.key == *key);
+        journal.has_parts.store(found.as_ref().is_some_and(|found| !found.parts.is_empty()), Relaxed);
         Some((journal, found))
     }
 
@@ -114,7 +118,7 @@ impl UploadJournal {
         }
         let (named, own) = (std::fs::metadata(&path), file.metadata()?);
         let is_named = named.is_ok_and(|named| (named.dev(), named.ino()) == (own.dev(), own.ino()));
-        Ok(is_named.then_some(Self { file, path }))
+        Ok(is_named.then(|| Self { file, path, has_parts: AtomicBool::new(false) }))
     }
 
     fn read(&self) -> Option<Interrupted> {
@@ -129,6 +133,7 @@ impl UploadJournal {
 
     /// Begins anew, with an upload that has no parts yet.
     pub fn begin(&self, upload: &Upload, source: &SourceIdentity, part_size: u64) -> io::Result<()> {
+        self.has_parts.store(false, Relaxed);
         self.file.set_len(0)?;
         self.add(&Head {
             form: FORM,
@@ -148,7 +153,14 @@ impl UploadJournal {
             etag: part.etag.clone(),
             size: part.size,
             checksum: checksum.map(Checksum::to_base64),
-        })
+        })?;
+        self.has_parts.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Whether there is anything for a later run to go on with.
+    pub fn has_parts(&self) -> bool {
+        self.has_parts.load(Relaxed)
     }
 
     /// The upload has ended, one way or another.

@@ -409,6 +409,29 @@ async fn a_killed_upload_is_gone_on_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_stopped_is_gone_on_with() {
+    let mut place = Place::new().await;
+    fs::create_dir_all(place.at("source")).unwrap();
+    fs::write(place.at("source/large"), noise(1, 5 * PART - 7)).unwrap();
+    let late = FaultAction::Delay { ms: 600_000 };
+    place.server.inject(Fault { skip: 2, times: 100, ..Fault::once(Some("UploadPart"), late) });
+    let noted =
+        || place.files("state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
+    let (done, ()) = tokio::join!(place.upload("source", "up/"), async {
+        wait_until("two parts are noted", || noted() == 3).await;
+        place.options.stop.cancel();
+    });
+    assert!(matches!(done, Err(Error::Stopped)), "{done:?}");
+    place.server.clear_faults();
+    place.server.reset_counters();
+    place.options.stop = Default::default();
+    let report = place.upload("source", "up/").await.unwrap();
+    assert_eq!((report.resumed_bytes, place.count("UploadPart")), (2 * PART as u64, 3));
+    assert!(place.object("up/large").await.unwrap() == noise(1, 5 * PART - 7));
+    assert_eq!(open_uploads(&place).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_upload_of_a_file_that_changed_or_went_is_aborted() {
     let place = killed_upload().await;
     fs::write(place.at("a/source/large"), noise(2, 5 * PART - 7)).unwrap();

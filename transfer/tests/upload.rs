@@ -137,8 +137,9 @@ async fn a_file_that_never_rests_is_named_and_makes_no_object() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_is_stopped_leaves_nothing_in_the_bucket() {
-    let place = Place::new().await;
+async fn an_upload_that_is_stopped_without_a_journal_leaves_nothing_in_the_bucket() {
+    let mut place = Place::new().await;
+    place.options.state_dir = None;
     write(&place, "src/f", &noise(1, 30 * MIB));
     place
         .server

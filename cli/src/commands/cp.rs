@@ -1,6 +1,10 @@
 //! `pail cp`.
 
-use crate::bucket_flags::{NewObjectFlags, Reach};
+mod between;
+
+use super::two_buckets::{is_directory_s, prefix_of};
+use crate::bucket_flags::{NewObjectFlags, Reach, SourceReach};
+use crate::copy_flags::CopyFlags;
 use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Choices, Copying};
 use crate::filter_flags::{self, FilterFlags};
@@ -27,6 +31,7 @@ Examples:
   pail cp model.bin s3://bucket/run/             to run/model.bin
   pail cp model.bin s3://bucket/run              to the object run
   pail cp -r data s3://bucket/run                what is in data, to run/…
+  pail cp -r s3://bucket/run gs://other/run      what is below run/, to run/… there
 
 A file goes to the name that is given, or under its own into a directory: one that exists, or a name that ends \
 in /. With -r it is the content that is copied, without the directory's own name, whether the target is there or \
@@ -40,16 +45,19 @@ has one; what is damaged twice gets no name, and the exit code is 7.
 What was copied before and is the same on both sides is not sent again. Nothing is deleted. Keys that cannot be \
 files (a//b, ../x, a beside a/b) and files that cannot be objects are named; the rest is copied, and the exit \
 code is 5. Symbolic links in a directory that is sent are followed; those in a directory that is written are not. \
-Times and permissions are kept in the objects' metadata (mtime, mode).";
+Times and permissions are kept in the objects' metadata (mtime, mode).
 
-/// Copy files from a bucket, or to one
+Between buckets every key is taken over as it is, with content type, metadata and the like. A store copies by itself within a bucket, \
+and between buckets of one endpoint where the target's credentials may read the source; else the bytes pass through this machine, in no file.";
+
+/// Copy files from a bucket, to one, or between two
 #[derive(Debug, clap::Args)]
 #[command(after_help = examples())]
 pub struct Arguments {
     /// s3://bucket/key, or its like for another store, or a local file; with -r s3://bucket/prefix, or a directory
     source: OsString,
 
-    /// Where to: the other kind of the two
+    /// Where to: a local file or directory, or a URI
     target: OsString,
 
     /// Copy all that is below a prefix, or in a directory
@@ -63,12 +71,19 @@ pub struct Arguments {
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// Print what was done, and what was not, as JSON; with --dry-run a line for each change, and the counts last
+    /// Print JSON objects, a line each: how far it is every second ({"event":"progress",…}), with --dry-run each change ({"event":"change",…}),
+    /// and at the end what was done and what was not ({"event":"summary",…})
     #[arg(long)]
     json: bool,
 
     #[command(flatten)]
+    flags: CopyFlags,
+
+    #[command(flatten)]
     reach: Reach,
+
+    #[command(flatten)]
+    source_reach: SourceReach,
 
     #[command(flatten)]
     new_objects: NewObjectFlags,
@@ -91,19 +106,19 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 
 async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
     let environment = CallerEnvironment::of_this_process();
-    let shown = CopyProgress::new();
+    let shown = if arguments.json { CopyProgress::for_programs() } else { CopyProgress::new() };
     let report = |snapshot| shown.show(snapshot);
     let choices = Choices {
         filters: arguments.filters.0.clone(),
         dry_run: arguments.dry_run.then(|| copying::printed_changes(arguments.json)),
+        flags: arguments.flags,
         ..Choices::default()
     };
     let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()?, choices };
     match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
         (Some(uri), None) => download(arguments, &copying, uri).await,
         (None, Some(uri)) => upload(arguments, &copying, uri).await,
-        (Some(_), Some(_)) => Err(Failure::usage("copies from one bucket to another are not supported yet")
-            .with_hint("copy to a local directory, and from there")),
+        (Some(from), Some(to)) => between::copy(arguments, &copying, from, to).await,
         (None, None) => Err(Failure::usage("neither the source nor the target is in a bucket")
             .with_hint("write s3://bucket/key for one of them; cp copies local files")),
     }
@@ -137,7 +152,7 @@ pub(super) fn uri_of(argument: &OsStr) -> Result<Option<&str>, Failure> {
 
 async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Result<Report, Failure> {
     let path = opening::parse_source(uri)?.prefix;
-    let is_directory_s = path.is_empty() || path.ends_with('/');
+    let is_directory_s = is_directory_s(&path);
     if is_directory_s && !arguments.recursive {
         return Err(Failure::usage(format!("{uri} is a prefix, not an object"))
             .with_hint("copy all that is below it with -r"));
@@ -181,14 +196,13 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
     let path = opening::parse_source(uri)?.prefix;
     let source = Path::new(&arguments.source);
     let metadata = std::fs::metadata(source).map_err(|err| Failure::unreadable(source, &err))?;
-    let is_directory_s = path.is_empty() || path.ends_with('/');
+    let is_directory_s = is_directory_s(&path);
     let sources = if metadata.is_dir() {
         if !arguments.recursive {
             return Err(Failure::usage(format!("{} is a directory", source.display()))
                 .with_hint("copy what is in it with -r"));
         }
-        let prefix = if is_directory_s { path } else { format!("{path}/") };
-        copying::content_of(source, &prefix)?
+        copying::content_of(source, &prefix_of(path))?
     } else if is_directory_s {
         copying::content_of(source, &path)?
     } else {

@@ -29,6 +29,7 @@ mod status;
 mod storage;
 mod sync;
 mod task_arguments;
+mod two_buckets;
 mod umount;
 
 use clap::Subcommand;

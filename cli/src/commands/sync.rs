@@ -1,14 +1,16 @@
 //! `pail sync`.
 
 use super::cp::{stop_on_signals, uri_of};
+use super::two_buckets::{TwoBuckets, prefix_of};
 use crate::block_on;
-use crate::bucket_flags::{NewObjectFlags, Reach};
+use crate::bucket_flags::{NewObjectFlags, Reach, SourceReach};
+use crate::copy_flags::CopyFlags;
 use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Choices, Copying};
 use crate::filter_flags::{self, FilterFlags};
-use pail_control::opening;
+use pail_control::opening::{self, OpenBucket};
 use pail_control::{CallerEnvironment, Failure, FailureKind};
-use pail_transfer::{Comparison, Report, Source, UploadSource};
+use pail_transfer::{Comparison, Destination, Report, Source, UploadSource};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,6 +21,7 @@ fn examples() -> String {
 Examples:
   pail sync s3://bucket/run data                  what is below run/, to data/…
   pail sync data s3://bucket/run --delete         the other way, and what data has not is deleted below run/
+  pail sync s3://bucket/run gs://other/run        from a bucket to another
   pail sync data s3://bucket/run --exclude \"*.tmp\" --dry-run
 
 Names are as with `pail cp -r`: the content is copied, and s3://bucket/run never means runner.
@@ -27,7 +30,8 @@ A file is copied if it is not as the last run between the two places left it: it
 another size or time. Without such a run, sizes and times are compared (an object's is the one that Pail or rclone \
 stored with it, else when it was written). Times are the same or not; no clock is asked which is later. --checksum compares contents \
 instead: local files are read, and their CRC64NVME, CRC32C, CRC32 or MD5 is compared with what the store has; what it has none of is \
-copied, and counted.
+copied, and counted. Between buckets, without a last run, objects are the same whose ETags are one MD5; --checksum asks both \
+stores for their checksums.
 
 --delete deletes, after everything was copied without a failure, what the target has and the source has not: nothing that the \
 globs leave out, nor what the source has under a name that could not be copied. In a directory, symbolic links that are extra are \
@@ -38,14 +42,14 @@ deleted themselves, never what they lead to, and directories that became empty g
     )
 }
 
-/// Make a directory what a prefix of a bucket is, or the other way round
+/// Make a directory what a prefix of a bucket is, or the other way round, or one prefix what another is
 #[derive(Debug, clap::Args)]
 #[command(after_help = examples())]
 pub struct Arguments {
     /// s3://bucket/prefix, or its like for another store, or a directory
     source: OsString,
 
-    /// Where to: the other kind of the two
+    /// Where to: a directory, or a URI
     target: OsString,
 
     /// Delete what is in the target and not in the source
@@ -63,12 +67,19 @@ pub struct Arguments {
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// Print what was done, and what was not, as JSON; with --dry-run a line for each change, and the counts last
+    /// Print JSON objects, a line each: how far it is every second ({"event":"progress",…}), with --dry-run each change ({"event":"change",…}),
+    /// and at the end what was done and what was not ({"event":"summary",…})
     #[arg(long)]
     json: bool,
 
     #[command(flatten)]
+    flags: CopyFlags,
+
+    #[command(flatten)]
     reach: Reach,
+
+    #[command(flatten)]
+    source_reach: SourceReach,
 
     #[command(flatten)]
     new_objects: NewObjectFlags,
@@ -85,7 +96,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 
 async fn sync(arguments: &Arguments) -> Result<Report, Failure> {
     let environment = CallerEnvironment::of_this_process();
-    let shown = CopyProgress::new();
+    let shown = if arguments.json { CopyProgress::for_programs() } else { CopyProgress::new() };
     let report = |snapshot| shown.show(snapshot);
     let comparison = if arguments.checksum { Comparison::Content } else { Comparison::SizeAndTime };
     let choices = Choices {
@@ -93,13 +104,13 @@ async fn sync(arguments: &Arguments) -> Result<Report, Failure> {
         comparison,
         delete: arguments.delete,
         dry_run: arguments.dry_run.then(|| copying::printed_changes(arguments.json)),
+        flags: arguments.flags,
     };
     let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()?, choices };
     match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
         (Some(uri), None) => download(arguments, &copying, uri).await,
         (None, Some(uri)) => upload(arguments, &copying, uri).await,
-        (Some(_), Some(_)) => Err(Failure::usage("syncs from one bucket to another are not supported yet")
-            .with_hint("sync to a local directory, and from there")),
+        (Some(from), Some(to)) => between(arguments, &copying, from, to).await,
         (None, None) => Err(Failure::usage("neither the source nor the target is in a bucket")
             .with_hint("write s3://bucket/prefix for one of them; rsync syncs local directories")),
     }
@@ -111,13 +122,38 @@ async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Re
         return Err(Failure::usage(format!("{} is no directory", target.display())));
     }
     let bucket = copying.open(arguments.reach.address(uri, &arguments.reach.settings()), false).await?;
-    match copying.download(&bucket, &Source::Prefix(bucket.prefix.clone()), target).await {
+    let copied = copying.download(&bucket, &Source::Prefix(bucket.prefix.clone()), target).await;
+    said_of_prefix(copied, &bucket, uri).await
+}
+
+async fn between(
+    arguments: &Arguments,
+    copying: &Copying<'_>,
+    from: &str,
+    to: &str,
+) -> Result<Report, Failure> {
+    let reaches = (&arguments.source_reach, &arguments.reach);
+    let both = TwoBuckets::open(copying, (from, to), reaches, &arguments.new_objects).await?;
+    let TwoBuckets { source, target, target_path, .. } = both;
+    let (below, destination) =
+        (Source::Prefix(source.prefix.clone()), Destination::Prefix(prefix_of(target_path)));
+    let copied = copying.between(&source, &below, &target, &destination).await;
+    said_of_prefix(copied, &source, from).await
+}
+
+/// What came of a copy of a prefix, told with the URI that was meant.
+async fn said_of_prefix(
+    copied: Result<Report, Failure>,
+    bucket: &OpenBucket,
+    uri: &str,
+) -> Result<Report, Failure> {
+    match copied {
         Err(failure) if failure.kind == FailureKind::NotFound => match bucket.object_of_that_name().await {
             Ok(Some(_)) => Err(Failure::usage(format!("{uri} is an object, not a prefix"))
                 .with_hint("`pail cp` copies one object")),
             _ => Err(Failure { message: format!("nothing is below {uri}"), ..failure }),
         },
-        done => done,
+        copied => copied,
     }
 }
 
@@ -129,8 +165,7 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
         return Err(Failure::usage(format!("{} is no directory", source.display()))
             .with_hint("`pail cp` copies one file"));
     }
-    let key = if path.is_empty() || path.ends_with('/') { path } else { format!("{path}/") };
-    let sources = [UploadSource { path: source.to_owned(), key }];
+    let sources = [UploadSource { path: source.to_owned(), key: prefix_of(path) }];
     let settings = arguments.new_objects.on(arguments.reach.settings());
     copying.upload_sources(arguments.reach.address(uri, &settings), false, &sources, None).await
 }

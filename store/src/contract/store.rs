@@ -112,6 +112,20 @@ pub trait Store: Debug + Send + Sync + 'static {
         condition: Condition,
     ) -> Result<Version>;
 
+    /// Copies `object` of another bucket, as its listing has it, on the server. It carries what it carried, but for storage class and encryption,
+    /// which are this bucket's for new objects. Returns the new version. Errors: `Precondition` (the object is gone or another version);
+    /// `Unsupported` where the buckets are not of one endpoint or the store has no such copy; `Denied` also where these credentials may not read `source`.
+    async fn copy_from(
+        &self,
+        source: &dyn Store,
+        _object: &ObjectMeta,
+        to: &RawKey,
+        _condition: Condition,
+    ) -> Result<Version> {
+        let message = format!("this store copies nothing from {}", source.uri());
+        Err(Error::new(ErrorKind::Unsupported, "CopyObject", self.uri(), Some(to), message))
+    }
+
     /// One page of a listing. Errors: `NoSuchBucket`, `Denied`.
     async fn list(&self, request: ListRequest) -> Result<ListPage>;
 

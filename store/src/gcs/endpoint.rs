@@ -124,7 +124,13 @@ impl Endpoint {
 
     /// The path by which `from` is copied to `to` of the same bucket.
     pub fn rewrite_path(&self, from: &str, to: &str) -> String {
-        format!("{}/rewriteTo/b/{}/o/{}", self.object_path(from), encoded(&self.bucket), encoded(to))
+        self.rewrite_path_from(&self.bucket, from, to)
+    }
+
+    /// The path by which `from` of another bucket is copied to `to`.
+    pub fn rewrite_path_from(&self, bucket: &str, from: &str, to: &str) -> String {
+        let source = format!("/storage/v1/b/{}/o/{}", encoded(bucket), encoded(from));
+        format!("{source}/rewriteTo/b/{}/o/{}", encoded(&self.bucket), encoded(to))
     }
 
     /// The path by which `from` is moved to `to`.

@@ -320,6 +320,24 @@ impl Store for GcsStore {
         within_call(async { self.probed_writer().await.copy(from, version, to, &condition).await }).await
     }
 
+    async fn copy_from(
+        &self,
+        source: &dyn Store,
+        object: &ObjectMeta,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        self.check_is_ours("CopyObject", to)?;
+        let Some(bucket) = bucket_beside(&self.identity, &self.pipeline.bucket, source.identity()) else {
+            let message = format!("{} is at another endpoint", source.uri());
+            return Err(self.pipeline.error("CopyObject", Some(to), ErrorKind::Unsupported, message));
+        };
+        within_call(async {
+            self.probed_writer().await.copy_from(source, bucket, object, to, &condition).await
+        })
+        .await
+    }
+
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
         listing::list(&self.pipeline, request).await
     }

@@ -12,7 +12,8 @@ use super::reading::resource;
 use super::related::Related;
 use super::resource::{FACTS, ObjectResource, kms_key_of, resource_of};
 use crate::contract::{
-    Attributes, Checksum, Condition, Error, ErrorKind, Payload, PutOptions, RawKey, Result, Version,
+    Attributes, Checksum, Condition, Error, ErrorKind, ObjectMeta, Payload, PutOptions, RawKey, Result,
+    Store, Version,
 };
 use crate::http::pipeline::Answer;
 use crate::http::request::ApiRequest;
@@ -34,6 +35,16 @@ struct Rewritten {
     done: bool,
     rewrite_token: Option<String>,
     resource: Option<ObjectResource>,
+}
+
+/// What a rewrite is of.
+struct Rewrite<'a> {
+    path: String,
+    /// The resource of what is made, as JSON; empty takes the source's.
+    resource: bytes::Bytes,
+    kms_key: Option<&'a str>,
+    from: &'a RawKey,
+    version: &'a Version,
 }
 
 impl Writer<'_> {
@@ -128,19 +139,79 @@ impl Writer<'_> {
         if !version.is_unknown() && source.version() != *version {
             return Err(self.changed("CopyObject", from));
         }
-        let body = bytes::Bytes::from(Value::Object(source.copied()).to_string());
+        let rewrite = Rewrite {
+            path: self.pipeline.service.endpoint.rewrite_path(from.as_str(), to.as_str()),
+            resource: Value::Object(source.copied()).to_string().into(),
+            kms_key: source.kms_key(),
+            from,
+            version: &source.version(),
+        };
+        let made = self.rewrite(&rewrite, to, condition).await?;
+        self.check_copied_from(from, &source).await?;
+        Ok(made.version())
+    }
+
+    /// Copies an object of another bucket. A rewrite without a resource takes the source's attributes along, but for the storage class, which
+    /// is the bucket's then (Cloud Storage documentation, "Objects: rewrite").
+    pub async fn copy_from(
+        &self,
+        source: &dyn Store,
+        bucket: &str,
+        object: &ObjectMeta,
+        to: &RawKey,
+        condition: &Condition,
+    ) -> Result<Version> {
+        let (from, version) = (&object.key, &object.version);
+        let new_objects = &self.pipeline.options.new_objects;
+        let resource = match new_objects.storage_class.is_some() {
+            true => {
+                let mut attributes = source.attributes(from, version).await?;
+                (attributes.storage_class, attributes.encryption) = (None, None);
+                Value::Object(resource_of(&new_objects.applied(to, &attributes))).to_string()
+            }
+            false => String::new(),
+        };
+        let none = Attributes::default();
+        let applied = new_objects.applied(to, &none);
+        let rewrite = Rewrite {
+            path: self.pipeline.service.endpoint.rewrite_path_from(bucket, from.as_str(), to.as_str()),
+            resource: resource.into(),
+            kms_key: kms_key_of(&applied),
+            from,
+            version,
+        };
+        let made = self.rewrite(&rewrite, to, condition).await?;
+        if !self.enforcement.rewrite && !version.is_unknown() {
+            let now = source.head(from).await.map_err(|error| of_source(error, from, version))?;
+            if now.version != *version {
+                return Err(Error { maybe_applied: true, ..self.changed("CopyObject", from) });
+            }
+        }
+        Ok(made.version())
+    }
+
+    async fn rewrite(
+        &self,
+        rewrite: &Rewrite<'_>,
+        to: &RawKey,
+        condition: &Condition,
+    ) -> Result<ObjectResource> {
+        let Rewrite { path, resource, kms_key, from, version } = rewrite;
         let mut token: Option<String> = None;
         loop {
             let request = ApiRequest::on("CopyObject", Method::POST, to)
-                .path(self.pipeline.service.endpoint.rewrite_path(from.as_str(), to.as_str()))
+                .path(path.clone())
                 .query("fields", format!("done,rewriteToken,resource({FACTS})"))
-                .header("content-type", "application/json")
-                .payload(body.clone().into())
+                .payload(resource.clone().into())
                 .long_running();
-            let request = with_kms_key(request, "destinationKmsKeyName", source.kms_key());
+            let request = match resource.is_empty() {
+                true => request,
+                false => request.header("content-type", "application/json"),
+            };
+            let request = with_kms_key(request, "destinationKmsKeyName", *kms_key);
             let mut request =
                 self.conditioned(request, to.as_str(), condition, self.enforcement.rewrite).await?;
-            if let Version::Generation(generation) = source.version() {
+            if let Version::Generation(generation) = version {
                 request = request.query("ifSourceGenerationMatch", generation.to_string());
             }
             if let Some(token) = &token {
@@ -150,11 +221,7 @@ impl Writer<'_> {
             let answer = sent.map_err(|error| of_source(error, from, version))?;
             let rewritten: Rewritten = self.parsed(&request, &answer.body)?;
             match (rewritten.done, rewritten.resource, rewritten.rewrite_token) {
-                (true, Some(made), _) => {
-                    let made = self.known(&request, made)?;
-                    self.check_copied_from(from, &source).await?;
-                    return Ok(made.version());
-                }
+                (true, Some(made), _) => return self.known(&request, made),
                 (false, _, Some(next)) => token = Some(next),
                 _ => {
                     let message = "the answer to a rewrite says neither that it is done nor how it goes on";

@@ -29,9 +29,9 @@ use http::Method;
 use std::collections::BTreeMap;
 
 /// Parts of a copy that are under way at a time.
-const PART_COPIES_MAX: usize = 16;
+pub(super) const PART_COPIES_MAX: usize = 16;
 /// The size of a copied part: 10,000 of them are more than the largest object, and one takes about a second.
-const COPY_PART_SIZE_BYTES: u64 = 1024 * 1024 * 1024;
+pub(super) const COPY_PART_SIZE_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// All that an edit of `version` has to keep. Errors: `NotFound`, `Precondition`.
 pub(super) async fn attributes(pipeline: &Pipeline, key: &RawKey, version: &Version) -> Result<Attributes> {
@@ -90,7 +90,7 @@ impl Writer<'_> {
     }
 
     /// A CopyObject that replaces only what `condition` says.
-    async fn copy_on<'k>(&self, condition: &Condition, to: &'k RawKey) -> Result<ApiRequest<'k>> {
+    pub async fn copy_on<'k>(&self, condition: &Condition, to: &'k RawKey) -> Result<ApiRequest<'k>> {
         let request = ApiRequest::on("CopyObject", Method::PUT, to);
         match condition {
             Condition::IfAbsent if self.enforcement.cloudflare_copy => {

@@ -10,6 +10,7 @@ mod aws_place;
 mod checksums;
 mod container;
 mod copying;
+mod copying_across;
 mod credential_client;
 mod credentials;
 mod customer_key;
@@ -47,6 +48,7 @@ use crate::http::remembered::{Answer, Asker, Endpoints, Memory};
 use crate::http::request::ApiRequest;
 use crate::http::service::Service;
 use async_trait::async_trait;
+use copying_across::Neighbour;
 use dialect::Creation;
 use http::Method;
 use service::S3Service;
@@ -300,6 +302,22 @@ impl Store for S3Store {
         condition: Condition,
     ) -> Result<Version> {
         within_call(async { self.copier_of(version).await.copy(from, version, to, &condition).await }).await
+    }
+
+    async fn copy_from(
+        &self,
+        source: &dyn Store,
+        object: &ObjectMeta,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        let Some(bucket) = bucket_beside(&self.identity, &self.pipeline.bucket, source.identity()) else {
+            let message = format!("{} is at another endpoint", source.uri());
+            return Err(self.pipeline.error("CopyObject", Some(to), ErrorKind::Unsupported, message));
+        };
+        let from = Neighbour { store: source, bucket, object };
+        within_call(async { self.copier_of(&object.version).await.copy_from(&from, to, &condition).await })
+            .await
     }
 
     async fn list(&self, request: ListRequest) -> Result<ListPage> {

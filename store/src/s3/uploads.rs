@@ -73,7 +73,7 @@ impl Writer<'_> {
         self.part(upload, OPERATION, number, range.end - range.start, etag, checksum)
     }
 
-    fn part(
+    pub(super) fn part(
         &self,
         upload: &Upload,
         operation: &'static str,
@@ -132,7 +132,7 @@ impl Writer<'_> {
     }
 }
 
-fn part_request<'a>(operation: &'static str, upload: &'a Upload, number: u32) -> ApiRequest<'a> {
+pub(super) fn part_request<'a>(operation: &'static str, upload: &'a Upload, number: u32) -> ApiRequest<'a> {
     ApiRequest::on(operation, Method::PUT, &upload.key)
         .query("partNumber", number.to_string())
         .query("uploadId", upload.id.as_str())

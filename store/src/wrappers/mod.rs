@@ -4,4 +4,5 @@ pub(crate) mod bound;
 mod counted_body;
 pub(crate) mod counters;
 pub(crate) mod lost_answers;
+pub(crate) mod rate_limit;
 mod wrapper;

@@ -76,6 +76,19 @@ pub trait Wrapper: Debug + Send + Sync + 'static {
         }
     }
 
+    /// [`Store::put_part`].
+    fn on_put_part(
+        &self,
+        upload: &Upload,
+        number: u32,
+        payload: Payload,
+    ) -> impl Future<Output = Result<Part>> + Send {
+        async move {
+            let operation = Operation::on("UploadPart", &upload.key).sending(&payload);
+            self.around(operation, self.inner().put_part(upload, number, payload)).await
+        }
+    }
+
     /// [`Store::delete`].
     fn on_delete(&self, key: &RawKey, condition: Condition) -> impl Future<Output = Result<()>> + Send {
         async move { self.around(Operation::on("DeleteObject", key), self.inner().delete(key, condition)).await }
@@ -207,6 +220,17 @@ impl<W: Wrapper> Store for W {
         self.on_copy(from, version, to, condition).await
     }
 
+    async fn copy_from(
+        &self,
+        source: &dyn Store,
+        object: &ObjectMeta,
+        to: &RawKey,
+        condition: Condition,
+    ) -> Result<Version> {
+        let copying = self.inner().copy_from(source, object, to, condition);
+        self.around(Operation::on("CopyObject", to), copying).await
+    }
+
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
         self.around(Operation::new("ListObjectsV2"), self.inner().list(request)).await
     }
@@ -217,8 +241,7 @@ impl<W: Wrapper> Store for W {
     }
 
     async fn put_part(&self, upload: &Upload, number: u32, payload: Payload) -> Result<Part> {
-        let operation = Operation::on("UploadPart", &upload.key).sending(&payload);
-        self.around(operation, self.inner().put_part(upload, number, payload)).await
+        self.on_put_part(upload, number, payload).await
     }
 
     async fn copy_part(

@@ -1,0 +1,36 @@
+//! `pail cp` from a bucket to a bucket.
+
+use super::{Arguments, nothing_below};
+use crate::commands::two_buckets::{TwoBuckets, is_directory_s, prefix_of};
+use crate::copying::{self, Copying};
+use pail_control::Failure;
+use pail_control::opening;
+use pail_transfer::{Destination, Report, Source};
+
+/// Copies what is at one URI to another.
+pub(super) async fn copy(
+    arguments: &Arguments,
+    copying: &Copying<'_>,
+    from: &str,
+    to: &str,
+) -> Result<Report, Failure> {
+    if is_directory_s(&opening::parse_source(from)?.prefix) && !arguments.recursive {
+        return Err(Failure::usage(format!("{from} is a prefix, not an object"))
+            .with_hint("copy all that is below it with -r"));
+    }
+    let reaches = (&arguments.source_reach, &arguments.reach);
+    let both = TwoBuckets::open(copying, (from, to), reaches, &arguments.new_objects).await?;
+    let TwoBuckets { source, source_path, target, target_path } = both;
+    let has_content = !source.first_page.objects.is_empty() || !source.first_page.prefixes.is_empty();
+    if arguments.recursive && (has_content || is_directory_s(&source_path)) {
+        let destination = Destination::Prefix(prefix_of(target_path));
+        let copied =
+            copying.between(&source, &Source::of_uri_path(&source_path), &target, &destination).await;
+        return copied.map_err(|failure| nothing_below(failure, from));
+    }
+    let destination = match is_directory_s(&target_path) {
+        true => Destination::Prefix(target_path),
+        false => Destination::Object(copying::key_of(&target_path)?),
+    };
+    copying.between(&source, &Source::Object(copying::key_of(&source_path)?), &target, &destination).await
+}

@@ -1,0 +1,44 @@
+//! Two buckets, where objects of one are copied to the other.
+//!
+//! Owns: [`TwoBuckets`], both open, each reached by its own options.
+
+use crate::bucket_flags::{NewObjectFlags, Reach, SourceReach};
+use crate::copying::Copying;
+use pail_control::Failure;
+use pail_control::opening::{self, OpenBucket};
+
+/// The buckets of a copy, and the paths in their URIs.
+pub(super) struct TwoBuckets {
+    pub source: OpenBucket,
+    pub source_path: String,
+    pub target: OpenBucket,
+    pub target_path: String,
+}
+
+impl TwoBuckets {
+    /// Opens both. Errors: a URI that is none; as of [`Copying::open`].
+    pub async fn open(
+        copying: &Copying<'_>,
+        (from, to): (&str, &str),
+        (source_reach, reach): (&SourceReach, &Reach),
+        new_objects: &NewObjectFlags,
+    ) -> Result<Self, Failure> {
+        let (from_parsed, to_parsed) = (opening::parse_source(from)?, opening::parse_source(to)?);
+        let source_reach = source_reach.beside(reach, from_parsed.kind == to_parsed.kind);
+        let settings = source_reach.settings();
+        let source = copying.open(source_reach.address(from, &settings), false).await?;
+        let settings = new_objects.on(reach.settings());
+        let target = copying.open(reach.address(to, &settings), false).await?;
+        Ok(Self { source, source_path: from_parsed.prefix, target, target_path: to_parsed.prefix })
+    }
+}
+
+/// Whether a URI's path is one of a directory: a bucket's root, or one that ends in `/`.
+pub(super) fn is_directory_s(path: &str) -> bool {
+    path.is_empty() || path.ends_with('/')
+}
+
+/// What keys begin with that are below a path.
+pub(super) fn prefix_of(path: String) -> String {
+    if is_directory_s(&path) { path } else { format!("{path}/") }
+}

@@ -1,0 +1,522 @@
+//! From a bucket to a bucket.
+//!
+//! Owns: [`copy_between`]. The store copies by itself where it can: within a bucket, and between buckets of one endpoint, if the target's credentials
+//! may read the source. Otherwise the bytes go through this process ([`relay`](crate::relay)), and are kept in no file.
+//!
+//! Keys below the prefix are taken over as they are: `a//b`, `../x` and `a` beside `a/b` are keys like others.
+//!
+//! # What is unchanged
+//! An object whose version is the one that was copied, where the target's still has the version that was made of it, by the manifest. Without one everything is
+//! copied: of an object that somebody else wrote, equal sizes say nothing. Where more is to be compared (see [`Comparison`]), two ETags that are made of MD5s, or two
+//! checksums of one kind, tell whether the bytes are the same.
+//!
+//! Bounds: [`Options::connections`] objects or parts under way and as many objects again that wait; [`Options::memory_bytes`] of objects that are sent in one
+//! request, and up to 2 MiB for each part; the pages of `listing`; with [`Options::delete`] 8 bytes of every name, and what `target_listing` has.
+
+use crate::change::{Action, Reason};
+use crate::comparison::{Comparison, is_md5s};
+use crate::directory::LocalState;
+use crate::governor::Governor;
+use crate::kept::Kept;
+use crate::listing::{Found, Pages, look};
+use crate::manifest::{Entry, Manifest};
+use crate::orphans::Orphans;
+use crate::relay::Relay;
+use crate::run_log::FLUSH_INTERVAL;
+use crate::send::MEMORY_UNIT_BYTES;
+use crate::tally::Tally;
+use crate::target_listing::TargetListing;
+use crate::target_objects::TargetObjects;
+use crate::trouble::Trouble;
+use crate::work::{Work, lost};
+use crate::{Error, Options, Progress, Report, Source};
+use pail_store::{Condition, ErrorKind, ListPage, ObjectMeta, RawKey, Store, Version};
+use std::collections::HashSet;
+use std::mem::discriminant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
+const AMONG_SOURCES: &str = "its copy would be one of the objects that are copied";
+const BESIDE: &str = "it is beside the prefix, not below it";
+
+/// Where copies between buckets go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// One object, to exactly this key.
+    Object(RawKey),
+    /// Below this prefix, which is empty or ends in `/`: what is below a prefix under the rest of its key, one object under the name behind its last `/`.
+    Prefix(String),
+}
+
+/// Copies `source` of one store to `destination` in another, or in the same. Nothing is deleted but by [`Options::delete`], and what is there as it was left is not copied again. Dropped or
+/// stopped, it leaves no object that is not whole.
+///
+/// Errors: nothing is there; `Unusable`, where something would be copied onto itself or below itself; a store cannot be reached or refuses
+/// everything. What concerns single objects is in the report.
+pub async fn copy_between(
+    source: Arc<dyn Store>,
+    from: &Source,
+    target: Arc<dyn Store>,
+    destination: &Destination,
+    options: &Options,
+    progress: &Arc<Progress>,
+) -> Result<Report, Error> {
+    let work = Work::default();
+    let [source, target] = options.all_limited([source, target]);
+    let orphans = Orphans::new(target.clone());
+    let units = options.memory_bytes.max(options.part_size_bytes()).div_ceil(MEMORY_UNIT_BYTES);
+    let units = usize::try_from(units).unwrap_or(usize::MAX).min(u32::MAX as usize);
+    let connections = Arc::new(Semaphore::new(options.connections()));
+    let stores = vec![source.clone(), target.clone()];
+    let _governor = Governor::start(stores, connections.clone(), options.connections());
+    let relay = Relay {
+        source,
+        target,
+        connections,
+        memory: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+        part_size_bytes: options.part_size_bytes(),
+        progress: progress.clone(),
+        orphans: orphans.clone(),
+        work: work.clone(),
+    };
+    let copying = copy(relay, from, destination, options);
+    let done = tokio::select! {
+        done = copying => done,
+        () = options.stop.cancelled() => Err(Error::Stopped),
+    };
+    work.ended().await;
+    orphans.abort_all().await;
+    done
+}
+
+async fn copy(
+    relay: Relay,
+    from: &Source,
+    destination: &Destination,
+    options: &Options,
+) -> Result<Report, Error> {
+    let found = look(&relay.source, from).await?;
+    let (source, target) = (relay.source.clone(), relay.target.clone());
+    let is_within = source.identity() == target.identity();
+    let what =
+        format!("between {} {} {} {destination:?}", source.identity(), from.identity(), target.identity());
+    let state_dir = options.state_dir.clone();
+    let load = if options.dry_run.is_some() { Manifest::look_at } else { Manifest::load };
+    let load = move || load(state_dir.as_deref(), what);
+    let manifest = relay.work.blocking(load).await.map_err(Trouble::into_error)?;
+    let way = if is_within { Way::WithinBucket } else { Way::Untried };
+    let work = relay.work.clone();
+    let copier =
+        Copier { relay: Arc::new(relay), way: AtomicU8::new(way as u8), not_comparable: AtomicU64::new(0) };
+    let mut run = Run {
+        copier: Arc::new(copier),
+        manifest: Arc::new(manifest),
+        options: options.clone(),
+        tasks: JoinSet::new(),
+        tally: Tally::default(),
+        objects_max: options.connections().saturating_mul(2),
+        // Set below, where it is a prefix.
+        prefix: String::new(),
+        is_within: false,
+    };
+    let mut kept = None;
+    match (found, destination) {
+        (Found::Object(object), destination) => run.copy_object(object, destination).await?,
+        (Found::Prefix { prefix, first, beside }, Destination::Prefix(below)) => {
+            let uris = (format!("{}/{prefix}", source.uri()), format!("{}/{below}", target.uri()));
+            if is_within && below.starts_with(&prefix) {
+                return Err(onto_itself(&uris.0, &uris.1));
+            }
+            if is_within && options.delete && prefix.starts_with(below) {
+                let why =
+                    format!("what it has not is to be deleted below {}, and it is there itself", uris.1);
+                return Err(Error::Unusable { path: uris.0.into(), why });
+            }
+            (run.prefix, run.is_within) = (prefix, is_within);
+            if let Some(object) = beside {
+                run.tally.report.skipped.add(object.key.as_str(), BESIDE);
+            }
+            kept = run.copy_prefix(first, below).await?.map(|kept| (kept, below));
+        }
+        (Found::Prefix { prefix, .. }, Destination::Object(_)) => {
+            return Err(Error::IsPrefix { uri: format!("{}/{prefix}", source.uri()) });
+        }
+    }
+    while !run.tasks.is_empty() {
+        run.finish_one().await?;
+    }
+    let Run { copier, manifest, prefix, mut tally, .. } = run;
+    tally.report.not_comparable = copier.not_comparable.load(Relaxed);
+    manifest.forget_unseen(|key| {
+        key.strip_prefix(prefix.as_str()).is_some_and(|rest| !options.filters.take(rest.as_bytes()))
+    });
+    work.blocking(move || manifest.save()).await.map_err(Trouble::into_error)?;
+    let mut report = tally.into_report()?;
+    match kept {
+        Some(_) if report.failed.count > 0 => report.removed.is_withheld = true,
+        Some((kept, below)) => {
+            let nothing = HashSet::new();
+            let found = TargetListing::read(&target, below, &nothing, Some(&kept), &options.filters).await?;
+            report.removed = found.remove_extra(target, options).await?;
+        }
+        None => {}
+    }
+    Ok(report)
+}
+
+fn onto_itself(from: &str, to: &str) -> Error {
+    Error::Unusable { path: from.into(), why: format!("it cannot be copied onto or below itself, to {to}") }
+}
+
+/// How objects are copied, as far as that was found out.
+#[repr(u8)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Source and target are one bucket.
+    WithinBucket,
+    /// The store was not asked yet to copy from the other bucket.
+    Untried,
+    /// It did.
+    OnServer,
+    /// It refused the first one.
+    Relayed,
+}
+
+/// Copies objects by the way that there is.
+struct Copier {
+    relay: Arc<Relay>,
+    way: AtomicU8,
+    /// Objects whose bytes could not be compared.
+    not_comparable: AtomicU64,
+}
+
+/// An object that was copied.
+struct Copied {
+    /// Of the source and of what was made.
+    versions: (Version, Version),
+    size: u64,
+}
+
+impl Copier {
+    async fn copy(&self, object: ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
+        let object = if object.version.is_unknown() { self.head(&object.key).await? } else { object };
+        match self.attempt(&object, to).await {
+            Err(Trouble::Changed) => {}
+            done => return done,
+        }
+        tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
+        let newer = self.head(&object.key).await?;
+        match self.attempt(&newer, to).await {
+            Err(Trouble::Changed) => Err(Trouble::Alone(CHANGED_TWICE.to_owned())),
+            done => done,
+        }
+    }
+
+    /// Why `object` is to be copied, where its copy `made` has its size; `None` where both have the same bytes. Checksums are asked for where `by_checksum` says so.
+    async fn compare(
+        &self,
+        object: &ObjectMeta,
+        made: &ObjectMeta,
+        by_checksum: bool,
+    ) -> Result<Option<Reason>, Trouble> {
+        if is_md5s(&object.version) && object.version.etag() == made.version.etag() {
+            return Ok(None);
+        }
+        if !by_checksum {
+            return Ok(Some(Reason::VersionDiffers));
+        }
+        let of = async |store: &Arc<dyn Store>, object: &ObjectMeta| match object.checksum {
+            Some(checksum) => Ok(Some(checksum)),
+            None => match store.checksum(&object.key, &object.version).await {
+                // Replaced since, or not to be read: it is copied, or that fails by name.
+                Err(error)
+                    if matches!(
+                        error.kind,
+                        ErrorKind::NotFound | ErrorKind::Precondition | ErrorKind::Denied
+                    ) =>
+                {
+                    Ok(None)
+                }
+                Err(error) => Err(Trouble::of_store(&format!("look at {}", object.key), error)),
+                Ok(checksum) => Ok(checksum),
+            },
+        };
+        let Relay { source, target, .. } = &*self.relay;
+        let checksums = (of(source, object).await?, of(target, made).await?);
+        Ok(match checksums {
+            (Some(one), Some(other)) if one == other => None,
+            (Some(one), Some(other)) if discriminant(&one) == discriminant(&other) => {
+                Some(Reason::ContentDiffers)
+            }
+            _ => {
+                self.not_comparable.fetch_add(1, Relaxed);
+                Some(Reason::NotComparable)
+            }
+        })
+    }
+
+    async fn head(&self, key: &RawKey) -> Result<ObjectMeta, Trouble> {
+        let found = self.relay.source.head(key).await;
+        found.map_err(|error| Trouble::of_store(&format!("look at {key}"), error))
+    }
+
+    async fn attempt(&self, object: &ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
+        let made = match self.on_server(object, to).await? {
+            Some(made) => {
+                self.relay.progress.add_bytes(object.size);
+                made
+            }
+            None => self.relay.copy(object, to).await?,
+        };
+        Ok(Copied { versions: (object.version.clone(), made), size: object.size })
+    }
+
+    /// Has the store copy it; `None` where it does not.
+    async fn on_server(&self, object: &ObjectMeta, to: &RawKey) -> Result<Option<Version>, Trouble> {
+        let way = self.way.load(Relaxed);
+        if way == Way::Relayed as u8 {
+            return Ok(None);
+        }
+        let Relay { source, target, .. } = &*self.relay;
+        let _connection = self.relay.connection().await?;
+        let is_within = way == Way::WithinBucket as u8;
+        let copied = match is_within {
+            true => target.copy(&object.key, &object.version, to, Condition::None).await,
+            false => target.copy_from(&**source, object, to, Condition::None).await,
+        };
+        let refusal = |kind| {
+            matches!(kind, ErrorKind::Unsupported | ErrorKind::Denied | ErrorKind::NoSuchBucket) && !is_within
+        };
+        match copied {
+            Ok(version) => {
+                let _ = self.turn(Way::Untried, Way::OnServer);
+                Ok(Some(version))
+            }
+            Err(error) if refusal(error.kind) => {
+                // What the store copied of others it may refuse of one; where it copied nothing yet, it is not asked again.
+                if self.turn(Way::Untried, Way::Relayed).is_ok() {
+                    tracing::debug!(%error, "the store does not copy from there; the bytes go through here");
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                let doing = format!("copy {}/{} to {}/{to}", source.uri(), object.key, target.uri());
+                Err(Trouble::of_store(&doing, error))
+            }
+        }
+    }
+
+    fn turn(&self, from: Way, to: Way) -> Result<u8, u8> {
+        self.way.compare_exchange(from as u8, to as u8, Relaxed, Relaxed)
+    }
+}
+
+/// A copy under way.
+struct Run {
+    copier: Arc<Copier>,
+    manifest: Arc<Manifest>,
+    options: Options,
+    tasks: JoinSet<(ObjectMeta, Result<Outcome, Trouble>)>,
+    tally: Tally,
+    objects_max: usize,
+    /// What is copied is below this, where it is not one object.
+    prefix: String,
+    /// The copies are in the same bucket.
+    is_within: bool,
+}
+
+/// What became of an object.
+enum Outcome {
+    Copied(Copied),
+    /// The target has its bytes.
+    Same(Version),
+    /// It would be copied.
+    Told,
+}
+
+/// What is to become of an object.
+enum Decision {
+    Unchanged(Entry),
+    Copy(Reason),
+    /// It takes a closer look at this object of the target.
+    Compare(ObjectMeta),
+}
+
+impl Run {
+    async fn copy_object(&mut self, object: ObjectMeta, destination: &Destination) -> Result<(), Error> {
+        let to = match destination {
+            Destination::Object(key) => key.clone(),
+            Destination::Prefix(prefix) => {
+                let name = object.key.as_str().rsplit('/').next().unwrap_or_default();
+                let unusable =
+                    |why: &str| Error::Unusable { path: object.key.as_str().into(), why: why.to_owned() };
+                if name.is_empty() {
+                    return Err(unusable("nothing is behind its last /; give the new key as the target"));
+                }
+                RawKey::new(format!("{prefix}{name}")).map_err(|error| unusable(&error.to_string()))?
+            }
+        };
+        let Relay { source, target, progress, .. } = &*self.copier.relay;
+        if source.identity() == target.identity() && object.key == to {
+            let uri = format!("{}/{to}", target.uri());
+            return Err(onto_itself(&uri, &uri));
+        }
+        progress.walk_ended();
+        let mut there = TargetObjects::new(target.clone(), to.as_str().to_owned());
+        self.take(object, to, &mut there).await
+    }
+
+    /// Takes the listing to its end. Gives what must stay below `below`, where the rest is to go.
+    async fn copy_prefix(&mut self, first: ListPage, below: &str) -> Result<Option<Kept>, Error> {
+        let mut kept = self.options.delete.then(Kept::default);
+        let prefix = self.prefix.clone();
+        let (source, target) = (self.copier.relay.source.clone(), self.copier.relay.target.clone());
+        let doing = format!("list {}/{prefix}", source.uri());
+        let mut there = TargetObjects::new(target, below.to_owned());
+        let mut pages = Pages::after(source, prefix.clone(), first);
+        while let Some(page) = pages.next().await {
+            let page =
+                page.map_err(|error| Error::Store { doing: doing.clone(), source: Box::new(error) })?;
+            for name in page.names_too_long {
+                kept.iter_mut().zip(name.strip_prefix(&prefix)).for_each(|(kept, rest)| kept.keep(rest));
+                self.tally.report.skipped.add(name, "its name is longer than a key can be");
+            }
+            for object in page.objects {
+                // A store that lists what is not below the prefix is not believed.
+                let Some(rest) = object.key.as_str().strip_prefix(&prefix) else { continue };
+                kept.iter_mut().for_each(|kept| kept.keep(rest));
+                if !self.options.filters.take(rest.as_bytes()) {
+                    continue;
+                }
+                let key = match RawKey::new(format!("{below}{rest}")) {
+                    Ok(key) => key,
+                    // The prefix's own marker, and no prefix to mark.
+                    Err(_) if rest.is_empty() && object.size == 0 => continue,
+                    Err(error) => {
+                        self.tally.report.skipped.add(object.key.as_str(), error.to_string());
+                        continue;
+                    }
+                };
+                if self.is_within && key.as_str().starts_with(&prefix) {
+                    self.tally.report.skipped.add(object.key.as_str(), AMONG_SOURCES);
+                    continue;
+                }
+                self.take(object, key, &mut there).await?;
+            }
+        }
+        self.copier.relay.progress.walk_ended();
+        Ok(kept)
+    }
+
+    /// Begins to copy one object, unless its copy is as it was left. Errors: the target cannot be looked at; those that end the run.
+    async fn take(&mut self, object: ObjectMeta, to: RawKey, there: &mut TargetObjects) -> Result<(), Error> {
+        // What was found as it was may be news, too.
+        self.manifest.flush_if_due(&self.copier.relay.work);
+        let decision = self.decide(&object, &to, there).await?;
+        if let Decision::Unchanged(entry) = decision {
+            self.tally.report.unchanged += 1;
+            self.manifest.record(object.key.as_str(), entry);
+            return Ok(());
+        }
+        while self.tasks.len() >= self.objects_max {
+            self.finish_one().await?;
+        }
+        let (copier, changes) = (self.copier.clone(), self.options.dry_run.clone());
+        let is_compared = self.options.comparison == Comparison::Content;
+        let tracked = self.copier.relay.work.tracked(async move {
+            let reason = match decision {
+                Decision::Unchanged(entry) => return (object, Ok(Outcome::Same(entry.version))),
+                Decision::Copy(reason) => reason,
+                Decision::Compare(made) => match copier.compare(&object, &made, is_compared).await {
+                    Ok(None) => {
+                        copier.relay.progress.find(0);
+                        return (object, Ok(Outcome::Same(made.version)));
+                    }
+                    Ok(Some(reason)) => reason,
+                    Err(trouble) => return (object, Err(trouble)),
+                },
+            };
+            copier.relay.progress.find(object.size);
+            if let Some(changes) = changes {
+                changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
+                return (object, Ok(Outcome::Told));
+            }
+            let copied = copier.copy(object.clone(), &to).await;
+            (object, copied.map(Outcome::Copied))
+        });
+        self.tasks.spawn(tracked);
+        Ok(())
+    }
+
+    async fn decide(
+        &self,
+        object: &ObjectMeta,
+        to: &RawKey,
+        there: &mut TargetObjects,
+    ) -> Result<Decision, Error> {
+        let comparison = self.options.comparison;
+        let entry = self.manifest.entry(object.key.as_str());
+        if comparison == Comparison::Manifest && entry.is_none() && self.options.dry_run.is_none() {
+            // It is copied whatever the target has.
+            return Ok(Decision::Copy(Reason::NotSentBefore));
+        }
+        let Some(made) = there.of(to).await? else { return Ok(Decision::Copy(Reason::New)) };
+        if made.size != object.size {
+            return Ok(Decision::Copy(Reason::SizeDiffers));
+        }
+        if comparison == Comparison::Content {
+            return Ok(Decision::Compare(made));
+        }
+        let now = entry_of(&(object.version.clone(), made.version.clone()), object.size);
+        Ok(match entry {
+            Some(entry) if entry == now && !now.version.is_unknown() => Decision::Unchanged(now),
+            Some(_) => Decision::Copy(Reason::VersionDiffers),
+            None if comparison == Comparison::Manifest => Decision::Copy(Reason::NotSentBefore),
+            None => Decision::Compare(made),
+        })
+    }
+
+    /// Waits for one of the objects under way.
+    async fn finish_one(&mut self) -> Result<(), Error> {
+        let done = loop {
+            match tokio::time::timeout(FLUSH_INTERVAL, self.tasks.join_next()).await {
+                Ok(Some(done)) => break done,
+                Ok(None) => return Ok(()),
+                Err(_) => self.manifest.flush_if_due(&self.copier.relay.work),
+            }
+        };
+        let (object, outcome) = done.map_err(|error| lost(&error))?;
+        self.copier.relay.progress.finish_one();
+        let (key, report) = (object.key.as_str(), &mut self.tally.report);
+        match outcome {
+            Ok(Outcome::Copied(Copied { versions, size })) => {
+                report.copied += 1;
+                report.copied_bytes += size;
+                self.manifest.record(key, entry_of(&versions, size));
+                self.manifest.flush_if_due(&self.copier.relay.work);
+            }
+            Ok(Outcome::Same(made)) => {
+                report.unchanged += 1;
+                self.manifest.record(key, entry_of(&(object.version.clone(), made), object.size));
+            }
+            Ok(Outcome::Told) => {
+                report.copied += 1;
+                report.copied_bytes += object.size;
+            }
+            Err(trouble) => self.tally.add(key, trouble)?,
+        }
+        Ok(())
+    }
+}
+
+/// What the manifest keeps of a copy: both versions as one, with a space between, which an ETag cannot have (RFC 9110, section 8.8.3).
+fn entry_of((source, made): &(Version, Version), size: u64) -> Entry {
+    let version = match source.is_unknown() || made.is_unknown() {
+        true => Version::Unknown,
+        false => Version::from_etag(&format!("{} {}", source.to_text(), made.to_text())),
+    };
+    Entry { version, local: LocalState { size, mtime_ns: 0 } }
+}

@@ -1,0 +1,94 @@
+//! Uploads in parts that nobody will complete.
+//!
+//! Owns: [`OpenUpload`], an upload under way, and [`Orphans`], those that were dropped before they had ended. A task that is given up cannot send a request
+//! any more, so the run aborts them at its end. Where an upload has a journal, that ends with it; one of which the store has parts by its journal is no orphan, but
+//! left for the next run to go on with.
+
+use crate::upload_journal::UploadJournal;
+use pail_store::{Store, Upload};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the end of a run waits for uploads to be aborted.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Uploads of one store that are to be aborted.
+#[derive(Debug, Clone)]
+pub(crate) struct Orphans {
+    store: Arc<dyn Store>,
+    /// Guards the uploads; a leaf.
+    uploads: Arc<Mutex<Vec<(Upload, Option<Arc<UploadJournal>>)>>>,
+}
+
+/// An upload under way. Dropped before it has ended, it is an orphan, or left to a later run.
+#[derive(Debug)]
+pub(crate) struct OpenUpload {
+    pub upload: Upload,
+    /// What tells a later run of it.
+    pub journal: Option<Arc<UploadJournal>>,
+    orphans: Orphans,
+    has_ended: bool,
+}
+
+impl Orphans {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, uploads: Arc::default() }
+    }
+
+    /// Holds an upload that has begun.
+    pub fn hold(&self, upload: Upload, journal: Option<Arc<UploadJournal>>) -> OpenUpload {
+        OpenUpload { upload, journal, orphans: self.clone(), has_ended: false }
+    }
+
+    /// Aborts what tasks that were given up have left open.
+    pub async fn abort_all(&self) {
+        let orphans = std::mem::take(&mut *self.uploads.lock());
+        let aborting = async {
+            for (upload, journal) in &orphans {
+                self.abort(upload, journal.as_deref()).await;
+            }
+        };
+        if tokio::time::timeout(ABORT_TIMEOUT, aborting).await.is_err() {
+            tracing::warn!("uploads in parts stay open in the bucket: they could not be aborted in time");
+        }
+    }
+
+    /// Ends an upload, and its journal with it; one that cannot be aborted keeps its journal.
+    pub async fn abort(&self, upload: &Upload, journal: Option<&UploadJournal>) {
+        match self.store.abort_upload(upload).await {
+            Ok(()) => journal.into_iter().for_each(UploadJournal::end),
+            Err(error) => {
+                tracing::warn!(key = %upload.key, %error, "an upload in parts stays open in the bucket")
+            }
+        }
+    }
+}
+
+impl OpenUpload {
+    /// It became an object.
+    pub fn complete(mut self) {
+        self.journal.iter().for_each(|journal| journal.end());
+        self.has_ended = true;
+    }
+
+    /// It stays, for a later run to go on with.
+    pub fn leave(mut self) {
+        self.has_ended = true;
+    }
+
+    /// It came to nothing.
+    pub async fn abort(mut self) {
+        self.orphans.abort(&self.upload, self.journal.as_deref()).await;
+        self.has_ended = true;
+    }
+}
+
+impl Drop for OpenUpload {
+    fn drop(&mut self) {
+        let is_left = self.journal.as_ref().is_some_and(|journal| journal.has_parts());
+        if !self.has_ended && !is_left {
+            self.orphans.uploads.lock().push((self.upload.clone(), self.journal.take()));
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One object, from a store to another through this process.
+//!
+//! Owns: [`Relay`]. An object of up to one part is read into memory and sent in one request; a larger one in parts at the same time, each read from the
+//! source while it is sent, so that a part costs a piece of it and no file. Every read asks for the version that the plan saw, so bytes
+//! of two versions never meet in one object.
+//!
+//! What the object carries goes with it, but for storage class and encryption: those words are of one store, and keys of one account.
+
+use crate::Progress;
+use crate::orphans::Orphans;
+use crate::part_sizes::{part_size, parts};
+use crate::send::MEMORY_UNIT_BYTES;
+use crate::trouble::Trouble;
+use crate::work::{Work, lost};
+use async_trait::async_trait;
+use bytes::Bytes;
+use pail_store::{
+    Attributes, Checksum, ErrorKind, GetOptions, ObjectBody, ObjectMeta, Part, Payload, PayloadSource,
+    PutOptions, RawKey, Store, Upload, Version,
+};
+use parking_lot::Mutex;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+const SHORT: &str = "the store sent less than the object has";
+const DAMAGED: &str = "its bytes were damaged on their way: the checksum of what was sent is another";
+
+/// What all relays of a run share.
+pub(crate) struct Relay {
+    pub source: Arc<dyn Store>,
+    pub target: Arc<dyn Store>,
+    /// One permit for each object or part under way.
+    pub connections: Arc<Semaphore>,
+    /// Bytes of objects that are sent in one request, in [`MEMORY_UNIT_BYTES`].
+    pub memory: Arc<Semaphore>,
+    pub part_size_bytes: u64,
+    pub progress: Arc<Progress>,
+    pub orphans: Orphans,
+    pub work: Work,
+}
+
+impl Relay {
+    /// Copies the version of `object` that it names. Errors: `Changed`, where that is not there any more.
+    pub async fn copy(self: &Arc<Self>, object: &ObjectMeta, to: &RawKey) -> Result<Version, Trouble> {
+        let moved = Arc::new(AtomicU64::new(0));
+        let made = match object.size <= self.part_size_bytes {
+            true => self.copy_small(object, to, &moved).await,
+            false => self.copy_parts(object, to, &moved).await,
+        };
+        if made.is_err() {
+            self.progress.take_back(moved.load(Relaxed));
+        }
+        made
+    }
+
+    async fn copy_small(
+        &self,
+        object: &ObjectMeta,
+        to: &RawKey,
+        moved: &AtomicU64,
+    ) -> Result<Version, Trouble> {
+        let _connection = self.connection().await?;
+        let units = u32::try_from(object.size.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
+        let _memory = self.memory.acquire_many(units).await.map_err(|_| over())?;
+        let options = GetOptions { range: None, if_version: Some(object.version.clone()) };
+        let got =
+            self.source.get(&object.key, options).await.map_err(|error| self.of_source(object, error))?;
+        if got.meta.size != object.size {
+            return Err(Trouble::Changed);
+        }
+        let told = got.meta.attributes.clone();
+        let bytes = got.bytes().await.map_err(|error| self.of_source(object, error))?;
+        if bytes.len() as u64 != object.size {
+            return Err(Trouble::Alone(SHORT.to_owned()));
+        }
+        let options = PutOptions { attributes: self.attributes(object, told).await?, ..Default::default() };
+        let put = self.target.put(to, Payload::Bytes(bytes), options).await;
+        let version = put.map_err(|error| self.of_target(to, error))?;
+        self.count(moved, object.size);
+        Ok(version)
+    }
+
+    async fn copy_parts(
+        self: &Arc<Self>,
+        object: &ObjectMeta,
+        to: &RawKey,
+        moved: &Arc<AtomicU64>,
+    ) -> Result<Version, Trouble> {
+        let first = self.connection().await?;
+        let found = self.source.head(&object.key).await.map_err(|error| self.of_source(object, error))?;
+        if found.version != object.version || found.size != object.size {
+            return Err(Trouble::Changed);
+        }
+        let attributes = self.attributes(object, found.attributes.clone()).await?;
+        let options = PutOptions { attributes, ..Default::default() };
+        let upload = self.target.start_upload(to, &options).await;
+        let open = self.orphans.hold(upload.map_err(|error| self.of_target(to, error))?, None);
+        drop(first);
+        let mut tasks = JoinSet::new();
+        let done = self.send_parts(&open.upload, &found, &options, moved, &mut tasks).await;
+        match done.is_ok() {
+            true => open.complete(),
+            false => {
+                tasks.shutdown().await;
+                open.abort().await;
+            }
+        }
+        done
+    }
+
+    async fn send_parts(
+        self: &Arc<Self>,
+        upload: &Upload,
+        object: &ObjectMeta,
+        options: &PutOptions,
+        moved: &Arc<AtomicU64>,
+        tasks: &mut JoinSet<Result<Part, Trouble>>,
+    ) -> Result<Version, Trouble> {
+        let mut sent = Vec::new();
+        // A version that cannot be asked for is read in one go.
+        let size = match object.version.is_unknown() {
+            true => object.size,
+            false => part_size(object.size, self.part_size_bytes),
+        };
+        for (number, range) in (1..).zip(parts(object.size, size)) {
+            let connection = self.connection().await?;
+            while let Some(done) = tasks.try_join_next() {
+                sent.push(done.map_err(|error| Trouble::Fatal(lost(&error)))??);
+            }
+            let (relay, upload, object) = (self.clone(), upload.clone(), object.clone());
+            let moved = moved.clone();
+            tasks.spawn(self.work.tracked(async move {
+                relay.send_part(&upload, number, range, object, &moved, connection).await
+            }));
+        }
+        while let Some(done) = tasks.join_next().await {
+            sent.push(done.map_err(|error| Trouble::Fatal(lost(&error)))??);
+        }
+        sent.sort_by_key(|part| part.number);
+        if is_damaged(object.checksum, &sent) {
+            return Err(Trouble::Alone(DAMAGED.to_owned()));
+        }
+        let completed = self.target.complete_upload(upload, &sent, options).await;
+        completed.map_err(|error| self.of_target(&upload.key, error))
+    }
+
+    async fn send_part(
+        &self,
+        upload: &Upload,
+        number: u32,
+        range: Range<u64>,
+        object: ObjectMeta,
+        moved: &AtomicU64,
+        _connection: OwnedSemaphorePermit,
+    ) -> Result<Part, Trouble> {
+        let len = range.end - range.start;
+        let source = Arc::new(RemotePart::new(self.source.clone(), object, range));
+        let payload = Payload::Source { len, source: source.clone() };
+        let sent = self.target.put_part(upload, number, payload).await;
+        let part = sent.map_err(|error| match (error.kind, source.failure.lock().take()) {
+            (ErrorKind::Source, Some(cause)) => self.of_source(&source.object, cause),
+            (ErrorKind::Source, None) => Trouble::Alone(error.message),
+            _ => self.of_target(&upload.key, error),
+        })?;
+        self.count(moved, len);
+        Ok(part)
+    }
+
+    /// What the new object is to carry, `told` by the answer that had the bytes.
+    async fn attributes(
+        &self,
+        object: &ObjectMeta,
+        told: Option<Arc<Attributes>>,
+    ) -> Result<Attributes, Trouble> {
+        let has_all = told.as_ref().is_some_and(|told| told.tag_count == 0);
+        let attributes = match told {
+            Some(told) if has_all => (*told).clone(),
+            _ => {
+                let asked = self.source.attributes(&object.key, &object.version).await;
+                asked.map_err(|error| self.of_source(object, error))?
+            }
+        };
+        // What cannot be edited in its place can be written anew elsewhere.
+        Ok(Attributes { storage_class: None, encryption: None, uneditable: None, ..attributes })
+    }
+
+    fn of_source(&self, object: &ObjectMeta, error: pail_store::Error) -> Trouble {
+        Trouble::of_store(&format!("read {}/{}", self.source.uri(), object.key), error)
+    }
+
+    fn of_target(&self, to: &RawKey, error: pail_store::Error) -> Trouble {
+        Trouble::of_store(&format!("write {}/{to}", self.target.uri()), error)
+    }
+
+    fn count(&self, moved: &AtomicU64, len: u64) {
+        moved.fetch_add(len, Relaxed);
+        self.progress.add_bytes(len);
+    }
+
+    /// The right to send or to have copied one object or part.
+    pub async fn connection(&self) -> Result<OwnedSemaphorePermit, Trouble> {
+        self.connections.clone().acquire_owned().await.map_err(|_| over())
+    }
+}
+
+fn over() -> Trouble {
+    Trouble::Alone("the run is over".to_owned())
+}
+
+/// Whether the parts' checksums are of other bytes than the source's is. Nothing is told where they are of two kinds, or one is missing.
+fn is_damaged(source: Option<Checksum>, parts: &[Part]) -> bool {
+    match (source, Checksum::of_parts(parts)) {
+        (Some(source), Some(sent)) => source.name() == sent.name() && source != sent,
+        _ => false,
+    }
+}
+
+/// A range of an object that is read while it is sent.
+struct RemotePart {
+    store: Arc<dyn Store>,
+    object: ObjectMeta,
+    range: Range<u64>,
+    /// The body that goes on where the last read ended. Guards the order of reads, which come one by one.
+    reading: tokio::sync::Mutex<Option<Reading>>,
+    /// Why a read failed, which the upload's own error does not hold. Guards that alone; a leaf.
+    failure: Mutex<Option<pail_store::Error>>,
+}
+
+struct Reading {
+    /// Of the part.
+    offset: u64,
+    body: Box<dyn ObjectBody>,
+}
+
+impl RemotePart {
+    fn new(store: Arc<dyn Store>, object: ObjectMeta, range: Range<u64>) -> Self {
+        Self { store, object, range, reading: Default::default(), failure: Mutex::default() }
+    }
+
+    /// Opens what is left of the part from `offset` on.
+    async fn open(&self, offset: u64) -> pail_store::Result<Reading> {
+        let range = self.range.start + offset..self.range.end;
+        let if_version = Some(self.object.version.clone());
+        let options = GetOptions { range: Some(range.clone()), if_version };
+        let got = self.store.get(&self.object.key, options).await?;
+        if got.meta.size != self.object.size || got.range != range {
+            let (uri, key) = (self.store.uri(), Some(&self.object.key));
+            let message = "the object has another length now";
+            return Err(pail_store::Error::new(ErrorKind::Precondition, "GetObject", uri, key, message));
+        }
+        Ok(Reading { offset, body: got.body })
+    }
+
+    async fn read_from(&self, range: &Range<u64>) -> pail_store::Result<Bytes> {
+        let mut held = self.reading.lock().await;
+        // A retry begins anew.
+        let mut reading = match held.take().filter(|reading| reading.offset == range.start) {
+            Some(reading) => reading,
+            None => self.open(range.start).await?,
+        };
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let count = reading.body.fill(&mut bytes).await?;
+        bytes.truncate(count);
+        reading.offset += count as u64;
+        if reading.offset < self.range.end - self.range.start {
+            *held = Some(reading);
+        }
+        Ok(bytes.into())
+    }
+}
+
+#[async_trait]
+impl PayloadSource for RemotePart {
+    async fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        self.read_from(&range).await.map_err(|error| {
+            let told = io::Error::other(error.to_string());
+            *self.failure.lock() = Some(error);
+            told
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_checksums_of_one_kind_tell_of_damage() {
+        let part = |checksum| Part { number: 1, etag: "e".to_owned(), size: 2, checksum };
+        let crc = Checksum::crc64_of(b"ab");
+        assert!(!is_damaged(Some(crc), &[part(Some(crc))]));
+        assert!(is_damaged(Some(Checksum::crc64_of(b"aB")), &[part(Some(crc))]));
+        assert!(!is_damaged(Some(Checksum::crc32c_of(b"aB")), &[part(Some(crc))]));
+        assert!(!is_damaged(Some(crc), &[part(None)]));
+        assert!(!is_damaged(None, &[part(Some(crc))]));
+    }
+}
