@@ -5,7 +5,7 @@
 use pail_control::quantity::ByteSize;
 use pail_transfer::Options;
 
-/// How much of the network and of the store a copy may use.
+/// How much of the network and of the store a copy may use, and what of both sides it believes.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct CopyFlags {
     /// At most so many bytes in a second over all connections, such as 50M [default: no limit]
@@ -15,6 +15,14 @@ pub struct CopyFlags {
     /// Requests for objects' bytes at the same time, 1 to 128 [default: 64]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=128))]
     connections: Option<u16>,
+
+    /// Leave out symbolic links in a directory that is sent, in place of following them
+    #[arg(long)]
+    no_follow_symlinks: bool,
+
+    /// Do not verify by ETags what the store has no checksum of, for servers whose ETags look like MD5s and are none
+    #[arg(long)]
+    no_etag_check: bool,
 }
 
 impl CopyFlags {
@@ -22,6 +30,8 @@ impl CopyFlags {
     pub fn on(&self, options: Options) -> Options {
         Options {
             rate_bytes_per_s: self.limit_rate.map(|rate| rate.0).filter(|rate| *rate > 0),
+            follows_links: !self.no_follow_symlinks,
+            verifies_by_md5: !self.no_etag_check,
             connections: self.connections.map_or(options.connections, usize::from),
             ..options
         }

@@ -178,6 +178,9 @@ impl Store for Recorder {
         let answer = self.inner.head(key).await;
         self.leave("head", key.as_str(), answer).await
     }
+    fn md5(&self, meta: &ObjectMeta) -> Option<[u8; 16]> {
+        self.inner.md5(meta)
+    }
     async fn checksum(&self, key: &RawKey, version: &Version) -> Result<Option<Checksum>> {
         self.enter("checksum", key.as_str())?;
         let answer = self.inner.checksum(key, version).await;

@@ -166,7 +166,7 @@ impl Comparer {
         }
         let md5 = md5_in(&listed.version);
         if let Some(md5) = md5
-            && self.is_equal(&file, local, move |file| file_md5(file).map(|found| found == md5)).await?
+            && self.is_equal(&file, local, move |file| file_md5(file, u64::MAX).map(|found| found == md5)).await?
         {
             return Ok(Compared::Same(listed.version.clone()));
         }
@@ -261,23 +261,25 @@ fn md5_in(version: &Version) -> Option<[u8; 16]> {
     hex::decode(version.etag()?).ok()?.try_into().ok()
 }
 
-fn file_md5(file: &File) -> io::Result<[u8; 16]> {
+/// The MD5 of the first `len` bytes of a file, or of all where it is shorter.
+pub(crate) fn file_md5(file: &File, len: u64) -> io::Result<[u8; 16]> {
     let mut md5 = Md5::new();
-    each_piece(file, |bytes| md5.update(bytes))?;
+    each_piece(file, len, |bytes| md5.update(bytes))?;
     Ok(md5.finalize().into())
 }
 
 /// Whether a file has this checksum.
 fn file_has(file: &File, checksum: Checksum) -> io::Result<bool> {
     let mut sum = Sum::like(checksum);
-    each_piece(file, |bytes| sum.update(bytes))?;
+    each_piece(file, u64::MAX, |bytes| sum.update(bytes))?;
     Ok(sum.value() == checksum)
 }
 
-fn each_piece(file: &File, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+fn each_piece(file: &File, len: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let (mut buffer, mut offset) = (vec![0; READ_BYTES], 0);
     loop {
-        match file.read_at(&mut buffer, offset) {
+        let wanted = usize::try_from(len - offset).unwrap_or(usize::MAX).min(READ_BYTES);
+        match file.read_at(&mut buffer[..wanted], offset) {
             Ok(0) => return Ok(()),
             Ok(count) => {
                 take(&buffer[..count]);
@@ -342,7 +344,8 @@ mod tests {
         assert!(file_has(&file, Checksum::crc32c_of(&bytes)).unwrap());
         assert!(!file_has(&file, Checksum::crc64_of(&bytes[1..])).unwrap());
         let md5: [u8; 16] = Md5::digest(&bytes).into();
-        assert_eq!(file_md5(&file).unwrap(), md5);
+        assert_eq!(file_md5(&file, u64::MAX).unwrap(), md5);
+        assert_eq!(file_md5(&file, 5).unwrap(), <[u8; 16]>::from(Md5::digest(&bytes[..5])));
         assert_eq!(md5_in(&Version::from_etag(&hex::encode(md5))), Some(md5));
         assert_eq!(md5_in(&Version::from_etag("0cc175b9c0f1b6a831c399e269772661-2")), None);
         assert_eq!(md5_in(&Version::Generation(1)), None);

@@ -6,6 +6,7 @@
 //! Bounds: [`Options::connections`] requests and as many objects again that wait for one; [`Options::memory_bytes`] of buffers; the pages of `listing`.
 
 use crate::buffers::Buffers;
+use crate::case_folding::folds_case;
 use crate::change::{Action, Reason};
 use crate::comparison::{Compared, Comparer};
 use crate::directory::{LocalState, Root};
@@ -138,6 +139,7 @@ impl Opening {
             connections: Arc::new(Semaphore::new(connections)),
             part_size_bytes: self.options.part_size_bytes(),
             umask,
+            verifies_by_md5: self.options.verifies_by_md5,
             progress: self.progress,
             work: self.work,
         };
@@ -190,7 +192,14 @@ impl Run {
     async fn walk(&mut self, prefix: String, first: ListPage) -> Result<Option<Kept>, Error> {
         let store = self.fetcher.store.clone();
         let (root, manifest) = (self.fetcher.root.clone(), self.manifest.clone());
-        let mut planner = Planner::new(prefix.clone(), root, manifest, &self.options);
+        let mut planner = Planner::new(prefix.clone(), root.clone(), manifest, &self.options);
+        if self.options.dry_run.is_none() {
+            let leftovers = self.fetcher.leftovers.clone();
+            let folds = self.fetcher.work.blocking(move || folds_case(&root, &leftovers)).await;
+            if folds.map_err(Trouble::into_error)? {
+                planner.fold_case();
+            }
+        }
         let is_all = first.next.is_none();
         let doing = format!("list {}/{prefix}", store.uri());
         let mut pages = Pages::after(store, prefix, first);

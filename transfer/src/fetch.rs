@@ -15,6 +15,7 @@ use crate::leftovers::Leftovers;
 use crate::temporary::Temporary;
 use crate::trouble::Trouble;
 use crate::work::Work;
+use md5::{Digest, Md5};
 use pail_store::{Attributes, GetOptions, GetResult, ObjectMeta, RawKey, Store, Version};
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
+pub(super) const OTHER_MD5: &str = "what arrived is not what is stored: its MD5 is not its ETag (--no-etag-check, if the server's ETags are no MD5s)";
 pub(super) const SHORT: &str = "the store sent less than the object has";
 
 /// What all fetches of a run share.
@@ -33,6 +35,7 @@ pub(crate) struct Fetcher {
     pub connections: Arc<Semaphore>,
     pub part_size_bytes: u64,
     pub umask: u32,
+    pub verifies_by_md5: bool,
     pub progress: Arc<Progress>,
     pub work: Work,
 }
@@ -114,7 +117,8 @@ impl Fetcher {
         let mut buffer = self.buffer().await?;
         let got = self.open(attempt.object, None).await?;
         let (meta, mut body) = (got.meta, got.body);
-        let is_verified = is_checked_by_store(&meta);
+        let is_checked = is_checked_by_store(&meta);
+        let md5 = if is_checked { None } else { self.md5(&meta) };
         let filled = body.fill(buffer.part(len)).await;
         let filled = filled.map_err(|error| self.of_key(attempt.object, error))?;
         if filled != len {
@@ -125,11 +129,21 @@ impl Fetcher {
         let attributes = self.attributes(attempt.object, meta.attributes);
         let (root, path, leftovers) = (self.root.clone(), attempt.path.clone(), self.leftovers.clone());
         let place = move || {
+            if md5.is_some_and(|md5| Md5::digest(buffer.part(len)).as_slice() != md5) {
+                return Ok(None);
+            }
             let temporary = Temporary::create(&root, &path, &leftovers)?;
             temporary.write_at(buffer.part(len), 0)?;
-            temporary.place(&path, &attributes)
+            temporary.place(&path, &attributes).map(Some)
         };
-        Ok(Placed { local: self.on_disk(place).await?, is_verified, resumed_bytes: 0 })
+        let placed = self.on_disk(place).await?;
+        let local = placed.ok_or_else(|| Trouble::Corrupt(OTHER_MD5.to_owned()))?;
+        Ok(Placed { local, is_verified: is_checked || md5.is_some(), resumed_bytes: 0 })
+    }
+
+    /// The MD5 that the bytes of an object must have, as far as that is known and looked at.
+    pub(super) fn md5(&self, meta: &ObjectMeta) -> Option<[u8; 16]> {
+        if self.verifies_by_md5 { self.store.md5(meta) } else { None }
     }
 
     /// Opens what is wanted of the version that is wanted. Errors: `Changed`, also where the object's length is not what it was.

@@ -6,7 +6,7 @@
 //! An object of one part is fetched by a request for all of it, whose bytes the store's own reader checks; it has no journal.
 
 use crate::buffers::BUFFER_BYTES;
-use crate::fetch::{Attempt, Fetcher, Placed, SHORT, is_checked_by_store};
+use crate::fetch::{Attempt, Fetcher, OTHER_MD5, Placed, SHORT, is_checked_by_store};
 use crate::part_journal::{ObjectIdentity, PartJournal};
 use crate::part_sizes::parts;
 use crate::sums::{KIND_DEFAULT, Sum, agree};
@@ -153,7 +153,22 @@ impl Fetcher {
         let agrees = if is_checked { Some(true) } else { agree(told.await, &sums, &ranges) };
         match agrees {
             Some(false) => Err(Trouble::Corrupt(DAMAGED.to_owned())),
-            agrees => Ok(Fetched { attributes, is_verified: agrees.is_some(), resumed_bytes }),
+            Some(true) => Ok(Fetched { attributes, is_verified: true, resumed_bytes }),
+            None => {
+                let meta = ObjectMeta { attributes: attributes.clone(), ..object.clone() };
+                let is_verified = self.is_verified_by_md5(&meta, temporary).await?;
+                Ok(Fetched { attributes, is_verified, resumed_bytes })
+            }
+        }
+    }
+
+    /// Whether the file has the MD5 that the store has, which is not made of the parts': it is read again. False where the store has none. Errors: it has another one.
+    async fn is_verified_by_md5(&self, meta: &ObjectMeta, temporary: &Arc<Temporary>) -> Result<bool, Trouble> {
+        let Some(md5) = self.md5(meta) else { return Ok(false) };
+        let (file, len) = (temporary.clone(), meta.size);
+        match self.on_disk(move || file.md5(len)).await? == md5 {
+            true => Ok(true),
+            false => Err(Trouble::Corrupt(OTHER_MD5.to_owned())),
         }
     }
 

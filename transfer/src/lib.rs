@@ -18,6 +18,7 @@
 mod attributes;
 mod between;
 mod buffers;
+mod case_folding;
 mod change;
 mod collisions;
 mod comparison;

@@ -4,12 +4,13 @@
 //!
 //! # Symbolic links
 //! Links are followed, to files and to directories: a bucket has none, and a dataset that is put together of links is meant with what they
-//! lead to. A directory that is one of its own parents, by device and inode, ends there and is named. Empty directories have no object.
+//! lead to. A directory that is one of its own parents, by device and inode, ends there and is named. Where links are not followed, those below a source are
+//! left out like what the filters leave out; a source that is a link itself was named, and is followed. Empty directories have no object.
 
 use crate::kept::Kept;
 use crate::leftovers::is_temporary;
 use crate::report::Problems;
-use crate::{Error, Filters, UploadSource};
+use crate::{Error, Options, UploadSource};
 use pail_store::{KEY_LEN_BYTES_MAX, RawKey};
 use std::fs::{FileType, Metadata};
 use std::io;
@@ -36,16 +37,16 @@ pub(crate) struct Walked {
     pub files: Vec<LocalFile>,
     pub skipped: Problems,
     pub failed: Problems,
-    /// How many the filters leave out.
+    /// How many are left out: by the filters, or as links.
     pub left_out: u64,
     /// All names below the source's prefix that are there, whether they can be sent or not, where that was asked for.
     pub kept: Option<Kept>,
 }
 
 /// Finds the files of all sources that the filters take, by their names below a source that is a directory. With `kept`, all names are put there. Errors: a source that is not there or cannot be read; more files than [`FILES_MAX`].
-pub(crate) fn walk(sources: &[UploadSource], filters: &Filters, kept: Option<Kept>) -> Result<Walked, Error> {
+pub(crate) fn walk(sources: &[UploadSource], options: &Options, kept: Option<Kept>) -> Result<Walked, Error> {
     let found = Walked { kept, ..Walked::default() };
-    let mut walk = Walk { found, filters, prefix_len: 0, parents: Vec::new() };
+    let mut walk = Walk { found, options, prefix_len: 0, parents: Vec::new() };
     for UploadSource { path, key } in sources {
         let local = |source| Error::Local { doing: "read", path: path.clone(), source };
         let metadata = std::fs::metadata(path).map_err(local)?;
@@ -60,7 +61,7 @@ pub(crate) fn walk(sources: &[UploadSource], filters: &Filters, kept: Option<Kep
 
 struct Walk<'a> {
     found: Walked,
-    filters: &'a Filters,
+    options: &'a Options,
     /// How much of a key is the source's.
     prefix_len: usize,
     /// Device and inode of the directories that it is in.
@@ -123,6 +124,11 @@ impl Walk<'_> {
     fn visit_entry(&mut self, path: &Path, prefix: &str) -> Result<(), Error> {
         let Some(name) = path.file_name() else { return Ok(()) };
         let key = format!("{prefix}{}", name.to_string_lossy());
+        if !self.options.follows_links && std::fs::symlink_metadata(path).is_ok_and(|it| it.is_symlink()) {
+            self.found.left_out += 1;
+            self.keep_all_below(&key);
+            return Ok(());
+        }
         let metadata = std::fs::metadata(path);
         if self.is_left_out(&key, metadata.as_ref().is_ok_and(Metadata::is_dir)) {
             self.found.left_out += 1;
@@ -150,8 +156,8 @@ impl Walk<'_> {
     fn is_left_out(&self, key: &str, is_dir: bool) -> bool {
         let name = &key[self.prefix_len..];
         match is_dir {
-            true => self.filters.leave_out_all_below(format!("{name}/").as_bytes()),
-            false => !self.filters.take(name.as_bytes()),
+            true => self.options.filters.leave_out_all_below(format!("{name}/").as_bytes()),
+            false => !self.options.filters.take(name.as_bytes()),
         }
     }
 
@@ -217,7 +223,7 @@ mod tests {
         std::fs::write(at("src").join(OsStr::from_bytes(b"latin\xe9")), "4").unwrap();
 
         let found =
-            walk(&[UploadSource { path: at("src"), key: "p/".into() }], &Filters::default(), None).unwrap();
+            walk(&[UploadSource { path: at("src"), key: "p/".into() }], &Options::default(), None).unwrap();
         let mut keys: Vec<_> = found.files.iter().map(|file| (file.key.as_str(), file.size)).collect();
         keys.sort();
         assert_eq!(keys, [("p/a", 1), ("p/alias", 2), ("p/link/c", 3), ("p/sub/b\n", 2)]);
@@ -237,5 +243,13 @@ mod tests {
         ];
         assert_eq!(skipped, expected);
         assert_eq!(found.failed.count, 0);
+
+        let options = Options { follows_links: false, ..Options::default() };
+        let found = walk(&[UploadSource { path: at("src"), key: "p/".into() }], &options, Some(Kept::default()));
+        let found = found.unwrap();
+        let mut keys: Vec<_> = found.files.iter().map(|file| file.key.as_str()).collect();
+        keys.sort();
+        assert_eq!((keys, found.skipped.count, found.left_out), (vec!["p/a", "p/sub/b\n"], 2, 5));
+        assert!(found.kept.unwrap().keeps(b"link/c"), "what is left out is not deleted");
     }
 }

@@ -28,6 +28,10 @@ pub struct Options {
     pub memory_bytes: u64,
     /// Bytes of objects in a second over all connections, in both directions; `None` is no limit. What a server copies by itself passes none.
     pub rate_bytes_per_s: Option<u64>,
+    /// Whether what the store has no checksum of is verified by an ETag that looks like an MD5.
+    pub verifies_by_md5: bool,
+    /// Whether an upload follows symbolic links; it leaves them out otherwise.
+    pub follows_links: bool,
     /// The directory in which manifests are kept; `None` keeps none, and then a file is compared by size and time. Made where it
     /// is missing, closed to others.
     pub state_dir: Option<PathBuf>,
@@ -53,6 +57,8 @@ impl Default for Options {
             part_bytes: 8 << 20,
             memory_bytes: 128 << 20,
             rate_bytes_per_s: None,
+            verifies_by_md5: true,
+            follows_links: true,
             state_dir: None,
             scope: None,
             filters: Filters::default(),

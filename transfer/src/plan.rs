@@ -5,6 +5,7 @@
 //!
 //! Whether a file is as it was, `comparison` decides.
 
+use crate::case_folding::FoldedNames;
 use crate::change::Reason;
 use crate::collisions::{Collisions, Verdict};
 use crate::comparison::{Judgement, judge};
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 /// Why a key is skipped that other keys are below.
 pub(crate) const COLLIDES: &str = "it would be a file where other keys need a directory";
+const FOLDED: &str = "its name differs in case alone from another's, and this file system takes both for one";
 const MARKER_WITH_CONTENT: &str = "its name ends in /, as a directory's does, and it has content";
 
 /// What a key comes to.
@@ -44,6 +46,8 @@ pub(crate) struct Planner {
     /// The names that were seen, where the others are to be deleted.
     kept: Option<Kept>,
     collisions: Collisions<(ObjectMeta, RelativePath)>,
+    /// Where the target folds case.
+    folded: Option<FoldedNames>,
 }
 
 impl Planner {
@@ -56,7 +60,13 @@ impl Planner {
             comparison: options.comparison,
             kept: options.delete.then(Kept::default),
             collisions: Collisions::default(),
+            folded: None,
         }
+    }
+
+    /// The target takes names that differ in case alone for one.
+    pub fn fold_case(&mut self) {
+        self.folded = Some(FoldedNames::default());
     }
 
     /// What must stay in the target, if the rest is to go.
@@ -121,13 +131,19 @@ impl Planner {
         verdicts.into_iter().map(|verdict| self.step_of(verdict)).collect()
     }
 
-    fn step_of(&self, verdict: Verdict<(ObjectMeta, RelativePath)>) -> Step {
+    fn step_of(&mut self, verdict: Verdict<(ObjectMeta, RelativePath)>) -> Step {
         match verdict {
             Verdict::Collides((object, _)) => skip(&object, COLLIDES),
+            Verdict::File((object, _)) if !self.takes(&object) => skip(&object, FOLDED),
             Verdict::File((object, path)) => {
                 step_of_file(&self.root, &self.manifest, self.comparison, object, path)
             }
         }
+    }
+
+    fn takes(&mut self, object: &ObjectMeta) -> bool {
+        let rest = object.key.as_str().strip_prefix(self.prefix.as_str()).unwrap_or_default();
+        self.folded.as_mut().is_none_or(|folded| folded.take(rest))
     }
 }
 

@@ -8,6 +8,7 @@
 //! journal.
 
 use crate::attributes::FileAttributes;
+use crate::comparison::file_md5;
 use crate::directory::{LocalState, Root};
 use crate::file_name::RelativePath;
 use crate::leftovers::{Leftovers, Opened, open_locked};
@@ -44,7 +45,7 @@ impl Temporary {
         let (relative, final_name) = path.split();
         let directory = root.make(relative)?;
         leftovers.clear_before_whole(relative, &directory);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..NAMES_TRIED_MAX {
             let name = leftovers.name_of_whole(final_name);
             match rustix::fs::openat(&*directory, &*name, flags, Mode::from_raw_mode(0o666)) {
@@ -122,6 +123,11 @@ impl Temporary {
 
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
+    }
+
+    /// The MD5 of its first `len` bytes.
+    pub fn md5(&self, len: u64) -> io::Result<[u8; 16]> {
+        file_md5(&self.file, len)
     }
 
     /// Gives it attributes and its final name, in place of whatever file or link has that. Returns its state as it is then.

@@ -142,7 +142,7 @@ async fn prepare(
 ) -> Result<(Walked, Manifest), Error> {
     let (sources, options) = (sources.to_vec(), options.clone());
     let prepare = move || {
-        let walked = walk(&sources, &options.filters, options.delete.then(Kept::default))?;
+        let walked = walk(&sources, &options, options.delete.then(Kept::default))?;
         let load = if options.dry_run.is_some() { Manifest::look_at } else { Manifest::load };
         Ok((walked, load(options.state_dir.as_deref(), what)))
     };

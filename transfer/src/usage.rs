@@ -89,7 +89,7 @@ pub async fn measure(store: Arc<dyn Store>, source: &Source, depth: usize) -> Re
 /// Measures the files that an upload of `path` would send. Errors: it cannot be read.
 pub async fn measure_local(path: &Path, depth: usize) -> Result<Measured, Error> {
     let sources = UploadSource::content_of(path, "")?;
-    let walking = move || walk(&sources, &Filters::default(), None);
+    let walking = move || walk(&sources, &Options::default(), None);
     let walked = Work::default().blocking(walking).await.map_err(crate::trouble::Trouble::into_error)??;
     let mut measured =
         Measured { not_counted: walked.skipped.count + walked.failed.count, ..Measured::default() };

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use support::{BUCKET, MIB, Place, names, noise, wait_until};
+use support::{BUCKET, MIB, Place, noise, wait_until};
 
 const PART: usize = 5 * MIB;
 const CONNECTIONS: usize = 2;
@@ -301,67 +301,6 @@ async fn two_runs_at_once_have_a_file_each() {
     let resumed = one.unwrap().resumed_bytes + two.unwrap().resumed_bytes;
     assert_eq!(resumed, 2 * PART as u64, "one of them goes on, the other has its own");
     assert!(place.files("target") == BTreeMap::from([("o".to_owned(), noise(1, 6 * PART - 100).to_vec())]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn damaged_bytes_are_fetched_over_once() {
-    let place = Place::new().await;
-    // In one request and one buffer, in one request, in parts.
-    let sizes = [("d/small", 1000), ("d/single", 2 * MIB), ("d/parts", 3 * PART)];
-    for (seed, (key, size)) in (0..).zip(sizes) {
-        place.put(key, noise(seed, size)).await;
-        flip(&place, key, 1);
-    }
-    let report = place.download("d/", "target").await.unwrap();
-    assert!(place.server.waiting_faults().is_empty());
-    assert_eq!((report.copied, report.verified, report.unverified, report.corrupt), (3, 3, 0, 0));
-    for (seed, (key, size)) in (0..).zip(sizes) {
-        assert!(place.files("target")[&key[2..]] == noise(seed, size), "{key}");
-    }
-}
-
-fn flip(place: &Place, key: &str, times: u32) {
-    let flip = FaultAction::FlipBit { after_bytes: 700 };
-    place.server.inject(Fault {
-        key_contains: Some(key.to_owned()),
-        times,
-        ..Fault::once(Some("GetObject"), flip)
-    });
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_damaged_twice_gets_no_name_and_is_told() {
-    let place = Place::new().await;
-    fs::create_dir(place.at("target")).unwrap();
-    for (key, size) in [("d/small", 1000), ("d/single", 2 * MIB), ("d/parts", 3 * PART), ("d/whole", 1000)] {
-        place.put(key, noise(1, size)).await;
-        fs::write(place.at("target").join(&key[2..]), "as it was").unwrap();
-        if key != "d/whole" {
-            flip(&place, key, 100);
-        }
-    }
-    let report = place.download("d/", "target").await.unwrap();
-    assert_eq!((report.copied, report.corrupt), (1, 3));
-    assert_eq!(names(&report.failed), ["d/parts", "d/single", "d/small"]);
-    assert!(report.failed.named.iter().all(|it| it.why.contains("checksum") || it.why.contains("CRC64NVME")));
-    let files = place.files("target");
-    assert_eq!(files.len(), 4, "no temporary file: {:?}", files.keys());
-    for name in ["small", "single", "parts"] {
-        assert_eq!(files[name], b"as it was");
-    }
-    assert!(files["whole"] == noise(1, 1000));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_store_has_no_checksum_of_is_counted() {
-    let settings = Settings::default();
-    let quirks = pail_devserver::Quirks { no_checksums: true, ..settings.quirks.clone() };
-    let place = Place::with(Settings { quirks, ..settings }).await;
-    for (key, size) in [("d/small", 1000), ("d/parts", 3 * PART)] {
-        place.store.put(&RawKey::new(key).unwrap(), noise(1, size).into(), Default::default()).await.unwrap();
-    }
-    let report = place.download("d/", "target").await.unwrap();
-    assert_eq!((report.copied, report.verified, report.unverified), (2, 0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

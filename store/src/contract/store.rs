@@ -67,6 +67,11 @@ pub trait Store: Debug + Send + Sync + 'static {
         Ok(meta.checksum.filter(|_| meta.version.is(version)))
     }
 
+    /// The MD5 of the bytes of an object, as far as what was told of it has one. Sends nothing.
+    fn md5(&self, _meta: &ObjectMeta) -> Option<[u8; 16]> {
+        None
+    }
+
     /// All that an edit of this version has to keep, tags included: one request, or two where there are tags. Errors: `NotFound`, `Precondition`
     /// (another version stands).
     async fn attributes(&self, key: &RawKey, version: &Version) -> Result<Attributes> {

@@ -276,6 +276,10 @@ impl Store for S3Store {
         copying::attributes(&self.pipeline, key, version).await
     }
 
+    fn md5(&self, meta: &ObjectMeta) -> Option<[u8; 16]> {
+        if self.pipeline.service.makes_md5s() { reading::md5(meta) } else { None }
+    }
+
     async fn checksum(&self, key: &RawKey, version: &Version) -> Result<Option<Checksum>> {
         reading::checksum(&self.pipeline, key, version).await
     }

@@ -58,6 +58,14 @@ impl Readable for S3Service {
     }
 }
 
+/// The MD5 that an ETag is: of an object that was written in one request, and is not encrypted by a key of KMS (Amazon S3 API Reference, "Object"),
+/// which only an answer that has attributes tells.
+pub(super) fn md5(meta: &ObjectMeta) -> Option<[u8; 16]> {
+    let attributes = meta.attributes.as_ref()?;
+    let is_by_kms = attributes.encryption.as_ref().is_some_and(|by| by.algorithm != "AES256");
+    if is_by_kms { None } else { hex::decode(meta.version.etag()?).ok()?.try_into().ok() }
+}
+
 /// The checksum of a version, which HEAD tells where it is asked for it: where the object is encrypted by a key of the caller's, that takes the
 /// permission to decrypt (Amazon S3 API Reference, HeadObject, `x-amz-checksum-mode`).
 pub(super) async fn checksum(
@@ -85,4 +93,39 @@ async fn length_by_head(
     let request = ApiRequest::on("HeadObject", Method::HEAD, key);
     let meta = meta_of(pipeline, &request, &pipeline.send_beside(place, &request, waiting).await?.headers)?;
     if meta.version == *version { Ok(meta.size) } else { Err(changed(pipeline, key)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{Attributes, Encryption};
+
+    #[test]
+    fn an_etag_is_an_md5_where_nothing_says_otherwise() {
+        let by = |algorithm: &str| {
+            let encryption = Encryption { algorithm: algorithm.into(), key_id: None, bucket_key: false };
+            Some(Arc::new(Attributes { encryption: Some(encryption), ..Attributes::default() }))
+        };
+        let of = |etag: &str, attributes| {
+            md5(&ObjectMeta {
+                key: RawKey::new("k").unwrap(),
+                size: 1,
+                version: Version::from_etag(etag),
+                last_modified: std::time::SystemTime::UNIX_EPOCH,
+                attributes,
+                checksum: None,
+            })
+        };
+        let etag = "0cc175b9c0f1b6a831c399e269772661";
+        let plain = || Some(Arc::new(Attributes::default()));
+        assert_eq!(of(etag, plain()).map(hex::encode).as_deref(), Some(etag));
+        assert!(of(etag, by("AES256")).is_some());
+        for algorithm in ["aws:kms", "aws:kms:dsse"] {
+            assert_eq!(of(etag, by(algorithm)), None, "{algorithm}");
+        }
+        assert_eq!(of(etag, None), None, "a listing does not tell how an object is encrypted");
+        for other in ["0cc175b9c0f1b6a831c399e269772661-2", "0x8DEADBEEF", ""] {
+            assert_eq!(of(other, plain()), None, "{other}");
+        }
+    }
 }

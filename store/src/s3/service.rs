@@ -94,6 +94,12 @@ impl S3Service {
         self.extras.customer_key.is_none() && !self.endpoint.read().is_directory
     }
 
+    /// Whether the ETags of objects in one piece are MD5s. Those of directory buckets, and of objects that a customer's key encrypts, are not
+    /// (Amazon S3 API Reference, "Object").
+    pub fn makes_md5s(&self) -> bool {
+        self.extras.customer_key.is_none() && !self.endpoint.read().is_directory
+    }
+
     /// Whether what is read may be compared with checksums of the store.
     pub fn checks_reads(&self) -> bool {
         !self.extras.checks_no_reads

@@ -180,6 +180,10 @@ impl<W: Wrapper> Store for W {
         self.around(Operation::on("HeadObject", key), self.inner().head(key)).await
     }
 
+    fn md5(&self, meta: &ObjectMeta) -> Option<[u8; 16]> {
+        self.inner().md5(meta)
+    }
+
     async fn checksum(&self, key: &RawKey, version: &Version) -> Result<Option<Checksum>> {
         self.around(Operation::on("HeadObject", key), self.inner().checksum(key, version)).await
     }
