@@ -257,7 +257,7 @@ fn ctrl_c_leaves_no_temporary_file() {
 fn ctrl_c_leaves_what_the_same_command_goes_on_with() {
     const SIZE: usize = 40 << 20;
     let sandbox = Sandbox::new();
-    let bytes: Vec<u8> = (0..SIZE as u64).map(|index| (index * index >> 7) as u8).collect();
+    let bytes: Vec<u8> = (0..SIZE as u64).map(|index| ((index * index) >> 7) as u8).collect();
     sandbox.put("d/large", bytes.clone());
     let stall = FaultAction::Stall { after_bytes: 1 << 20, for_ms: None };
     sandbox.server.inject(Fault { skip: 2, times: 100, ..Fault::once(Some("GetObject"), stall) });

@@ -166,7 +166,9 @@ impl Comparer {
         }
         let md5 = md5_in(&listed.version);
         if let Some(md5) = md5
-            && self.is_equal(&file, local, move |file| file_md5(file, u64::MAX).map(|found| found == md5)).await?
+            && self
+                .is_equal(&file, local, move |file| file_md5(file, u64::MAX).map(|found| found == md5))
+                .await?
         {
             return Ok(Compared::Same(listed.version.clone()));
         }

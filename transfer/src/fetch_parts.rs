@@ -163,7 +163,11 @@ impl Fetcher {
     }
 
     /// Whether the file has the MD5 that the store has, which is not made of the parts': it is read again. False where the store has none. Errors: it has another one.
-    async fn is_verified_by_md5(&self, meta: &ObjectMeta, temporary: &Arc<Temporary>) -> Result<bool, Trouble> {
+    async fn is_verified_by_md5(
+        &self,
+        meta: &ObjectMeta,
+        temporary: &Arc<Temporary>,
+    ) -> Result<bool, Trouble> {
         let Some(md5) = self.md5(meta) else { return Ok(false) };
         let (file, len) = (temporary.clone(), meta.size);
         match self.on_disk(move || file.md5(len)).await? == md5 {

@@ -88,16 +88,18 @@ fn level_of(key: &str, prefix_len: usize, at: usize) -> Level {
 /// The keys that `key` would be with a greater digit at a position, or behind its directory.
 fn siblings(key: &str, prefix_len: usize, at: usize, level: Level) -> impl Iterator<Item = Boundary> + '_ {
     let byte = key.as_bytes()[at];
-    let letters = || if is_hexadecimal(key, prefix_len, at) { b'a'..=b'f' } else { 1..=0 };
-    let (digits, letters) = match byte {
-        b'0'..=b'9' => (byte + 1..=b'9', letters()),
-        b'a'..=b'e' if !letters().is_empty() => (1..=0, byte + 1..=b'f'),
+    let letters: &[u8] = if is_hexadecimal(key, prefix_len, at) { b"abcdef" } else { b"" };
+    let digits: &[u8] = match byte {
+        b'0'..=b'9' => b"0123456789",
         // What is behind everything in the directory.
-        b'/' => (b'0'..=b'0', 1..=0),
-        _ => (1..=0, 1..=0),
+        b'/' => b"0",
+        _ => b"",
     };
+    let letters = if byte == b'/' { b"" } else { letters };
+    let is_one = digits.contains(&byte) || letters.contains(&byte) || byte == b'/';
+    let greater = digits.iter().chain(letters).copied().filter(move |digit| is_one && *digit > byte);
     // An ASCII character is never within another: what is before it is whole.
-    digits.chain(letters).map(move |byte| Boundary {
+    greater.map(move |byte| Boundary {
         key: format!("{}{}", &key[..at], char::from(byte)),
         level,
         parent_len: at,

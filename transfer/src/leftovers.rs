@@ -57,8 +57,11 @@ pub(crate) struct Leftovers {
     run: RunId,
     dead: Vec<RunId>,
     /// Guards the names of files in parts, by directory that was looked through; a leaf.
-    seen: Mutex<HashMap<Box<[u8]>, Vec<Box<[u8]>>>>,
+    seen: Mutex<HashMap<Box<[u8]>, Vec<FileName>>>,
 }
+
+/// The name of a file in its directory.
+type FileName = Box<[u8]>;
 
 impl Leftovers {
     pub fn new(run: RunId, dead: Vec<RunId>) -> Self {

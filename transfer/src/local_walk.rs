@@ -245,7 +245,8 @@ mod tests {
         assert_eq!(found.failed.count, 0);
 
         let options = Options { follows_links: false, ..Options::default() };
-        let found = walk(&[UploadSource { path: at("src"), key: "p/".into() }], &options, Some(Kept::default()));
+        let found =
+            walk(&[UploadSource { path: at("src"), key: "p/".into() }], &options, Some(Kept::default()));
         let found = found.unwrap();
         let mut keys: Vec<_> = found.files.iter().map(|file| file.key.as_str()).collect();
         keys.sort();

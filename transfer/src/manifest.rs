@@ -374,7 +374,7 @@ mod tests {
         std::fs::remove_file(names().into_iter().find(|name| *name != log).unwrap()).unwrap();
 
         let next = load();
-        assert_eq!(next.dead(), [run.clone()]);
+        assert_eq!(next.dead(), std::slice::from_ref(&run));
         assert_eq!((next.entry("x"), next.entry("cut")), (None, None));
         assert_eq!((next.entry("y"), next.entry("z")), (Some(entry("2", 9)), Some(entry("2", 9 << 20))));
         // One that does not come to its end leaves to the next what the dead one has left.

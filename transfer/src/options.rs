@@ -88,7 +88,7 @@ impl Options {
     pub(crate) fn all_limited<const N: usize>(&self, stores: [Arc<dyn Store>; N]) -> [Arc<dyn Store>; N] {
         let Some(rate) = self.rate_bytes_per_s else { return stores };
         let limit = RateLimit::new(rate);
-        stores.map(|store| RateLimited::new(store, limit.clone()))
+        stores.map(|store| RateLimited::over(store, limit.clone()))
     }
 
     /// The size of a part that is used.

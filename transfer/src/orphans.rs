@@ -18,8 +18,11 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Orphans {
     store: Arc<dyn Store>,
     /// Guards the uploads; a leaf.
-    uploads: Arc<Mutex<Vec<(Upload, Option<Arc<UploadJournal>>)>>>,
+    uploads: Arc<Mutex<Vec<Orphan>>>,
 }
+
+/// An upload that nobody will complete, and what tells of it.
+type Orphan = (Upload, Option<Arc<UploadJournal>>);
 
 /// An upload under way. Dropped before it has ended, it is an orphan, or left to a later run.
 #[derive(Debug)]

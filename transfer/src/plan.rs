@@ -111,7 +111,7 @@ impl Planner {
         self.keep(rest);
         let is_taken = self.filters.take(rest.as_bytes());
         let why = format!("its name has more than {KEY_LEN_BYTES_MAX} bytes");
-        is_taken.then(|| Step::Skip { key: name, why })
+        is_taken.then_some(Step::Skip { key: name, why })
     }
 
     fn keep(&mut self, rest: &str) {

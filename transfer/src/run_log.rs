@@ -160,10 +160,12 @@ fn read(
     let mut text = String::new();
     reader.read_line(&mut text)?;
     let head_len = if text.as_bytes() == head { text.len() as u64 } else { 0 };
-    while head_len > 0 {
-        text.clear();
-        if reader.read_line(&mut text)? == 0 || !line(&text) {
-            break;
+    if head_len > 0 {
+        loop {
+            text.clear();
+            if reader.read_line(&mut text)? == 0 || !line(&text) {
+                break;
+            }
         }
     }
     Ok(Some(DeadRun { id, file, path: path.to_owned(), head_len }))

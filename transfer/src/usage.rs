@@ -5,7 +5,7 @@
 use crate::listing::{Found, Pages, look};
 use crate::local_walk::walk;
 use crate::work::Work;
-use crate::{Error, Filters, Source, UploadSource};
+use crate::{Error, Options, Source, UploadSource};
 use pail_store::Store;
 use serde::Serialize;
 use std::collections::BTreeMap;

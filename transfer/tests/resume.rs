@@ -354,8 +354,7 @@ async fn an_upload_that_is_stopped_is_gone_on_with() {
     fs::write(place.at("source/large"), noise(1, 5 * PART - 7)).unwrap();
     let late = FaultAction::Delay { ms: 600_000 };
     place.server.inject(Fault { skip: 2, times: 100, ..Fault::once(Some("UploadPart"), late) });
-    let noted =
-        || place.files("state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
+    let noted = || place.files("state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
     let (done, ()) = tokio::join!(place.upload("source", "up/"), async {
         wait_until("two parts are noted", || noted() == 3).await;
         place.options.stop.cancel();

@@ -137,7 +137,7 @@ async fn a_dry_run_says_why_and_changes_nothing() {
         ("p/other", "version differs"),
         ("q/extra", "not in the source"),
     ];
-    let told = told.lock().unwrap();
+    let told = std::mem::take(&mut *told.lock().unwrap());
     let told: Vec<_> = told.iter().map(|(key, why)| (key.as_str(), why.as_str())).collect();
     assert_eq!(told, expected);
     assert_eq!(keys(&there).await, ["q/extra", "q/longer", "q/other", "q/same"]);

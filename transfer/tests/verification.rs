@@ -13,7 +13,8 @@ const PART: usize = 5 * MIB;
 const SIZES: [(&str, usize); 3] = [("d/small", 1000), ("d/single", 2 * MIB), ("d/parts", 3 * PART)];
 
 async fn place(no_checksums: bool) -> Place {
-    Place::with(Settings { quirks: Quirks { no_checksums, ..Quirks::default() }, ..Settings::default() }).await
+    Place::with(Settings { quirks: Quirks { no_checksums, ..Quirks::default() }, ..Settings::default() })
+        .await
 }
 
 async fn put(place: &Place, key: &str, bytes: bytes::Bytes) {

@@ -61,7 +61,7 @@ pub struct RateLimited {
 
 impl RateLimited {
     /// `inner` under `limit`.
-    pub fn new(inner: Arc<dyn Store>, limit: Arc<RateLimit>) -> Arc<dyn Store> {
+    pub fn over(inner: Arc<dyn Store>, limit: Arc<RateLimit>) -> Arc<dyn Store> {
         Arc::new(Self { inner, limit })
     }
 
@@ -146,7 +146,7 @@ mod tests {
     async fn what_goes_and_comes_takes_the_time_of_its_bytes() {
         let limit = RateLimit::new(2_000_000);
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new("b"));
-        let stores = [(); 4].map(|()| RateLimited::new(memory.clone(), limit.clone()));
+        let stores = [(); 4].map(|()| RateLimited::over(memory.clone(), limit.clone()));
         let bytes: Bytes = (0..100_000u32).map(|index| index as u8).collect();
         let started = Instant::now();
         let round = |index: usize| {
