@@ -78,6 +78,7 @@ pub async fn copy_between(
         connections,
         memory: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
         part_size_bytes: options.part_size_bytes(),
+        verifies_by_md5: options.verifies_by_md5,
         progress: progress.clone(),
         orphans: orphans.clone(),
         work: work.clone(),
@@ -198,18 +199,25 @@ struct Copied {
     /// Of the source and of what was made.
     versions: (Version, Version),
     size: u64,
+    /// Whether its bytes, which passed through here, are those that the source has; `None` where the store copied.
+    is_verified: Option<bool>,
 }
 
 impl Copier {
     async fn copy(&self, object: ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
         let object = if object.version.is_unknown() { self.head(&object.key).await? } else { object };
-        match self.attempt(&object, to).await {
-            Err(Trouble::Changed) => {}
+        let again = match self.attempt(&object, to).await {
+            Err(Trouble::Changed) => {
+                tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
+                self.head(&object.key).await?
+            }
+            Err(Trouble::Corrupt(why)) => {
+                tracing::warn!(key = %object.key, why, "what arrived is not what the store has; copying it over");
+                object
+            }
             done => return done,
-        }
-        tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
-        let newer = self.head(&object.key).await?;
-        match self.attempt(&newer, to).await {
+        };
+        match self.attempt(&again, to).await {
             Err(Trouble::Changed) => Err(Trouble::Alone(CHANGED_TWICE.to_owned())),
             done => done,
         }
@@ -264,14 +272,17 @@ impl Copier {
     }
 
     async fn attempt(&self, object: &ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
-        let made = match self.on_server(object, to).await? {
+        let (made, is_verified) = match self.on_server(object, to).await? {
             Some(made) => {
                 self.relay.progress.add_bytes(object.size);
-                made
+                (made, None)
             }
-            None => self.relay.copy(object, to).await?,
+            None => {
+                let made = self.relay.copy(object, to).await?;
+                (made.version, Some(made.is_verified))
+            }
         };
-        Ok(Copied { versions: (object.version.clone(), made), size: object.size })
+        Ok(Copied { versions: (object.version.clone(), made), size: object.size, is_verified })
     }
 
     /// Has the store copy it; `None` where it does not.
@@ -492,7 +503,9 @@ impl Run {
         self.copier.relay.progress.finish_one();
         let (key, report) = (object.key.as_str(), &mut self.tally.report);
         match outcome {
-            Ok(Outcome::Copied(Copied { versions, size })) => {
+            Ok(Outcome::Copied(Copied { versions, size, is_verified })) => {
+                report.verified += u64::from(is_verified == Some(true));
+                report.unverified += u64::from(is_verified == Some(false));
                 report.copied += 1;
                 report.copied_bytes += size;
                 self.manifest.record(key, entry_of(&versions, size));

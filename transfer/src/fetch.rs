@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
-pub(super) const OTHER_MD5: &str = "what arrived is not what is stored: its MD5 is not its ETag (--no-etag-check, if the server's ETags are no MD5s)";
+pub(crate) const OTHER_MD5: &str = "what arrived is not what is stored: its MD5 is not its ETag (--no-etag-check, if the server's ETags are no MD5s)";
 pub(super) const SHORT: &str = "the store sent less than the object has";
 
 /// What all fetches of a run share.

@@ -2,11 +2,13 @@
 //!
 //! Owns: [`Relay`]. An object of up to one part is read into memory and sent in one request; a larger one in parts at the same time, each read from the
 //! source while it is sent, so that a part costs a piece of it and no file. Every read asks for the version that the plan saw, so bytes
-//! of two versions never meet in one object.
+//! of two versions never meet in one object. What was read is compared with the checksum that the source has of it before the object is made, or with an ETag that is an MD5
+//! where it passed in one request.
 //!
 //! What the object carries goes with it, but for storage class and encryption: those words are of one store, and keys of one account.
 
 use crate::Progress;
+use crate::fetch::OTHER_MD5;
 use crate::orphans::Orphans;
 use crate::part_sizes::{part_size, parts};
 use crate::send::MEMORY_UNIT_BYTES;
@@ -14,12 +16,14 @@ use crate::trouble::Trouble;
 use crate::work::{Work, lost};
 use async_trait::async_trait;
 use bytes::Bytes;
+use md5::{Digest, Md5};
 use pail_store::{
     Attributes, Checksum, ErrorKind, GetOptions, ObjectBody, ObjectMeta, Part, Payload, PayloadSource,
     PutOptions, RawKey, Store, Upload, Version,
 };
 use parking_lot::Mutex;
 use std::io;
+use std::mem::discriminant;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,7 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 const SHORT: &str = "the store sent less than the object has";
-const DAMAGED: &str = "its bytes were damaged on their way: the checksum of what was sent is another";
+const DAMAGED: &str = "its bytes were damaged on their way: the checksum of what arrived is not the one that the source has of it";
 
 /// What all relays of a run share.
 pub(crate) struct Relay {
@@ -38,14 +42,22 @@ pub(crate) struct Relay {
     /// Bytes of objects that are sent in one request, in [`MEMORY_UNIT_BYTES`].
     pub memory: Arc<Semaphore>,
     pub part_size_bytes: u64,
+    pub verifies_by_md5: bool,
     pub progress: Arc<Progress>,
     pub orphans: Orphans,
     pub work: Work,
 }
 
+/// An object that passed through.
+pub(crate) struct Relayed {
+    pub version: Version,
+    /// Its bytes are those that the source has, by its checksum.
+    pub is_verified: bool,
+}
+
 impl Relay {
-    /// Copies the version of `object` that it names. Errors: `Changed`, where that is not there any more.
-    pub async fn copy(self: &Arc<Self>, object: &ObjectMeta, to: &RawKey) -> Result<Version, Trouble> {
+    /// Copies the version of `object` that it names. Errors: `Changed`, where that is not there any more; `Corrupt`.
+    pub async fn copy(self: &Arc<Self>, object: &ObjectMeta, to: &RawKey) -> Result<Relayed, Trouble> {
         let moved = Arc::new(AtomicU64::new(0));
         let made = match object.size <= self.part_size_bytes {
             true => self.copy_small(object, to, &moved).await,
@@ -62,7 +74,7 @@ impl Relay {
         object: &ObjectMeta,
         to: &RawKey,
         moved: &AtomicU64,
-    ) -> Result<Version, Trouble> {
+    ) -> Result<Relayed, Trouble> {
         let _connection = self.connection().await?;
         let units = u32::try_from(object.size.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
         let _memory = self.memory.acquire_many(units).await.map_err(|_| over())?;
@@ -72,16 +84,28 @@ impl Relay {
         if got.meta.size != object.size {
             return Err(Trouble::Changed);
         }
-        let told = got.meta.attributes.clone();
+        let meta = got.meta.clone();
         let bytes = got.bytes().await.map_err(|error| self.of_source(object, error))?;
         if bytes.len() as u64 != object.size {
             return Err(Trouble::Alone(SHORT.to_owned()));
         }
+        let is_verified = meta.checksum.is_some() || self.is_verified_by_md5(&meta, &bytes).await?;
+        let told = meta.attributes;
         let options = PutOptions { attributes: self.attributes(object, told).await?, ..Default::default() };
         let put = self.target.put(to, Payload::Bytes(bytes), options).await;
         let version = put.map_err(|error| self.of_target(to, error))?;
         self.count(moved, object.size);
-        Ok(version)
+        Ok(Relayed { version, is_verified })
+    }
+
+    /// False where the source has no MD5. Errors: it has another one.
+    async fn is_verified_by_md5(&self, meta: &ObjectMeta, bytes: &Bytes) -> Result<bool, Trouble> {
+        let Some(md5) = self.source.md5(meta).filter(|_| self.verifies_by_md5) else { return Ok(false) };
+        let bytes = bytes.clone();
+        match self.work.blocking(move || Md5::digest(&bytes).as_slice() == md5).await? {
+            true => Ok(true),
+            false => Err(Trouble::Corrupt(OTHER_MD5.to_owned())),
+        }
     }
 
     async fn copy_parts(
@@ -89,7 +113,7 @@ impl Relay {
         object: &ObjectMeta,
         to: &RawKey,
         moved: &Arc<AtomicU64>,
-    ) -> Result<Version, Trouble> {
+    ) -> Result<Relayed, Trouble> {
         let first = self.connection().await?;
         let found = self.source.head(&object.key).await.map_err(|error| self.of_source(object, error))?;
         if found.version != object.version || found.size != object.size {
@@ -119,7 +143,7 @@ impl Relay {
         options: &PutOptions,
         moved: &Arc<AtomicU64>,
         tasks: &mut JoinSet<Result<Part, Trouble>>,
-    ) -> Result<Version, Trouble> {
+    ) -> Result<Relayed, Trouble> {
         let mut sent = Vec::new();
         // A version that cannot be asked for is read in one go.
         let size = match object.version.is_unknown() {
@@ -141,11 +165,18 @@ impl Relay {
             sent.push(done.map_err(|error| Trouble::Fatal(lost(&error)))??);
         }
         sent.sort_by_key(|part| part.number);
-        if is_damaged(object.checksum, &sent) {
-            return Err(Trouble::Alone(DAMAGED.to_owned()));
+        let stored = match object.checksum {
+            Some(checksum) => Some(checksum),
+            // Who may read and not look copies all the same.
+            None => self.source.checksum(&object.key, &object.version).await.ok().flatten(),
+        };
+        let agrees = agrees(stored, &sent);
+        if agrees == Some(false) {
+            return Err(Trouble::Corrupt(DAMAGED.to_owned()));
         }
         let completed = self.target.complete_upload(upload, &sent, options).await;
-        completed.map_err(|error| self.of_target(&upload.key, error))
+        let version = completed.map_err(|error| self.of_target(&upload.key, error))?;
+        Ok(Relayed { version, is_verified: agrees.is_some() })
     }
 
     async fn send_part(
@@ -211,12 +242,10 @@ fn over() -> Trouble {
     Trouble::Alone("the run is over".to_owned())
 }
 
-/// Whether the parts' checksums are of other bytes than the source's is. Nothing is told where they are of two kinds, or one is missing.
-fn is_damaged(source: Option<Checksum>, parts: &[Part]) -> bool {
-    match (source, Checksum::of_parts(parts)) {
-        (Some(source), Some(sent)) => source.name() == sent.name() && source != sent,
-        _ => false,
-    }
+/// Whether the parts' checksums are of the same bytes as the source's; `None` where they are of two kinds, or one is missing.
+fn agrees(source: Option<Checksum>, parts: &[Part]) -> Option<bool> {
+    let (source, sent) = (source?, Checksum::of_parts(parts)?);
+    (discriminant(&source) == discriminant(&sent)).then_some(source == sent)
 }
 
 /// A range of an object that is read while it is sent.
@@ -292,10 +321,10 @@ mod tests {
     fn only_checksums_of_one_kind_tell_of_damage() {
         let part = |checksum| Part { number: 1, etag: "e".to_owned(), size: 2, checksum };
         let crc = Checksum::crc64_of(b"ab");
-        assert!(!is_damaged(Some(crc), &[part(Some(crc))]));
-        assert!(is_damaged(Some(Checksum::crc64_of(b"aB")), &[part(Some(crc))]));
-        assert!(!is_damaged(Some(Checksum::crc32c_of(b"aB")), &[part(Some(crc))]));
-        assert!(!is_damaged(Some(crc), &[part(None)]));
-        assert!(!is_damaged(None, &[part(Some(crc))]));
+        assert_eq!(agrees(Some(crc), &[part(Some(crc))]), Some(true));
+        assert_eq!(agrees(Some(Checksum::crc64_of(b"aB")), &[part(Some(crc))]), Some(false));
+        assert_eq!(agrees(Some(Checksum::crc32c_of(b"aB")), &[part(Some(crc))]), None);
+        assert_eq!(agrees(Some(crc), &[part(None)]), None);
+        assert_eq!(agrees(None, &[part(Some(crc))]), None);
     }
 }

@@ -5,7 +5,9 @@
 mod support;
 
 use pail_devserver::{Fault, FaultAction, Quirks, Settings};
+use pail_transfer::{Destination, Source};
 use std::fs;
+use std::sync::Arc;
 use support::{MIB, Place, names, noise};
 
 const PART: usize = 5 * MIB;
@@ -73,6 +75,38 @@ async fn what_is_damaged_twice_gets_no_name_and_is_told() {
             assert_eq!(files[name], b"as it was");
         }
         assert!(files["whole"] == noise(1, 1000));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_servers_it_is_the_same() {
+    let there = Place::new().await;
+    for (no_checksums, said, verified) in [(false, "checksum", 3), (true, "MD5", 2)] {
+        let place = place(no_checksums).await;
+        for (seed, (key, size)) in (0..).zip(SIZES) {
+            put(&place, key, noise(seed, size)).await;
+            if !no_checksums || key != "d/parts" {
+                flip(&place, key, 1);
+            }
+        }
+        let to = format!("{said}/");
+        let (from, to) = (Source::Prefix("d/".into()), Destination::Prefix(to));
+        let copy = async |target: &Destination| {
+            let (source, made) = (place.store.clone(), there.store.clone());
+            pail_transfer::copy_between(source, &from, made, target, &place.options, &Arc::default()).await
+        };
+        let report = copy(&to).await.unwrap();
+        assert!(place.server.waiting_faults().is_empty());
+        // The MD5 of a whole is not made of its parts'.
+        let counts = (report.copied, report.verified, report.unverified, report.corrupt);
+        assert_eq!(counts, (3, verified, 3 - verified, 0), "{said}");
+        for (seed, (key, size)) in (0..).zip(SIZES) {
+            assert!(there.object(&key.replacen('d', said, 1)).await.unwrap() == noise(seed, size), "{key}");
+        }
+        flip(&place, "d/small", 100);
+        let report = copy(&Destination::Prefix("damaged/".to_owned())).await.unwrap();
+        assert_eq!((report.copied, report.corrupt, names(&report.failed)), (2, 1, vec!["d/small"]));
+        assert!(there.object("damaged/small").await.is_none());
     }
 }
 

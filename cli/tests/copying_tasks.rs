@@ -1,0 +1,64 @@
+//! Copies of a task's `file_mounts`, through the real programs: out of buckets, and of local sources by way of one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod sandbox;
+
+use sandbox::{Ran, Sandbox};
+use std::fs;
+use std::path::PathBuf;
+
+const TASK: &str = "\
+file_mounts:
+  ~/in/object: s3://demo-bucket/deep/object
+  ~/in/prefix: {source: s3://demo-bucket/deep/prefix, mode: COPY}
+  ~/in/list: {name: lists, source: [~/datasets, ~/single.txt], mode: COPY}
+run: cd ~/in && cat object prefix/sub/a list/datasets/d list/single.txt
+";
+
+fn home(sandbox: &Sandbox, name: &str) -> PathBuf {
+    let path = sandbox.path("home").join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    path
+}
+
+fn launch(sandbox: &Sandbox) -> Ran {
+    let path = sandbox.path("task.yaml");
+    fs::write(&path, TASK).unwrap();
+    sandbox.server.reset_counters();
+    let ran = sandbox.pail(&["launch", path.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    ran
+}
+
+/// Requests that carried bytes of objects.
+fn moved(sandbox: &Sandbox) -> u64 {
+    let counters = sandbox.server.counters();
+    ["GetObject", "PutObject", "UploadPart"].into_iter().map(|operation| counters.count(operation)).sum()
+}
+
+#[test]
+fn every_launch_syncs_again_and_sends_what_changed() {
+    let sandbox = Sandbox::new();
+    sandbox.put("deep/object", "object ");
+    sandbox.put("deep/objects", "a neighbour");
+    sandbox.put("deep/prefix/sub/a", "a ");
+    sandbox.put("deep/prefixes", "a neighbour");
+    fs::write(home(&sandbox, "datasets/d"), "d ").unwrap();
+    fs::write(home(&sandbox, "single.txt"), "single").unwrap();
+    assert_eq!(launch(&sandbox).out, "object a d single");
+    let ls = sandbox.pail(&["ls", "-r", "s3://lists"]);
+    assert_eq!(ls.out, "datasets/d\nsingle.txt\n", "{ls:?}");
+    let copied = fs::read_dir(home(&sandbox, "in/prefix")).unwrap().count();
+    assert_eq!(copied, 1, "what is beside the prefix is not copied");
+
+    assert_eq!(launch(&sandbox).out, "object a d single");
+    assert_eq!(moved(&sandbox), 0, "nothing changed");
+
+    sandbox.put("deep/prefix/sub/a", "A ");
+    fs::write(home(&sandbox, "datasets/d"), "changed ").unwrap();
+    fs::remove_file(home(&sandbox, "in/object")).unwrap();
+    assert_eq!(launch(&sandbox).out, "object A changed single");
+    // The object, the changed one and the sent one down, and that one up.
+    assert_eq!(moved(&sandbox), 4);
+}
