@@ -14,7 +14,8 @@
 //! request, and up to 2 MiB for each part; the pages of `listing`; with [`Options::delete`] 8 bytes of every name, and what `target_listing` has.
 
 use crate::change::{Action, Reason};
-use crate::comparison::{Comparison, is_md5s};
+use crate::comparison::Comparison;
+use crate::copier::{Copied, Copier};
 use crate::directory::LocalState;
 use crate::governor::Governor;
 use crate::kept::Kept;
@@ -30,15 +31,12 @@ use crate::target_objects::TargetObjects;
 use crate::trouble::Trouble;
 use crate::work::{Work, lost};
 use crate::{Error, Options, Progress, Report, Source};
-use pail_store::{Condition, ErrorKind, ListPage, ObjectMeta, RawKey, Store, Version};
+use pail_store::{ListPage, ObjectMeta, RawKey, Store, Version};
 use std::collections::HashSet;
-use std::mem::discriminant;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
 const AMONG_SOURCES: &str = "its copy would be one of the objects that are copied";
 const BESIDE: &str = "it is beside the prefix, not below it";
 
@@ -108,10 +106,8 @@ async fn copy(
     let load = if options.dry_run.is_some() { Manifest::look_at } else { Manifest::load };
     let load = move || load(state_dir.as_deref(), what);
     let manifest = relay.work.blocking(load).await.map_err(Trouble::into_error)?;
-    let way = if is_within { Way::WithinBucket } else { Way::Untried };
     let work = relay.work.clone();
-    let copier =
-        Copier { relay: Arc::new(relay), way: AtomicU8::new(way as u8), not_comparable: AtomicU64::new(0) };
+    let copier = Copier::new(relay, is_within);
     let mut run = Run {
         copier: Arc::new(copier),
         manifest: Arc::new(manifest),
@@ -150,7 +146,7 @@ async fn copy(
         run.finish_one().await?;
     }
     let Run { copier, manifest, prefix, mut tally, .. } = run;
-    tally.report.not_comparable = copier.not_comparable.load(Relaxed);
+    tally.report.not_comparable = copier.not_comparable();
     manifest.forget_unseen(|key| {
         key.strip_prefix(prefix.as_str()).is_some_and(|rest| !options.filters.take(rest.as_bytes()))
     });
@@ -170,159 +166,6 @@ async fn copy(
 
 fn onto_itself(from: &str, to: &str) -> Error {
     Error::Unusable { path: from.into(), why: format!("it cannot be copied onto or below itself, to {to}") }
-}
-
-/// How objects are copied, as far as that was found out.
-#[repr(u8)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// Source and target are one bucket.
-    WithinBucket,
-    /// The store was not asked yet to copy from the other bucket.
-    Untried,
-    /// It did.
-    OnServer,
-    /// It refused the first one.
-    Relayed,
-}
-
-/// Copies objects by the way that there is.
-struct Copier {
-    relay: Arc<Relay>,
-    way: AtomicU8,
-    /// Objects whose bytes could not be compared.
-    not_comparable: AtomicU64,
-}
-
-/// An object that was copied.
-struct Copied {
-    /// Of the source and of what was made.
-    versions: (Version, Version),
-    size: u64,
-    /// Whether its bytes, which passed through here, are those that the source has; `None` where the store copied.
-    is_verified: Option<bool>,
-}
-
-impl Copier {
-    async fn copy(&self, object: ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
-        let object = if object.version.is_unknown() { self.head(&object.key).await? } else { object };
-        let again = match self.attempt(&object, to).await {
-            Err(Trouble::Changed) => {
-                tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
-                self.head(&object.key).await?
-            }
-            Err(Trouble::Corrupt(why)) => {
-                tracing::warn!(key = %object.key, why, "what arrived is not what the store has; copying it over");
-                object
-            }
-            done => return done,
-        };
-        match self.attempt(&again, to).await {
-            Err(Trouble::Changed) => Err(Trouble::Alone(CHANGED_TWICE.to_owned())),
-            done => done,
-        }
-    }
-
-    /// Why `object` is to be copied, where its copy `made` has its size; `None` where both have the same bytes. Checksums are asked for where `by_checksum` says so.
-    async fn compare(
-        &self,
-        object: &ObjectMeta,
-        made: &ObjectMeta,
-        by_checksum: bool,
-    ) -> Result<Option<Reason>, Trouble> {
-        if is_md5s(&object.version) && object.version.etag() == made.version.etag() {
-            return Ok(None);
-        }
-        if !by_checksum {
-            return Ok(Some(Reason::VersionDiffers));
-        }
-        let of = async |store: &Arc<dyn Store>, object: &ObjectMeta| match object.checksum {
-            Some(checksum) => Ok(Some(checksum)),
-            None => match store.checksum(&object.key, &object.version).await {
-                // Replaced since, or not to be read: it is copied, or that fails by name.
-                Err(error)
-                    if matches!(
-                        error.kind,
-                        ErrorKind::NotFound | ErrorKind::Precondition | ErrorKind::Denied
-                    ) =>
-                {
-                    Ok(None)
-                }
-                Err(error) => Err(Trouble::of_store(&format!("look at {}", object.key), error)),
-                Ok(checksum) => Ok(checksum),
-            },
-        };
-        let Relay { source, target, .. } = &*self.relay;
-        let checksums = (of(source, object).await?, of(target, made).await?);
-        Ok(match checksums {
-            (Some(one), Some(other)) if one == other => None,
-            (Some(one), Some(other)) if discriminant(&one) == discriminant(&other) => {
-                Some(Reason::ContentDiffers)
-            }
-            _ => {
-                self.not_comparable.fetch_add(1, Relaxed);
-                Some(Reason::NotComparable)
-            }
-        })
-    }
-
-    async fn head(&self, key: &RawKey) -> Result<ObjectMeta, Trouble> {
-        let found = self.relay.source.head(key).await;
-        found.map_err(|error| Trouble::of_store(&format!("look at {key}"), error))
-    }
-
-    async fn attempt(&self, object: &ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
-        let (made, is_verified) = match self.on_server(object, to).await? {
-            Some(made) => {
-                self.relay.progress.add_bytes(object.size);
-                (made, None)
-            }
-            None => {
-                let made = self.relay.copy(object, to).await?;
-                (made.version, Some(made.is_verified))
-            }
-        };
-        Ok(Copied { versions: (object.version.clone(), made), size: object.size, is_verified })
-    }
-
-    /// Has the store copy it; `None` where it does not.
-    async fn on_server(&self, object: &ObjectMeta, to: &RawKey) -> Result<Option<Version>, Trouble> {
-        let way = self.way.load(Relaxed);
-        if way == Way::Relayed as u8 {
-            return Ok(None);
-        }
-        let Relay { source, target, .. } = &*self.relay;
-        let _connection = self.relay.connection().await?;
-        let is_within = way == Way::WithinBucket as u8;
-        let copied = match is_within {
-            true => target.copy(&object.key, &object.version, to, Condition::None).await,
-            false => target.copy_from(&**source, object, to, Condition::None).await,
-        };
-        let refusal = |kind| {
-            matches!(kind, ErrorKind::Unsupported | ErrorKind::Denied | ErrorKind::NoSuchBucket) && !is_within
-        };
-        match copied {
-            Ok(version) => {
-                let _ = self.turn(Way::Untried, Way::OnServer);
-                Ok(Some(version))
-            }
-            Err(error) if refusal(error.kind) => {
-                // What the store copied of others it may refuse of one; where it copied nothing yet, it is not asked again.
-                if self.turn(Way::Untried, Way::Relayed).is_ok() {
-                    tracing::debug!(%error, "the store does not copy from there; the bytes go through here");
-                }
-                Ok(None)
-            }
-            Err(error) => {
-                let doing = format!("copy {}/{} to {}/{to}", source.uri(), object.key, target.uri());
-                Err(Trouble::of_store(&doing, error))
-            }
-        }
-    }
-
-    fn turn(&self, from: Way, to: Way) -> Result<u8, u8> {
-        self.way.compare_exchange(from as u8, to as u8, Relaxed, Relaxed)
-    }
 }
 
 /// A copy under way.

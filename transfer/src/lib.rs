@@ -22,6 +22,7 @@ mod case_folding;
 mod change;
 mod collisions;
 mod comparison;
+mod copier;
 mod directory;
 mod disk;
 mod download;

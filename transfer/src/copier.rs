@@ -1,0 +1,180 @@
+//! One object of a bucket, to another bucket.
+//!
+//! Owns: [`Copier`], which has the store copy by itself where it can and will, and relays the bytes otherwise; an object that was replaced meanwhile, or arrived damaged,
+//! is copied over once. It also looks whether two objects of one size have the same bytes.
+
+use crate::change::Reason;
+use crate::comparison::is_md5s;
+use crate::relay::Relay;
+use crate::trouble::Trouble;
+use pail_store::{Condition, ErrorKind, ObjectMeta, RawKey, Store, Version};
+use std::mem::discriminant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
+
+/// How objects are copied, as far as that was found out.
+#[repr(u8)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Source and target are one bucket.
+    WithinBucket,
+    /// The store was not asked yet to copy from the other bucket.
+    Untried,
+    /// It did.
+    OnServer,
+    /// It refused the first one.
+    Relayed,
+}
+
+/// Copies objects by the way that there is.
+pub(crate) struct Copier {
+    pub relay: Arc<Relay>,
+    way: AtomicU8,
+    /// Objects whose bytes could not be compared.
+    not_comparable: AtomicU64,
+}
+
+/// An object that was copied.
+pub(crate) struct Copied {
+    /// Of the source and of what was made.
+    pub versions: (Version, Version),
+    pub size: u64,
+    /// Whether its bytes, which passed through here, are those that the source has; `None` where the store copied.
+    pub is_verified: Option<bool>,
+}
+
+impl Copier {
+    /// Over this relay; `is_within`: source and target are one bucket.
+    pub fn new(relay: Relay, is_within: bool) -> Self {
+        let way = if is_within { Way::WithinBucket } else { Way::Untried };
+        Self { relay: Arc::new(relay), way: AtomicU8::new(way as u8), not_comparable: AtomicU64::new(0) }
+    }
+
+    /// How many objects could not be compared.
+    pub fn not_comparable(&self) -> u64 {
+        self.not_comparable.load(Relaxed)
+    }
+
+    /// Copies `object`, as a listing has it, to `to`.
+    pub async fn copy(&self, object: ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
+        let object = if object.version.is_unknown() { self.head(&object.key).await? } else { object };
+        let again = match self.attempt(&object, to).await {
+            Err(Trouble::Changed) => {
+                tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
+                self.head(&object.key).await?
+            }
+            Err(Trouble::Corrupt(why)) => {
+                tracing::warn!(key = %object.key, why, "what arrived is not what the store has; copying it over");
+                object
+            }
+            done => return done,
+        };
+        match self.attempt(&again, to).await {
+            Err(Trouble::Changed) => Err(Trouble::Alone(CHANGED_TWICE.to_owned())),
+            done => done,
+        }
+    }
+
+    /// Why `object` is to be copied, where its copy `made` has its size; `None` where both have the same bytes. Checksums are asked for where `by_checksum` says so.
+    pub async fn compare(
+        &self,
+        object: &ObjectMeta,
+        made: &ObjectMeta,
+        by_checksum: bool,
+    ) -> Result<Option<Reason>, Trouble> {
+        if is_md5s(&object.version) && object.version.etag() == made.version.etag() {
+            return Ok(None);
+        }
+        if !by_checksum {
+            return Ok(Some(Reason::VersionDiffers));
+        }
+        let of = async |store: &Arc<dyn Store>, object: &ObjectMeta| match object.checksum {
+            Some(checksum) => Ok(Some(checksum)),
+            None => match store.checksum(&object.key, &object.version).await {
+                // Replaced since, or not to be read: it is copied, or that fails by name.
+                Err(error)
+                    if matches!(
+                        error.kind,
+                        ErrorKind::NotFound | ErrorKind::Precondition | ErrorKind::Denied
+                    ) =>
+                {
+                    Ok(None)
+                }
+                Err(error) => Err(Trouble::of_store(&format!("look at {}", object.key), error)),
+                Ok(checksum) => Ok(checksum),
+            },
+        };
+        let Relay { source, target, .. } = &*self.relay;
+        let checksums = (of(source, object).await?, of(target, made).await?);
+        Ok(match checksums {
+            (Some(one), Some(other)) if one == other => None,
+            (Some(one), Some(other)) if discriminant(&one) == discriminant(&other) => {
+                Some(Reason::ContentDiffers)
+            }
+            _ => {
+                self.not_comparable.fetch_add(1, Relaxed);
+                Some(Reason::NotComparable)
+            }
+        })
+    }
+
+    async fn head(&self, key: &RawKey) -> Result<ObjectMeta, Trouble> {
+        let found = self.relay.source.head(key).await;
+        found.map_err(|error| Trouble::of_store(&format!("look at {key}"), error))
+    }
+
+    async fn attempt(&self, object: &ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
+        let (made, is_verified) = match self.on_server(object, to).await? {
+            Some(made) => {
+                self.relay.progress.add_bytes(object.size);
+                (made, None)
+            }
+            None => {
+                let made = self.relay.copy(object, to).await?;
+                (made.version, Some(made.is_verified))
+            }
+        };
+        Ok(Copied { versions: (object.version.clone(), made), size: object.size, is_verified })
+    }
+
+    /// Has the store copy it; `None` where it does not.
+    async fn on_server(&self, object: &ObjectMeta, to: &RawKey) -> Result<Option<Version>, Trouble> {
+        let way = self.way.load(Relaxed);
+        if way == Way::Relayed as u8 {
+            return Ok(None);
+        }
+        let Relay { source, target, .. } = &*self.relay;
+        let _connection = self.relay.connection().await?;
+        let is_within = way == Way::WithinBucket as u8;
+        let copied = match is_within {
+            true => target.copy(&object.key, &object.version, to, Condition::None).await,
+            false => target.copy_from(&**source, object, to, Condition::None).await,
+        };
+        let refusal = |kind| {
+            matches!(kind, ErrorKind::Unsupported | ErrorKind::Denied | ErrorKind::NoSuchBucket) && !is_within
+        };
+        match copied {
+            Ok(version) => {
+                let _ = self.turn(Way::Untried, Way::OnServer);
+                Ok(Some(version))
+            }
+            Err(error) if refusal(error.kind) => {
+                // What the store copied of others it may refuse of one; where it copied nothing yet, it is not asked again.
+                if self.turn(Way::Untried, Way::Relayed).is_ok() {
+                    tracing::debug!(%error, "the store does not copy from there; the bytes go through here");
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                let doing = format!("copy {}/{} to {}/{to}", source.uri(), object.key, target.uri());
+                Err(Trouble::of_store(&doing, error))
+            }
+        }
+    }
+
+    fn turn(&self, from: Way, to: Way) -> Result<u8, u8> {
+        self.way.compare_exchange(from as u8, to as u8, Relaxed, Relaxed)
+    }
+}
