@@ -88,16 +88,14 @@ fn level_of(key: &str, prefix_len: usize, at: usize) -> Level {
 /// The keys that `key` would be with a greater digit at a position, or behind its directory.
 fn siblings(key: &str, prefix_len: usize, at: usize, level: Level) -> impl Iterator<Item = Boundary> + '_ {
     let byte = key.as_bytes()[at];
-    let letters: &[u8] = if is_hexadecimal(key, prefix_len, at) { b"abcdef" } else { b"" };
     let digits: &[u8] = match byte {
+        b'0'..=b'9' | b'a'..=b'f' if is_hexadecimal(key, prefix_len, at) => b"0123456789abcdef",
         b'0'..=b'9' => b"0123456789",
         // What is behind everything in the directory.
         b'/' => b"0",
         _ => b"",
     };
-    let letters = if byte == b'/' { b"" } else { letters };
-    let is_one = digits.contains(&byte) || letters.contains(&byte) || byte == b'/';
-    let greater = digits.iter().chain(letters).copied().filter(move |digit| is_one && *digit > byte);
+    let greater = digits.iter().copied().filter(move |digit| *digit > byte);
     // An ASCII character is never within another: what is before it is whole.
     greater.map(move |byte| Boundary {
         key: format!("{}{}", &key[..at], char::from(byte)),
