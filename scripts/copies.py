@@ -33,13 +33,14 @@ class Copies:
         self.compared += 1
 
     def ran(self, *arguments):
-        """The summary of a command, which must succeed: the last line of its JSON."""
+        """What a command prints, which must succeed."""
         done = subprocess.run([self.pail, *map(str, arguments), "--json"], capture_output=True, text=True)
         self.expect(f"{arguments[0]}: the exit code (it said {done.stderr!r:.200})", done.returncode, 0)
-        return json.loads(done.stdout.splitlines()[-1])
+        return done.stdout
 
     def counts(self, *arguments):
-        report = self.ran(*arguments)
+        # Its summary is the last line.
+        report = json.loads(self.ran(*arguments).splitlines()[-1])
         return report["copied"], report["unchanged"], report["removed"]["deleted"]
 
     def stored(self, key, data):

@@ -161,12 +161,13 @@ impl Fetcher {
         }
     }
 
-    /// Of the version whose bytes came; the time is the listing's, which is finer than that of an answer's head.
+    /// Of the version whose bytes came, or as they were listed with it; the time is the listing's, which is finer than that of an answer's head.
     pub(super) fn attributes(
         &self,
         object: &ObjectMeta,
         attributes: Option<Arc<Attributes>>,
     ) -> FileAttributes {
+        let attributes = attributes.or_else(|| object.attributes.clone());
         FileAttributes::of_object(&ObjectMeta { attributes, ..object.clone() }, self.umask)
     }
 

@@ -80,7 +80,7 @@ async fn head(store: &Arc<dyn Store>, key: &RawKey) -> Result<Option<ObjectMeta>
 }
 
 async fn first_page(store: &Arc<dyn Store>, prefix: &str, max_keys: Option<u32>) -> Result<ListPage> {
-    store.list(ListRequest { prefix: prefix.to_owned(), max_keys, ..ListRequest::default() }).await
+    store.list(ListRequest { prefix: prefix.to_owned(), max_keys, attributes: true, ..ListRequest::default() }).await
 }
 
 /// The pages of a listing as they come, in the order of their keys. Dropped, it ends.
@@ -124,8 +124,9 @@ async fn list(
         if let Some(last) = last {
             return range_listing::list_on(store, prefix, &last, sender).await;
         }
-        page =
-            store.list(ListRequest { prefix: prefix.clone(), token: next, ..ListRequest::default() }).await;
+        let request =
+            ListRequest { prefix: prefix.clone(), token: next, attributes: true, ..ListRequest::default() };
+        page = store.list(request).await;
     }
 }
 

@@ -152,6 +152,7 @@ impl Listing {
                 prefix: self.prefix.clone(),
                 start_after: range.token.is_none().then(|| range.after.clone()),
                 token: range.token.clone(),
+                attributes: true,
                 ..ListRequest::default()
             };
             let (id, store) = (range.id, self.store.clone());

@@ -6,38 +6,17 @@ mod support;
 
 use bytes::Bytes;
 use pail_devserver::{Fault, FaultAction};
-use pail_store::{Attributes, GcsStore, ListRequest, PutOptions, RawKey, S3Store, Store, StoreKind};
-use pail_store::{BucketUri, CallerVariables, StoreOptions};
+use pail_store::{Attributes, ListRequest, PutOptions, RawKey, Store, StoreKind};
 use pail_transfer::{Destination, Error, Report, Source};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{BUCKET, MIB, Place, names, noise};
+use support::{MIB, Place, bucket, names, noise};
 
 const OTHER: &str = "other";
 
 fn key(text: &str) -> RawKey {
     RawKey::new(text).unwrap()
-}
-
-/// Another bucket of a server, by its S3 API or that of Google Cloud Storage.
-async fn bucket(place: &Place, kind: StoreKind, name: &str) -> Arc<dyn Store> {
-    let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "testtest")];
-    let uri = BucketUri { kind, scope: None, bucket: name.to_owned(), prefix: String::new() };
-    let options = StoreOptions {
-        endpoint_url: Some(place.server.endpoint_url()),
-        environment: Some(CallerVariables(keys.map(|(n, v)| (n.to_owned(), v.to_owned())).into())),
-        anonymous: kind == StoreKind::Gcs,
-        stall_timeout: Duration::from_secs(1),
-        ..StoreOptions::new(uri)
-    };
-    if name != BUCKET {
-        place.server.create_bucket(name).await.unwrap();
-    }
-    match kind {
-        StoreKind::Gcs => GcsStore::open(options).await.unwrap(),
-        _ => S3Store::open(options).await.unwrap(),
-    }
 }
 
 async fn copy(place: &Place, from: &str, target: &Arc<dyn Store>, to: &str) -> Result<Report, Error> {

@@ -6,14 +6,15 @@ mod support;
 
 use bytes::Bytes;
 use pail_devserver::{Fault, FaultAction};
-use pail_store::RawKey;
+use pail_store::{RawKey, StoreKind};
 use pail_transfer::{Error, Report, UploadSource};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
-use support::{MIB, Place, names, noise};
+use support::{MIB, Place, bucket, names, noise};
 
 fn write(place: &Place, name: &str, bytes: &[u8]) {
     let path = place.at(name);
@@ -60,6 +61,32 @@ async fn what_goes_up_comes_down_with_names_times_and_modes() {
     assert!(place.files("src") == place.files("back"));
     let found = fs::metadata(place.at("back/a b")).unwrap();
     assert_eq!((found.modified().unwrap(), found.mode() & 0o777), (time, 0o750));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_and_modes_come_back_also_where_they_do_not_come_with_the_bytes() {
+    let place = Place::new().await;
+    let store = bucket(&place, StoreKind::Gcs, "other").await;
+    let place = Place { store, ..place };
+    let sizes = [0, 1000, 2 * MIB, 12 * MIB];
+    let of = |path: &Path| {
+        let found = fs::metadata(path).unwrap();
+        (found.modified().unwrap(), found.mode() & 0o777)
+    };
+    for (seed, size) in (0..).zip(sizes) {
+        let path = place.at(&format!("src/{size}"));
+        write(&place, &format!("src/{size}"), &noise(seed, size));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000 + seed, 123_456_789);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    }
+    assert_eq!(counts(&place.upload("src", "p/").await.unwrap()), (4, 0));
+    assert_eq!(counts(&place.download("p/", "back").await.unwrap()), (4, 0));
+    assert!(place.files("src") == place.files("back"));
+    for size in sizes {
+        let (sent, back) = (place.at(&format!("src/{size}")), place.at(&format!("back/{size}")));
+        assert_eq!(of(&back), of(&sent), "{size}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,12 +158,14 @@ pub struct ListRequest {
     pub token: Option<String>,
     /// At most this many keys and prefixes; `None` is the store's own page size (1,000).
     pub max_keys: Option<u32>,
+    /// What objects carry beside their bytes is wanted, too, where the store can list it: Google Cloud Storage can, which does not tell it with the bytes.
+    pub attributes: bool,
 }
 
 /// One page of a listing, in UTF-8 byte order. Only the last one may be empty.
 #[derive(Debug, Clone, Default)]
 pub struct ListPage {
-    /// Objects, without user metadata.
+    /// Objects, without user metadata but where that was asked for ([`ListRequest::attributes`]).
     pub objects: Vec<ObjectMeta>,
     /// Common prefixes, each ending in `/`, when a delimiter was asked for.
     pub prefixes: Vec<String>,

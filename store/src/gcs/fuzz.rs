@@ -36,7 +36,7 @@ fn fuzzed_listings_are_read_or_refused() {
                 &object.meta(&key).attributes.map(|shared| (*shared).clone()).unwrap_or_default(),
             );
         }
-        let page = listing::page_of(listed, "a/", Some("a/b"));
+        let page = listing::page_of(listed, "a/", Some("a/b"), true);
         assert!(page.objects.iter().all(|object| object.key.as_str().starts_with("a/")));
         true
     });

@@ -68,16 +68,10 @@ impl ObjectResource {
         Checksum::crc32c_from_base64(self.crc32c.as_deref()?)
     }
 
-    /// What a listing tells of it; `None` where its name can be no key.
-    pub fn listed(&self) -> Option<ObjectMeta> {
-        Some(ObjectMeta {
-            key: RawKey::new(self.name.as_str()).ok()?,
-            size: self.size.unwrap_or(0),
-            version: self.version(),
-            last_modified: self.written(),
-            attributes: None,
-            checksum: self.checksum(),
-        })
+    /// What a listing tells of it, with attributes where it was asked for [`FIELDS`]; `None` where its name can be no key.
+    pub fn listed(&self, attributes: bool) -> Option<ObjectMeta> {
+        let meta = self.meta(&RawKey::new(self.name.as_str()).ok()?);
+        Some(ObjectMeta { attributes: meta.attributes.filter(|_| attributes), ..meta })
     }
 
     /// All of it, of an object that was asked for with [`FIELDS`].
@@ -179,7 +173,9 @@ mod tests {
             "kmsKeyName":"projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/3",
             "metadata":{"mtime":"1.5"},"unknown":{"a":[]}}"#;
         let object: ObjectResource = serde_json::from_str(text).unwrap();
-        let meta = object.listed().unwrap();
+        assert_eq!(object.listed(false).unwrap().attributes, None);
+        let meta = object.listed(true).unwrap();
+        assert_eq!(meta.attributes.as_ref().unwrap().metadata["mtime"], "1.5");
         assert_eq!((meta.key.as_str(), meta.size), ("a//b", 12));
         assert_eq!(meta.version, Version::Generation(1_700_000_000_000_001));
         assert_eq!(meta.checksum, Some(Checksum::Crc32c(0xe306_9283)));
@@ -198,7 +194,7 @@ mod tests {
     fn what_an_answer_leaves_out_is_unknown() {
         let object: ObjectResource = serde_json::from_str(r#"{"name":"a","size":3}"#).unwrap();
         assert!(object.version().is_unknown());
-        assert_eq!(object.listed().unwrap().size, 3);
+        assert_eq!(object.listed(true).unwrap().size, 3);
         assert!(serde_json::from_str::<ObjectResource>(r#"{"name":"a","generation":"x"}"#).is_err());
     }
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use pail_devserver::{Fault, FaultAction, Server, ServerConfig, Settings};
-use pail_store::{CallerVariables, RawKey, S3Store, Store, StoreOptions};
+use pail_store::{BucketUri, CallerVariables, GcsStore, RawKey, S3Store, Store, StoreKind, StoreOptions};
 use pail_transfer::{Error, Options, Progress, Report, Source, UploadSource};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -97,6 +97,26 @@ impl Place {
         let mut found = BTreeMap::new();
         collect(&self.at(dir), "", &mut found);
         found
+    }
+}
+
+/// Another bucket of a server, by its S3 API or that of Google Cloud Storage.
+pub async fn bucket(place: &Place, kind: StoreKind, name: &str) -> Arc<dyn Store> {
+    let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "testtest")];
+    let uri = BucketUri { kind, scope: None, bucket: name.to_owned(), prefix: String::new() };
+    let options = StoreOptions {
+        endpoint_url: Some(place.server.endpoint_url()),
+        environment: Some(CallerVariables(keys.map(|(n, v)| (n.to_owned(), v.to_owned())).into())),
+        anonymous: kind == StoreKind::Gcs,
+        stall_timeout: Duration::from_secs(1),
+        ..StoreOptions::new(uri)
+    };
+    if name != BUCKET {
+        place.server.create_bucket(name).await.unwrap();
+    }
+    match kind {
+        StoreKind::Gcs => GcsStore::open(options).await.unwrap(),
+        _ => S3Store::open(options).await.unwrap(),
     }
 }
 
