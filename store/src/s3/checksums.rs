@@ -13,6 +13,7 @@
 //! Source: Amazon S3 User Guide, "Checking object integrity in Amazon S3".
 
 use super::Pipeline;
+use super::etag::version_in;
 use super::meta::text;
 use crate::contract::{Checksum, Error, ErrorKind, RawKey, Result};
 use crate::http::pipeline::Answer;
@@ -22,15 +23,25 @@ pub(super) const CRC64NVME: &str = "x-amz-checksum-crc64nvme";
 pub(super) const CRC32C: &str = "x-amz-checksum-crc32c";
 const CRC32: &str = "x-amz-checksum-crc32";
 
-/// The checksum of the whole object; `None` for one of its parts' checksums ("composite"), whose value ends in their count.
+/// The checksum of the whole object; `None` for one of its parts' checksums ("composite"). A value of that kind ends in their count, but servers leave that and the
+/// type away: of an object in parts, what is not called one of the whole is none, but for CRC64NVME, which has no other.
 pub(super) fn checksum_in(headers: &HeaderMap) -> Option<Checksum> {
-    if text(headers, "x-amz-checksum-type").is_some_and(|kind| kind.eq_ignore_ascii_case("COMPOSITE")) {
-        return None;
-    }
     let read = |name, parse: fn(&str) -> Option<Checksum>| text(headers, name).and_then(parse);
-    read(CRC64NVME, Checksum::crc64_from_base64)
-        .or_else(|| read(CRC32C, Checksum::crc32c_from_base64))
-        .or_else(|| read(CRC32, Checksum::crc32_from_base64))
+    let crc32 = || {
+        read(CRC32C, Checksum::crc32c_from_base64).or_else(|| read(CRC32, Checksum::crc32_from_base64))
+    };
+    match text(headers, "x-amz-checksum-type") {
+        Some(kind) if kind.eq_ignore_ascii_case("COMPOSITE") => None,
+        None if is_of_parts(headers) => read(CRC64NVME, Checksum::crc64_from_base64),
+        _ => read(CRC64NVME, Checksum::crc64_from_base64).or_else(crc32),
+    }
+}
+
+/// Whether the ETag ends in a count of parts.
+fn is_of_parts(headers: &HeaderMap) -> bool {
+    let version = version_in(headers);
+    let count = version.etag().and_then(|etag| etag.rsplit_once('-')).map(|(_, count)| count);
+    count.is_some_and(|count| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The header for bytes that are sent at once.
@@ -72,5 +83,29 @@ pub(super) fn check_sent(
             })
         }
         _ => Ok(sent),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_checksum_of_checksums_is_none_of_the_whole() {
+        let of = |headers: &[(&'static str, &'static str)]| {
+            let values = headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+            checksum_in(&values.collect())
+        };
+        let crc32 = ("x-amz-checksum-crc32", "4waSgw==");
+        let crc64 = (CRC64NVME, "AAAAAAAAAAc=");
+        let (whole, in_parts) = (("etag", "\"0cc175b9\""), ("etag", "\"0cc175b9-2\""));
+        let full = ("x-amz-checksum-type", "FULL_OBJECT");
+        assert_eq!(of(&[whole, crc32]), Some(Checksum::Crc32(0xe306_9283)));
+        assert_eq!(of(&[in_parts, crc32, full]), Some(Checksum::Crc32(0xe306_9283)));
+        assert_eq!(of(&[in_parts, crc64]), Some(Checksum::Crc64Nvme(7)));
+        assert_eq!(of(&[in_parts, crc32]), None);
+        assert_eq!(of(&[in_parts, ("x-amz-checksum-crc32", "4waSgw==-2")]), None);
+        assert_eq!(of(&[in_parts, crc32, ("x-amz-checksum-type", "COMPOSITE")]), None);
     }
 }
