@@ -80,7 +80,9 @@ async fn head(store: &Arc<dyn Store>, key: &RawKey) -> Result<Option<ObjectMeta>
 }
 
 async fn first_page(store: &Arc<dyn Store>, prefix: &str, max_keys: Option<u32>) -> Result<ListPage> {
-    store.list(ListRequest { prefix: prefix.to_owned(), max_keys, attributes: true, ..ListRequest::default() }).await
+    store
+        .list(ListRequest { prefix: prefix.to_owned(), max_keys, attributes: true, ..ListRequest::default() })
+        .await
 }
 
 /// The pages of a listing as they come, in the order of their keys. Dropped, it ends.

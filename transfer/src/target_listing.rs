@@ -37,7 +37,8 @@ impl TargetListing {
         filters: &Filters,
     ) -> Result<Self, Error> {
         let mut found = Self::default();
-        let mut request = ListRequest { prefix: prefix.to_owned(), attributes: true, ..ListRequest::default() };
+        let mut request =
+            ListRequest { prefix: prefix.to_owned(), attributes: true, ..ListRequest::default() };
         loop {
             let page = store.list(request.clone()).await.map_err(|error| Error::Store {
                 doing: format!("list {}/{prefix}", store.uri()),

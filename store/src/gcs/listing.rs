@@ -25,7 +25,12 @@ pub(super) struct Listed {
 pub(super) async fn list(pipeline: &Pipeline, mut wanted: ListRequest) -> Result<ListPage> {
     let after = wanted.start_after.clone().filter(|key| wanted.token.is_none() && !key.is_empty());
     loop {
-        let page = page_of(raw(pipeline, wanted.clone()).await?, &wanted.prefix, after.as_deref(), wanted.attributes);
+        let page = page_of(
+            raw(pipeline, wanted.clone()).await?,
+            &wanted.prefix,
+            after.as_deref(),
+            wanted.attributes,
+        );
         if page.next.is_some() && page.next == wanted.token {
             let message = "the listing goes on where it began".to_owned();
             return Err(pipeline.error(OPERATION, None, ErrorKind::Corrupt, message));

@@ -283,7 +283,7 @@ impl Uploads<'_> {
             let request = ListRequest { prefix: folder.to_owned(), token, ..ListRequest::default() };
             let page = listing::raw(self.pipeline(), request).await?;
             let parts = page.items.iter().filter(|object| is_hidden(&object.name));
-            futures::stream::iter(parts.filter_map(ObjectResource::listed))
+            futures::stream::iter(parts.filter_map(|part| part.listed(false)))
                 .map(Ok)
                 .try_for_each_concurrent(CONCURRENT_MAX, |part| async move {
                     self.writer.delete(&part.key, &Condition::None).await

@@ -27,9 +27,8 @@ const CRC32: &str = "x-amz-checksum-crc32";
 /// type away: of an object in parts, what is not called one of the whole is none, but for CRC64NVME, which has no other.
 pub(super) fn checksum_in(headers: &HeaderMap) -> Option<Checksum> {
     let read = |name, parse: fn(&str) -> Option<Checksum>| text(headers, name).and_then(parse);
-    let crc32 = || {
-        read(CRC32C, Checksum::crc32c_from_base64).or_else(|| read(CRC32, Checksum::crc32_from_base64))
-    };
+    let crc32 =
+        || read(CRC32C, Checksum::crc32c_from_base64).or_else(|| read(CRC32, Checksum::crc32_from_base64));
     match text(headers, "x-amz-checksum-type") {
         Some(kind) if kind.eq_ignore_ascii_case("COMPOSITE") => None,
         None if is_of_parts(headers) => read(CRC64NVME, Checksum::crc64_from_base64),
@@ -94,7 +93,8 @@ mod tests {
     #[test]
     fn a_checksum_of_checksums_is_none_of_the_whole() {
         let of = |headers: &[(&'static str, &'static str)]| {
-            let values = headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+            let values =
+                headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
             checksum_in(&values.collect())
         };
         let crc32 = ("x-amz-checksum-crc32", "4waSgw==");
