@@ -81,6 +81,11 @@ fn what_is_made_or_changed_on_condition_says_so_to_the_server() {
         let found = conditions(&requests, "objects.move", "ifSourceGenerationMatch");
         assert!(found.len() == 1 && found[0] > 0, "{script}: {requests:?}");
     }
+    for script in ["rm theirs", "rm dir/theirs", "mkdir removed && rmdir removed"] {
+        let requests = mounted.asked(script);
+        let found = conditions(&requests, "objects.delete", "ifGenerationMatch");
+        assert!(!found.is_empty() && !found.contains(&0), "{script}: {requests:?}");
+    }
     assert_eq!(mounted.sandbox.pail(&["umount", &mounted.sandbox.at("mnt")]).code, 0);
 }
 

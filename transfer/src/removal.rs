@@ -97,9 +97,7 @@ impl Remover {
             Some(_) => None,
             None => store.capabilities().await.ok(),
         };
-        let is_pinned = capabilities.is_some_and(|known| {
-            !known.is_assumed && !known.ignored_conditions.contains(&ConditionedChange::Deletions)
-        });
+        let is_pinned = capabilities.is_some_and(|known| known.enforces(ConditionedChange::Deletions));
         Self { is_pinned, ..Self::unpinned(store, options) }
     }
 

@@ -14,7 +14,7 @@ use super::inode::{Content, FileState, Inode, Kind};
 use super::name;
 use super::namespace::Known;
 use bytes::Bytes;
-use pail_store::{Condition, ErrorKind, Payload, PutOptions, RawKey};
+use pail_store::{Condition, ConditionedChange, ErrorKind, Payload, PutOptions, RawKey};
 use parking_lot::Mutex;
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use std::time::{Instant, SystemTime};
 /// What is kept of an open file that is removed is at most the disk budget of the cache, and this much where that is less.
 const KEPT_BYTES_MAX_LEAST: u64 = 1 << 30;
 
-/// How often `rmdir` looks anew at a directory whose marker others write meanwhile.
-const MARKER_ATTEMPTS: usize = 8;
+/// How often a deletion looks anew at an object that others write meanwhile.
+const DELETE_ATTEMPTS: usize = 8;
 
 /// What `setattr` is to change.
 #[derive(Debug, Clone, Default)]
@@ -187,7 +187,7 @@ impl BucketFs {
             };
             attempts += 1;
             match self.store.delete(&marker.key, condition).await {
-                Err(error) if error.kind == ErrorKind::Precondition && attempts < MARKER_ATTEMPTS => {}
+                Err(error) if error.kind == ErrorKind::Precondition && attempts < DELETE_ATTEMPTS => {}
                 removed => return Ok(removed?),
             }
         }
@@ -239,10 +239,11 @@ impl BucketFs {
         let _going = self.begin_removal(inode).await?;
         let dir = self.dir_prefix(parent);
         let dirty = self.dirty_content(inode);
-        let delete_condition = dirty.as_ref().map_or(Some(Condition::None), |dirty| dirty.delete_condition());
-        let removed = match delete_condition {
-            Some(condition) => self.store.delete(&name::key(&dir, name)?, condition).await,
-            None => Ok(()),
+        let key = name::key(&dir, name)?;
+        let removed = match dirty.as_ref().map(|dirty| dirty.delete_condition()) {
+            Some(Some(condition)) => self.store.delete(&key, condition).await,
+            Some(None) => Ok(()),
+            None => self.delete_clean(&key, inode).await,
         };
         match removed {
             // What may be there was not recognised as the file's own.
@@ -257,6 +258,29 @@ impl BucketFs {
         }
         self.drop_name(inode).await;
         Ok(true)
+    }
+
+    /// Deletes the object of a file that nothing was written to, whatever version it has by then. Where the store enforces conditions of deletions, each request
+    /// is of the version that was seen last: one whose answer was lost, and that is repeated, leaves what somebody else has put there since. Errors: the
+    /// store's; `Precondition`, where that happened.
+    async fn delete_clean(&self, key: &RawKey, inode: &Inode) -> pail_store::Result<()> {
+        let is_enforced =
+            self.store.known_capabilities().is_some_and(|known| known.enforces(ConditionedChange::Deletions));
+        let seen = inode.remote_stat().filter(|_| is_enforced).map(|stat| stat.version);
+        let mut version = seen.filter(|version| !version.is_unknown());
+        for _ in 0..DELETE_ATTEMPTS {
+            let Some(seen) = version else { break };
+            match self.store.delete(key, Condition::IfVersion(seen)).await {
+                Err(error) if error.kind == ErrorKind::Precondition && !error.maybe_applied => {}
+                deleted => return deleted,
+            }
+            version = match self.store.head(key).await {
+                Ok(found) => Some(found.version).filter(|version| !version.is_unknown()),
+                Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+        }
+        self.store.delete(key, Condition::None).await
     }
 
     /// Somebody else has replaced the object of a name that was removed or renamed: theirs stays, and is what the name shows.

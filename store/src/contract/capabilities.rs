@@ -71,4 +71,9 @@ impl Capabilities {
             put_size_bytes_max: 5 * 1024 * 1024 * 1024,
         }
     }
+
+    /// Whether conditions of such changes are known to be enforced.
+    pub fn enforces(&self, change: ConditionedChange) -> bool {
+        !self.is_assumed && !self.ignored_conditions.contains(&change)
+    }
 }

@@ -308,6 +308,10 @@ impl Store for MemoryStore {
         Ok(self.capabilities.clone())
     }
 
+    fn known_capabilities(&self) -> Option<Capabilities> {
+        Some(self.capabilities.clone())
+    }
+
     async fn create_bucket(&self) -> Result<()> {
         Ok(())
     }
