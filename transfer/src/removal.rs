@@ -7,7 +7,7 @@
 //! It can only be looked at each object just before its deletion, which takes twice the requests and leaves a gap all the same. What is deleted since a source has it
 //! not is looked at: nobody named it. What was named goes without.
 //!
-//! Bounds: [`Options::connections`] requests, and the pages of `listing`.
+//! Bounds: twice [`Options::connections`] requests, and the pages of `listing`.
 
 use crate::change::{Action, Reason};
 use crate::listing::{Found, Pages, look};
@@ -127,7 +127,8 @@ impl Remover {
             self.removals.deleted_bytes += size;
             return Ok(());
         }
-        while self.tasks.len() >= self.options.connections() {
+        // Twice as many as of requests that carry bytes: a deletion is over in a round trip.
+        while self.tasks.len() >= self.options.connections().saturating_mul(2) {
             self.finish_one().await?;
         }
         let is_pinned = self.is_pinned || why == Reason::Extra;
