@@ -12,7 +12,7 @@ pub struct Reach {
     #[arg(long, value_name = "URL")]
     pub endpoint_url: Option<String>,
 
-    /// The region; a new bucket is created there [default for s3://: AWS_REGION, the profile's, us-east-1]
+    /// The region [default for s3://: AWS_REGION, the profile's, us-east-1]
     #[arg(long)]
     pub region: Option<String>,
 
@@ -52,6 +52,10 @@ pub struct SourceReach {
 /// What objects get that are new.
 #[derive(Debug, Default, clap::Args)]
 pub struct NewObjectFlags {
+    /// Create the target's bucket where it is missing
+    #[arg(long)]
+    pub create: bool,
+
     /// Give new objects a content type by their names [default: on]
     #[arg(long, value_name = "on|off", value_parser = on_or_off)]
     content_type_by_name: Option<bool>,
@@ -92,6 +96,21 @@ impl Reach {
 }
 
 impl SourceReach {
+    /// Errors: one of these was given, and source and target are not both buckets.
+    pub fn check_unused(&self) -> Result<(), Failure> {
+        let is_used = self.source_endpoint_url.is_some()
+            || self.source_region.is_some()
+            || self.source_profile.is_some()
+            || self.source_no_sign_request;
+        match is_used {
+            false => Ok(()),
+            true => Err(Failure::usage(
+                "--source-… says how the source's bucket is reached where the target is a bucket as well",
+            )
+            .with_hint("here it is --endpoint-url, --region, --profile or --no-sign-request")),
+        }
+    }
+
     /// The source's, beside a target that is reached by `reach`: what is not said is the same, where both are in stores of one kind.
     pub fn beside(&self, reach: &Reach, is_one_kind: bool) -> Reach {
         let same = |value: &Option<String>| value.clone().filter(|_| is_one_kind);

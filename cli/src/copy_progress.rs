@@ -64,6 +64,8 @@ enum Event<'a> {
         change: &'a Change,
     },
     Summary {
+        /// Nothing was changed: the counts are of what would be.
+        dry_run: bool,
         #[serde(flatten)]
         report: &'a Report,
     },
@@ -121,8 +123,8 @@ pub fn print_change(change: &Change) -> Result<(), Failure> {
 }
 
 /// The last event. Errors: standard output is gone.
-pub fn print_summary(report: &Report) -> Result<(), Failure> {
-    print(&Event::Summary { report })
+pub fn print_summary(report: &Report, dry_run: bool) -> Result<(), Failure> {
+    print(&Event::Summary { dry_run, report })
 }
 
 fn print(event: &Event<'_>) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use crate::{progress, terminal};
 use pail_control::opening::{self, Address, OpenBucket};
 use pail_control::quantity::ByteSize;
 use pail_control::settings::{Directories, process_environment};
-use pail_control::{CallerEnvironment, Failure, FailureKind};
+use pail_control::{BucketSettings, CallerEnvironment, Failure, FailureKind};
 use pail_store::RawKey;
 use pail_transfer::{
     Action, CancellationToken, Change, Changes, Comparison, Destination, Error, Filters, Options, Problems,
@@ -107,7 +107,11 @@ impl Copying<'_> {
         scope: Option<String>,
     ) -> Result<Report, Failure> {
         let bucket = self.open(address, create).await?;
-        let (options, progress) = (Options { scope, ..self.options() }, Arc::new(Progress::default()));
+        let settings = address.settings.cloned().unwrap_or_default();
+        let BucketSettings { content_type_by_name, storage_class, sse, sse_kms_key_id, .. } = settings;
+        let new_objects = format!("{content_type_by_name} {storage_class:?} {sse:?} {sse_kms_key_id:?}");
+        let options = Options { scope, new_objects, ..self.options() };
+        let progress = Arc::new(Progress::default());
         let copying = pail_transfer::upload(bucket.store.clone(), sources, &options, &progress);
         self.while_reporting(&progress, copying).await.map_err(failure_of)
     }
@@ -220,7 +224,7 @@ pub fn summary(report: &Report) -> String {
 /// Prints what a copy did, or would do.
 pub fn print_report(report: &Report, is_json: bool, is_dry: bool) -> Result<(), Failure> {
     match (is_json, is_dry) {
-        (true, _) => return copy_progress::print_summary(report),
+        (true, _) => return copy_progress::print_summary(report, is_dry),
         (false, true) => terminal::note(&told(report, "would copy", "would delete")),
         (false, false) => terminal::note(&summary(report)),
     }

@@ -9,8 +9,8 @@ use pail_transfer::{Filters, Selection};
 /// What the commands' help says of the globs.
 pub const RULES: &str = "\
 --include and --exclude take globs of names as they are below the source: * goes across slashes, so that \"*.tmp\" means all \
-such files and \"cache/*\" (or cache/) all below cache. Everything is taken at first, and the last glob that matches a \
-name decides, as with aws s3: --exclude \"*\" --include \"*.txt\" takes text files alone.";
+such files and \"cache/*\" (or cache/, or cache) all below cache. Everything is taken at first, and the last glob that matches a \
+name decides: --exclude \"*\" --include \"*.txt\" takes text files alone.";
 
 const INCLUDE: &str = "include";
 const EXCLUDE: &str = "exclude";

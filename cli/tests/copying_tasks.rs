@@ -62,3 +62,18 @@ fn every_launch_syncs_again_and_sends_what_changed() {
     // The object, the changed one and the sent one down, and that one up.
     assert_eq!(moved(&sandbox), 4);
 }
+
+#[test]
+fn what_is_empty_is_an_empty_directory_and_a_link_to_nothing_is_named() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(home(&sandbox, "none/x").parent().unwrap()).unwrap();
+    fs::write(home(&sandbox, "links/a"), "a").unwrap();
+    std::os::unix::fs::symlink("nowhere", home(&sandbox, "links/dangling")).unwrap();
+    let path = sandbox.path("task.yaml");
+    let task = "file_mounts:\n  ~/in/none: {name: empty, source: ~/none, mode: COPY}\n  ~/in/links: {name: links, source: ~/links, mode: COPY}\n\
+                run: ls ~/in/none ~/in/links\n";
+    fs::write(&path, task).unwrap();
+    let ran = sandbox.pail(&["launch", path.to_str().unwrap()]);
+    assert_eq!((ran.code, ran.err.contains("dangling: a symbolic link to nothing")), (5, true), "{ran:?}");
+    assert!(ran.out.ends_with("in/none:\n") && ran.out.contains("in/links:\na\n"), "{ran:?}");
+}

@@ -136,6 +136,21 @@ fn checksums_are_compared_where_they_are_asked_for() {
 }
 
 #[test]
+fn a_bucket_that_is_missing_is_created_where_that_is_said() {
+    let sandbox = Sandbox::new();
+    let work = sandbox.path("work");
+    fs::create_dir_all(work.join("data")).unwrap();
+    fs::write(work.join("data/a"), "a").unwrap();
+    done(&sandbox, &["cp", "-r", "data", "s3://made/x", "--create"]);
+    // However its name ends, a directory is the same.
+    let ran = done(&sandbox, &["cp", "-r", "data/", "s3://made/x/"]);
+    assert!(ran.err.contains("1 file unchanged"), "{ran:?}");
+    done(&sandbox, &["sync", "s3://made/x", "s3://made-too", "--create"]);
+    let ran = sandbox.pail(&["ls", "-r", "s3://made-too"]);
+    assert_eq!(ran.out, "a\n", "{ran:?}");
+}
+
+#[test]
 fn a_prefix_is_made_what_another_is() {
     let sandbox = Sandbox::new();
     for key in ["run/a", "run/sub/b", "copy/extra", "copier"] {
@@ -171,6 +186,14 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
         (&["sync", "missing", &bucket], 3, "missing"),
         (&["sync", "empty", &uri("run"), "--delete"], 3, "nothing is in empty"),
         (&["sync", "empty", "file"], 2, "neither"),
+        (&["sync", &uri("run"), "empty", "--source-profile", "other"], 2, "--profile"),
+        (&["cp", &uri("object"), "copy", "--source-endpoint-url", "http://127.0.0.1:1"], 2, "--endpoint-url"),
+        (&["cp", &uri("object"), "/dev/null"], 2, "a device"),
+        (&["cp", &uri("object"), "-"], 2, "./-"),
+        (&["cp", "file", "s3:/bucket/x"], 2, "s3://NAME"),
+        (&["cp", &uri("obj*"), "."], 3, "--include"),
+        (&["sync", &uri("run"), "empty", "--exclude", ""], 2, "it is empty"),
+        (&["cp", "file", "s3://made-by-nobody/x"], 3, "--create"),
         (&["sync", &uri("ru"), &uri("copy"), "--delete"], 3, "nothing is below"),
         (&["sync", &uri("object"), &uri("copy")], 2, "pail cp"),
         (&["sync", &uri("run"), &bucket, "--delete"], 2, "it is there itself"),
@@ -219,6 +242,8 @@ fn rm_deletes_what_is_named_and_tells_what_it_could_not() {
     assert!(ran.err.contains("1 of 3 was not deleted"), "{ran:?}");
     let printed: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((&printed["deleted"], &printed["failed"]["count"]), (&2.into(), &1.into()));
+    let ran = pail(&sandbox, &["rm", "--json", &uri("nowhere")]);
+    assert!(ran.code == 3 && json_lines(&ran)[0]["failed"]["count"] == 1, "{ran:?}");
     // One that is not there keeps the others not from going.
     let ran = pail(&sandbox, &["rm", &uri("nowhere"), &uri("two")]);
     assert!(ran.code == 5 && ran.err.contains("nothing is at"), "{ran:?}");

@@ -333,7 +333,9 @@ fn explain(address: Address<'_>, kind: StoreKind, environment: &CallerEnvironmen
     let hint = match err.kind {
         ErrorKind::NoSuchBucket | ErrorKind::NotFound => {
             let noun = kind.noun();
-            format!("check the name and the endpoint, or create the {noun} with `pail mount --create`")
+            format!(
+                "check the name and the endpoint, or create the {noun} with --create, which `pail cp`, `sync` and `mount` have"
+            )
         }
         ErrorKind::Credentials => credential_sources::missing_hint(kind).to_owned(),
         ErrorKind::Denied if anonymous => {

@@ -358,6 +358,7 @@ fn every_promise_has_a_test_that_names_it() {
     let mut tests = Vec::new();
     sources(&root().join("tests/tests"), &mut tests);
     sources(&root().join("cli/tests"), &mut tests);
+    sources(&root().join("transfer/tests"), &mut tests);
     let named: BTreeSet<String> =
         tests.iter().flat_map(|path| promises_named(&std::fs::read_to_string(path).unwrap())).collect();
     let mut section = String::new();

@@ -1,7 +1,7 @@
 //! Time and mode of a file, as objects carry them.
 //!
 //! Owns: [`FileAttributes`] and their form in user metadata: `mtime`, seconds since 1970 with up to nine decimals, as rclone writes it, and `mode`, `st_mode` as a
-//! decimal number, as s3fs writes it. Without them a file has the time at which its object was written, and an ordinary mode.
+//! decimal number, as s3fs writes it. Without them a file has the time at which its object was written, and 0666 less the umask.
 //! Invariant: of a stored mode only the nine permission bits count, less the umask.
 
 use pail_store::{ObjectMeta, UserMetadata};
@@ -15,8 +15,8 @@ const NANOS: i64 = 1_000_000_000;
 /// What a new file gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileAttributes {
-    /// Permission bits; `None` leaves those of a new file.
-    pub mode: Option<u32>,
+    /// Permission bits.
+    pub mode: u32,
     pub mtime_secs: i64,
     pub mtime_nanos: u32,
 }
@@ -29,7 +29,7 @@ impl FileAttributes {
             let mut metadata = meta.attributes.as_ref()?.metadata.iter();
             metadata.find(|(stored, _)| stored.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
         };
-        let mode = stored(MODE).and_then(parsed_mode).map(|mode| mode & 0o777 & !umask);
+        let mode = stored(MODE).and_then(parsed_mode).unwrap_or(0o666) & 0o777 & !umask;
         let time = stored(MTIME).and_then(parsed_time).unwrap_or_else(|| split(meta.last_modified));
         Self { mode, mtime_secs: time.0, mtime_nanos: time.1 }
     }
@@ -105,15 +105,15 @@ mod tests {
             FileAttributes::of_object(&meta, 0o022)
         };
         let at = |mode, mtime_secs, mtime_nanos| FileAttributes { mode, mtime_secs, mtime_nanos };
-        assert_eq!(of(&[]), at(None, 5, 500_000_000));
+        assert_eq!(of(&[]), at(0o644, 5, 500_000_000));
         assert_eq!(
             of(&[("mtime", "1700000000.25"), ("mode", "33261")]),
-            at(Some(0o755), 1_700_000_000, 250_000_000)
+            at(0o755, 1_700_000_000, 250_000_000)
         );
-        assert_eq!(of(&[("mtime", "7"), ("mode", "0666")]), at(Some(0o644), 7, 0));
-        assert_eq!(of(&[("mtime", "1.1234567899")]), at(None, 1, 123_456_789));
+        assert_eq!(of(&[("mtime", "7"), ("mode", "0666")]), at(0o644, 7, 0));
+        assert_eq!(of(&[("mtime", "1.1234567899")]), at(0o644, 1, 123_456_789));
         // No set-user-ID bit, nor anything that is no number.
-        assert_eq!(of(&[("mtime", "-1"), ("mode", "35309")]), at(Some(0o755), 5, 500_000_000));
-        assert_eq!(of(&[("mtime", "now"), ("mode", "rwx")]), at(None, 5, 500_000_000));
+        assert_eq!(of(&[("mtime", "-1"), ("mode", "35309")]), at(0o755, 5, 500_000_000));
+        assert_eq!(of(&[("mtime", "now"), ("mode", "rwx")]), at(0o644, 5, 500_000_000));
     }
 }

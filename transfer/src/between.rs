@@ -26,14 +26,15 @@ use crate::relay::Relay;
 use crate::run_log::FLUSH_INTERVAL;
 use crate::send::MEMORY_UNIT_BYTES;
 use crate::tally::Tally;
-use crate::target_listing::TargetListing;
+use crate::target_listing::{Before, TargetListing};
 use crate::target_objects::TargetObjects;
 use crate::trouble::Trouble;
 use crate::work::{Work, lost};
 use crate::{Error, Options, Progress, Report, Source};
-use pail_store::{ListPage, ObjectMeta, RawKey, Store, Version};
+use pail_store::{ErrorKind, ListPage, ObjectMeta, RawKey, Store, Version};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -62,8 +63,12 @@ pub async fn copy_between(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
+    // A probe that was cut off would leave its objects: it is not stopped.
+    if options.dry_run.is_none() {
+        let _ = target.capabilities().await;
+    }
     let work = Work::default();
-    let [source, target] = options.all_limited([source, target]);
+    let source = options.limited(source);
     let orphans = Orphans::new(target.clone());
     let units = options.memory_bytes.max(options.part_size_bytes()).div_ceil(MEMORY_UNIT_BYTES);
     let units = usize::try_from(units).unwrap_or(usize::MAX).min(u32::MAX as usize);
@@ -127,7 +132,10 @@ async fn copy(
             if is_within && below.starts_with(&prefix) {
                 return Err(onto_itself(&uris.0, &uris.1));
             }
-            if is_within && options.delete && prefix.starts_with(below) {
+            if options.delete
+                && prefix.starts_with(below)
+                && (is_within || (prefix != *below && is_one_bucket(&source, &target, &first).await?))
+            {
                 let why =
                     format!("what it has not is to be deleted below {}, and it is there itself", uris.1);
                 return Err(Error::Unusable { path: uris.0.into(), why });
@@ -136,7 +144,12 @@ async fn copy(
             if let Some(object) = beside {
                 run.tally.report.skipped.add(object.key.as_str(), BESIDE);
             }
-            kept = run.copy_prefix(first, below).await?.map(|kept| (kept, below));
+            let before = match options.delete {
+                true => Some(Before::list(&target, below).await?),
+                false => None,
+            };
+            kept =
+                run.copy_prefix(first, below).await?.zip(before).map(|(kept, before)| (kept, before, below));
         }
         (Found::Prefix { prefix, .. }, Destination::Object(_)) => {
             return Err(Error::IsPrefix { uri: format!("{}/{prefix}", source.uri()) });
@@ -154,14 +167,41 @@ async fn copy(
     let mut report = tally.into_report()?;
     match kept {
         Some(_) if report.failed.count > 0 => report.removed.is_withheld = true,
-        Some((kept, below)) => {
+        Some((kept, before, below)) => {
             let nothing = HashSet::new();
             let found = TargetListing::read(&target, below, &nothing, Some(&kept), &options.filters).await?;
-            report.removed = found.remove_extra(target, options).await?;
+            report.removed = found.only(&before).remove_extra(target, options).await?;
         }
         None => {}
     }
     Ok(report)
+}
+
+/// Whether both are one bucket that is reached in two ways: the first object of the source is in the target, the same version, written in the same second.
+async fn is_one_bucket(
+    source: &Arc<dyn Store>,
+    target: &Arc<dyn Store>,
+    first: &ListPage,
+) -> Result<bool, Error> {
+    let Some(object) = first.objects.first() else { return Ok(false) };
+    let of = async |store: &Arc<dyn Store>| match store.head(&object.key).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Denied) => Ok(None),
+        Err(error) => {
+            let doing = format!("look at {}/{}", store.uri(), object.key);
+            Err(Error::Store { doing, source: Box::new(error) })
+        }
+    };
+    let (one, other) = tokio::join!(of(source), of(target));
+    let (Some(one), Some(other)) = (one?, other?) else { return Ok(false) };
+    let second =
+        |object: &ObjectMeta| object.last_modified.duration_since(UNIX_EPOCH).map(|time| time.as_secs()).ok();
+    // By two APIs, a bucket has versions of two kinds.
+    let is_one_version = match (one.version.etag(), other.version.etag()) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    };
+    Ok(is_one_version && one.size == other.size && second(&one) == second(&other))
 }
 
 fn onto_itself(from: &str, to: &str) -> Error {
@@ -230,6 +270,7 @@ impl Run {
         let (source, target) = (self.copier.relay.source.clone(), self.copier.relay.target.clone());
         let doing = format!("list {}/{prefix}", source.uri());
         let mut there = TargetObjects::new(target, below.to_owned());
+        let mut has_any = false;
         let mut pages = Pages::after(source, prefix.clone(), first);
         while let Some(page) = pages.next().await {
             let page =
@@ -258,10 +299,16 @@ impl Run {
                     self.tally.report.skipped.add(object.key.as_str(), AMONG_SOURCES);
                     continue;
                 }
+                has_any |= !rest.is_empty();
                 self.take(object, key, &mut there).await?;
             }
         }
         self.copier.relay.progress.walk_ended();
+        if kept.is_some() && !has_any {
+            return Err(Error::NothingToKeep {
+                path: format!("{}/{prefix}", self.copier.relay.source.uri()).into(),
+            });
+        }
         Ok(kept)
     }
 

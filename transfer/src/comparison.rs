@@ -5,9 +5,9 @@
 //!
 //! # What is compared
 //! - With an entry in the manifest: the object has the version and the file the size and time that are noted there.
-//! - Without: sizes, and the file's time with the one that the store says of the object, to the nanosecond that it names. A HEAD tells the time that
+//! - Without, for a sync: sizes, and the file's time with the one that the store says of the object, to the nanosecond that it names. A HEAD tells the time that
 //!   Pail and others store with an object; a listing does not.
-//! - Contents: a checksum of the whole object that the store keeps (CRC64NVME, CRC32C, CRC32), or its ETag where that is the MD5 of the bytes. It is not
+//! - Contents, where they are asked for, and without an entry for a plain copy, to which nobody said that times tell: a checksum of the whole object that the store keeps (CRC64NVME, CRC32C, CRC32), or its ETag where that is the MD5 of the bytes. It is not
 //!   where the object was sent in parts, or is encrypted by a key of one's own or KMS (Amazon S3 API Reference, "Object"), which ETags do not tell:
 //!   an equal MD5 is believed, another one only where the store has no checksum either.
 //!
@@ -35,7 +35,7 @@ const READ_BYTES: usize = 1 << 20;
 /// By what it is decided that a file is as it was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Comparison {
-    /// By the manifest. Without one a download compares size and time as a listing has them, and an upload sends everything.
+    /// By the manifest. Without an entry a download compares the bytes of a file of the object's size, and an upload sends the file.
     #[default]
     Manifest,
     /// By the manifest; without one, by size and time in both directions, which may take a request for each object of the file's size.
@@ -68,8 +68,9 @@ pub(crate) fn judge(
         (_, Some(entry)) if entry.local.mtime_ns != local.mtime_ns => Judgement::Differs(Reason::TimeDiffers),
         (_, Some(entry)) if entry.local == local && entry.version == object.version => Judgement::Same,
         // Some servers leave the versions out of listings.
-        (Comparison::SizeAndTime, Some(_)) if object.version.is_unknown() => Judgement::Undecided,
+        (_, Some(_)) if object.version.is_unknown() => Judgement::Undecided,
         (_, Some(_)) => Judgement::Differs(Reason::VersionDiffers),
+        (Comparison::Manifest, None) => Judgement::Undecided,
         (_, None) if FileAttributes::of_object(object, 0).mtime_ns() == local.mtime_ns => Judgement::Same,
         (Comparison::SizeAndTime, None) if object.attributes.is_none() => Judgement::Undecided,
         (_, None) => Judgement::Differs(Reason::TimeDiffers),
@@ -113,11 +114,15 @@ impl Comparer {
         local: LocalState,
         open: impl FnOnce() -> io::Result<File> + Send + 'static,
     ) -> Result<Compared, Trouble> {
-        let compared = match self.comparison {
-            Comparison::Content => self.by_content(object, local, open).await?,
+        let compared = match (self.comparison, entry) {
+            (Comparison::Content, _) | (Comparison::Manifest, None) => {
+                self.by_content(object, local, open).await?
+            }
             _ => self.by_time(object, entry, local).await?,
         };
-        if matches!(compared, Compared::Differs(Reason::NotComparable)) {
+        if self.comparison == Comparison::Content
+            && matches!(compared, Compared::Differs(Reason::NotComparable))
+        {
             self.not_comparable.fetch_add(1, Relaxed);
         }
         Ok(compared)
@@ -328,11 +333,12 @@ mod tests {
         assert_eq!(by(Manifest, known(), etag("a"), at(3, 8)), Judgement::Differs(Reason::TimeDiffers));
         assert_eq!(by(Manifest, known(), etag("a"), at(3, 7)), Judgement::Differs(Reason::TimeDiffers));
         let unknown = || Version::Unknown;
-        assert_eq!(by(Manifest, known(), unknown(), at(3, 9)), Judgement::Differs(Reason::VersionDiffers));
+        assert_eq!(by(Manifest, known(), unknown(), at(3, 9)), Judgement::Undecided);
         assert_eq!(by(SizeAndTime, known(), unknown(), at(3, 9)), Judgement::Undecided);
         assert_eq!(by(SizeAndTime, None, etag("a"), at(3, 7)), Judgement::Same);
         assert_eq!(by(SizeAndTime, None, etag("a"), at(3, 8)), Judgement::Undecided);
-        assert_eq!(by(Manifest, None, etag("a"), at(3, 8)), Judgement::Differs(Reason::TimeDiffers));
+        assert_eq!(by(Manifest, None, etag("a"), at(3, 8)), Judgement::Undecided);
+        assert_eq!(by(Manifest, None, etag("a"), at(3, 7)), Judgement::Undecided, "times of two may be one");
         assert_eq!(by(Content, known(), etag("a"), at(3, 9)), Judgement::Undecided);
         assert_eq!(by(Content, known(), etag("a"), at(4, 9)), Judgement::Differs(Reason::SizeDiffers));
     }

@@ -148,10 +148,10 @@ impl Copier {
         let Relay { source, target, .. } = &*self.relay;
         let _connection = self.relay.connection().await?;
         let is_within = way == Way::WithinBucket as u8;
-        let copied = match is_within {
-            true => target.copy(&object.key, &object.version, to, Condition::None).await,
-            false => target.copy_from(&**source, object, to, Condition::None).await,
-        };
+        let mut copied = target.copy_from(&**source, object, to, Condition::None).await;
+        if is_within && copied.as_ref().is_err_and(|error| error.kind == ErrorKind::Unsupported) {
+            copied = target.copy(&object.key, &object.version, to, Condition::None).await;
+        }
         let refusal = |kind| {
             matches!(kind, ErrorKind::Unsupported | ErrorKind::Denied | ErrorKind::NoSuchBucket) && !is_within
         };

@@ -6,7 +6,6 @@
 //! Bounds: [`Options::connections`] requests and as many objects again that wait for one; [`Options::memory_bytes`] of buffers; the pages of `listing`.
 
 use crate::buffers::Buffers;
-use crate::case_folding::folds_case;
 use crate::change::{Action, Reason};
 use crate::comparison::{Compared, Comparer};
 use crate::directory::{LocalState, Root};
@@ -23,6 +22,7 @@ use crate::plan::{COLLIDES, Planner, Step, step_of_file};
 use crate::report::{Removals, Report};
 use crate::run_log::FLUSH_INTERVAL;
 use crate::tally::Tally;
+use crate::target_probe::TargetProbe;
 use crate::temporary::Temporary;
 use crate::trouble::Trouble;
 use crate::work::{Work, lost};
@@ -98,6 +98,8 @@ struct Run {
     tasks: JoinSet<(ObjectMeta, Result<Outcome, Trouble>)>,
     objects_max: usize,
     tally: Tally,
+    /// As it was when the walk began.
+    target: TargetProbe,
     _governor: Governor,
 }
 
@@ -153,6 +155,7 @@ impl Opening {
             tasks: JoinSet::new(),
             objects_max: connections.saturating_mul(2),
             tally: Tally::default(),
+            target: TargetProbe::default(),
             _governor: governor,
         })
     }
@@ -195,13 +198,15 @@ impl Run {
         let mut planner = Planner::new(prefix.clone(), root.clone(), manifest, &self.options);
         if self.options.dry_run.is_none() {
             let leftovers = self.fetcher.leftovers.clone();
-            let folds = self.fetcher.work.blocking(move || folds_case(&root, &leftovers)).await;
-            if folds.map_err(Trouble::into_error)? {
+            let probing = self.fetcher.work.blocking(move || TargetProbe::of(&root, &leftovers)).await;
+            self.target = probing.map_err(Trouble::into_error)?;
+            if self.target.folds_case {
                 planner.fold_case();
             }
         }
         let is_all = first.next.is_none();
-        let doing = format!("list {}/{prefix}", store.uri());
+        let source = format!("{}/{prefix}", store.uri());
+        let doing = format!("list {source}");
         let mut pages = Pages::after(store, prefix, first);
         while let Some(page) = pages.next().await {
             let page =
@@ -224,6 +229,9 @@ impl Run {
             self.take(steps).await?;
         }
         self.fetcher.progress.walk_ended();
+        if self.options.delete && !planner.has_any() {
+            return Err(Error::NothingToKeep { path: source.into() });
+        }
         Ok(planner.into_kept())
     }
 
@@ -413,7 +421,8 @@ impl Run {
         match kept {
             Some(_) if report.failed.count > 0 => report.removed.is_withheld = true,
             Some(kept) => {
-                report.removed = remove_extra(&self.fetcher, self.options, self.prefix, kept).await?;
+                report.removed =
+                    remove_extra(&self.fetcher, self.options, self.prefix, kept, self.target.began).await?;
             }
             None => {}
         }
@@ -426,6 +435,7 @@ async fn remove_extra(
     options: Options,
     prefix: String,
     kept: Kept,
+    began: Option<(i64, i64)>,
 ) -> Result<Removals, Error> {
     let root = fetcher.root.clone();
     let remove = move || {
@@ -435,6 +445,7 @@ async fn remove_extra(
             prefix: &prefix,
             dry_run: options.dry_run.as_ref(),
             stop: &options.stop,
+            began,
             removals: Removals::default(),
         };
         extra.remove(&root)

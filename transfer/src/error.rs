@@ -14,7 +14,7 @@ pub enum Error {
         /// What was looked for.
         uri: String,
     },
-    /// The source is an empty directory, and everything in the target would be deleted.
+    /// There is nothing to copy in the source, but what is left out or cannot be copied, and everything in the target would be deleted.
     #[error("nothing is in {}, and so all that is at the target would be deleted", path.display())]
     NothingToKeep {
         /// The source.

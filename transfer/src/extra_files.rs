@@ -4,12 +4,13 @@
 //!
 //! Invariants: every directory is opened by its one name in the one above it, and never through a symbolic link, so that nothing outside the target is reached
 //! whatever is put into it meanwhile; a link is removed itself. What is no file (pipes, sockets, devices), and what is on another file system,
-//! such as a mount in the target, stays. So do temporary files of runs that may be under way, and everything that the filters leave out.
+//! such as a mount in the target, stays. So do temporary files of runs that may be under way, everything that the filters leave out, and what was made or changed since the run
+//! began.
 
 use crate::change::{Action, Reason};
 use crate::directory::Root;
 use crate::kept::Kept;
-use crate::leftovers::is_temporary;
+use crate::leftovers::{is_temporary, remove_if_dead};
 use crate::report::Removals;
 use crate::{Changes, Error, Filters};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
@@ -30,6 +31,8 @@ pub(crate) struct ExtraFiles<'a> {
     pub prefix: &'a str,
     pub dry_run: Option<&'a Changes>,
     pub stop: &'a CancellationToken,
+    /// What changed later is no leftover of an earlier state of the source; see [`TargetProbe::began`](crate::target_probe::TargetProbe::began).
+    pub began: Option<(i64, i64)>,
     pub removals: Removals,
 }
 
@@ -130,7 +133,17 @@ impl ExtraFiles<'_> {
     }
 
     fn remove_file(&mut self, place: &Place, name: &CStr, path: &[u8], stat: &Stat) -> bool {
-        if self.kept.keeps(path) || !self.filters.take(path) || is_temporary(name.to_bytes()) {
+        if self.kept.keeps(path) || !self.filters.take(path) {
+            return false;
+        }
+        if is_temporary(name.to_bytes()) {
+            if self.dry_run.is_none() {
+                remove_if_dead(&place.directory, name.to_bytes());
+            }
+            return false;
+        }
+        if self.began.is_some_and(|began| (stat.st_ctime, stat.st_ctime_nsec as i64) > began) {
+            tracing::info!(path = %path.escape_ascii(), "it is not in the source, and was changed since the run began: it stays");
             return false;
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);

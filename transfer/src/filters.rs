@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Filters`], globs by which names are taken or left out. Everything is taken at first; of the globs that match a name the last one
 //! decides, as with the AWS command. A name is what follows the source's prefix or directory, and `*` goes across `/` in it: of
-//! `*.tmp` all such files are meant, however deep, and of `cache/*` all below `cache`. A glob that ends in `/` means what is below.
+//! `*.tmp` all such files are meant, however deep, and of `cache/*` all below `cache`. A glob that ends in `/` means what is below. One that matches a directory means all that is in
+//! it, other than there: who leaves out `.git` means the repository, not a file of that name.
 //!
 //! # Why not as rsync or rclone have it
 //! There the first match decides, and a directory that is left out takes with it what a later rule would take. Who copies to buckets comes from `aws s3`, and
@@ -47,6 +48,9 @@ impl Filters {
     pub fn new<'a>(globs: impl IntoIterator<Item = (Selection, &'a str)>) -> Result<Self, InvalidGlob> {
         let rule = |(selection, glob): (Selection, &str)| {
             // All globs begin where names do, so that a leading slash, which says this elsewhere, says nothing more.
+            if glob.is_empty() {
+                return Err(InvalidGlob { glob: String::new(), why: "it is empty".to_owned() });
+            }
             let mut text = glob.strip_prefix('/').unwrap_or(glob).to_owned();
             if text.is_empty() || text.ends_with('/') {
                 text.push('*');
@@ -68,16 +72,28 @@ impl Filters {
 
     /// Whether a name is taken.
     pub(crate) fn take(&self, name: &[u8]) -> bool {
-        let candidate = Candidate::from_bytes(name);
-        let decides = self.0.iter().rev().find(|rule| rule.matcher.is_match_candidate(&candidate));
+        let decides = self.0.iter().rev().find(|rule| rule.matches(name));
         decides.is_none_or(|rule| rule.selection == Selection::Include)
     }
 
     /// Whether nothing below a directory can be taken; `directory` ends in `/`. Says false where only its names would tell.
     pub(crate) fn leave_out_all_below(&self, directory: &[u8]) -> bool {
         let candidate = Candidate::from_bytes(directory);
-        let excludes = self.0.iter().rev().take_while(|rule| rule.selection == Selection::Exclude);
-        excludes.into_iter().any(|rule| rule.is_open && rule.matcher.is_match_candidate(&candidate))
+        let name = directory.strip_suffix(b"/").unwrap_or(directory);
+        let mut excludes = self.0.iter().rev().take_while(|rule| rule.selection == Selection::Exclude);
+        excludes.any(|rule| {
+            rule.matches(name) && !rule.is_open || rule.is_open && rule.matcher.is_match_candidate(&candidate)
+        })
+    }
+}
+
+impl Rule {
+    /// Whether it matches a name, or a directory that it is in.
+    fn matches(&self, name: &[u8]) -> bool {
+        let is_match = |name: &[u8]| self.matcher.is_match_candidate(&Candidate::from_bytes(name));
+        let mut slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        // What is open matches beyond a directory's name by itself.
+        is_match(name) || !self.is_open && slashes.any(|at| is_match(&name[..at]))
     }
 }
 
@@ -103,6 +119,12 @@ mod tests {
         assert!(!taken(&classes, "1x.log") && !taken(&classes, "1/.tmp") && taken(&classes, "ax.log"));
         assert!(!taken(&[(Exclude, "a\\*")], "a*") && taken(&[(Exclude, "a\\*")], "ab"));
         assert!(!taken(&[(Exclude, "a*b")], "a\nb"));
+        let git = [(Exclude, ".git")];
+        assert!(!taken(&git, ".git/refs/heads/main") && !taken(&git, ".git") && taken(&git, "a/.git/HEAD"));
+        assert!(
+            !taken(&[(Exclude, "*.tmp")], "a.tmp/b")
+                && taken(&[(Exclude, "*.tmp"), (Include, "a.tmp")], "a.tmp/b")
+        );
     }
 
     #[test]
@@ -116,11 +138,13 @@ mod tests {
         assert!(all(&[(Include, "a/x"), (Exclude, "a/*")], "a/"));
         assert!(!all(&[(Exclude, "a/*"), (Include, "a/x")], "a/"));
         assert!(!all(&[(Exclude, "*.tmp")], "a/") && !all(&[(Exclude, "a/b*")], "a/") && !all(&[], "a/"));
-        assert!(!all(&[(Exclude, "a/\\*")], "a/*"));
+        assert!(all(&[(Exclude, "a/\\*")], "a/*/") && !all(&[(Exclude, "a/\\*")], "a/b/"));
+        assert!(all(&[(Exclude, ".git")], ".git/") && all(&[(Exclude, ".git")], ".git/refs/"));
     }
 
     #[test]
     fn what_is_no_glob_is_told() {
+        assert_eq!(Filters::new([(Include, "")]).unwrap_err().to_string(), "\"\" is not a glob: it is empty");
         let error = Filters::new([(Exclude, "ok"), (Exclude, "[a")]).unwrap_err();
         assert!(error.to_string().starts_with("\"[a\" is not a glob: "), "{error}");
     }

@@ -16,12 +16,27 @@ pub(crate) struct Kept {
     names: HashSet<u64>,
     /// What is below these stays, too; each ends in `/`.
     roots: Vec<String>,
+    is_everything: bool,
+    /// The target takes names that differ in case alone for one.
+    folds_case: bool,
 }
 
 impl Kept {
+    /// From now on, before the first name is kept, names are the same that differ in case alone.
+    pub fn fold_case(&mut self) {
+        self.folds_case = true;
+    }
+
     pub fn keep(&mut self, name: &str) {
-        let hash = self.hasher.hash_one(name.as_bytes());
+        let hash = self.hash_of(name.as_bytes());
         self.names.insert(hash);
+    }
+
+    fn hash_of(&self, name: &[u8]) -> u64 {
+        match std::str::from_utf8(name) {
+            Ok(name) if self.folds_case => self.hasher.hash_one(name.to_lowercase().as_bytes()),
+            _ => self.hasher.hash_one(name),
+        }
     }
 
     /// A name of the source that was not understood as a file's: whatever it might be taken for.
@@ -44,8 +59,14 @@ impl Kept {
         self.roots.push(format!("{name}/"));
     }
 
+    /// Of the whole source nothing is known.
+    pub fn keep_everything(&mut self) {
+        self.is_everything = true;
+    }
+
     pub fn keeps(&self, name: &[u8]) -> bool {
-        self.names.contains(&self.hasher.hash_one(name))
+        self.is_everything
+            || self.names.contains(&self.hash_of(name))
             || self.roots.iter().any(|root| name.starts_with(root.as_bytes()))
     }
 }
@@ -53,6 +74,14 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_case_is_folded_a_name_keeps_the_other_s_file() {
+        let mut kept = Kept::default();
+        kept.fold_case();
+        kept.keep("Dir/Ä");
+        assert!(kept.keeps("dir/ä".as_bytes()) && !kept.keeps(b"dir/a"));
+    }
 
     #[test]
     fn odd_names_keep_what_they_might_be_taken_for() {

@@ -207,7 +207,7 @@ pub(crate) fn open_locked(directory: &OwnedFd, name: &[u8]) -> io::Result<Opened
         directory,
         name,
         flags | OFlags::CREATE | OFlags::EXCL,
-        Mode::from_raw_mode(0o666),
+        Mode::from_raw_mode(0o600),
     );
     let (file, is_new) = match new {
         Ok(file) => (File::from(file), true),
@@ -241,7 +241,7 @@ fn is_own_file(stat: &Stat) -> bool {
 }
 
 /// Removes a file in parts that no process has.
-fn remove_if_dead(directory: &OwnedFd, name: &[u8]) {
+pub(crate) fn remove_if_dead(directory: &OwnedFd, name: &[u8]) {
     // Most of them are in place by now.
     let is_there = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
     if !is_there {

@@ -18,7 +18,6 @@
 mod attributes;
 mod between;
 mod buffers;
-mod case_folding;
 mod change;
 mod collisions;
 mod comparison;
@@ -57,6 +56,7 @@ mod sums;
 mod tally;
 mod target_listing;
 mod target_objects;
+mod target_probe;
 mod temporary;
 mod trouble;
 mod upload;

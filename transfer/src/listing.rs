@@ -89,21 +89,28 @@ async fn first_page(store: &Arc<dyn Store>, prefix: &str, max_keys: Option<u32>)
 #[derive(Debug)]
 pub struct Pages {
     pages: mpsc::Receiver<Result<ListPage>>,
-    _lister: JoinSet<()>,
+    lister: JoinSet<()>,
+    uri: String,
 }
 
 impl Pages {
     /// Goes on behind `first`, without a delimiter. A listing of more than [`PAGES_IN_TURN`] pages is listed in ranges at the same time, where the store can.
     pub fn after(store: Arc<dyn Store>, prefix: String, first: ListPage) -> Self {
         let (sender, pages) = mpsc::channel(PAGES_AHEAD_MAX);
-        let mut lister = JoinSet::new();
+        let (mut lister, uri) = (JoinSet::new(), store.uri().to_owned());
         lister.spawn(list(store, prefix, first, sender));
-        Self { pages, _lister: lister }
+        Self { pages, lister, uri }
     }
 
     /// The next page; `None` at the end, and after an error.
     pub async fn next(&mut self) -> Option<Result<ListPage>> {
-        self.pages.recv().await
+        if let Some(page) = self.pages.recv().await {
+            return Some(page);
+        }
+        // A listing that was cut short must not look complete.
+        let lost = self.lister.join_next().await?.err()?;
+        let message = format!("the listing was cut short: {lost}");
+        Some(Err(pail_store::Error::new(ErrorKind::Other, "ListObjectsV2", &self.uri, None, message)))
     }
 }
 

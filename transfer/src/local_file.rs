@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// A file as it was when it was opened.
 #[derive(Debug)]
@@ -90,11 +90,15 @@ pub(crate) struct FilePart {
     start: u64,
     work: Work,
     is_cut: AtomicBool,
+    /// Told how many bytes were read, those of a repetition once.
+    count: Box<dyn Fn(u64) + Send + Sync>,
+    /// How far it was read.
+    counted: AtomicU64,
 }
 
 impl FilePart {
-    pub fn new(file: Arc<OpenFile>, start: u64, work: Work) -> Self {
-        Self { file, start, work, is_cut: AtomicBool::new(false) }
+    pub fn new(file: Arc<OpenFile>, start: u64, work: Work, count: Box<dyn Fn(u64) + Send + Sync>) -> Self {
+        Self { file, start, work, is_cut: AtomicBool::new(false), count, counted: AtomicU64::new(0) }
     }
 
     /// Whether a read came to nothing because the file has become shorter.
@@ -106,7 +110,7 @@ impl FilePart {
 #[async_trait]
 impl PayloadSource for FilePart {
     async fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
-        let (file, offset) = (self.file.clone(), self.start + range.start);
+        let (file, offset, end) = (self.file.clone(), self.start + range.start, range.end);
         let read = move || {
             let mut bytes = vec![0; (range.end - range.start) as usize];
             file.file.read_exact_at(&mut bytes, offset).map(|()| Bytes::from(bytes))
@@ -114,6 +118,10 @@ impl PayloadSource for FilePart {
         let read = self.work.blocking(read).await.map_err(|_| io::Error::other("the run is over"))?;
         if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
             self.is_cut.store(true, Relaxed);
+        }
+        if read.is_ok() {
+            let before = self.counted.fetch_max(end, Relaxed);
+            (self.count)(end.saturating_sub(before));
         }
         read
     }

@@ -118,7 +118,21 @@ impl Walk<'_> {
             }
         }
         self.parents.pop();
+        if self.found.kept.is_some() {
+            self.check_still_there(dir, prefix, identity);
+        }
         Ok(())
+    }
+
+    /// What is missing in a directory that was moved, removed or unmounted meanwhile is no reason to delete anything: it is a failure.
+    fn check_still_there(&mut self, dir: &Path, prefix: &str, identity: (u64, u64)) {
+        let now = std::fs::metadata(dir);
+        if !now.as_ref().is_ok_and(|now| (now.dev(), now.ino()) == identity) {
+            self.keep_all_below(prefix);
+            self.found
+                .failed
+                .add(dir.to_string_lossy(), "it was moved, removed or unmounted while it was read");
+        }
     }
 
     fn visit_entry(&mut self, path: &Path, prefix: &str) -> Result<(), Error> {
@@ -140,6 +154,8 @@ impl Walk<'_> {
         }
         if is_temporary(name.as_bytes()) {
             tracing::debug!(path = %path.display(), "left out: the temporary file of a download");
+            self.found.left_out += 1;
+            self.keep_all_below(&key);
             return Ok(());
         }
         match metadata {
@@ -178,7 +194,11 @@ impl Walk<'_> {
     /// Of what is there under this name nothing is known.
     fn keep_all_below(&mut self, key: &str) {
         if let Some(kept) = &mut self.found.kept {
-            kept.keep_all_below(key[self.prefix_len..].trim_end_matches('/'));
+            let name = key.get(self.prefix_len..).unwrap_or_default().trim_end_matches('/');
+            match name.is_empty() {
+                true => kept.keep_everything(),
+                false => kept.keep_all_below(name),
+            }
         }
     }
 

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 /// The least size of a part that every store takes, but for the last: 5 MiB.
 pub(crate) const PART_BYTES_MIN: u64 = 5 << 20;
 
-/// The least share of a limited rate that a connection is worth, in bytes a second.
-const SHARE_BYTES_PER_S_MIN: u64 = 256 * 1024;
+/// How long a part of an object takes at most at a limited rate: what is under way when a run is interrupted is sent again.
+const PART_TIME_MAX_S: u64 = 10;
 
 /// The bounds of one run. [`Options::default`] suits a node with a fast link.
 #[derive(Debug, Clone)]
@@ -26,14 +26,16 @@ pub struct Options {
     pub part_bytes: u64,
     /// Bytes of objects in memory at the same time, in all. Raised to one part.
     pub memory_bytes: u64,
-    /// Bytes of objects in a second over all connections, in both directions; `None` is no limit. What a server copies by itself passes none.
+    /// Bytes of objects in a second over all connections; `None` is no limit. What passes through between two buckets counts once, and what a server copies by itself does not.
     pub rate_bytes_per_s: Option<u64>,
+    /// In whatever words, how the store was told to make new objects (class, encryption, content type): an upload in parts that began otherwise is not gone on with.
+    pub new_objects: String,
     /// Whether what the store has no checksum of is verified by an ETag that looks like an MD5.
     pub verifies_by_md5: bool,
     /// Whether an upload follows symbolic links; it leaves them out otherwise.
     pub follows_links: bool,
-    /// The directory in which manifests are kept; `None` keeps none, and then a file is compared by size and time. Made where it
-    /// is missing, closed to others.
+    /// The directory in which manifests are kept; `None` keeps none: then a download compares contents, and an upload sends
+    /// everything. Made where it is missing, closed to others.
     pub state_dir: Option<PathBuf>,
     /// Which manifest it is, where source and target do not tell: for an upload of a list of files, which may be another list the next time.
     pub scope: Option<String>,
@@ -46,7 +48,7 @@ pub struct Options {
     pub delete: bool,
     /// Changes nothing, and tells here what would be changed; the report counts that.
     pub dry_run: Option<Changes>,
-    /// Cancelled, it ends the run: temporary files are removed and uploads aborted, and then it returns [`Error::Stopped`](crate::Error::Stopped).
+    /// Cancelled, it ends the run in good order, with what the next one can go on with, and then it returns [`Error::Stopped`](crate::Error::Stopped).
     pub stop: CancellationToken,
 }
 
@@ -57,6 +59,7 @@ impl Default for Options {
             part_bytes: 8 << 20,
             memory_bytes: 128 << 20,
             rate_bytes_per_s: None,
+            new_objects: String::new(),
             verifies_by_md5: true,
             follows_links: true,
             state_dir: None,
@@ -71,24 +74,20 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Requests at the same time: fewer where each would have a share of the rate too small to keep its connection busy.
+    /// Requests at the same time: fewer where each would have so small a share of the rate that no part would be done in [`PART_TIME_MAX_S`].
     pub(crate) fn connections(&self) -> usize {
-        let shares = self.rate_bytes_per_s.map(|rate| usize::try_from(rate / SHARE_BYTES_PER_S_MIN));
+        let share = self.part_size_bytes() / PART_TIME_MAX_S;
+        let shares = self.rate_bytes_per_s.map(|rate| usize::try_from(rate / share));
         let most = shares.map_or(usize::MAX, |shares| shares.unwrap_or(usize::MAX));
         self.connections.min(most).clamp(1, Semaphore::MAX_PERMITS)
     }
 
     /// The store under the limit of this run.
     pub(crate) fn limited(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
-        let [store] = self.all_limited([store]);
-        store
-    }
-
-    /// Stores that share the limit.
-    pub(crate) fn all_limited<const N: usize>(&self, stores: [Arc<dyn Store>; N]) -> [Arc<dyn Store>; N] {
-        let Some(rate) = self.rate_bytes_per_s else { return stores };
-        let limit = RateLimit::new(rate);
-        stores.map(|store| RateLimited::over(store, limit.clone()))
+        match self.rate_bytes_per_s {
+            Some(rate) => RateLimited::over(store, RateLimit::new(rate)),
+            None => store,
+        }
     }
 
     /// The size of a part that is used.

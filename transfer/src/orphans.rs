@@ -5,10 +5,13 @@
 //! left for the next run to go on with.
 
 use crate::upload_journal::UploadJournal;
-use pail_store::{Store, Upload};
+use crate::work::Work;
+use futures::future::join_all;
+use pail_store::{ErrorKind, PutOptions, RawKey, Store, Upload};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// How long the end of a run waits for uploads to be aborted.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +42,31 @@ impl Orphans {
         Self { store, uploads: Arc::default() }
     }
 
+    /// Begins an upload, in a task of its own: where a run that is given up cut off the request, the store might have an upload that nobody knows of. Errors: the store's.
+    pub async fn start(
+        &self,
+        work: &Work,
+        key: &RawKey,
+        options: &PutOptions,
+        journal: Option<Arc<UploadJournal>>,
+    ) -> pail_store::Result<OpenUpload> {
+        let (orphans, key, options) = (self.clone(), key.clone(), options.clone());
+        let over = pail_store::Error::new(
+            ErrorKind::Other,
+            "CreateMultipartUpload",
+            self.store.uri(),
+            Some(&key),
+            "the run is over",
+        );
+        let (sender, started) = oneshot::channel();
+        tokio::spawn(work.tracked(async move {
+            let started = orphans.store.start_upload(&key, &options).await;
+            // Nobody waits for it any more: it is an orphan.
+            drop(sender.send(started.map(|upload| orphans.hold(upload, journal))));
+        }));
+        started.await.unwrap_or(Err(over))
+    }
+
     /// Holds an upload that has begun.
     pub fn hold(&self, upload: Upload, journal: Option<Arc<UploadJournal>>) -> OpenUpload {
         OpenUpload { upload, journal, orphans: self.clone(), has_ended: false }
@@ -47,11 +75,8 @@ impl Orphans {
     /// Aborts what tasks that were given up have left open.
     pub async fn abort_all(&self) {
         let orphans = std::mem::take(&mut *self.uploads.lock());
-        let aborting = async {
-            for (upload, journal) in &orphans {
-                self.abort(upload, journal.as_deref()).await;
-            }
-        };
+        let aborting =
+            join_all(orphans.iter().map(|(upload, journal)| self.abort(upload, journal.as_deref())));
         if tokio::time::timeout(ABORT_TIMEOUT, aborting).await.is_err() {
             tracing::warn!("uploads in parts stay open in the bucket: they could not be aborted in time");
         }

@@ -9,11 +9,8 @@
 //!
 //! # What it stands
 //! A record is written after its part's bytes, both to the kernel's memory: the end of the process, however it comes, leaves no record of bytes that are not there. The end of the
-//! machine may: a head that was written in another boot of the system is believed only so far as the bytes, read again, have the checksums
-//! of their records. That is slower than believing it, and faster than fetching them. To wait for the disk before each record would slow all downloads for the few that end so.
-//!
-//! What others write to the file between two runs is not looked for: only this user can, and where the store has a checksum of the whole, that of the parts as they
-//! were written is what is compared with it.
+//! machine may, and other programs may write to the file: a record is believed only so far as the bytes, read again by the run that goes on, have its checksum. That is faster than
+//! fetching them. To wait for the disk before each record would slow all downloads for the few that end so.
 //!
 //! Invariants: a journal of another object, version, size or form, or one that is damaged, counts as none; so does a damaged record.
 
@@ -29,9 +26,8 @@ use std::os::unix::fs::FileExt;
 
 const MAGIC: &[u8; 16] = b"pail: parts, 1\n\0";
 const ID_BYTES: usize = 32;
-const BOOT_BYTES: usize = 16;
-/// Magic, identity, boot, size, size of a part, checksum.
-const HEAD_BYTES: usize = MAGIC.len() + ID_BYTES + BOOT_BYTES + 3 * 8;
+/// Magic, identity, size, size of a part, checksum.
+const HEAD_BYTES: usize = MAGIC.len() + ID_BYTES + 3 * 8;
 /// Kind of the checksum, its value, checksum of the record.
 const RECORD_BYTES: usize = 3 * 8;
 /// The records begin at a page of their own.
@@ -77,22 +73,16 @@ pub(crate) struct PartJournal {
 impl PartJournal {
     /// The journal at the end of `file`, or a new one in a file that is made empty, of parts of `part_size`. May read all of the file. Errors: those of the system.
     pub fn open(file: &File, what: &ObjectIdentity, part_size: u64) -> io::Result<Self> {
-        let boot = boot_id();
         if let Some((head, mut sums)) = read(file, what)? {
-            let is_of_this_boot = boot.is_some_and(|boot| boot == head.boot);
-            if !is_of_this_boot {
-                check_parts(file, what.size, head.part_size, &mut sums)?;
-            }
+            check_parts(file, what.size, head.part_size, &mut sums)?;
             let found = Self { what: what.clone(), part_size: head.part_size, sums: Mutex::new(sums) };
-            if !is_of_this_boot {
-                found.write_all(file, boot)?;
-            }
+            found.write_all(file)?;
             return Ok(found);
         }
         file.set_len(0)?;
         let count = usize::try_from(what.size.div_ceil(part_size)).unwrap_or(usize::MAX);
         let begun = Self { what: what.clone(), part_size, sums: Mutex::new(vec![None; count]) };
-        begun.write_head(file, boot)?;
+        begun.write_head(file)?;
         Ok(begun)
     }
 
@@ -123,15 +113,14 @@ impl PartJournal {
         file.set_len(self.what.size)
     }
 
-    fn write_head(&self, file: &File, boot: Option<[u8; BOOT_BYTES]>) -> io::Result<()> {
+    fn write_head(&self, file: &File) -> io::Result<()> {
         let Self { what, part_size, .. } = self;
-        let head =
-            Head { id: what.id, boot: boot.unwrap_or_default(), size: what.size, part_size: *part_size };
+        let head = Head { id: what.id, size: what.size, part_size: *part_size };
         file.write_all_at(&head.bytes(), head_at(what.size, *part_size))
     }
 
     /// All anew. Cut short by the end of the process, it leaves less of what was there.
-    fn write_all(&self, file: &File, boot: Option<[u8; BOOT_BYTES]>) -> io::Result<()> {
+    fn write_all(&self, file: &File) -> io::Result<()> {
         let mut records = Vec::new();
         for (index, sum) in self.sums.lock().iter().enumerate() {
             match sum {
@@ -140,7 +129,7 @@ impl PartJournal {
             }
         }
         file.write_all_at(&records, records_at(self.what.size))?;
-        self.write_head(file, boot)
+        self.write_head(file)
     }
 }
 
@@ -157,7 +146,6 @@ pub(crate) fn has_journal(file: &File) -> bool {
 
 struct Head {
     id: [u8; ID_BYTES],
-    boot: [u8; BOOT_BYTES],
     size: u64,
     part_size: u64,
 }
@@ -165,7 +153,7 @@ struct Head {
 impl Head {
     fn bytes(&self) -> Vec<u8> {
         let (size, part_size) = (self.size.to_le_bytes(), self.part_size.to_le_bytes());
-        let mut bytes = [&MAGIC[..], &self.id, &self.boot, &size, &part_size].concat();
+        let mut bytes = [&MAGIC[..], &self.id, &size, &part_size].concat();
         bytes.extend_from_slice(&check_of(&bytes));
         bytes
     }
@@ -178,11 +166,10 @@ impl Head {
             return None;
         }
         let (id, rest) = rest.split_first_chunk::<ID_BYTES>()?;
-        let (boot, rest) = rest.split_first_chunk::<BOOT_BYTES>()?;
         let (size, part_size) = rest.split_first_chunk::<8>()?;
         let (size, part_size) = (u64::from_le_bytes(*size), u64::from_le_bytes(part_size.try_into().ok()?));
         let is_possible = part_size > 0 && size.div_ceil(part_size) <= PARTS_MAX && size < 1 << 62;
-        is_possible.then_some(Self { id: *id, boot: *boot, size, part_size })
+        is_possible.then_some(Self { id: *id, size, part_size })
     }
 }
 
@@ -255,12 +242,6 @@ fn check_of(bytes: &[u8]) -> [u8; 8] {
     }
 }
 
-/// Which boot of the system this is (random(4)); `None` where the kernel does not say.
-fn boot_id() -> Option<[u8; BOOT_BYTES]> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    hex::decode(text.trim().replace('-', "")).ok()?.try_into().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,15 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn after_the_machine_went_down_only_bytes_that_are_there_count() {
+    fn only_bytes_that_are_there_count() {
         let (file, what, sums) = interrupted();
-        let journal = PartJournal::open(&file, &what, PART).unwrap();
-        journal.write_head(&file, Some([7; BOOT_BYTES])).unwrap();
+        // As the end of the machine may leave it, or another program.
         file.write_all_at(&[0; 10], 50).unwrap();
-        let journal = PartJournal::open(&file, &what, PART).unwrap();
-        assert_eq!(journal.sums(), [None, None, sums[2]]);
-        // From now on it is this boot's, whose records are believed.
-        change(&file, 2 * PART);
         assert_eq!(PartJournal::open(&file, &what, PART).unwrap().sums(), [None, None, sums[2]]);
+        change(&file, 2 * PART);
+        assert_eq!(PartJournal::open(&file, &what, PART).unwrap().sums(), [None, None, None]);
     }
 }

@@ -5,7 +5,6 @@
 //!
 //! Whether a file is as it was, `comparison` decides.
 
-use crate::case_folding::FoldedNames;
 use crate::change::Reason;
 use crate::collisions::{Collisions, Verdict};
 use crate::comparison::{Judgement, judge};
@@ -13,6 +12,7 @@ use crate::directory::{LocalState, Root};
 use crate::file_name::{Named, RelativePath, named};
 use crate::kept::Kept;
 use crate::manifest::Manifest;
+use crate::target_probe::FoldedNames;
 use crate::{Comparison, Filters, Options};
 use pail_store::{KEY_LEN_BYTES_MAX, ObjectMeta, RawKey};
 use std::sync::Arc;
@@ -46,6 +46,8 @@ pub(crate) struct Planner {
     /// The names that were seen, where the others are to be deleted.
     kept: Option<Kept>,
     collisions: Collisions<(ObjectMeta, RelativePath)>,
+    /// A file was listed that is taken.
+    has_any: bool,
     /// Where the target folds case.
     folded: Option<FoldedNames>,
 }
@@ -60,13 +62,20 @@ impl Planner {
             comparison: options.comparison,
             kept: options.delete.then(Kept::default),
             collisions: Collisions::default(),
+            has_any: false,
             folded: None,
         }
+    }
+
+    /// Whether a file was listed that is taken.
+    pub fn has_any(&self) -> bool {
+        self.has_any
     }
 
     /// The target takes names that differ in case alone for one.
     pub fn fold_case(&mut self) {
         self.folded = Some(FoldedNames::default());
+        self.kept.iter_mut().for_each(Kept::fold_case);
     }
 
     /// What must stay in the target, if the rest is to go.
@@ -94,6 +103,7 @@ impl Planner {
                 }
                 Ok(Named::Root | Named::Directory(_)) => steps.push(skip(&object, MARKER_WITH_CONTENT)),
                 Ok(Named::File(path)) => {
+                    self.has_any = true;
                     self.collisions.pass(rest, &mut verdicts);
                     self.collisions.hold(rest, (object, path));
                 }

@@ -121,8 +121,8 @@ impl Relay {
         }
         let attributes = self.attributes(object, found.attributes.clone()).await?;
         let options = PutOptions { attributes, ..Default::default() };
-        let upload = self.target.start_upload(to, &options).await;
-        let open = self.orphans.hold(upload.map_err(|error| self.of_target(to, error))?, None);
+        let open = self.orphans.start(&self.work, to, &options, None).await;
+        let open = open.map_err(|error| self.of_target(to, error))?;
         drop(first);
         let mut tasks = JoinSet::new();
         let done = self.send_parts(&open.upload, &found, &options, moved, &mut tasks).await;
@@ -207,6 +207,7 @@ impl Relay {
         object: &ObjectMeta,
         told: Option<Arc<Attributes>>,
     ) -> Result<Attributes, Trouble> {
+        let told = told.or_else(|| object.attributes.clone());
         let has_all = told.as_ref().is_some_and(|told| told.tag_count == 0);
         let attributes = match told {
             Some(told) if has_all => (*told).clone(),

@@ -15,7 +15,7 @@ use crate::report::Removals;
 use crate::trouble::Trouble;
 use crate::work::lost;
 use crate::{Error, Options, Source};
-use pail_store::{Condition, ConditionedChange, ListPage, ObjectMeta, RawKey, Store, Version};
+use pail_store::{Condition, ConditionedChange, ErrorKind, ListPage, ObjectMeta, RawKey, Store, Version};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -30,6 +30,10 @@ const REPLACED: &str = "it was replaced since it was listed, and stays";
 ///
 /// Errors: nothing is there; the store cannot be reached or refuses everything. What concerns single objects is in the result.
 pub async fn remove(store: Arc<dyn Store>, source: &Source, options: &Options) -> Result<Removals, Error> {
+    // A probe that was cut off would leave its objects: it is not stopped.
+    if options.dry_run.is_none() && matches!(source, Source::Prefix(_) | Source::Either(_)) {
+        let _ = store.capabilities().await;
+    }
     let removing = async {
         match look(&store, source).await? {
             // Nothing was listed: it is this object that is meant, in whatever version.
@@ -76,6 +80,21 @@ async fn remove_prefix(
         remover.removals.failed.add(object.key.as_str(), BESIDE);
     }
     remover.end().await
+}
+
+/// The version of an object whose listing had none. Errors: `Precondition`, where it has another size than was listed; the store's.
+async fn seen_now(store: &Arc<dyn Store>, key: &RawKey, size: u64) -> pail_store::Result<Version> {
+    let found = store.head(key).await?;
+    if found.size != size {
+        return Err(pail_store::Error::new(
+            ErrorKind::Precondition,
+            "HeadObject",
+            store.uri(),
+            Some(key),
+            REPLACED,
+        ));
+    }
+    Ok(found.version)
 }
 
 /// Deletes objects of one bucket. Dropped, it gives up what is under way.
@@ -131,13 +150,20 @@ impl Remover {
         while self.tasks.len() >= self.options.connections().saturating_mul(2) {
             self.finish_one().await?;
         }
-        let is_pinned = self.is_pinned || why == Reason::Extra;
-        let condition = match is_pinned && !version.is_unknown() {
-            true => Condition::IfVersion(version),
-            false => Condition::None,
-        };
+        let (is_pinned, is_extra) = (self.is_pinned, why == Reason::Extra);
         let (store, key) = (self.store.clone(), key.clone());
         self.tasks.spawn(async move {
+            let version = match version.is_unknown() && is_extra {
+                true => match seen_now(&store, &key, size).await {
+                    Ok(version) => version,
+                    Err(error) => return (key, size, Err(error)),
+                },
+                false => version,
+            };
+            let condition = match (is_pinned || is_extra) && !version.is_unknown() {
+                true => Condition::IfVersion(version),
+                false => Condition::None,
+            };
             let deleted = store.delete(&key, condition).await;
             (key, size, deleted)
         });

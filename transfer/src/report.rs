@@ -78,7 +78,7 @@ impl Problems {
     }
 
     /// Adds one.
-    pub(crate) fn add(&mut self, name: impl Into<String>, why: impl Into<String>) {
+    pub fn add(&mut self, name: impl Into<String>, why: impl Into<String>) {
         self.count += 1;
         if self.named.len() < PROBLEMS_NAMED_MAX {
             self.named.push(Problem { name: name.into(), why: why.into() });

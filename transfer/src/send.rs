@@ -42,6 +42,8 @@ pub(crate) struct Sender {
     progress: Arc<Progress>,
     work: Work,
     journals: Arc<UploadJournals>,
+    /// What the store gives new objects: an upload that began with something else is not gone on with.
+    new_objects: String,
     orphans: Orphans,
     _governor: Governor,
 }
@@ -64,7 +66,7 @@ impl Sender {
         part_size_bytes: u64,
         progress: Arc<Progress>,
         work: Work,
-        journals: UploadJournals,
+        (journals, new_objects): (UploadJournals, String),
     ) -> Self {
         let units = memory_bytes.max(part_size_bytes).div_ceil(MEMORY_UNIT_BYTES);
         let units =
@@ -81,6 +83,7 @@ impl Sender {
             progress,
             work,
             journals: Arc::new(journals),
+            new_objects,
         }
     }
 
@@ -189,33 +192,54 @@ impl Sender {
         let part_size = part_size(file.state().size, self.part_size_bytes);
         let _connection = self.connection().await?;
         if let Some(found) = found {
-            if self.is_resumable(&found, file, part_size).await {
+            if self.is_resumable(key, &found, file, part_size).await? {
                 tracing::debug!(%key, parts = found.parts.len(), "going on with the upload of an earlier run");
                 return Ok((self.orphans.hold(found.upload, journal), found.parts));
             }
             self.orphans.abort(&found.upload, None).await;
         }
-        let upload = self.store.start_upload(key, options).await.map_err(|error| self.of_key(key, error))?;
-        let open = self.orphans.hold(upload, journal);
+        let open = self.orphans.start(&self.work, key, options, journal).await;
+        let mut open = open.map_err(|error| self.of_key(key, error))?;
         if let Some(journal) = open.journal.clone() {
             let (upload, source) = (open.upload.clone(), file.identity());
-            self.on_disk(move || journal.begin(&upload, &source, part_size)).await?;
+            let new_objects = self.new_objects.clone();
+            let begin = move || journal.begin(&upload, &source, part_size, &new_objects);
+            // A state directory that is full costs what a later run could go on with.
+            if let Err(error) = self.work.blocking(begin).await? {
+                tracing::warn!(%key, %error, "an upload has no journal: if it is interrupted, it starts over");
+                open.journal = None;
+            }
         }
         Ok((open, Vec::new()))
     }
 
-    /// Whether the upload is of the file as it is now, cut alike, and the store still has it.
-    async fn is_resumable(&self, found: &Interrupted, file: &OpenFile, part_size: u64) -> bool {
+    /// Whether the upload is of the file as it is now, cut alike, to become an object of the same kind, and the store still has it. Errors: the store's.
+    async fn is_resumable(
+        &self,
+        key: &RawKey,
+        found: &Interrupted,
+        file: &OpenFile,
+        part_size: u64,
+    ) -> Result<bool, Trouble> {
         let ranges: Vec<_> = parts(file.state().size, part_size).collect();
         let fits = |part: &Part| {
             let range = (part.number as usize).checked_sub(1).and_then(|index| ranges.get(index));
             range.is_some_and(|range| range.end - range.start == part.size)
         };
-        found.source == file.identity()
+        let is_same = found.source == file.identity()
             && found.part_size == part_size
+            && found.new_objects == self.new_objects
             && found.parts.iter().all(fits)
-            && !found.parts.is_empty()
-            && self.store.has_parts(&found.upload).await.unwrap_or(false)
+            && !found.parts.is_empty();
+        if !is_same {
+            return Ok(false);
+        }
+        match self.store.has_parts(&found.upload).await {
+            // Who may not ask may complete it; where it is gone, that will tell.
+            Err(error) if error.kind == ErrorKind::Denied => Ok(true),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            has_parts => has_parts.map_err(|error| self.of_key(key, error)),
+        }
     }
 
     /// Sends the parts that the store has not, and makes the object of all if the file is still as it was.
@@ -246,7 +270,9 @@ impl Sender {
                 let part = sender.send_part(&upload, number, range, file, &moved, connection).await?;
                 if let Some(journal) = journal {
                     let noted = part.clone();
-                    sender.on_disk(move || journal.note(&noted)).await?;
+                    if let Err(error) = sender.work.blocking(move || journal.note(&noted)).await? {
+                        tracing::debug!(%error, number, "a part is not noted");
+                    }
                 }
                 Ok(part)
             }));
@@ -269,20 +295,23 @@ impl Sender {
         number: u32,
         range: Range<u64>,
         file: Arc<OpenFile>,
-        moved: &AtomicU64,
+        moved: &Arc<AtomicU64>,
         _connection: OwnedSemaphorePermit,
     ) -> Result<Part, Trouble> {
         let len = range.end - range.start;
-        let source = Arc::new(FilePart::new(file, range.start, self.work.clone()));
+        let (progress, moved) = (self.progress.clone(), moved.clone());
+        let count = move |bytes| {
+            moved.fetch_add(bytes, Relaxed);
+            progress.add_bytes(bytes);
+        };
+        let source = Arc::new(FilePart::new(file, range.start, self.work.clone(), Box::new(count)));
         let payload = Payload::Source { len, source: source.clone() };
         let sent = self.store.put_part(upload, number, payload).await;
-        let part = sent.map_err(|error| match error.kind {
+        sent.map_err(|error| match error.kind {
             ErrorKind::Source if source.is_cut() => Trouble::Changed,
             ErrorKind::Source => Trouble::Alone(error.message),
             _ => self.of_key(&upload.key, error),
-        })?;
-        self.count(moved, len);
-        Ok(part)
+        })
     }
 
     fn of_key(&self, key: &RawKey, error: pail_store::Error) -> Trouble {

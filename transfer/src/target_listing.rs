@@ -1,20 +1,66 @@
 //! What a bucket has where a copy goes to.
 //!
-//! Owns: [`TargetListing`], the objects that the source's files may be the same as, and the extra ones, as one listing has them: what another client writes later is neither.
+//! Owns: [`TargetListing`], the objects that the source's files may be the same as, and the extra ones, as one listing has them; and [`Before`], by which what another client writes during a run is neither.
 //!
 //! Bounds: objects that no file is meant by are forgotten, but for [`EXTRA_MAX`] that are to be deleted, about 200 bytes of memory each.
 
 use crate::change::Reason;
 use crate::kept::Kept;
+use crate::listing::Pages;
 use crate::removal::Remover;
 use crate::report::Removals;
 use crate::{Error, Filters, Options};
-use pail_store::{ListRequest, ObjectMeta, Store};
+use pail_store::{ListPage, ListRequest, ObjectMeta, Store};
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// So many objects are deleted by one run.
 const EXTRA_MAX: usize = 1_000_000;
+
+/// What was below a prefix before a run: eight bytes of each object's key and version, by a keyed hash.
+pub(crate) struct Before {
+    hasher: RandomState,
+    objects: HashSet<u64>,
+}
+
+impl Before {
+    /// Lists it. Errors: the store's.
+    pub async fn list(store: &Arc<dyn Store>, prefix: &str) -> Result<Self, Error> {
+        let mut before = Self { hasher: RandomState::new(), objects: HashSet::new() };
+        each_page(store, prefix, false, |page| {
+            let hashes: Vec<u64> = page.objects.iter().map(|object| before.hash_of(object)).collect();
+            before.objects.extend(hashes);
+        })
+        .await?;
+        Ok(before)
+    }
+
+    fn has(&self, object: &ObjectMeta) -> bool {
+        self.objects.contains(&self.hash_of(object))
+    }
+
+    fn hash_of(&self, object: &ObjectMeta) -> u64 {
+        self.hasher.hash_one((object.key.as_str(), object.version.to_text()))
+    }
+}
+
+async fn each_page(
+    store: &Arc<dyn Store>,
+    prefix: &str,
+    attributes: bool,
+    mut take: impl FnMut(ListPage),
+) -> Result<(), Error> {
+    let failed =
+        |error| Error::Store { doing: format!("list {}/{prefix}", store.uri()), source: Box::new(error) };
+    let request = ListRequest { prefix: prefix.to_owned(), attributes, ..ListRequest::default() };
+    let first = store.list(request).await.map_err(failed)?;
+    let mut pages = Pages::after(store.clone(), prefix.to_owned(), first);
+    while let Some(page) = pages.next().await {
+        take(page.map_err(failed)?);
+    }
+    Ok(())
+}
 
 /// Objects below a prefix.
 #[derive(Debug, Default)]
@@ -37,13 +83,7 @@ impl TargetListing {
         filters: &Filters,
     ) -> Result<Self, Error> {
         let mut found = Self::default();
-        let mut request =
-            ListRequest { prefix: prefix.to_owned(), attributes: true, ..ListRequest::default() };
-        loop {
-            let page = store.list(request.clone()).await.map_err(|error| Error::Store {
-                doing: format!("list {}/{prefix}", store.uri()),
-                source: Box::new(error),
-            })?;
+        each_page(store, prefix, true, |page| {
             for object in page.objects {
                 let key = object.key.as_str();
                 if wanted.contains(key) {
@@ -60,11 +100,15 @@ impl TargetListing {
                     false => found.extra_more += 1,
                 }
             }
-            match page.next {
-                Some(next) => request.token = Some(next),
-                None => return Ok(found),
-            }
-        }
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// The same of what was there `before`, in the same version.
+    pub fn only(mut self, before: &Before) -> Self {
+        self.extra.retain(|object| before.has(object));
+        self
     }
 
     /// Deletes what is extra. Errors: as of [`Remover`].

@@ -14,7 +14,7 @@ use crate::file_name::RelativePath;
 use crate::leftovers::{Leftovers, Opened, open_locked};
 use crate::part_journal::{ObjectIdentity, PartJournal};
 use pail_store::Checksum;
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -48,7 +48,7 @@ impl Temporary {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..NAMES_TRIED_MAX {
             let name = leftovers.name_of_whole(final_name);
-            match rustix::fs::openat(&*directory, &*name, flags, Mode::from_raw_mode(0o666)) {
+            match rustix::fs::openat(&*directory, &*name, flags, Mode::from_raw_mode(0o600)) {
                 Ok(file) => return Ok(Self::new(directory, name, file.into())),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
@@ -137,16 +137,34 @@ impl Temporary {
         if let Some(parts) = &self.parts {
             parts.cut(&self.file)?;
         }
-        if let Some(mode) = attributes.mode {
-            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))?;
+        match rustix::fs::fchmod(&self.file, Mode::from_raw_mode(attributes.mode)) {
+            // File systems without modes.
+            Err(error @ (Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)) => {
+                tracing::debug!(name = %self.name.escape_ascii(), %error, "the file keeps the mode that it has");
+            }
+            changed => changed?,
         }
         let time = Timespec { tv_sec: attributes.mtime_secs, tv_nsec: attributes.mtime_nanos.into() };
         rustix::fs::futimens(&self.file, &Timestamps { last_access: time, last_modification: time })?;
         let state = LocalState::of(&rustix::fs::fstat(&self.file)?);
         let (_, name) = path.split();
+        self.check_place(name)?;
         rustix::fs::renameat(&*self.directory, &*self.name, &*self.directory, name)?;
         self.is_placed = true;
         Ok(state)
+    }
+
+    /// Errors: what has the name is neither a file nor a link: a device, a pipe or a socket is not replaced.
+    fn check_place(&self, name: &[u8]) -> io::Result<()> {
+        match rustix::fs::statat(&*self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                // A rename onto a directory is refused by the kernel.
+                FileType::RegularFile | FileType::Symlink | FileType::Directory => Ok(()),
+                _ => Err(io::Error::other("a device, a pipe or a socket is in its place")),
+            },
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn is_kept(&self) -> bool {
@@ -182,7 +200,7 @@ mod tests {
     }
 
     const PART: u64 = 5 << 20;
-    const ATTRIBUTES: FileAttributes = FileAttributes { mode: None, mtime_secs: 7, mtime_nanos: 0 };
+    const ATTRIBUTES: FileAttributes = FileAttributes { mode: 0o644, mtime_secs: 7, mtime_nanos: 0 };
 
     fn identity(etag: &str) -> ObjectIdentity {
         let object = pail_store::ObjectMeta {
@@ -315,7 +333,7 @@ mod tests {
         // As long as a name can be, and of letters of two bytes.
         let name = format!("n{}", "ü".repeat(127));
         let path = RelativePath::last_of(Path::new(&name)).unwrap();
-        let attributes = FileAttributes { mode: Some(0o640), mtime_secs: 1_000_000, mtime_nanos: 7 };
+        let attributes = FileAttributes { mode: 0o640, mtime_secs: 1_000_000, mtime_nanos: 7 };
         let temporary = Temporary::create(&root, &path, &leftovers()).unwrap();
         temporary.write_at(b"half", 0).unwrap();
         assert_eq!(names(dir.path()).len(), 1);
@@ -330,5 +348,12 @@ mod tests {
         assert_eq!(names(dir.path()), std::slice::from_ref(&name));
         let found = std::fs::symlink_metadata(dir.path().join(&name)).unwrap();
         assert_eq!((found.is_file(), found.mode() & 0o777, found.mtime_nsec()), (true, 0o640, 7));
+
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
+        let path = RelativePath::last_of(Path::new("pipe")).unwrap();
+        let placed = Temporary::create(&root, &path, &leftovers()).unwrap().place(&path, &attributes);
+        assert!(placed.unwrap_err().to_string().contains("a pipe"));
+        assert!(!std::fs::symlink_metadata(&pipe).unwrap().is_file());
     }
 }

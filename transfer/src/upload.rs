@@ -31,6 +31,7 @@ use futures::StreamExt;
 use futures::stream;
 use pail_store::{ErrorKind, ListRequest, ObjectMeta, Store, Version};
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -50,6 +51,10 @@ pub async fn upload(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
+    if options.delete && options.dry_run.is_none() {
+        // A probe that was cut off would leave its objects: it is not stopped.
+        let _ = store.capabilities().await;
+    }
     let (store, work) = (options.limited(store), Work::default());
     let what = format!("upload {} {}", store.identity(), scope_of(sources, options));
     let sender = Arc::new(Sender::new(
@@ -59,7 +64,7 @@ pub async fn upload(
         options.part_size_bytes(),
         progress.clone(),
         work.clone(),
-        UploadJournals::of(options.state_dir.as_deref(), &what),
+        (UploadJournals::of(options.state_dir.as_deref(), &what), options.new_objects.clone()),
     ));
     let sending = send_all(store, sources, what, options, progress, &sender, &work);
     let done = tokio::select! {
@@ -87,10 +92,9 @@ async fn send_all(
         let _ = known.inspect_err(|error| tracing::debug!(%error, "what the endpoint knows is not known"));
     }
     let (walked, manifest) = prepare(sources, what, options, work).await?;
-    let Walked { files, skipped, failed, left_out, kept } = walked;
+    let Walked { files, skipped, failed, kept, .. } = walked;
     if let (true, [source]) = (options.delete, sources)
         && files.is_empty()
-        && skipped.count + failed.count + left_out == 0
     {
         return Err(Error::NothingToKeep { path: source.path.clone() });
     }
@@ -116,7 +120,7 @@ async fn send_all(
     };
     (run.tally.report.skipped, run.tally.report.failed) = (skipped, failed);
     run.send_all(decided).await?;
-    if options.dry_run.is_none() {
+    if options.dry_run.is_none() && run.tally.report.failed.count == 0 {
         sender.abort_dead().await;
     }
     run.manifest.forget_unseen(|key| {
@@ -365,6 +369,8 @@ fn scope_of(sources: &[UploadSource], options: &Options) -> String {
     }
     let named = |source: &UploadSource| {
         let path = std::path::absolute(&source.path).unwrap_or_else(|_| source.path.clone());
+        // Without a slash at the end.
+        let path: PathBuf = path.components().collect();
         format!("{path:?} {}", source.key)
     };
     match sources.len() <= SOURCES_NAMED_MAX {

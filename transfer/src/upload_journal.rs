@@ -38,6 +38,8 @@ pub(crate) struct Interrupted {
     pub upload: Upload,
     pub source: SourceIdentity,
     pub part_size: u64,
+    /// What the store was to give the object.
+    pub new_objects: String,
     /// What the store has, by number.
     pub parts: Vec<Part>,
 }
@@ -65,6 +67,7 @@ struct Head {
     upload: String,
     source: SourceIdentity,
     part_size: u64,
+    new_objects: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,15 +127,22 @@ impl UploadJournal {
     fn read(&self) -> Option<Interrupted> {
         let mut lines = BufReader::new(File::open(&self.path).ok()?).lines().map_while(Result::ok);
         let head: Head = serde_json::from_str(&lines.next()?).ok().filter(|head: &Head| head.form == FORM)?;
-        let upload = Upload { key: RawKey::new(head.key).ok()?, id: head.upload };
+        let upload = Upload { key: RawKey::new(head.key.as_str()).ok()?, id: head.upload.clone() };
         let mut parts: Vec<Part> = lines.map_while(|line| part_in(&line)).collect();
         parts.sort_by_key(|part| part.number);
         parts.dedup_by_key(|part| part.number);
-        Some(Interrupted { upload, source: head.source, part_size: head.part_size, parts })
+        let Head { source, part_size, new_objects, .. } = head;
+        Some(Interrupted { upload, source, part_size, new_objects, parts })
     }
 
     /// Begins anew, with an upload that has no parts yet.
-    pub fn begin(&self, upload: &Upload, source: &SourceIdentity, part_size: u64) -> io::Result<()> {
+    pub fn begin(
+        &self,
+        upload: &Upload,
+        source: &SourceIdentity,
+        part_size: u64,
+        new_objects: &str,
+    ) -> io::Result<()> {
         self.has_parts.store(false, Relaxed);
         self.file.set_len(0)?;
         self.add(&Head {
@@ -141,6 +151,7 @@ impl UploadJournal {
             upload: upload.id.clone(),
             source: source.clone(),
             part_size,
+            new_objects: new_objects.to_owned(),
         })
     }
 
@@ -208,7 +219,7 @@ mod tests {
         let upload = Upload { key: key.clone(), id: "id".to_owned() };
         let (journal, found) = journals.open(&key).unwrap();
         assert!(found.is_none());
-        journal.begin(&upload, &source, 5).unwrap();
+        journal.begin(&upload, &source, 5, "new").unwrap();
         [3, 1].into_iter().for_each(|number| journal.note(&part(number)).unwrap());
         assert!(journals.open(&key).is_none() && journals.dead().is_empty(), "a run is at it");
         (&journal.file).write_all(br#"{"number":2,"et"#).unwrap();
@@ -217,8 +228,9 @@ mod tests {
         let (journal, found) = journals.open(&key).unwrap();
         let found = found.unwrap();
         assert_eq!((found.upload, found.source, found.part_size), (upload.clone(), source.clone(), 5));
+        assert_eq!(found.new_objects, "new");
         assert_eq!(found.parts, [part(1), part(3)]);
-        journal.begin(&upload, &source, 6).unwrap();
+        journal.begin(&upload, &source, 6, "").unwrap();
         drop(journal);
         assert!(UploadJournals::of(Some(dir.path()), "else").dead().is_empty());
         let dead = journals.dead();

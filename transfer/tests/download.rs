@@ -97,6 +97,24 @@ async fn a_second_run_asks_for_no_bytes_and_a_changed_side_for_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_object_of_the_same_size_and_second_is_not_taken_for_what_is_there() {
+    let place = Place::new().await;
+    for _ in 0..2 {
+        place.put("one/f", "A".repeat(100)).await;
+        place.put("two/f", "B".repeat(100)).await;
+    }
+    for (prefix, expected) in [("one/", "A"), ("two/", "B"), ("one/", "A")] {
+        let report = place.download(prefix, "target").await.unwrap();
+        assert_eq!((report.copied, report.unchanged), (1, 0), "{prefix}");
+        assert_eq!(place.files("target")["f"], expected.repeat(100).into_bytes());
+    }
+    // Without a memory of the last run, what has the bytes is not fetched.
+    fs::remove_dir_all(place.options.state_dir.as_ref().unwrap()).unwrap();
+    let report = place.download("one/", "target").await.unwrap();
+    assert_eq!((report.copied, report.unchanged), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_a_prefix_and_nothing_are_told_apart() {
     let place = Place::new().await;
     place.put("foo", "the object").await;

@@ -85,6 +85,7 @@ fn paths_below(dir: &Path) -> Vec<String> {
     found
 }
 
+// SEMANTICS: copies.1, copies.2
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_keys_write_nothing_outside_and_are_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -96,6 +96,7 @@ fn in_parts(place: &Place, dir: &str) -> Vec<String> {
     place.files(dir).into_keys().filter(|name| name.contains(".pail-")).collect()
 }
 
+// SEMANTICS: copies.4
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_fifty_moments_it_goes_on_and_fetches_no_part_again_that_was_there() {
     let settings = Settings { bandwidth_bytes_per_s: 150_000_000, ..Settings::default() };
@@ -347,11 +348,12 @@ async fn a_killed_upload_is_gone_on_with() {
     assert_eq!(place.upload("a/source", "up/").await.unwrap().unchanged, 2);
 }
 
+// SEMANTICS: copies.4
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_stopped_is_gone_on_with() {
     let mut place = Place::new().await;
     fs::create_dir_all(place.at("source")).unwrap();
-    fs::write(place.at("source/large"), noise(1, 5 * PART - 7)).unwrap();
+    fs::write(place.at("source/large"), noise(1, 5 * PART)).unwrap();
     let late = FaultAction::Delay { ms: 600_000 };
     place.server.inject(Fault { skip: 2, times: 100, ..Fault::once(Some("UploadPart"), late) });
     let noted = || place.files("state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
@@ -365,7 +367,16 @@ async fn an_upload_that_is_stopped_is_gone_on_with() {
     place.options.stop = Default::default();
     let report = place.upload("source", "up/").await.unwrap();
     assert_eq!((report.resumed_bytes, place.count("UploadPart")), (2 * PART as u64, 3));
-    assert!(place.object("up/large").await.unwrap() == noise(1, 5 * PART - 7));
+    assert!(place.object("up/large").await.unwrap() == noise(1, 5 * PART));
+    assert_eq!(open_uploads(&place).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_not_gone_on_with_to_become_another_kind_of_object() {
+    let mut place = killed_upload().await;
+    place.options.new_objects = "of another class".to_owned();
+    let report = place.upload("a/source", "up/").await.unwrap();
+    assert_eq!((report.resumed_bytes, place.count("CreateMultipartUpload")), (0, 1));
     assert_eq!(open_uploads(&place).await, 0);
 }
 

@@ -89,6 +89,7 @@ async fn a_second_sync_sends_nothing_in_either_direction_with_a_manifest_or_with
     assert_eq!(counts(&place.upload("other", "q/").await.unwrap()), (0, 1, 0));
 }
 
+// SEMANTICS: copies.5
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_was_set_back_hides_no_change() {
     for is_remembered in [true, false] {
@@ -172,6 +173,45 @@ async fn what_is_extra_in_a_bucket_goes_and_nothing_else() {
     assert_eq!(keys(&place).await, [&stay[..], &["pother", "q/x"]].concat());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_with_nothing_to_copy_deletes_nothing() {
+    let mut place = syncing().await;
+    place.options.delete = true;
+    place.put("marker/", "").await;
+    place.put("full/a", "x").await;
+    write(&place, "target/mine", "x");
+    let error = place.download("marker/", "target").await;
+    assert!(matches!(error, Err(Error::NothingToKeep { .. })), "{error:?}");
+    place.options.filters = excluding(&["a"]);
+    let error = place.download("full/", "target").await;
+    assert!(matches!(error, Err(Error::NothingToKeep { .. })), "{error:?}");
+    assert_eq!(place.files("target").len(), 1);
+    write(&place, "source/a", "x");
+    symlink("nowhere", place.at("source/link")).unwrap();
+    let error = place.upload("source", "full/").await;
+    assert!(matches!(error, Err(Error::NothingToKeep { .. })), "{error:?}");
+    assert_eq!(keys(&place).await, ["full/a", "marker/"]);
+}
+
+// SEMANTICS: copies.6
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_to_the_target_meanwhile_stays() {
+    let mut place = syncing().await;
+    place.options.delete = true;
+    place.put("p/a", "x").await;
+    write(&place, "target/extra", "x");
+    write(&place, "target/log", "x");
+    place.strike("GetObject", FaultAction::Delay { ms: 2000 });
+    let (report, ()) = tokio::join!(place.download("p/", "target"), async {
+        place.wait_for("GetObject", 1).await;
+        write(&place, "target/checkpoint", "x");
+        write(&place, "target/log", "more");
+    });
+    assert_eq!(counts(&report.unwrap()), (1, 0, 1));
+    assert_eq!(place.files("target").into_keys().collect::<Vec<_>>(), ["a", "checkpoint", "log"]);
+}
+
+// SEMANTICS: copies.6
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_deleted_where_not_everything_was_copied() {
     let mut place = syncing().await;

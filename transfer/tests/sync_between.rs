@@ -4,12 +4,13 @@
 
 mod support;
 
-use pail_devserver::{Fault, FaultAction};
+use pail_devserver::{Fault, FaultAction, Settings};
+use pail_store::StoreKind;
 use pail_transfer::{Changes, Comparison, Destination, Error, Filters, Report, Selection, Source};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex};
-use support::{MIB, Place, keys, noise};
+use support::{BUCKET, MIB, Place, bucket as bucket_of, keys, noise};
 
 /// What is below `p/` of the first, to what is below `q/` of the second.
 async fn sync(place: &Place, there: &Place) -> Result<Report, Error> {
@@ -23,7 +24,8 @@ async fn sync_to(place: &Place, there: &Place, from: &str, to: &str) -> Result<R
 }
 
 async fn places() -> (Place, Place) {
-    let (mut place, there) = (Place::new().await, Place::new().await);
+    let settings = Settings { md5_etags: true, ..Settings::default() };
+    let (mut place, there) = (Place::with(settings.clone()).await, Place::with(settings).await);
     place.options.comparison = Comparison::SizeAndTime;
     (place, there)
 }
@@ -95,9 +97,48 @@ async fn what_is_extra_goes_once_everything_is_there() {
     assert_eq!(counts(&sync(&place, &there).await.unwrap()), (1, 1, 3));
     assert_eq!(keys(&there).await, ["q/a", "q/old.log", "q/sub/b", "qq"]);
     assert_eq!(keys(&place).await, ["p/a", "p/new.log", "p/sub/b"]);
-    // A source that is not there is no reason to delete everything.
+    // A source that is not there, or has nothing to copy, is no reason to delete everything.
     let error = sync_to(&place, &there, "nowhere/", "q/").await;
     assert!(matches!(error, Err(Error::NothingThere { .. })), "{error:?}");
+    place.put("marker/", "").await;
+    place.put("logs/a.log", "x").await;
+    for source in ["marker/", "logs/"] {
+        let error = sync_to(&place, &there, source, "q/").await;
+        assert!(matches!(error, Err(Error::NothingToKeep { .. })), "{source}: {error:?}");
+    }
+    assert_eq!(keys(&there).await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_put_into_the_target_meanwhile_stays() {
+    let (mut place, there) = places().await;
+    place.options.delete = true;
+    place.put("p/a", "x").await;
+    there.put("q/extra", "x").await;
+    there.put("q/replaced", "x").await;
+    there.server.inject(Fault::once(Some("PutObject"), FaultAction::Delay { ms: 2000 }));
+    let (report, ()) = tokio::join!(sync(&place, &there), async {
+        there.wait_for("PutObject", 1).await;
+        there.put("q/theirs", "x").await;
+        there.put("q/replaced", "theirs").await;
+    });
+    assert_eq!(counts(&report.unwrap()), (1, 0, 1));
+    assert_eq!(keys(&there).await, ["q/a", "q/replaced", "q/theirs"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_has_two_names_is_not_taken_for_two() {
+    let (mut place, _) = places().await;
+    place.options.delete = true;
+    for key in ["a/b/1", "a/b/2", "a/z"] {
+        place.put(key, "x").await;
+    }
+    let gcs = bucket_of(&place, StoreKind::Gcs, BUCKET).await;
+    let (from, to) = (Source::Prefix("a/b/".into()), Destination::Prefix("a/".into()));
+    let (target, options) = (place.store.clone(), &place.options);
+    let error = pail_transfer::copy_between(gcs, &from, target, &to, options, &Arc::default()).await;
+    assert!(matches!(error, Err(Error::Unusable { .. })), "{error:?}");
+    assert_eq!(keys(&place).await, ["a/b/1", "a/b/2", "a/z"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,10 +42,10 @@ What is interrupted is gone on with by the same command, within a file, too: fil
 as .NAME.pail-parts-…, until then. Bytes are compared with the checksum that the store has of the object, where it \
 has one; what is damaged twice gets no name, and the exit code is 7.
 
-What was copied before and is the same on both sides is not sent again. Nothing is deleted. Keys that cannot be \
+What was copied before is not sent again while the object has its version, and the file its size and time. Nothing is deleted. Keys that cannot be \
 files (a//b, ../x, a beside a/b) and files that cannot be objects are named; the rest is copied, and the exit \
-code is 5. Symbolic links in a directory that is sent are followed; those in a directory that is written are not. \
-Times and permissions are kept in the objects' metadata (mtime, mode).
+code is 5. Symbolic links in a directory that is sent are followed (--no-follow-symlinks leaves them out); those in a directory that is written are not. \
+Empty directories have no object. Times and permissions are kept in the objects' metadata (mtime, mode).
 
 Between buckets every key is taken over as it is, with content type, metadata and the like. A store copies by itself within a bucket, \
 and between buckets of one endpoint where the target's credentials may read the source; else the bytes pass through this machine, in no file.";
@@ -116,8 +116,14 @@ async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
     };
     let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()?, choices };
     match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
-        (Some(uri), None) => download(arguments, &copying, uri).await,
-        (None, Some(uri)) => upload(arguments, &copying, uri).await,
+        (Some(uri), None) => {
+            arguments.source_reach.check_unused()?;
+            download(arguments, &copying, uri).await
+        }
+        (None, Some(uri)) => {
+            arguments.source_reach.check_unused()?;
+            upload(arguments, &copying, uri).await
+        }
         (Some(from), Some(to)) => between::copy(arguments, &copying, from, to).await,
         (None, None) => Err(Failure::usage("neither the source nor the target is in a bucket")
             .with_hint("write s3://bucket/key for one of them; cp copies local files")),
@@ -140,8 +146,19 @@ pub(super) fn stop_on_signals() -> Result<CancellationToken, Failure> {
     Ok(stop)
 }
 
-/// Whether an argument is a URI. Errors: one that is not UTF-8.
+/// Whether an argument is a URI. Errors: one that is not UTF-8; what is likely to be a slip.
 pub(super) fn uri_of(argument: &OsStr) -> Result<Option<&str>, Failure> {
+    if argument == "-" {
+        return Err(Failure::usage("- is standard input or output elsewhere; Pail copies files")
+            .with_hint("a file of that name is ./-"));
+    }
+    if let Some((scheme, path)) = argument.to_str().and_then(|text| text.split_once(":/"))
+        && ["s3", "gs", "r2", "cos", "az"].contains(&scheme)
+        && !path.starts_with('/')
+    {
+        return Err(Failure::usage(format!("{} is not a URI", argument.display()))
+            .with_hint(format!("a bucket is {scheme}://NAME; a directory of that name is ./{scheme}:")));
+    }
     let scheme_end = argument.as_bytes().windows(3).position(|window| window == b"://");
     let is_scheme = |end: usize| argument.as_bytes()[..end].iter().all(u8::is_ascii_alphanumeric);
     match scheme_end.is_some_and(|end| end > 0 && is_scheme(end)) {
@@ -169,20 +186,39 @@ async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Re
     }
     let key = copying::key_of(&path)?;
     let target = file_target(target, key.as_str())?;
-    copying.download(&bucket, &Source::Object(key), &target).await
+    let copied = copying.download(&bucket, &Source::Object(key), &target).await;
+    copied.map_err(|failure| with_hint_at_globs(failure, uri))
 }
 
 fn nothing_below(failure: Failure, uri: &str) -> Failure {
     match failure.kind {
-        FailureKind::NotFound => Failure { message: format!("nothing is below {uri}"), ..failure },
+        FailureKind::NotFound => {
+            with_hint_at_globs(Failure { message: format!("nothing is below {uri}"), ..failure }, uri)
+        }
         _ => failure,
+    }
+}
+
+/// What is not there may have been meant as a glob.
+fn with_hint_at_globs(failure: Failure, uri: &str) -> Failure {
+    match failure.kind == FailureKind::NotFound && uri.contains('*') {
+        true => failure.with_hint("* is a character like others in a URI: copy the prefix with -r, and choose by --exclude \"*\" --include GLOB"),
+        false => failure,
     }
 }
 
 /// The file that an object becomes. Errors: its key's last component cannot be a file's name.
 fn file_target(target: &Path, key: &str) -> Result<PathBuf, Failure> {
     if !target.as_os_str().as_bytes().ends_with(b"/") && !target.is_dir() {
-        return Ok(target.to_owned());
+        // A link that was named is written through; those below a directory are not followed.
+        let target = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        return match target.metadata() {
+            Ok(found) if !found.is_file() => Err(Failure::usage(format!(
+                "{} is a device, a pipe or a socket, and not a file",
+                target.display()
+            ))),
+            _ => Ok(target),
+        };
     }
     let name = pail_transfer::base_name(key).map_err(|err| {
         Failure::usage(format!("{} cannot be a file's name", terminal::escaped(key)))
@@ -209,5 +245,7 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
         vec![UploadSource { path: source.to_owned(), key: path }]
     };
     let settings = arguments.new_objects.on(arguments.reach.settings());
-    copying.upload_sources(arguments.reach.address(uri, &settings), false, &sources, None).await
+    copying
+        .upload_sources(arguments.reach.address(uri, &settings), arguments.new_objects.create, &sources, None)
+        .await
 }

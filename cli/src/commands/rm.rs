@@ -7,7 +7,7 @@ use crate::{block_on, copying, progress, terminal};
 use pail_control::opening::{self, OpenBucket};
 use pail_control::quantity::ByteSize;
 use pail_control::{CallerEnvironment, Failure, FailureKind};
-use pail_transfer::{CancellationToken, Options, Removals, Source};
+use pail_transfer::{CancellationToken, Options, Problems, Removals, Source};
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
@@ -118,17 +118,20 @@ fn confirmed(arguments: &Arguments, doomed: &[Doomed<'_>]) -> Result<bool, Failu
 async fn remove_all(arguments: &Arguments, doomed: &[Doomed<'_>]) -> Result<ExitCode, Failure> {
     let environment = CallerEnvironment::of_this_process();
     let stop = stop_on_signals()?;
-    let (mut all, mut failures) = (Removals::default(), Vec::new());
+    let (mut all, mut failures, mut missed) = (Removals::default(), Vec::new(), Problems::default());
     for one in doomed {
         let removing = remove_one(arguments, one, &environment, &stop);
         match progress::while_waiting(&format!("deleting {}", terminal::escaped(one.uri)), removing).await {
             Ok(removals) => add(&mut all, removals),
             Err(failure) if failure.kind == FailureKind::Interrupted => return Err(failure),
-            Err(failure) => failures.push(failure),
+            Err(failure) => {
+                missed.add(terminal::escaped(one.uri), failure.message.clone());
+                failures.push(failure);
+            }
         }
     }
-    if failures.is_empty() || all.deleted > 0 {
-        print(arguments, &all)?;
+    if failures.is_empty() || all.deleted > 0 || arguments.json {
+        print(arguments, &all, missed)?;
     }
     failures.extend(not_deleted(&all));
     // The last one is printed by who called.
@@ -175,17 +178,20 @@ fn add(all: &mut Removals, one: Removals) {
 
 /// `--json`.
 #[derive(Serialize)]
-struct Printed<'a> {
+struct Printed {
+    dry_run: bool,
     deleted: u64,
     deleted_bytes: u64,
-    failed: &'a pail_transfer::Problems,
+    failed: Problems,
 }
 
-fn print(arguments: &Arguments, removals: &Removals) -> Result<(), Failure> {
+/// `missed`: what of the arguments came to nothing at all.
+fn print(arguments: &Arguments, removals: &Removals, missed: Problems) -> Result<(), Failure> {
     let (deleted, deleted_bytes) = (removals.deleted, removals.deleted_bytes);
     if arguments.json {
-        let printed = Printed { deleted, deleted_bytes, failed: &removals.failed };
-        return if arguments.dry_run { terminal::json_line(&printed) } else { terminal::json(&printed) };
+        let mut failed = missed;
+        failed.extend(removals.failed.clone());
+        return terminal::json_line(&Printed { dry_run: arguments.dry_run, deleted, deleted_bytes, failed });
     }
     let did = if arguments.dry_run { "would delete" } else { "deleted" };
     let objects = if deleted == 1 { "object" } else { "objects" };

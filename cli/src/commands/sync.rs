@@ -28,14 +28,15 @@ Names are as with `pail cp -r`: the content is copied, and s3://bucket/run never
 
 A file is copied if it is not as the last run between the two places left it: its object has another version, or the file \
 another size or time. Without such a run, sizes and times are compared (an object's is the one that Pail or rclone \
-stored with it, else when it was written). Times are the same or not; no clock is asked which is later. --checksum compares contents \
+stored with it, else when it was written: two prefixes that were written in one second are told apart by --checksum alone). Times are the same or not; no clock is asked which is later. --checksum compares contents \
 instead: local files are read, and their CRC64NVME, CRC32C, CRC32 or MD5 is compared with what the store has; what it has none of is \
 copied, and counted. Between buckets, without a last run, objects are the same whose ETags are one MD5; --checksum asks both \
 stores for their checksums.
 
---delete deletes, after everything was copied without a failure, what the target has and the source has not: nothing that the \
+--delete deletes, after everything that can be copied was copied without a failure, what the target has and the source has not: nothing that the \
 globs leave out, nor what the source has under a name that could not be copied. In a directory, symbolic links that are extra are \
-deleted themselves, never what they lead to, and directories that became empty go, too. An empty source is an error.
+deleted themselves, never what they lead to, and directories that became empty go, too; what was made or changed since the sync \
+began stays. A source with nothing to copy is an error.
 
 {}",
         filter_flags::RULES
@@ -108,8 +109,14 @@ async fn sync(arguments: &Arguments) -> Result<Report, Failure> {
     };
     let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()?, choices };
     match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
-        (Some(uri), None) => download(arguments, &copying, uri).await,
-        (None, Some(uri)) => upload(arguments, &copying, uri).await,
+        (Some(uri), None) => {
+            arguments.source_reach.check_unused()?;
+            download(arguments, &copying, uri).await
+        }
+        (None, Some(uri)) => {
+            arguments.source_reach.check_unused()?;
+            upload(arguments, &copying, uri).await
+        }
         (Some(from), Some(to)) => between(arguments, &copying, from, to).await,
         (None, None) => Err(Failure::usage("neither the source nor the target is in a bucket")
             .with_hint("write s3://bucket/prefix for one of them; rsync syncs local directories")),
@@ -167,5 +174,7 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
     }
     let sources = [UploadSource { path: source.to_owned(), key: prefix_of(path) }];
     let settings = arguments.new_objects.on(arguments.reach.settings());
-    copying.upload_sources(arguments.reach.address(uri, &settings), false, &sources, None).await
+    copying
+        .upload_sources(arguments.reach.address(uri, &settings), arguments.new_objects.create, &sources, None)
+        .await
 }

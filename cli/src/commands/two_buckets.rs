@@ -28,7 +28,7 @@ impl TwoBuckets {
         let settings = source_reach.settings();
         let source = copying.open(source_reach.address(from, &settings), false).await?;
         let settings = new_objects.on(reach.settings());
-        let target = copying.open(reach.address(to, &settings), false).await?;
+        let target = copying.open(reach.address(to, &settings), new_objects.create).await?;
         Ok(Self { source, source_path: from_parsed.prefix, target, target_path: to_parsed.prefix })
     }
 }

@@ -142,10 +142,12 @@ async fn upload(bucket: &Bucket, environment: &CallerEnvironment) -> Result<Vec<
     if bucket.upload.is_empty() {
         return Ok(Vec::new());
     }
-    let mut sources = Vec::new();
+    let (mut sources, mut left_out) = (Vec::new(), Vec::new());
     for upload in &bucket.upload {
         let upload = upload.clone();
-        sources.extend(blocking(move || objects_of(&upload)).await?);
+        let (found, missing) = blocking(move || objects_of(&upload)).await?;
+        sources.extend(found);
+        left_out.extend(missing);
     }
     let progress = CopyProgress::new();
     let report = |snapshot| progress.show(snapshot);
@@ -160,20 +162,30 @@ async fn upload(bucket: &Bucket, environment: &CallerEnvironment) -> Result<Vec<
     };
     let report = copying.upload_sources(address, bucket.create, &sources, Some("task".to_owned())).await?;
     terminal::note(&format!("{}: {}", bucket.uri, copying::summary(&report)));
-    copying::left_out(&report)
+    left_out.extend(copying::left_out(&report)?);
+    Ok(left_out)
 }
 
-/// What a local source becomes: of a directory the files that any transport would send.
-fn objects_of(upload: &Upload) -> Result<Vec<UploadSource>, Failure> {
+/// What a local source becomes: of a directory the files that any transport would send; and what of it cannot be read as a file, a line each.
+fn objects_of(upload: &Upload) -> Result<(Vec<UploadSource>, Vec<String>), Failure> {
     let name = upload.name.as_ref().map(|name| name.to_string_lossy().into_owned());
     if !upload.source.is_dir() {
-        return copying::content_of(&upload.source, "");
+        return Ok((copying::content_of(&upload.source, "")?, Vec::new()));
     }
     let list = ignore::list(&upload.source, &ListOptions { include_git: false })?;
     list.warnings.iter().for_each(|warning| terminal::note(&format!("warning: {warning}")));
     let files = list.entries.iter().filter(|entry| entry.kind != EntryKind::EmptyDir);
     let below = name.map(|name| format!("{name}/")).unwrap_or_default();
-    files
+    let is_dangling = |path: &Path| path.is_symlink() && !path.exists();
+    let (missing, files): (Vec<_>, Vec<_>) =
+        files.partition(|entry| is_dangling(&upload.source.join(&entry.path)));
+    let missing = missing.iter().map(|entry| {
+        let path = upload.source.join(&entry.path);
+        format!("{}: a symbolic link to nothing", terminal::escaped(&path.to_string_lossy()))
+    });
+    let missing = missing.collect();
+    let found: Result<_, _> = files
+        .into_iter()
         .map(|entry| match entry.path.to_str() {
             Some(path) => Ok(UploadSource { path: upload.source.join(path), key: format!("{below}{path}") }),
             None => {
@@ -181,7 +193,8 @@ fn objects_of(upload: &Upload) -> Result<Vec<UploadSource>, Failure> {
                     .with_hint("rename it, or leave it out by .skyignore"))
             }
         })
-        .collect()
+        .collect();
+    Ok((found?, missing))
 }
 
 async fn directory(path: &Path, destination: &str, include_git: bool) -> Result<SyncItem, Failure> {

@@ -10,7 +10,7 @@ use crate::place::{self, PlaceKind};
 use crate::sync::agent;
 use crate::terminal;
 use pail_control::opening::{self, Address};
-use pail_control::{BucketSettings, CallerEnvironment, Failure};
+use pail_control::{BucketSettings, CallerEnvironment, Failure, FailureKind};
 use pail_transfer::{CancellationToken, Source};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -166,7 +166,14 @@ async fn copy_out(
         made.map_err(|err| Failure::other("making the place was cut short").because(err.to_string()))??;
     }
     let source = Source::of_uri_path(&opening::parse_source(&copy.uri)?.prefix);
-    let report = copying.download(&bucket, &source, destination).await?;
+    let report = match copying.download(&bucket, &source, destination).await {
+        // A bucket that is yet to be filled is an empty directory.
+        Err(failure) if failure.kind == FailureKind::NotFound && source == Source::Prefix(String::new()) => {
+            terminal::note(&format!("{}: it is empty", copy.uri));
+            return Ok(Vec::new());
+        }
+        copied => copied?,
+    };
     terminal::note(&format!("{}: {} to {}", copy.uri, copying::summary(&report), destination.display()));
     copying::left_out(&report)
 }

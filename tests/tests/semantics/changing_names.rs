@@ -264,7 +264,7 @@ async fn a_rename_that_cannot_remove_the_old_object_changes_nothing_for_who_uses
 async fn a_name_is_removed_whatever_version_its_object_has_by_then() {
     let files = Files::new();
     files.put("f", "known here").await;
-    assert_eq!(files.read("f").await.unwrap(), b"known here");
+    assert_eq!(&files.read("f").await.unwrap()[..], b"known here");
     files.put("f", "somebody's since").await;
     files.unlink("f").await.unwrap();
     assert_eq!(files.get("f").await, None);

@@ -1,6 +1,6 @@
-//! Names that a file system takes for one.
+//! What a target's file system is like.
 //!
-//! Owns: [`folds_case`], which finds out whether it does, and [`FoldedNames`], by which of two keys that differ only in case the first is written, and the
+//! Owns: [`TargetProbe`], which finds out whether it takes names for one that differ in case, and what its clock says at a run's beginning, and [`FoldedNames`], by which of two keys that differ only in case the first is written, and the
 //! second is told, where the second would else overwrite the first. What file systems fold beside case (forms of Unicode) is not looked for.
 //!
 //! Bounds: the memory of all names of a run, on such a file system alone.
@@ -10,19 +10,33 @@ use crate::leftovers::Leftovers;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashSet;
 
-/// Whether the directory takes a name for the same in upper case: found out by a file. False where none can be made, of which the run will tell. May wait for the disk.
-pub(crate) fn folds_case(root: &Root, leftovers: &Leftovers) -> bool {
-    let Ok(directory) = root.find(b"") else { return false };
+/// What a file told that was made in the directory and removed again. Where none can be made, of which the run will tell, it is the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TargetProbe {
+    /// A name is the same in upper case.
+    pub folds_case: bool,
+    /// The change time of a file that was made, in seconds and nanoseconds: that of what changed later is greater, whoever's clock it is.
+    pub began: Option<(i64, i64)>,
+}
+
+impl TargetProbe {
+    /// May wait for the disk.
+    pub fn of(root: &Root, leftovers: &Leftovers) -> Self {
+        probe(root, leftovers).unwrap_or_default()
+    }
+}
+
+fn probe(root: &Root, leftovers: &Leftovers) -> Option<TargetProbe> {
+    let directory = root.find(b"").ok()?;
     let name = leftovers.name_of_whole(b"case");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    if rustix::fs::openat(&*directory, &*name, flags, Mode::from_raw_mode(0o600)).is_err() {
-        return false;
-    }
+    let file = rustix::fs::openat(&*directory, &*name, flags, Mode::from_raw_mode(0o600)).ok()?;
+    let began = rustix::fs::fstat(&file).ok().map(|stat| (stat.st_ctime, stat.st_ctime_nsec as i64));
     let found = rustix::fs::statat(&*directory, name.to_ascii_uppercase(), AtFlags::SYMLINK_NOFOLLOW);
     if let Err(error) = rustix::fs::unlinkat(&*directory, &*name, AtFlags::empty()) {
         tracing::warn!(name = %name.escape_ascii(), %error, "a temporary file could not be removed");
     }
-    found.is_ok()
+    Some(TargetProbe { folds_case: found.is_ok(), began })
 }
 
 /// The names of a run.
@@ -45,7 +59,8 @@ mod tests {
     fn a_directory_that_tells_cases_apart_is_left_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::create(dir.path()).unwrap();
-        assert!(!folds_case(&root, &Leftovers::new(RunId::new(), Vec::new())));
+        let found = TargetProbe::of(&root, &Leftovers::new(RunId::new(), Vec::new()));
+        assert!(!found.folds_case && found.began.is_some());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
