@@ -52,10 +52,6 @@ pub struct SourceReach {
 /// What objects get that are new.
 #[derive(Debug, Default, clap::Args)]
 pub struct NewObjectFlags {
-    /// Create the target's bucket where it is missing
-    #[arg(long)]
-    pub create: bool,
-
     /// Give new objects a content type by their names [default: on]
     #[arg(long, value_name = "on|off", value_parser = on_or_off)]
     content_type_by_name: Option<bool>,

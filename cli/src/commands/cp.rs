@@ -87,6 +87,10 @@ pub struct Arguments {
 
     #[command(flatten)]
     new_objects: NewObjectFlags,
+
+    /// Create the target's bucket where it is missing
+    #[arg(long)]
+    create: bool,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -245,7 +249,5 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
         vec![UploadSource { path: source.to_owned(), key: path }]
     };
     let settings = arguments.new_objects.on(arguments.reach.settings());
-    copying
-        .upload_sources(arguments.reach.address(uri, &settings), arguments.new_objects.create, &sources, None)
-        .await
+    copying.upload_sources(arguments.reach.address(uri, &settings), arguments.create, &sources, None).await
 }

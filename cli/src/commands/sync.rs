@@ -84,6 +84,10 @@ pub struct Arguments {
 
     #[command(flatten)]
     new_objects: NewObjectFlags,
+
+    /// Create the target's bucket where it is missing
+    #[arg(long)]
+    create: bool,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -140,7 +144,8 @@ async fn between(
     to: &str,
 ) -> Result<Report, Failure> {
     let reaches = (&arguments.source_reach, &arguments.reach);
-    let both = TwoBuckets::open(copying, (from, to), reaches, &arguments.new_objects).await?;
+    let both =
+        TwoBuckets::open(copying, (from, to), reaches, (&arguments.new_objects, arguments.create)).await?;
     let TwoBuckets { source, target, target_path, .. } = both;
     let (below, destination) =
         (Source::Prefix(source.prefix.clone()), Destination::Prefix(prefix_of(target_path)));
@@ -174,7 +179,5 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
     }
     let sources = [UploadSource { path: source.to_owned(), key: prefix_of(path) }];
     let settings = arguments.new_objects.on(arguments.reach.settings());
-    copying
-        .upload_sources(arguments.reach.address(uri, &settings), arguments.new_objects.create, &sources, None)
-        .await
+    copying.upload_sources(arguments.reach.address(uri, &settings), arguments.create, &sources, None).await
 }

@@ -16,19 +16,19 @@ pub(super) struct TwoBuckets {
 }
 
 impl TwoBuckets {
-    /// Opens both. Errors: a URI that is none; as of [`Copying::open`].
+    /// Opens both; `create` makes the target's where it is missing. Errors: a URI that is none; as of [`Copying::open`].
     pub async fn open(
         copying: &Copying<'_>,
         (from, to): (&str, &str),
         (source_reach, reach): (&SourceReach, &Reach),
-        new_objects: &NewObjectFlags,
+        (new_objects, create): (&NewObjectFlags, bool),
     ) -> Result<Self, Failure> {
         let (from_parsed, to_parsed) = (opening::parse_source(from)?, opening::parse_source(to)?);
         let source_reach = source_reach.beside(reach, from_parsed.kind == to_parsed.kind);
         let settings = source_reach.settings();
         let source = copying.open(source_reach.address(from, &settings), false).await?;
         let settings = new_objects.on(reach.settings());
-        let target = copying.open(reach.address(to, &settings), new_objects.create).await?;
+        let target = copying.open(reach.address(to, &settings), create).await?;
         Ok(Self { source, source_path: from_parsed.prefix, target, target_path: to_parsed.prefix })
     }
 }

@@ -19,7 +19,8 @@ pub(super) async fn copy(
             .with_hint("copy all that is below it with -r"));
     }
     let reaches = (&arguments.source_reach, &arguments.reach);
-    let both = TwoBuckets::open(copying, (from, to), reaches, &arguments.new_objects).await?;
+    let both =
+        TwoBuckets::open(copying, (from, to), reaches, (&arguments.new_objects, arguments.create)).await?;
     let TwoBuckets { source, source_path, target, target_path } = both;
     let has_content = !source.first_page.objects.is_empty() || !source.first_page.prefixes.is_empty();
     if arguments.recursive && (has_content || is_directory_s(&source_path)) {
