@@ -63,10 +63,6 @@ pub async fn copy_between(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    // A probe that was cut off would leave its objects: it is not stopped.
-    if options.dry_run.is_none() {
-        let _ = target.capabilities().await;
-    }
     let work = Work::default();
     let source = options.limited(source);
     let orphans = Orphans::new(target.clone());
@@ -170,7 +166,7 @@ async fn copy(
         Some((kept, before, below)) => {
             let nothing = HashSet::new();
             let found = TargetListing::read(&target, below, &nothing, Some(&kept), &options.filters).await?;
-            report.removed = found.only(&before).remove_extra(target, options).await?;
+            report.removed = found.only(&before).remove_extra(target, options, &work).await?;
         }
         None => {}
     }

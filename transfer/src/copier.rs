@@ -11,6 +11,7 @@ use pail_store::{Condition, ErrorKind, ObjectMeta, RawKey, Store, Version};
 use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use tokio::sync::OnceCell;
 
 const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
 
@@ -34,6 +35,8 @@ pub(crate) struct Copier {
     way: AtomicU8,
     /// Objects whose bytes could not be compared.
     not_comparable: AtomicU64,
+    /// The target was asked what it can do, which a copy on the server depends on.
+    is_asked: OnceCell<()>,
 }
 
 /// An object that was copied.
@@ -49,7 +52,12 @@ impl Copier {
     /// Over this relay; `is_within`: source and target are one bucket.
     pub fn new(relay: Relay, is_within: bool) -> Self {
         let way = if is_within { Way::WithinBucket } else { Way::Untried };
-        Self { relay: Arc::new(relay), way: AtomicU8::new(way as u8), not_comparable: AtomicU64::new(0) }
+        Self {
+            relay: Arc::new(relay),
+            way: AtomicU8::new(way as u8),
+            not_comparable: AtomicU64::new(0),
+            is_asked: OnceCell::new(),
+        }
     }
 
     /// How many objects could not be compared.
@@ -145,7 +153,8 @@ impl Copier {
         if way == Way::Relayed as u8 {
             return Ok(None);
         }
-        let Relay { source, target, .. } = &*self.relay;
+        let Relay { source, target, work, .. } = &*self.relay;
+        self.is_asked.get_or_init(|| async { drop(work.capabilities(target).await) }).await;
         let _connection = self.relay.connection().await?;
         let is_within = way == Way::WithinBucket as u8;
         let mut copied = target.copy_from(&**source, object, to, Condition::None).await;

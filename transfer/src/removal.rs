@@ -13,7 +13,7 @@ use crate::change::{Action, Reason};
 use crate::listing::{Found, Pages, look};
 use crate::report::Removals;
 use crate::trouble::Trouble;
-use crate::work::lost;
+use crate::work::{Work, lost};
 use crate::{Error, Options, Source};
 use pail_store::{Condition, ConditionedChange, ErrorKind, ListPage, ObjectMeta, RawKey, Store, Version};
 use std::sync::Arc;
@@ -30,10 +30,7 @@ const REPLACED: &str = "it was replaced since it was listed, and stays";
 ///
 /// Errors: nothing is there; the store cannot be reached or refuses everything. What concerns single objects is in the result.
 pub async fn remove(store: Arc<dyn Store>, source: &Source, options: &Options) -> Result<Removals, Error> {
-    // A probe that was cut off would leave its objects: it is not stopped.
-    if options.dry_run.is_none() && matches!(source, Source::Prefix(_) | Source::Either(_)) {
-        let _ = store.capabilities().await;
-    }
+    let work = Work::default();
     let removing = async {
         match look(&store, source).await? {
             // Nothing was listed: it is this object that is meant, in whatever version.
@@ -43,14 +40,16 @@ pub async fn remove(store: Arc<dyn Store>, source: &Source, options: &Options) -
                 remover.end().await
             }
             Found::Prefix { prefix, first, beside } => {
-                remove_prefix(store.clone(), prefix, first, beside, options).await
+                remove_prefix(store.clone(), prefix, first, beside, options, &work).await
             }
         }
     };
-    tokio::select! {
+    let done = tokio::select! {
         done = removing => done,
         () = options.stop.cancelled() => Err(Error::Stopped),
-    }
+    };
+    work.ended().await;
+    done
 }
 
 async fn remove_prefix(
@@ -59,9 +58,10 @@ async fn remove_prefix(
     first: ListPage,
     beside: Option<ObjectMeta>,
     options: &Options,
+    work: &Work,
 ) -> Result<Removals, Error> {
     let doing = format!("list {}/{prefix}", store.uri());
-    let mut remover = Remover::new(store.clone(), options).await;
+    let mut remover = Remover::new(store.clone(), options, work).await;
     let mut pages = Pages::after(store, prefix.clone(), first);
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| Error::Store { doing: doing.clone(), source: Box::new(error) })?;
@@ -110,11 +110,11 @@ pub(crate) struct Remover {
 
 impl Remover {
     /// Asks what the store enforces, where that is not known.
-    pub async fn new(store: Arc<dyn Store>, options: &Options) -> Self {
+    pub async fn new(store: Arc<dyn Store>, options: &Options, work: &Work) -> Self {
         // Nothing is asked by writes where nothing is to be written.
         let capabilities = match options.dry_run {
             Some(_) => None,
-            None => store.capabilities().await.ok(),
+            None => work.capabilities(&store).await,
         };
         let is_pinned = capabilities.is_some_and(|known| known.enforces(ConditionedChange::Deletions));
         Self { is_pinned, ..Self::unpinned(store, options) }

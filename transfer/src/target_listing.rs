@@ -9,6 +9,7 @@ use crate::kept::Kept;
 use crate::listing::Pages;
 use crate::removal::Remover;
 use crate::report::Removals;
+use crate::work::Work;
 use crate::{Error, Filters, Options};
 use pail_store::{ListPage, ListRequest, ObjectMeta, Store};
 use std::collections::{HashMap, HashSet};
@@ -112,11 +113,16 @@ impl TargetListing {
     }
 
     /// Deletes what is extra. Errors: as of [`Remover`].
-    pub async fn remove_extra(self, store: Arc<dyn Store>, options: &Options) -> Result<Removals, Error> {
+    pub async fn remove_extra(
+        self,
+        store: Arc<dyn Store>,
+        options: &Options,
+        work: &Work,
+    ) -> Result<Removals, Error> {
         if self.extra.is_empty() {
             return Ok(Removals::default());
         }
-        let mut remover = Remover::new(store, options).await;
+        let mut remover = Remover::new(store, options, work).await;
         for object in self.extra {
             remover.remove(&object.key, object.version, object.size, Reason::Extra).await?;
         }

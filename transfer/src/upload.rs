@@ -51,10 +51,6 @@ pub async fn upload(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    if options.delete && options.dry_run.is_none() {
-        // A probe that was cut off would leave its objects: it is not stopped.
-        let _ = store.capabilities().await;
-    }
     let (store, work) = (options.limited(store), Work::default());
     let what = format!("upload {} {}", store.identity(), scope_of(sources, options));
     let sender = Arc::new(Sender::new(
@@ -88,8 +84,7 @@ async fn send_all(
     let prefix = prefix_of(sources, options)?;
     if options.comparison == Comparison::Content && options.dry_run.is_none() {
         // An endpoint that is known is sent checksums of whole objects, which the next run can compare.
-        let known = store.capabilities().await;
-        let _ = known.inspect_err(|error| tracing::debug!(%error, "what the endpoint knows is not known"));
+        let _ = work.capabilities(&store).await;
     }
     let (walked, manifest) = prepare(sources, what, options, work).await?;
     let Walked { files, skipped, failed, kept, .. } = walked;
@@ -133,7 +128,7 @@ async fn send_all(
     if options.delete && report.failed.count > 0 {
         report.removed.is_withheld = true;
     } else if options.delete {
-        report.removed = extra.remove_extra(store, options).await?;
+        report.removed = extra.remove_extra(store, options, work).await?;
     }
     Ok(report)
 }

@@ -5,7 +5,9 @@
 
 use crate::Error;
 use crate::trouble::Trouble;
+use pail_store::{Capabilities, Store};
 use std::future::Future;
+use std::sync::Arc;
 use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +39,13 @@ impl Work {
             work();
             drop(token);
         }));
+    }
+
+    /// Asks what a store can do, in a task of its own: a probe that was cut off would leave its objects.
+    pub async fn capabilities(&self, store: &Arc<dyn Store>) -> Option<Capabilities> {
+        let store = store.clone();
+        let asking = tokio::spawn(self.tracked(async move { store.capabilities().await.ok() }));
+        asking.await.ok().flatten()
     }
 
     /// Waits until nothing runs any more.

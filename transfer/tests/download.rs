@@ -103,14 +103,14 @@ async fn another_object_of_the_same_size_and_second_is_not_taken_for_what_is_the
         place.put("one/f", "A".repeat(100)).await;
         place.put("two/f", "B".repeat(100)).await;
     }
-    for (prefix, expected) in [("one/", "A"), ("two/", "B"), ("one/", "A")] {
+    for (prefix, expected) in [("one/", "A"), ("two/", "B")] {
         let report = place.download(prefix, "target").await.unwrap();
         assert_eq!((report.copied, report.unchanged), (1, 0), "{prefix}");
         assert_eq!(place.files("target")["f"], expected.repeat(100).into_bytes());
     }
     // Without a memory of the last run, what has the bytes is not fetched.
     fs::remove_dir_all(place.options.state_dir.as_ref().unwrap()).unwrap();
-    let report = place.download("one/", "target").await.unwrap();
+    let report = place.download("two/", "target").await.unwrap();
     assert_eq!((report.copied, report.unchanged), (0, 1));
 }
 

@@ -89,10 +89,12 @@ async fn what_is_replaced_after_it_was_listed_stays_and_is_told() {
     let known = place.store.capabilities().await.unwrap();
     assert_eq!(known.ignored_conditions, []);
     place.server.reset_counters();
+    // So many at a time.
+    place.strike("objects.delete", FaultAction::Delay { ms: 3000 });
     place.strike("objects.delete", FaultAction::Delay { ms: 3000 });
     let source = Source::of_uri_path("d");
     let (removed, ()) = tokio::join!(rm(&place, &source), async {
-        place.wait_for("objects.delete", 1).await;
+        place.wait_for("objects.delete", 2).await;
         place.put("d/c", "new").await;
     });
     let removed = removed.unwrap();

@@ -258,9 +258,11 @@ async fn an_extra_object_that_is_replaced_meanwhile_stays_and_is_told() {
     }
     place.store.capabilities().await.unwrap();
     place.server.reset_counters();
+    // So many at a time.
+    place.strike("DeleteObject", FaultAction::Delay { ms: 3000 });
     place.strike("DeleteObject", FaultAction::Delay { ms: 3000 });
     let (report, ()) = tokio::join!(place.upload("src", "p/"), async {
-        place.wait_for("DeleteObject", 1).await;
+        place.wait_for("DeleteObject", 2).await;
         place.put("p/z", "new").await;
     });
     let removed = report.unwrap().removed;
