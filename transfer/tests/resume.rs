@@ -324,6 +324,8 @@ async fn killed_upload() -> Place {
     let noted =
         || place.files("a/state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
     wait_until("two parts are noted", || noted() == 3).await;
+    // What arrives later would be counted as the next run's.
+    place.wait_for("UploadPart", 5).await;
     copy.kill().unwrap();
     copy.wait().unwrap();
     place.server.clear_faults();
