@@ -94,7 +94,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Goes on behind `first`, without a delimiter. A listing of more than [`PAGES_IN_TURN`] pages is listed in ranges at the same time, where the store can.
+    /// Goes on behind `first`, without a delimiter. A listing of more than three pages is listed in ranges at the same time, where the store can.
     pub fn after(store: Arc<dyn Store>, prefix: String, first: ListPage) -> Self {
         let (sender, pages) = mpsc::channel(PAGES_AHEAD_MAX);
         let (mut lister, uri) = (JoinSet::new(), store.uri().to_owned());
