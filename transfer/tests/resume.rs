@@ -325,7 +325,7 @@ async fn killed_upload() -> Place {
         || place.files("a/state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
     wait_until("two parts are noted", || noted() == 3).await;
     // What arrives later would be counted as the next run's.
-    place.wait_for("UploadPart", 5).await;
+    place.wait_for("UploadPart", 2 + CONNECTIONS as u64).await;
     copy.kill().unwrap();
     copy.wait().unwrap();
     place.server.clear_faults();
@@ -361,6 +361,7 @@ async fn an_upload_that_is_stopped_is_gone_on_with() {
     let noted = || place.files("state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
     let (done, ()) = tokio::join!(place.upload("source", "up/"), async {
         wait_until("two parts are noted", || noted() == 3).await;
+        place.wait_for("UploadPart", 5).await;
         place.options.stop.cancel();
     });
     assert!(matches!(done, Err(Error::Stopped)), "{done:?}");

@@ -8,11 +8,11 @@ use pail_devserver::{FaultAction, Settings};
 use pail_transfer::{Action, Changes, Comparison, Error, Filters, Reason, Report, Selection};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
-use support::{MIB, Place, keys, names, noise};
+use support::{MIB, Place, keys, names, noise, wait_until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -204,6 +204,14 @@ async fn what_is_written_to_the_target_meanwhile_stays() {
     place.strike("GetObject", FaultAction::Delay { ms: 2000 });
     let (report, ()) = tokio::join!(place.download("p/", "target"), async {
         place.wait_for("GetObject", 1).await;
+        // The file system's clock may have the same time for some milliseconds.
+        let now = || {
+            write(&place, "clock", "x");
+            let found = fs::metadata(place.at("clock")).unwrap();
+            (found.ctime(), found.ctime_nsec())
+        };
+        let began = now();
+        wait_until("the clock goes on", || now() > began).await;
         write(&place, "target/checkpoint", "x");
         write(&place, "target/log", "more");
     });
