@@ -318,6 +318,12 @@ impl Run {
             self.manifest.record(object.key.as_str(), entry);
             return Ok(());
         }
+        if let (Decision::Copy(reason), Some(changes)) = (&decision, &self.options.dry_run) {
+            changes.tell(Action::Copy, object.key.as_str(), object.size, *reason);
+            self.tally.report.copied += 1;
+            self.tally.report.copied_bytes += object.size;
+            return Ok(());
+        }
         while self.tasks.len() >= self.objects_max {
             self.finish_one().await?;
         }
