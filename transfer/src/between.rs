@@ -312,41 +312,46 @@ impl Run {
     async fn take(&mut self, object: ObjectMeta, to: RawKey, there: &mut TargetObjects) -> Result<(), Error> {
         // What was found as it was may be news, too.
         self.manifest.flush_if_due(&self.copier.relay.work);
-        let decision = self.decide(&object, &to, there).await?;
-        if let Decision::Unchanged(entry) = decision {
-            self.tally.report.unchanged += 1;
-            self.manifest.record(object.key.as_str(), entry);
-            return Ok(());
-        }
-        if let (Decision::Copy(reason), Some(changes)) = (&decision, &self.options.dry_run) {
-            changes.tell(Action::Copy, object.key.as_str(), object.size, *reason);
-            self.tally.report.copied += 1;
-            self.tally.report.copied_bytes += object.size;
-            return Ok(());
-        }
+        let made = match self.decide(&object, &to, there).await? {
+            Decision::Unchanged(entry) => {
+                self.tally.report.unchanged += 1;
+                self.manifest.record(object.key.as_str(), entry);
+                return Ok(());
+            }
+            Decision::Copy(reason) => {
+                if let Some(changes) = &self.options.dry_run {
+                    changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
+                    self.tally.report.copied += 1;
+                    self.tally.report.copied_bytes += object.size;
+                    return Ok(());
+                }
+                None
+            }
+            Decision::Compare(made) => Some(made),
+        };
         while self.tasks.len() >= self.objects_max {
             self.finish_one().await?;
         }
         let (copier, changes) = (self.copier.clone(), self.options.dry_run.clone());
         let is_compared = self.options.comparison == Comparison::Content;
         let tracked = self.copier.relay.work.tracked(async move {
-            let reason = match decision {
-                Decision::Unchanged(entry) => return (object, Ok(Outcome::Same(entry.version))),
-                Decision::Copy(reason) => reason,
-                Decision::Compare(made) => match copier.compare(&object, &made, is_compared).await {
+            let progress = &copier.relay.progress;
+            if let Some(made) = made {
+                let reason = match copier.compare(&object, &made, is_compared).await {
                     Ok(None) => {
-                        copier.relay.progress.find(0);
+                        progress.find(0);
                         return (object, Ok(Outcome::Same(made.version)));
                     }
                     Ok(Some(reason)) => reason,
                     Err(trouble) => return (object, Err(trouble)),
-                },
-            };
-            copier.relay.progress.find(object.size);
-            if let Some(changes) = changes {
-                changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
-                return (object, Ok(Outcome::Told));
+                };
+                if let Some(changes) = changes {
+                    progress.find(object.size);
+                    changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
+                    return (object, Ok(Outcome::Told));
+                }
             }
+            progress.find(object.size);
             let copied = copier.copy(object.clone(), &to).await;
             (object, copied.map(Outcome::Copied))
         });

@@ -8,7 +8,7 @@
 //! - A part's CRC64NVME is made while it is sent, at no second read, and compared with what the server says it got, where it says so (Amazon
 //!   S3 does: CRC64NVME is what it adds to what came without). Where all parts have one, the completion carries that of the whole.
 //! - Reads of whole objects ask for what is stored and check it (`http::reading`). A range has no checksum: what is read in pieces is not
-//!   checked, only TLS and TCP guard it.
+//!   checked here, but by who puts the pieces together, as copies do.
 //!
 //! Source: Amazon S3 User Guide, "Checking object integrity in Amazon S3".
 
