@@ -5,6 +5,9 @@
 use pail_control::quantity::ByteSize;
 use pail_transfer::Options;
 
+/// Files that are open beside those of connections.
+const FILES_ELSEWHERE: u64 = 64;
+
 /// How much of the network and of the store a copy may use, and what of both sides it believes.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct CopyFlags {
@@ -12,8 +15,8 @@ pub struct CopyFlags {
     #[arg(long, value_name = "SIZE")]
     limit_rate: Option<ByteSize>,
 
-    /// Requests for objects' bytes at the same time, 1 to 128 [default: 64]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=128))]
+    /// Requests for objects' bytes at the same time, 1 to 256, at most [default: as many as pay, from 64 up to 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: Option<u16>,
 
     /// Leave out symbolic links in a directory that is sent, in place of following them
@@ -32,8 +35,14 @@ impl CopyFlags {
             rate_bytes_per_s: self.limit_rate.map(|rate| rate.0).filter(|rate| *rate > 0),
             follows_links: !self.no_follow_symlinks,
             verifies_by_md5: !self.no_etag_check,
-            connections: self.connections.map_or(options.connections, usize::from),
+            connections: self.connections.map_or(options.connections, usize::from).min(connections_max()),
             ..options
         }
     }
+}
+
+/// As many as this process may open files for: each has a connection, and up to two files.
+fn connections_max() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files.saturating_sub(FILES_ELSEWHERE) / 3).unwrap_or(usize::MAX).max(1)
 }

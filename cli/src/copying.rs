@@ -56,7 +56,8 @@ impl Copying<'_> {
     /// Opens the bucket at `address`, and creates it where that is wished and it is not there. Errors: as of [`opening::open_bucket`];
     /// `Interrupted`.
     pub async fn open(&self, address: Address<'_>, create: bool) -> Result<OpenBucket, Failure> {
-        let opening = opening::open_bucket(address, self.environment, create, true);
+        let opening =
+            opening::open_bucket(address, self.environment, opening::OpeningOptions::for_copy(create));
         let what = format!("opening {}", address.source);
         let opening = progress::while_waiting(&what, opening);
         tokio::select! {

@@ -128,7 +128,7 @@ fn what_cannot_be_meant_is_refused_with_what_to_write() {
         (&[&uri("ru"), &uri("x")], 3, "nothing is at"),
         (&[&uri("run/"), &uri("x")], 2, "with -r"),
         (&["--limit-rate", "fast", &uri("run/x"), "."], 2, "is not a size"),
-        (&["--connections", "0", &uri("run/x"), "."], 2, "1..=128"),
+        (&["--connections", "0", &uri("run/x"), "."], 2, "1..=256"),
         (&["gcs://bucket/x", "."], 2, "gs://"),
         (&[&uri("odd/.."), "."], 2, "cannot be a file's name"),
     ];

@@ -31,6 +31,8 @@ const WRITE_CHECK_WAIT: Duration = Duration::from_secs(2);
 /// How long it waits then to hear which conditions are enforced: an endpoint that nobody knows is asked some fifteen times, one after the other.
 const CONDITION_CHECK_WAIT: Duration = Duration::from_secs(3);
 
+/// Requests of one copy at the same time: those for objects' bytes (`--connections`), and others beside them.
+const REQUESTS_OF_COPY_MAX: usize = 384;
 /// Where an endpoint's URL may have come from, and what it looks like.
 const ENDPOINT_HINT: &str = "--endpoint-url, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile's endpoint_url is like http://HOST:PORT or https://HOST";
 
@@ -164,16 +166,37 @@ impl<'a> From<&'a MountSpec> for Address<'a> {
     }
 }
 
+/// How a bucket is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpeningOptions {
+    /// Creates it, where it is not there.
+    pub create: bool,
+    /// Folds keys of the first page at the next `/`.
+    pub delimiter: bool,
+    /// Requests at the same time; `None` for the store's default.
+    pub requests_in_flight_max: Option<usize>,
+}
+
+impl OpeningOptions {
+    /// For a copy: room for as many requests as one has connections at most, and for its listings beside them.
+    pub fn for_copy(create: bool) -> Self {
+        Self { create, delimiter: true, requests_in_flight_max: Some(REQUESTS_OF_COPY_MAX) }
+    }
+
+    /// With keys of the first page folded, or all of them.
+    pub fn listing(delimiter: bool) -> Self {
+        Self { delimiter, ..Self::default() }
+    }
+}
+
 /// Opens the bucket at `address` as its caller would, and makes sure that it is there and may be listed, by the first page below its
-/// prefix: what that says nobody has to ask for again. With `delimiter`, keys are folded at the next `/`.
-/// Errors: a bucket that is not there, may not be listed, or does not answer within 25 s; missing or wrong credentials.
+/// prefix: what that says nobody has to ask for again. Errors: a bucket that is not there, may not be listed, or does not answer within 25 s; missing or wrong credentials.
 pub async fn open_bucket(
     address: Address<'_>,
     environment: &CallerEnvironment,
-    create: bool,
-    delimiter: bool,
+    options: OpeningOptions,
 ) -> Result<OpenBucket, Failure> {
-    let opening = open_and_check(address, environment, create, delimiter);
+    let opening = open_and_check(address, environment, options);
     tokio::time::timeout(OPENING_TIMEOUT, opening).await.unwrap_or_else(|_| {
         Err(Failure::new(FailureKind::Unreachable, format!("{} does not answer", address.source))
             .because(format!("no answer within {} s", OPENING_TIMEOUT.as_secs()))
@@ -184,8 +207,7 @@ pub async fn open_bucket(
 async fn open_and_check(
     address: Address<'_>,
     environment: &CallerEnvironment,
-    create: bool,
-    delimiter: bool,
+    OpeningOptions { create, delimiter, requests_in_flight_max }: OpeningOptions,
 ) -> Result<OpenBucket, Failure> {
     let uri: BucketUri = parse_source(address.source)?;
     let endpoint_url = address.endpoint_url.or_else(|| endpoint_url_of(uri.kind, environment));
@@ -195,7 +217,11 @@ async fn open_and_check(
     }
     address.settings.map_or(Ok(()), |settings| settings.check(uri.kind))?;
     let explain = |err: &Error| explain(address, uri.kind, environment, err);
-    let store = pail_store::open(store_options(address, environment, &uri)).await;
+    let mut store_options = store_options(address, environment, &uri);
+    if let Some(max) = requests_in_flight_max {
+        store_options.requests_in_flight_max = max;
+    }
+    let store = pail_store::open(store_options).await;
     let store = store.map_err(|err| explain(&err))?;
     let prefix = as_directory(&uri.prefix);
     let listed_at = Instant::now();

@@ -13,30 +13,28 @@
 //! Bounds: [`Options::connections`] objects or parts under way and as many objects again that wait; [`Options::memory_bytes`] of objects that are sent in one
 //! request, and up to 2 MiB for each part; the pages of `listing`; with [`Options::delete`] 8 bytes of every name, and what `target_listing` has.
 
-use crate::change::{Action, Reason};
+use crate::change::Reason;
 use crate::comparison::Comparison;
-use crate::copier::{Copied, Copier};
+use crate::connections::Connections;
+use crate::copier::Copier;
 use crate::directory::LocalState;
-use crate::governor::Governor;
+use crate::engine::{Copied, Engine, Outcome};
 use crate::kept::Kept;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
 use crate::orphans::Orphans;
 use crate::relay::Relay;
-use crate::run_log::FLUSH_INTERVAL;
 use crate::send::MEMORY_UNIT_BYTES;
-use crate::tally::Tally;
 use crate::target_listing::{Before, TargetListing};
 use crate::target_objects::TargetObjects;
 use crate::trouble::Trouble;
-use crate::work::{Work, lost};
+use crate::work::Work;
 use crate::{Error, Options, Progress, Report, Source};
 use pail_store::{ErrorKind, ListPage, ObjectMeta, RawKey, Store, Version};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 const AMONG_SOURCES: &str = "its copy would be one of the objects that are copied";
 const BESIDE: &str = "it is beside the prefix, not below it";
@@ -68,9 +66,8 @@ pub async fn copy_between(
     let orphans = Orphans::new(target.clone());
     let units = options.memory_bytes.max(options.part_size_bytes()).div_ceil(MEMORY_UNIT_BYTES);
     let units = usize::try_from(units).unwrap_or(usize::MAX).min(u32::MAX as usize);
-    let connections = Arc::new(Semaphore::new(options.connections()));
     let stores = vec![source.clone(), target.clone()];
-    let _governor = Governor::start(stores, connections.clone(), options.connections());
+    let connections = Connections::new(stores, progress.clone(), options.connections());
     let relay = Relay {
         source,
         target,
@@ -108,64 +105,30 @@ async fn copy(
     let load = move || load(state_dir.as_deref(), what);
     let manifest = relay.work.blocking(load).await.map_err(Trouble::into_error)?;
     let work = relay.work.clone();
-    let copier = Copier::new(relay, is_within);
+    let engine = Engine::new(Arc::new(manifest), options, relay.progress.clone(), work.clone());
     let mut run = Run {
-        copier: Arc::new(copier),
-        manifest: Arc::new(manifest),
+        copier: Arc::new(Copier::new(relay, is_within)),
+        engine,
         options: options.clone(),
-        tasks: JoinSet::new(),
-        tally: Tally::default(),
-        objects_max: options.connections().saturating_mul(2),
         // Set below, where it is a prefix.
         prefix: String::new(),
         is_within: false,
     };
-    let mut kept = None;
-    match (found, destination) {
-        (Found::Object(object), destination) => run.copy_object(object, destination).await?,
-        (Found::Prefix { prefix, first, beside }, Destination::Prefix(below)) => {
-            let uris = (format!("{}/{prefix}", source.uri()), format!("{}/{below}", target.uri()));
-            if is_within && below.starts_with(&prefix) {
-                return Err(onto_itself(&uris.0, &uris.1));
-            }
-            if options.delete
-                && prefix.starts_with(below)
-                && (is_within || (prefix != *below && is_one_bucket(&source, &target, &first).await?))
-            {
-                let why =
-                    format!("what it has not is to be deleted below {}, and it is there itself", uris.1);
-                return Err(Error::Unusable { path: uris.0.into(), why });
-            }
-            (run.prefix, run.is_within) = (prefix, is_within);
-            if let Some(object) = beside {
-                run.tally.report.skipped.add(object.key.as_str(), BESIDE);
-            }
-            let before = match options.delete {
-                true => Some(Before::list(&target, below).await?),
-                false => None,
-            };
-            kept =
-                run.copy_prefix(first, below).await?.zip(before).map(|(kept, before)| (kept, before, below));
-        }
-        (Found::Prefix { prefix, .. }, Destination::Object(_)) => {
-            return Err(Error::IsPrefix { uri: format!("{}/{prefix}", source.uri()) });
-        }
-    }
-    while !run.tasks.is_empty() {
-        run.finish_one().await?;
-    }
-    let Run { copier, manifest, prefix, mut tally, .. } = run;
-    tally.report.not_comparable = copier.not_comparable();
-    manifest.forget_unseen(|key| {
+    let walked = run.walk(found, destination).await;
+    let Run { copier, mut engine, prefix, .. } = run;
+    let ended = engine.join_all(walked).await;
+    let is_left_out = |key: &str| {
         key.strip_prefix(prefix.as_str()).is_some_and(|rest| !options.filters.take(rest.as_bytes()))
-    });
-    work.blocking(move || manifest.save()).await.map_err(Trouble::into_error)?;
-    let mut report = tally.into_report()?;
-    match kept {
+    };
+    let saved = engine.save_manifest(ended.is_ok(), is_left_out).await;
+    let extra = ended.and_then(|extra| saved.map(|()| extra))?;
+    engine.tally.report.not_comparable = copier.not_comparable();
+    let mut report = engine.into_report()?;
+    match extra {
         Some(_) if report.failed.count > 0 => report.removed.is_withheld = true,
-        Some((kept, before, below)) => {
+        Some(Extra { kept, before, below }) => {
             let nothing = HashSet::new();
-            let found = TargetListing::read(&target, below, &nothing, Some(&kept), &options.filters).await?;
+            let found = TargetListing::read(&target, &below, &nothing, Some(&kept), &options.filters).await?;
             report.removed = found.only(&before).remove_extra(target, options, &work).await?;
         }
         None => {}
@@ -207,24 +170,21 @@ fn onto_itself(from: &str, to: &str) -> Error {
 /// A copy under way.
 struct Run {
     copier: Arc<Copier>,
-    manifest: Arc<Manifest>,
+    engine: Engine,
     options: Options,
-    tasks: JoinSet<(ObjectMeta, Result<Outcome, Trouble>)>,
-    tally: Tally,
-    objects_max: usize,
     /// What is copied is below this, where it is not one object.
     prefix: String,
     /// The copies are in the same bucket.
     is_within: bool,
 }
 
-/// What became of an object.
-enum Outcome {
-    Copied(Copied),
-    /// The target has its bytes.
-    Same(Version),
-    /// It would be copied.
-    Told,
+/// What tells what is extra in the target.
+struct Extra {
+    /// What must stay.
+    kept: Kept,
+    before: Before,
+    /// The prefix below which it is.
+    below: String,
 }
 
 /// What is to become of an object.
@@ -236,6 +196,43 @@ enum Decision {
 }
 
 impl Run {
+    /// Begins to copy all that was found. Gives what tells what is extra, where that is to go.
+    async fn walk(&mut self, found: Found, destination: &Destination) -> Result<Option<Extra>, Error> {
+        let Relay { source, target, .. } = &*self.copier.relay;
+        let is_within = source.identity() == target.identity();
+        match (found, destination) {
+            (Found::Object(object), destination) => {
+                self.copy_object(object, destination).await?;
+                Ok(None)
+            }
+            (Found::Prefix { prefix, first, beside }, Destination::Prefix(below)) => {
+                let uris = (format!("{}/{prefix}", source.uri()), format!("{}/{below}", target.uri()));
+                if is_within && below.starts_with(&prefix) {
+                    return Err(onto_itself(&uris.0, &uris.1));
+                }
+                let is_deleted = self.options.delete;
+                if is_deleted
+                    && prefix.starts_with(below)
+                    && (is_within || (prefix != *below && is_one_bucket(source, target, &first).await?))
+                {
+                    let why =
+                        format!("what it has not is to be deleted below {}, and it is there itself", uris.1);
+                    return Err(Error::Unusable { path: uris.0.into(), why });
+                }
+                let before = if is_deleted { Some(Before::list(target, below).await?) } else { None };
+                (self.prefix, self.is_within) = (prefix, is_within);
+                if let Some(object) = beside {
+                    self.engine.tally.report.skipped.add(object.key.as_str(), BESIDE);
+                }
+                let kept = self.copy_prefix(first, below).await?;
+                Ok(kept.zip(before).map(|(kept, before)| Extra { kept, before, below: below.clone() }))
+            }
+            (Found::Prefix { prefix, .. }, Destination::Object(_)) => {
+                Err(Error::IsPrefix { uri: format!("{}/{prefix}", source.uri()) })
+            }
+        }
+    }
+
     async fn copy_object(&mut self, object: ObjectMeta, destination: &Destination) -> Result<(), Error> {
         let to = match destination {
             Destination::Object(key) => key.clone(),
@@ -273,7 +270,7 @@ impl Run {
                 page.map_err(|error| Error::Store { doing: doing.clone(), source: Box::new(error) })?;
             for name in page.names_too_long {
                 kept.iter_mut().zip(name.strip_prefix(&prefix)).for_each(|(kept, rest)| kept.keep(rest));
-                self.tally.report.skipped.add(name, "its name is longer than a key can be");
+                self.engine.tally.report.skipped.add(name, "its name is longer than a key can be");
             }
             for object in page.objects {
                 // A store that lists what is not below the prefix is not believed.
@@ -287,12 +284,12 @@ impl Run {
                     // The prefix's own marker, and no prefix to mark.
                     Err(_) if rest.is_empty() && object.size == 0 => continue,
                     Err(error) => {
-                        self.tally.report.skipped.add(object.key.as_str(), error.to_string());
+                        self.engine.tally.report.skipped.add(object.key.as_str(), error.to_string());
                         continue;
                     }
                 };
                 if self.is_within && key.as_str().starts_with(&prefix) {
-                    self.tally.report.skipped.add(object.key.as_str(), AMONG_SOURCES);
+                    self.engine.tally.report.skipped.add(object.key.as_str(), AMONG_SOURCES);
                     continue;
                 }
                 has_any |= !rest.is_empty();
@@ -310,53 +307,33 @@ impl Run {
 
     /// Begins to copy one object, unless its copy is as it was left. Errors: the target cannot be looked at; those that end the run.
     async fn take(&mut self, object: ObjectMeta, to: RawKey, there: &mut TargetObjects) -> Result<(), Error> {
-        // What was found as it was may be news, too.
-        self.manifest.flush_if_due(&self.copier.relay.work);
+        let (key, size) = (object.key.clone(), object.size);
         let made = match self.decide(&object, &to, there).await? {
             Decision::Unchanged(entry) => {
-                self.tally.report.unchanged += 1;
-                self.manifest.record(object.key.as_str(), entry);
-                return Ok(());
+                return self.engine.note(key.as_str(), key.as_str(), Ok(Outcome::Unchanged(entry)));
             }
-            Decision::Copy(reason) => {
-                if let Some(changes) = &self.options.dry_run {
-                    changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
-                    self.tally.report.copied += 1;
-                    self.tally.report.copied_bytes += object.size;
-                    return Ok(());
-                }
-                None
-            }
+            Decision::Copy(reason) if !self.engine.announces(key.as_str(), size, reason) => return Ok(()),
+            Decision::Copy(_) => None,
             Decision::Compare(made) => Some(made),
         };
-        while self.tasks.len() >= self.objects_max {
-            self.finish_one().await?;
-        }
-        let (copier, changes) = (self.copier.clone(), self.options.dry_run.clone());
+        let (copier, announcer) = (self.copier.clone(), self.engine.announcer.clone());
         let is_compared = self.options.comparison == Comparison::Content;
-        let tracked = self.copier.relay.work.tracked(async move {
-            let progress = &copier.relay.progress;
+        let copying = async move {
             if let Some(made) = made {
-                let reason = match copier.compare(&object, &made, is_compared).await {
-                    Ok(None) => {
-                        progress.find(0);
-                        return (object, Ok(Outcome::Same(made.version)));
-                    }
-                    Ok(Some(reason)) => reason,
-                    Err(trouble) => return (object, Err(trouble)),
+                let Some(reason) = copier.compare(&object, &made, is_compared).await? else {
+                    announcer.skips();
+                    let entry = entry_of((&object.version, &made.version), size);
+                    return Ok(Outcome::Unchanged(entry));
                 };
-                if let Some(changes) = changes {
-                    progress.find(object.size);
-                    changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
-                    return (object, Ok(Outcome::Told));
+                if !announcer.copies(object.key.as_str(), size, reason) {
+                    return Ok(Outcome::Announced { size });
                 }
             }
-            progress.find(object.size);
-            let copied = copier.copy(object.clone(), &to).await;
-            (object, copied.map(Outcome::Copied))
-        });
-        self.tasks.spawn(tracked);
-        Ok(())
+            let copied = copier.copy(object, &to).await?;
+            let entry = entry_of((&copied.versions.0, &copied.versions.1), copied.size);
+            Ok(Outcome::Copied(Copied { entry, resumed_bytes: 0, is_verified: copied.is_verified }))
+        };
+        self.engine.spawn(key.clone(), key.as_str().to_owned(), copying).await
     }
 
     async fn decide(
@@ -366,7 +343,7 @@ impl Run {
         there: &mut TargetObjects,
     ) -> Result<Decision, Error> {
         let comparison = self.options.comparison;
-        let entry = self.manifest.entry(object.key.as_str());
+        let entry = self.engine.manifest.entry(object.key.as_str());
         if comparison == Comparison::Manifest && entry.is_none() && self.options.dry_run.is_none() {
             // It is copied whatever the target has.
             return Ok(Decision::Copy(Reason::NotSentBefore));
@@ -378,7 +355,7 @@ impl Run {
         if comparison == Comparison::Content {
             return Ok(Decision::Compare(made));
         }
-        let now = entry_of(&(object.version.clone(), made.version.clone()), object.size);
+        let now = entry_of((&object.version, &made.version), object.size);
         Ok(match entry {
             Some(entry) if entry == now && !now.version.is_unknown() => Decision::Unchanged(now),
             Some(_) => Decision::Copy(Reason::VersionDiffers),
@@ -386,44 +363,10 @@ impl Run {
             None => Decision::Compare(made),
         })
     }
-
-    /// Waits for one of the objects under way.
-    async fn finish_one(&mut self) -> Result<(), Error> {
-        let done = loop {
-            match tokio::time::timeout(FLUSH_INTERVAL, self.tasks.join_next()).await {
-                Ok(Some(done)) => break done,
-                Ok(None) => return Ok(()),
-                Err(_) => self.manifest.flush_if_due(&self.copier.relay.work),
-            }
-        };
-        let (object, outcome) = done.map_err(|error| lost(&error))?;
-        self.copier.relay.progress.finish_one();
-        let (key, report) = (object.key.as_str(), &mut self.tally.report);
-        match outcome {
-            Ok(Outcome::Copied(Copied { versions, size, is_verified })) => {
-                report.verified += u64::from(is_verified == Some(true));
-                report.unverified += u64::from(is_verified == Some(false));
-                report.copied += 1;
-                report.copied_bytes += size;
-                self.manifest.record(key, entry_of(&versions, size));
-                self.manifest.flush_if_due(&self.copier.relay.work);
-            }
-            Ok(Outcome::Same(made)) => {
-                report.unchanged += 1;
-                self.manifest.record(key, entry_of(&(object.version.clone(), made), object.size));
-            }
-            Ok(Outcome::Told) => {
-                report.copied += 1;
-                report.copied_bytes += object.size;
-            }
-            Err(trouble) => self.tally.add(key, trouble)?,
-        }
-        Ok(())
-    }
 }
 
 /// What the manifest keeps of a copy: both versions as one, with a space between, which an ETag cannot have (RFC 9110, section 8.8.3).
-fn entry_of((source, made): &(Version, Version), size: u64) -> Entry {
+fn entry_of((source, made): (&Version, &Version), size: u64) -> Entry {
     let version = match source.is_unknown() || made.is_unknown() {
         true => Version::Unknown,
         false => Version::from_etag(&format!("{} {}", source.to_text(), made.to_text())),

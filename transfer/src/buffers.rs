@@ -1,44 +1,55 @@
 //! The bytes of objects that are in memory.
 //!
-//! Owns: [`Buffers`], a fixed number of buffers that are used again, and [`Buffer`], which goes back when it is dropped. They are the
-//! bound of a download's memory: who wants one waits until one is free. Used again, since the first touch of fresh memory costs more than copying to it.
+//! Owns: [`Buffers`], a bounded number of bytes, and [`Buffer`], some of them, which go back when it is dropped. They are the
+//! bound of a download's memory: who wants one waits until there is room. Large ones are used again, since the first touch of fresh memory costs more than copying to it;
+//! small ones the allocator has at hand.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The size of a buffer: what is written to the disk at a time.
+/// The size of a large buffer: what is written to the disk at a time.
 pub(crate) const BUFFER_BYTES: usize = 1 << 20;
+/// Up to this size a buffer is small.
+const SMALL_BYTES: usize = 64 << 10;
+/// So many large buffers that nobody has are kept.
+const FREE_MAX: usize = 64;
+/// The unit in which room is counted, in bytes.
+const UNIT_BYTES: usize = 4 << 10;
 
-/// A bounded number of buffers.
+/// A bounded number of bytes.
 #[derive(Debug)]
 pub(crate) struct Buffers {
-    places: Arc<Semaphore>,
-    /// Guards the buffers that nobody has; a leaf.
+    room: Arc<Semaphore>,
+    /// Guards the large buffers that nobody has; a leaf.
     free: Mutex<Vec<Vec<u8>>>,
 }
 
-/// One buffer, of [`BUFFER_BYTES`].
+/// Up to [`BUFFER_BYTES`].
 #[derive(Debug)]
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     owner: Arc<Buffers>,
-    _place: OwnedSemaphorePermit,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Buffers {
-    /// As many as fit into `memory_bytes`, but one at least.
+    /// Of so many bytes in all, but one large buffer at least.
     pub fn new(memory_bytes: u64) -> Arc<Self> {
-        let count = usize::try_from(memory_bytes).unwrap_or(usize::MAX) / BUFFER_BYTES;
-        let places = Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
-        Arc::new(Self { places, free: Mutex::default() })
+        let bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX).max(BUFFER_BYTES);
+        let units = (bytes / UNIT_BYTES).min(Semaphore::MAX_PERMITS);
+        Arc::new(Self { room: Arc::new(Semaphore::new(units)), free: Mutex::default() })
     }
 
-    /// A buffer, once there is one. `None` never happens while the buffers are there: nobody closes them.
-    pub async fn take(self: &Arc<Self>) -> Option<Buffer> {
-        let place = self.places.clone().acquire_owned().await.ok()?;
-        let bytes = self.free.lock().pop().unwrap_or_else(|| vec![0; BUFFER_BYTES]);
-        Some(Buffer { bytes, owner: self.clone(), _place: place })
+    /// A buffer of at least `len` bytes, up to [`BUFFER_BYTES`], once there is room for it. `None` never happens while the buffers are there: nobody closes them.
+    pub async fn take(self: &Arc<Self>, len: usize) -> Option<Buffer> {
+        let is_small = len <= SMALL_BYTES;
+        let taken = if is_small { len } else { BUFFER_BYTES };
+        let units = u32::try_from(taken.div_ceil(UNIT_BYTES)).ok()?;
+        let room = self.room.clone().acquire_many_owned(units).await.ok()?;
+        let used = if is_small { None } else { self.free.lock().pop() };
+        let bytes = used.unwrap_or_else(|| vec![0; taken]);
+        Some(Buffer { bytes, owner: self.clone(), _room: room })
     }
 }
 
@@ -51,6 +62,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.owner.free.lock().push(std::mem::take(&mut self.bytes));
+        let mut free = self.owner.free.lock();
+        if self.bytes.len() == BUFFER_BYTES && free.len() < FREE_MAX {
+            free.push(std::mem::take(&mut self.bytes));
+        }
     }
 }

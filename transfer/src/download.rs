@@ -6,32 +6,27 @@
 //! Bounds: [`Options::connections`] requests and as many objects again that wait for one; [`Options::memory_bytes`] of buffers; the pages of `listing`.
 
 use crate::buffers::Buffers;
-use crate::change::{Action, Reason};
 use crate::comparison::{Compared, Comparer};
+use crate::connections::Connections;
 use crate::directory::{LocalState, Root};
+use crate::engine::{Copied, Engine, Outcome};
 use crate::extra_files::ExtraFiles;
 use crate::fetch::{Fetched, Fetcher, Placed};
 use crate::file_name::RelativePath;
-use crate::governor::Governor;
 use crate::kept::Kept;
 use crate::leftovers::Leftovers;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
-use crate::part_journal::ObjectIdentity;
 use crate::plan::{COLLIDES, Planner, Step, step_of_file};
 use crate::report::{Removals, Report};
-use crate::run_log::FLUSH_INTERVAL;
-use crate::tally::Tally;
+use crate::room::Room;
 use crate::target_probe::TargetProbe;
-use crate::temporary::Temporary;
 use crate::trouble::Trouble;
-use crate::work::{Work, lost};
+use crate::work::Work;
 use crate::{Error, Options, Progress, Source, attributes, disk};
 use pail_store::{ListPage, ObjectMeta, RawKey, Store};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 /// Copies `source` of `store` to `target`: an object to the file of that path, a prefix to the directory, whose content it joins. Missing directories are
 /// made; nothing is deleted but by [`Options::delete`]. What is there as it was left is not sent again. Dropped or stopped, it
@@ -91,24 +86,12 @@ struct Opening {
 struct Run {
     fetcher: Arc<Fetcher>,
     comparer: Arc<Comparer>,
-    manifest: Arc<Manifest>,
+    engine: Engine,
     options: Options,
     /// What keys begin with whose rest is a name below the target.
     prefix: String,
-    tasks: JoinSet<(ObjectMeta, Result<Outcome, Trouble>)>,
-    objects_max: usize,
-    tally: Tally,
     /// As it was when the walk began.
     target: TargetProbe,
-    _governor: Governor,
-}
-
-/// What became of an object.
-enum Outcome {
-    Fetched(Fetched),
-    Unchanged(Entry),
-    /// It would be fetched.
-    Told,
 }
 
 impl Opening {
@@ -131,32 +114,29 @@ impl Opening {
         };
         let opened = self.work.blocking(open).await.map_err(Trouble::into_error)?;
         let (root, manifest, umask) = opened?;
-        let connections = self.options.connections();
+        let connections =
+            Connections::new(vec![self.store.clone()], self.progress.clone(), self.options.connections());
+        let engine = Engine::new(manifest.clone(), &self.options, self.progress.clone(), self.work.clone());
         let comparer = Comparer::new(self.store.clone(), self.options.comparison, self.work.clone());
         let fetcher = Fetcher {
             store: self.store,
             root,
             leftovers: Arc::new(Leftovers::new(manifest.run(), manifest.dead())),
             buffers: Buffers::new(self.options.memory_bytes),
-            connections: Arc::new(Semaphore::new(connections)),
+            connections,
             part_size_bytes: self.options.part_size_bytes(),
             umask,
             verifies_by_md5: self.options.verifies_by_md5,
             progress: self.progress,
             work: self.work,
         };
-        let governor = Governor::start(vec![fetcher.store.clone()], fetcher.connections.clone(), connections);
         Ok(Run {
             fetcher: Arc::new(fetcher),
             comparer: Arc::new(comparer),
-            manifest,
+            engine,
             options: self.options,
             prefix: String::new(),
-            tasks: JoinSet::new(),
-            objects_max: connections.saturating_mul(2),
-            tally: Tally::default(),
             target: TargetProbe::default(),
-            _governor: governor,
         })
     }
 }
@@ -167,14 +147,17 @@ async fn download_object(opening: Opening, object: ObjectMeta, target: &Path) ->
     let path = RelativePath::last_of(target).ok_or_else(unusable)?;
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut run = opening.open(directory, target.file_name().map(Path::new)).await?;
-    let (root, manifest) = (run.fetcher.root.clone(), run.manifest.clone());
+    let (root, manifest, mut room) = (run.fetcher.root.clone(), run.engine.manifest.clone(), run.room());
     let comparison = run.options.comparison;
-    let plan = move || step_of_file(&root, &manifest, comparison, object, path);
+    let plan = move || {
+        let steps = vec![step_of_file(&root, &manifest, comparison, object, path)];
+        room.as_mut().map_or(Ok(()), |room| room.take(&steps))?;
+        Ok(steps)
+    };
     let planned = run.fetcher.work.blocking(plan).await;
-    let step = planned.map_err(Trouble::into_error)?;
+    let steps: Vec<Step> = planned.map_err(Trouble::into_error)??;
     run.fetcher.progress.walk_ended();
-    run.check_space(std::slice::from_ref(&step))?;
-    let taken = run.take(vec![step]).await;
+    let taken = run.take(steps).await;
     run.end(taken.map(|()| None), false).await
 }
 
@@ -194,7 +177,7 @@ impl Run {
     /// Takes the listing to its end. Gives what must stay in the target, where the rest is to go.
     async fn walk(&mut self, prefix: String, first: ListPage) -> Result<Option<Kept>, Error> {
         let store = self.fetcher.store.clone();
-        let (root, manifest) = (self.fetcher.root.clone(), self.manifest.clone());
+        let (root, manifest) = (self.fetcher.root.clone(), self.engine.manifest.clone());
         let mut planner = Planner::new(prefix.clone(), root.clone(), manifest, &self.options);
         if self.options.dry_run.is_none() {
             let leftovers = self.fetcher.leftovers.clone();
@@ -204,7 +187,7 @@ impl Run {
                 planner.fold_case();
             }
         }
-        let is_all = first.next.is_none();
+        let mut room = self.room();
         let source = format!("{}/{prefix}", store.uri());
         let doing = format!("list {source}");
         let mut pages = Pages::after(store, prefix, first);
@@ -218,14 +201,12 @@ impl Run {
                 if is_last {
                     steps.extend(planner.end());
                 }
-                (planner, steps)
+                room.as_mut().map_or(Ok(()), |room: &mut Room| room.take(&steps))?;
+                Ok((planner, room, steps))
             };
             let planned = self.fetcher.work.blocking(plan).await.map_err(Trouble::into_error)?;
             let steps;
-            (planner, steps) = planned;
-            if is_all {
-                self.check_space(&steps)?;
-            }
+            (planner, room, steps) = planned?;
             self.take(steps).await?;
         }
         self.fetcher.progress.walk_ended();
@@ -235,74 +216,37 @@ impl Run {
         Ok(planner.into_kept())
     }
 
-    /// Refuses what the disk has no room for, before anything of it is sent. Files that it replaces are not counted as room.
-    fn check_space(&self, steps: &[Step]) -> Result<(), Error> {
-        if self.options.dry_run.is_some() {
-            return Ok(());
-        }
-        let sizes = steps.iter().map(|step| if let Step::Fetch(object, ..) = step { object.size } else { 0 });
-        let needed: u64 = sizes.sum();
-        let root = &self.fetcher.root;
-        match root.free_bytes() {
-            Ok(free) if free < needed && free < needed.saturating_sub(self.held_bytes(steps)) => {
-                Err(disk::full(root.path(), format!("{needed} bytes are to be copied, and {free} are free")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What the disk has already of files in parts.
-    fn held_bytes(&self, steps: &[Step]) -> u64 {
+    /// What is counted before anything is fetched; a dry run needs none.
+    fn room(&self) -> Option<Room> {
         let Fetcher { store, root, part_size_bytes, .. } = &*self.fetcher;
-        let held = steps.iter().map(|step| match step {
-            Step::Fetch(object, path, _) if object.size > *part_size_bytes => {
-                let what = ObjectIdentity::of(store.identity(), object, path.as_bytes());
-                Temporary::held_bytes(root, path, &what).min(object.size)
-            }
-            _ => 0,
-        });
-        held.sum()
+        (!self.engine.announcer.is_dry()).then(|| Room::new(root.clone(), store.identity(), *part_size_bytes))
     }
 
     /// Does what is quick, and spawns what is to be fetched as there is room for it.
     async fn take(&mut self, steps: Vec<Step>) -> Result<(), Error> {
-        // What was found as it was may be news, too.
-        self.manifest.flush_if_due(&self.fetcher.work);
         for step in steps {
             match step {
-                Step::Skip { key, why } => self.tally.report.skipped.add(key, why),
+                Step::Skip { key, why } => self.engine.tally.report.skipped.add(key, why),
                 Step::Unchanged(object, local) => {
-                    self.tally.report.unchanged += 1;
-                    let version = object.version.clone();
-                    self.manifest.record(object.key.as_str(), Entry { version, local });
+                    let key = object.key.as_str();
+                    let unchanged = Outcome::Unchanged(Entry { version: object.version, local });
+                    self.engine.note(key, key, Ok(unchanged))?;
                 }
                 Step::MakeDirectory(..) if self.options.dry_run.is_some() => {}
                 Step::MakeDirectory(key, path) => self.make_directory(&key, path).await?,
-                Step::Fetch(object, _, reason) if self.options.dry_run.is_some() => {
-                    self.tell(&object, reason)
-                }
-                Step::Fetch(object, path, _) => {
-                    self.make_room().await?;
-                    self.fetcher.progress.find(object.size);
-                    let fetcher = self.fetcher.clone();
-                    self.tasks.spawn(self.fetcher.work.tracked(async move {
-                        let fetched = fetcher.fetch(object.clone(), &path).await;
-                        (object, fetched.map(Outcome::Fetched))
-                    }));
+                Step::Fetch(object, path, reason) => {
+                    if self.engine.announces(object.key.as_str(), object.size, reason) {
+                        let (key, fetcher) = (object.key.clone(), self.fetcher.clone());
+                        let fetching = async move { fetch(&fetcher, object, &path).await };
+                        self.engine.spawn(key.clone(), key.as_str().to_owned(), fetching).await?;
+                    }
                 }
                 Step::Compare(object, path, local) => {
-                    self.make_room().await?;
-                    let comparing = self.compare(object.clone(), path, local);
-                    self.tasks.spawn(self.fetcher.work.tracked(async move { (object, comparing.await) }));
+                    let key = object.key.clone();
+                    let comparing = self.compare(object, path, local);
+                    self.engine.spawn(key.clone(), key.as_str().to_owned(), comparing).await?;
                 }
             }
-        }
-        Ok(())
-    }
-
-    async fn make_room(&mut self) -> Result<(), Error> {
-        while self.tasks.len() >= self.objects_max {
-            self.finish_one().await?;
         }
         Ok(())
     }
@@ -315,34 +259,22 @@ impl Run {
         local: LocalState,
     ) -> impl Future<Output = Result<Outcome, Trouble>> + Send + use<> {
         let (comparer, fetcher) = (self.comparer.clone(), self.fetcher.clone());
-        let (entry, dry_run) = (self.manifest.entry(object.key.as_str()), self.options.dry_run.clone());
+        let (entry, announcer) =
+            (self.engine.manifest.entry(object.key.as_str()), self.engine.announcer.clone());
         async move {
             let (root, place) = (fetcher.root.clone(), path.clone());
             let open = move || root.open_file(&place);
             match comparer.compare(&object, entry.as_ref(), local, open).await? {
                 Compared::Same(version) => {
-                    // Nothing was to be moved; it is counted as found so that it can be counted as done.
-                    fetcher.progress.find(0);
+                    announcer.skips();
                     Ok(Outcome::Unchanged(Entry { version, local }))
                 }
-                Compared::Differs(reason) => {
-                    fetcher.progress.find(object.size);
-                    if let Some(changes) = dry_run {
-                        changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
-                        return Ok(Outcome::Told);
-                    }
-                    fetcher.fetch(object, &path).await.map(Outcome::Fetched)
+                Compared::Differs(reason) if announcer.copies(object.key.as_str(), object.size, reason) => {
+                    fetch(&fetcher, object, &path).await
                 }
+                Compared::Differs(_) => Ok(Outcome::Announced { size: object.size }),
             }
         }
-    }
-
-    fn tell(&mut self, object: &ObjectMeta, reason: Reason) {
-        if let Some(changes) = &self.options.dry_run {
-            changes.tell(Action::Copy, object.key.as_str(), object.size, reason);
-        }
-        self.tally.report.copied += 1;
-        self.tally.report.copied_bytes += object.size;
     }
 
     async fn make_directory(&mut self, key: &RawKey, path: RelativePath) -> Result<(), Error> {
@@ -350,74 +282,26 @@ impl Run {
         let made = self.fetcher.work.blocking(move || root.make(path.as_bytes()).map(drop)).await;
         let made =
             made.and_then(|made| made.map_err(|error| Trouble::of_target(self.fetcher.root.path(), &error)));
-        made.or_else(|trouble| self.tally.add(key.as_str(), trouble))
-    }
-
-    /// Waits for one of the objects under way.
-    async fn finish_one(&mut self) -> Result<(), Error> {
-        let done = loop {
-            match tokio::time::timeout(FLUSH_INTERVAL, self.tasks.join_next()).await {
-                Ok(Some(done)) => break done,
-                Ok(None) => return Ok(()),
-                Err(_) => self.manifest.flush_if_due(&self.fetcher.work),
-            }
-        };
-        let (object, fetched) = done.map_err(|error| lost(&error))?;
-        self.fetcher.progress.finish_one();
-        let report = &mut self.tally.report;
-        match fetched {
-            Ok(Outcome::Fetched(Fetched {
-                version,
-                placed: Placed { local, is_verified, resumed_bytes },
-            })) => {
-                report.copied += 1;
-                report.copied_bytes += local.size;
-                report.resumed_bytes += resumed_bytes;
-                *(if is_verified { &mut report.verified } else { &mut report.unverified }) += 1;
-                self.manifest.record(object.key.as_str(), Entry { version, local });
-                self.manifest.flush_if_due(&self.fetcher.work);
-            }
-            Ok(Outcome::Unchanged(entry)) => {
-                report.unchanged += 1;
-                self.manifest.record(object.key.as_str(), entry);
-            }
-            Ok(Outcome::Told) => {
-                report.copied += 1;
-                report.copied_bytes += object.size;
-            }
-            Err(trouble) => self.tally.add(object.key.as_str(), trouble)?,
-        }
-        Ok(())
+        made.or_else(|trouble| self.engine.tally.add(key.as_str(), trouble))
     }
 
     /// Waits for the rest, or gives it up where the walk failed. `is_all_below`: the run is of all that is below a prefix, and not of one object. What is
     /// extra goes last.
     async fn end(mut self, walked: Result<Option<Kept>, Error>, is_all_below: bool) -> Result<Report, Error> {
-        let mut ended = walked;
-        while ended.is_ok() && !self.tasks.is_empty() {
-            let finished = self.finish_one().await;
-            ended = finished.and(ended);
-        }
-        self.tasks.shutdown().await;
-        if ended.is_ok() {
-            let (prefix, filters) = (&self.prefix, &self.options.filters);
-            self.manifest.forget_unseen(|key| {
-                key.strip_prefix(prefix.as_str()).is_some_and(|rest| !filters.take(rest.as_bytes()))
-            });
-        }
-        let (manifest, fetcher) = (self.manifest.clone(), self.fetcher.clone());
+        let ended = self.engine.join_all(walked).await;
         let is_everything = is_all_below && self.options.filters.is_empty();
-        let has_all = ended.is_ok() && is_everything && self.tally.report.failed.count == 0;
-        let save = move || {
-            if has_all {
-                fetcher.leftovers.clear_at_end(&fetcher.root);
-            }
-            manifest.save();
-        };
-        let saved = self.fetcher.work.blocking(save).await.map_err(Trouble::into_error);
+        if ended.is_ok() && is_everything && self.engine.tally.report.failed.count == 0 {
+            let fetcher = self.fetcher.clone();
+            let clear = move || fetcher.leftovers.clear_at_end(&fetcher.root);
+            self.fetcher.work.blocking(clear).await.map_err(Trouble::into_error)?;
+        }
+        let (prefix, filters) = (&self.prefix, &self.options.filters);
+        let is_left_out =
+            |key: &str| key.strip_prefix(prefix.as_str()).is_some_and(|rest| !filters.take(rest.as_bytes()));
+        let saved = self.engine.save_manifest(ended.is_ok(), is_left_out).await;
         let kept = ended.and_then(|kept| saved.map(|()| kept))?;
-        self.tally.report.not_comparable = self.comparer.not_comparable();
-        let mut report = self.tally.into_report()?;
+        self.engine.tally.report.not_comparable = self.comparer.not_comparable();
+        let mut report = self.engine.into_report()?;
         match kept {
             Some(_) if report.failed.count > 0 => report.removed.is_withheld = true,
             Some(kept) => {
@@ -428,6 +312,13 @@ impl Run {
         }
         Ok(report)
     }
+}
+
+async fn fetch(fetcher: &Arc<Fetcher>, object: ObjectMeta, path: &RelativePath) -> Result<Outcome, Trouble> {
+    let Fetched { version, placed } = fetcher.fetch(object, path).await?;
+    let Placed { local, is_verified, resumed_bytes } = placed;
+    let entry = Entry { version, local };
+    Ok(Outcome::Copied(Copied { entry, resumed_bytes, is_verified: Some(is_verified) }))
 }
 
 async fn remove_extra(

@@ -9,6 +9,7 @@
 use crate::Progress;
 use crate::attributes::FileAttributes;
 use crate::buffers::{BUFFER_BYTES, Buffer, Buffers};
+use crate::connections::{Connection, Connections};
 use crate::directory::{LocalState, Root};
 use crate::file_name::RelativePath;
 use crate::leftovers::Leftovers;
@@ -20,7 +21,6 @@ use pail_store::{Attributes, GetOptions, GetResult, ObjectMeta, RawKey, Store, V
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
 pub(crate) const OTHER_MD5: &str = "what arrived is not what is stored: its MD5 is not its ETag (--no-etag-check, if the server's ETags are no MD5s)";
@@ -32,7 +32,7 @@ pub(crate) struct Fetcher {
     pub root: Arc<Root>,
     pub leftovers: Arc<Leftovers>,
     pub buffers: Arc<Buffers>,
-    pub connections: Arc<Semaphore>,
+    pub connections: Connections,
     pub part_size_bytes: u64,
     pub umask: u32,
     pub verifies_by_md5: bool,
@@ -114,7 +114,7 @@ impl Fetcher {
     async fn fetch_small(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<Placed, Trouble> {
         let len = attempt.object.size as usize;
         let connection = self.connection().await?;
-        let mut buffer = self.buffer().await?;
+        let mut buffer = self.buffer(len).await?;
         let got = self.open(attempt.object, None).await?;
         let (meta, mut body) = (got.meta, got.body);
         let is_checked = is_checked_by_store(&meta);
@@ -187,13 +187,12 @@ impl Fetcher {
         self.work.blocking(work).await?.map_err(|error| Trouble::of_target(self.root.path(), &error))
     }
 
-    pub(super) async fn connection(&self) -> Result<OwnedSemaphorePermit, Trouble> {
-        let permit = self.connections.clone().acquire_owned().await;
-        permit.map_err(|_| Trouble::Alone("the run is over".to_owned()))
+    pub(super) async fn connection(&self) -> Result<Connection, Trouble> {
+        self.connections.take().await.ok_or_else(|| Trouble::Alone("the run is over".to_owned()))
     }
 
-    pub(super) async fn buffer(&self) -> Result<Buffer, Trouble> {
-        self.buffers.take().await.ok_or_else(|| Trouble::Alone("the run is over".to_owned()))
+    pub(super) async fn buffer(&self, len: usize) -> Result<Buffer, Trouble> {
+        self.buffers.take(len).await.ok_or_else(|| Trouble::Alone("the run is over".to_owned()))
     }
 }
 

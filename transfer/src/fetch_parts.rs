@@ -6,6 +6,7 @@
 //! An object of one part is fetched by a request for all of it, whose bytes the store's own reader checks; it has no journal.
 
 use crate::buffers::BUFFER_BYTES;
+use crate::connections::Connection;
 use crate::fetch::{Attempt, Fetcher, OTHER_MD5, Placed, SHORT, is_checked_by_store};
 use crate::part_journal::{ObjectIdentity, PartJournal};
 use crate::part_sizes::parts;
@@ -20,7 +21,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 const DAMAGED: &str =
@@ -209,13 +209,9 @@ impl Fetcher {
         if current.version.is(&object.version) { Ok(current.attributes) } else { Err(Trouble::Changed) }
     }
 
-    async fn fetch_part(
-        &self,
-        task: PartTask,
-        _connection: OwnedSemaphorePermit,
-    ) -> Result<PartDone, Trouble> {
+    async fn fetch_part(&self, task: PartTask, _connection: Connection) -> Result<PartDone, Trouble> {
         let PartTask { object, index, range, is_all, temporary, told, moved } = task;
-        let mut buffer = self.buffer().await?;
+        let mut buffer = self.buffer(BUFFER_BYTES).await?;
         let opening = self.open(&object, (!is_all).then(|| range.clone()));
         // Whichever part is the first asks for the checksum at the same time.
         let (got, kind) = tokio::join!(opening, told);

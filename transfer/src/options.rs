@@ -19,7 +19,7 @@ const PART_TIME_MAX_S: u64 = 10;
 /// The bounds of one run. [`Options::default`] suits a node with a fast link.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Requests for objects' bytes at the same time; at least 1.
+    /// Requests for objects' bytes at the same time, at most; at least 1. A run begins with 64 and follows what the store answers (see `connections`).
     pub connections: usize,
     /// Objects larger than this are sent and fetched in parts of this size, in bytes, at the same time. Raised to 5 MiB, which stores ask
     /// for, and beyond where an upload would have more than 10,000 parts.
@@ -55,7 +55,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            connections: 64,
+            connections: 256,
             part_bytes: 8 << 20,
             memory_bytes: 128 << 20,
             rate_bytes_per_s: None,

@@ -8,6 +8,7 @@
 //! What the object carries goes with it, but for storage class and encryption: those words are of one store, and keys of one account.
 
 use crate::Progress;
+use crate::connections::{Connection, Connections};
 use crate::fetch::OTHER_MD5;
 use crate::orphans::Orphans;
 use crate::part_sizes::{part_size, parts};
@@ -27,7 +28,7 @@ use std::mem::discriminant;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 const SHORT: &str = "the store sent less than the object has";
@@ -38,7 +39,7 @@ pub(crate) struct Relay {
     pub source: Arc<dyn Store>,
     pub target: Arc<dyn Store>,
     /// One permit for each object or part under way.
-    pub connections: Arc<Semaphore>,
+    pub connections: Connections,
     /// Bytes of objects that are sent in one request, in [`MEMORY_UNIT_BYTES`].
     pub memory: Arc<Semaphore>,
     pub part_size_bytes: u64,
@@ -186,7 +187,7 @@ impl Relay {
         range: Range<u64>,
         object: ObjectMeta,
         moved: &AtomicU64,
-        _connection: OwnedSemaphorePermit,
+        _connection: Connection,
     ) -> Result<Part, Trouble> {
         let len = range.end - range.start;
         let source = Arc::new(RemotePart::new(self.source.clone(), object, range));
@@ -234,8 +235,8 @@ impl Relay {
     }
 
     /// The right to send or to have copied one object or part.
-    pub async fn connection(&self) -> Result<OwnedSemaphorePermit, Trouble> {
-        self.connections.clone().acquire_owned().await.map_err(|_| over())
+    pub async fn connection(&self) -> Result<Connection, Trouble> {
+        self.connections.take().await.ok_or_else(over)
     }
 }
 

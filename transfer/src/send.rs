@@ -8,8 +8,8 @@
 //! bucket's owner money. What a run that was stopped or killed, or that no longer reached the store, has left of them has a journal: the next run goes on with it, or aborts it.
 
 use crate::Progress;
+use crate::connections::{Connection, Connections};
 use crate::directory::LocalState;
-use crate::governor::Governor;
 use crate::local_file::{FilePart, OpenFile};
 use crate::local_walk::LocalFile;
 use crate::orphans::{OpenUpload, Orphans};
@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 const CHANGED_TWICE: &str = "it changed while it was sent, and again when that started over";
@@ -36,7 +36,7 @@ const CHANGED_PAUSE: Duration = Duration::from_millis(200);
 /// What all sendings of a run share.
 pub(crate) struct Sender {
     store: Arc<dyn Store>,
-    connections: Arc<Semaphore>,
+    connections: Connections,
     memory: Arc<Semaphore>,
     part_size_bytes: u64,
     progress: Arc<Progress>,
@@ -45,7 +45,6 @@ pub(crate) struct Sender {
     /// What the store gives new objects: an upload that began with something else is not gone on with.
     new_objects: String,
     orphans: Orphans,
-    _governor: Governor,
 }
 
 /// An object that was made.
@@ -71,11 +70,9 @@ impl Sender {
         let units = memory_bytes.max(part_size_bytes).div_ceil(MEMORY_UNIT_BYTES);
         let units =
             usize::try_from(units).unwrap_or(usize::MAX).min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
-        let max = connections.clamp(1, Semaphore::MAX_PERMITS);
-        let connections = Arc::new(Semaphore::new(max));
+        let connections = Connections::new(vec![store.clone()], progress.clone(), connections);
         Self {
             orphans: Orphans::new(store.clone()),
-            _governor: Governor::start(vec![store.clone()], connections.clone(), max),
             store,
             connections,
             memory: Arc::new(Semaphore::new(units)),
@@ -296,7 +293,7 @@ impl Sender {
         range: Range<u64>,
         file: Arc<OpenFile>,
         moved: &Arc<AtomicU64>,
-        _connection: OwnedSemaphorePermit,
+        _connection: Connection,
     ) -> Result<Part, Trouble> {
         let len = range.end - range.start;
         let (progress, moved) = (self.progress.clone(), moved.clone());
@@ -331,8 +328,8 @@ impl Sender {
         self.work.blocking(work).await?.map_err(|error| Trouble::Alone(error.to_string()))
     }
 
-    async fn connection(&self) -> Result<OwnedSemaphorePermit, Trouble> {
-        self.connections.clone().acquire_owned().await.map_err(|_| over())
+    async fn connection(&self) -> Result<Connection, Trouble> {
+        self.connections.take().await.ok_or_else(over)
     }
 }
 

@@ -25,6 +25,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Attempts to find a name that nobody has, or to open one that others move meanwhile.
 const NAMES_TRIED_MAX: usize = 16;
+/// What is written at a time. The kernel takes page cache in as large pieces as are written, and where memory is fragmented it moves pages to make room for those of 1 MiB: 4 GiB
+/// by `dd` cost 3.1 to 5.3 s of system time in writes of 1 MiB, and 1.0 to 1.9 s in writes of 64 to 256 KiB (Linux 6.18, ext4, in turn).
+const WRITE_BYTES: usize = 128 << 10;
 /// The unit of `st_blocks` in bytes (inode(7)).
 const BLOCK_BYTES: u64 = 512;
 
@@ -122,7 +125,12 @@ impl Temporary {
     }
 
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        let mut offset = offset;
+        for piece in bytes.chunks(WRITE_BYTES) {
+            self.file.write_all_at(piece, offset)?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
     }
 
     /// The MD5 of its first `len` bytes.

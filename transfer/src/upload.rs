@@ -10,22 +10,21 @@
 //!
 //! Bounds: [`Options::connections`] requests and as many files again that wait for one; [`Options::memory_bytes`] of files that are sent in one request.
 
-use crate::change::{Action, Reason};
+use crate::change::Reason;
 use crate::comparison::{Compared, Comparer, Comparison, Judgement, judge};
 use crate::directory::LocalState;
+use crate::engine::{Copied, Engine, Outcome};
 use crate::file_name::beginning_of;
 use crate::kept::Kept;
 use crate::local_file::OpenFile;
 use crate::local_walk::{LocalFile, Walked, walk};
 use crate::manifest::{Entry, Manifest};
 use crate::report::Report;
-use crate::run_log::FLUSH_INTERVAL;
 use crate::send::{Sender, Sent};
-use crate::tally::Tally;
 use crate::target_listing::TargetListing;
 use crate::trouble::Trouble;
 use crate::upload_journal::UploadJournals;
-use crate::work::{Work, lost};
+use crate::work::Work;
 use crate::{Error, Options, Progress, UploadSource};
 use futures::StreamExt;
 use futures::stream;
@@ -33,7 +32,6 @@ use pail_store::{ErrorKind, ListRequest, ObjectMeta, Store, Version};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::task::JoinSet;
 
 /// So many objects are looked at one by one; more, by a listing.
 const LOOKED_AT_SINGLY_MAX: usize = 32;
@@ -103,28 +101,26 @@ async fn send_all(
             decide_by_listing(options.comparison, files, &manifest, std::mem::take(&mut extra.wanted))
         }
     };
+    let comparer = Comparer::new(store.clone(), options.comparison, work.clone());
     let mut run = Run {
-        manifest: Arc::new(manifest),
+        engine: Engine::new(Arc::new(manifest), options, progress.clone(), work.clone()),
         sender: sender.clone(),
-        comparer: Arc::new(Comparer::new(store.clone(), options.comparison, work.clone())),
-        options: options.clone(),
-        tasks: JoinSet::new(),
-        tally: Tally::default(),
-        progress: progress.clone(),
-        work: work.clone(),
+        comparer: Arc::new(comparer),
     };
-    (run.tally.report.skipped, run.tally.report.failed) = (skipped, failed);
-    run.send_all(decided).await?;
-    if options.dry_run.is_none() && run.tally.report.failed.count == 0 {
+    (run.engine.tally.report.skipped, run.engine.tally.report.failed) = (skipped, failed);
+    let sent = run.send_all(decided).await;
+    let Run { mut engine, comparer, .. } = run;
+    let ended = engine.join_all(sent).await;
+    if ended.is_ok() && options.dry_run.is_none() && engine.tally.report.failed.count == 0 {
         sender.abort_dead().await;
     }
-    run.manifest.forget_unseen(|key| {
+    let is_left_out = |key: &str| {
         key.strip_prefix(prefix.as_str()).is_some_and(|rest| !options.filters.take(rest.as_bytes()))
-    });
-    run.tally.report.not_comparable = run.comparer.not_comparable();
-    let manifest = run.manifest;
-    work.blocking(move || manifest.save()).await.map_err(Trouble::into_error)?;
-    let mut report = run.tally.into_report()?;
+    };
+    let saved = engine.save_manifest(ended.is_ok(), is_left_out).await;
+    ended.and(saved)?;
+    engine.tally.report.not_comparable = comparer.not_comparable();
+    let mut report = engine.into_report()?;
     if options.delete && report.failed.count > 0 {
         report.removed.is_withheld = true;
     } else if options.delete {
@@ -229,64 +225,43 @@ fn decide_by_listing(
 
 /// An upload under way.
 struct Run {
-    manifest: Arc<Manifest>,
+    engine: Engine,
     sender: Arc<Sender>,
     comparer: Arc<Comparer>,
-    options: Options,
-    tasks: JoinSet<(LocalFile, Result<Outcome, Trouble>)>,
-    tally: Tally,
-    progress: Arc<Progress>,
-    work: Work,
-}
-
-/// What became of a file.
-enum Outcome {
-    Sent(Sent),
-    Unchanged(Version),
-    /// It would be sent.
-    Told,
 }
 
 impl Run {
-    /// Sends what is to be sent, and waits for all of it.
+    /// Begins to send what is to be sent.
     async fn send_all(&mut self, decided: Vec<(LocalFile, Decision)>) -> Result<(), Error> {
         let mut to_do = Vec::new();
         for (file, decision) in decided {
-            match (decision, &self.options.dry_run) {
-                (Decision::Unchanged(version), _) => self.note_unchanged(&file, version),
-                (Decision::Send(reason), Some(changes)) => {
-                    changes.tell(Action::Copy, file.key.as_str(), file.size, reason);
-                    self.tally.report.copied += 1;
-                    self.tally.report.copied_bytes += file.size;
+            let key = file.key.as_str();
+            match decision {
+                Decision::Unchanged(version) => {
+                    let unchanged = Outcome::Unchanged(Entry { version, local: state_of(&file) });
+                    self.engine.note(key, key, Ok(unchanged))?;
                 }
-                (Decision::Send(_), None) => {
-                    self.progress.find(file.size);
-                    to_do.push((file, None));
+                Decision::Send(reason) => {
+                    if self.engine.announces(key, file.size, reason) {
+                        to_do.push((file, None));
+                    }
                 }
-                (Decision::Compare(object), _) => to_do.push((file, Some(object))),
+                Decision::Compare(object) => to_do.push((file, Some(object))),
             }
         }
-        self.progress.walk_ended();
+        self.engine.announcer.progress.walk_ended();
         for (file, object) in to_do {
-            while self.tasks.len() >= self.options.connections().saturating_mul(2) {
-                self.finish_one().await?;
-            }
+            let (key, name) = (file.key.clone(), file.path.to_string_lossy().into_owned());
             match object {
                 None => {
                     let sender = self.sender.clone();
-                    self.tasks.spawn(self.work.tracked(async move {
-                        let sent = sender.send(&file).await;
-                        (file, sent.map(Outcome::Sent))
-                    }));
+                    self.engine.spawn(key, name, async move { send(&sender, &file).await }).await?;
                 }
                 Some(object) => {
-                    let comparing = self.compare(file.clone(), *object);
-                    self.tasks.spawn(self.work.tracked(async move { (file, comparing.await) }));
+                    let comparing = self.compare(file, *object);
+                    self.engine.spawn(key, name, comparing).await?;
                 }
             }
-        }
-        while !self.tasks.is_empty() {
-            self.finish_one().await?;
         }
         Ok(())
     }
@@ -297,61 +272,29 @@ impl Run {
         file: LocalFile,
         object: ObjectMeta,
     ) -> impl Future<Output = Result<Outcome, Trouble>> + Send + use<> {
-        let (comparer, sender, progress) =
-            (self.comparer.clone(), self.sender.clone(), self.progress.clone());
-        let (entry, dry_run) = (self.manifest.entry(file.key.as_str()), self.options.dry_run.clone());
+        let (comparer, sender) = (self.comparer.clone(), self.sender.clone());
+        let (entry, announcer) =
+            (self.engine.manifest.entry(file.key.as_str()), self.engine.announcer.clone());
         async move {
             let path = file.path.clone();
             let open = move || OpenFile::open(&path).map(OpenFile::into_file);
             match comparer.compare(&object, entry.as_ref(), state_of(&file), open).await? {
                 Compared::Same(version) => {
-                    progress.find(0);
-                    Ok(Outcome::Unchanged(version))
+                    announcer.skips();
+                    Ok(Outcome::Unchanged(Entry { version, local: state_of(&file) }))
                 }
-                Compared::Differs(reason) => {
-                    progress.find(file.size);
-                    if let Some(changes) = dry_run {
-                        changes.tell(Action::Copy, file.key.as_str(), file.size, reason);
-                        return Ok(Outcome::Told);
-                    }
-                    sender.send(&file).await.map(Outcome::Sent)
+                Compared::Differs(reason) if announcer.copies(file.key.as_str(), file.size, reason) => {
+                    send(&sender, &file).await
                 }
+                Compared::Differs(_) => Ok(Outcome::Announced { size: file.size }),
             }
         }
     }
+}
 
-    fn note_unchanged(&mut self, file: &LocalFile, version: Version) {
-        self.tally.report.unchanged += 1;
-        self.manifest.record(file.key.as_str(), Entry { version, local: state_of(file) });
-    }
-
-    async fn finish_one(&mut self) -> Result<(), Error> {
-        let done = loop {
-            match tokio::time::timeout(FLUSH_INTERVAL, self.tasks.join_next()).await {
-                Ok(Some(done)) => break done,
-                Ok(None) => return Ok(()),
-                Err(_) => self.manifest.flush_if_due(&self.work),
-            }
-        };
-        let (file, sent) = done.map_err(|error| lost(&error))?;
-        self.progress.finish_one();
-        match sent {
-            Ok(Outcome::Sent(Sent { version, local, resumed_bytes })) => {
-                self.tally.report.resumed_bytes += resumed_bytes;
-                self.tally.report.copied += 1;
-                self.tally.report.copied_bytes += local.size;
-                self.manifest.record(file.key.as_str(), Entry { version, local });
-                self.manifest.flush_if_due(&self.work);
-            }
-            Ok(Outcome::Unchanged(version)) => self.note_unchanged(&file, version),
-            Ok(Outcome::Told) => {
-                self.tally.report.copied += 1;
-                self.tally.report.copied_bytes += file.size;
-            }
-            Err(trouble) => self.tally.add(&file.path.to_string_lossy(), trouble)?,
-        }
-        Ok(())
-    }
+async fn send(sender: &Arc<Sender>, file: &LocalFile) -> Result<Outcome, Trouble> {
+    let Sent { version, local, resumed_bytes } = sender.send(file).await?;
+    Ok(Outcome::Copied(Copied { entry: Entry { version, local }, resumed_bytes, is_verified: None }))
 }
 
 fn state_of(file: &LocalFile) -> LocalState {

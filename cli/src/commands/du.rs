@@ -67,7 +67,8 @@ async fn measure(arguments: &Arguments, named: &OsStr) -> Result<Measured, Failu
     let settings = arguments.reach.settings();
     let address = arguments.reach.address(uri, &settings);
     let measuring = async {
-        let bucket = opening::open_bucket(address, &environment, false, true).await?;
+        let bucket =
+            opening::open_bucket(address, &environment, opening::OpeningOptions::listing(true)).await?;
         let measured = pail_transfer::measure(bucket.store.clone(), &source, arguments.depth).await;
         measured.map_err(copying::failure_of)
     };

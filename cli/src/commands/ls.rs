@@ -61,7 +61,8 @@ async fn list(arguments: &Arguments) -> Result<(), Failure> {
     let settings = arguments.reach.settings();
     let address = arguments.reach.address(&arguments.uri, &settings);
     let what = format!("listing {}", arguments.uri);
-    let opening = opening::open_bucket(address, &environment, false, !arguments.recursive);
+    let opening =
+        opening::open_bucket(address, &environment, opening::OpeningOptions::listing(!arguments.recursive));
     let bucket = progress::while_waiting(&what, opening).await?;
     let found = match arguments.recursive {
         true => list_all(arguments, &bucket, &what).await?,

@@ -154,7 +154,7 @@ async fn remove_one(
     let settings = arguments.reach.settings();
     let address = arguments.reach.address(doomed.uri, &settings);
     let open: OpenBucket = tokio::select! {
-        opened = opening::open_bucket(address, environment, false, true) => opened?,
+        opened = opening::open_bucket(address, environment, opening::OpeningOptions::for_copy(false)) => opened?,
         () = stop.cancelled() => return Err(copying::failure_of(pail_transfer::Error::Stopped)),
     };
     let options = Options {

@@ -153,7 +153,7 @@ async fn delete_one(
             .with_hint("wait for its end, or end it"));
     };
     let what = format!("opening {}", bucket.uri);
-    let opening = opening::open_bucket(address, environment, false, false);
+    let opening = opening::open_bucket(address, environment, opening::OpeningOptions::default());
     let open = match progress::while_waiting(&what, opening).await {
         Ok(open) => open,
         Err(failure) if failure.kind == FailureKind::NotFound => {

@@ -168,7 +168,8 @@ impl Ending {
                 continue;
             }
             let uri = &used.uri;
-            match opening::open_bucket(used.address(), environment, false, false).await {
+            match opening::open_bucket(used.address(), environment, opening::OpeningOptions::default()).await
+            {
                 Ok(open) => {
                     let count = deleting::delete(&open, uri, true).await?;
                     let objects = if count == 1 { "object" } else { "objects" };

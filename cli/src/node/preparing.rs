@@ -157,7 +157,7 @@ async fn copy_out(
         profile: None,
         settings: Some(&copy.settings),
     };
-    let bucket = opening::open_bucket(address, environment, false, true).await?;
+    let bucket = opening::open_bucket(address, environment, opening::OpeningOptions::for_copy(false)).await?;
     // One object becomes a file, and everything below a prefix a directory.
     let kind = if bucket.has_empty_prefix() { PlaceKind::ParentOf } else { PlaceKind::Directory };
     let (place, parent) = (destination.to_owned(), destination.parent().unwrap_or(destination));

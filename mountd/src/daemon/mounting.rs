@@ -148,8 +148,12 @@ impl Daemon {
         })
         .await?;
         mount.dead.store(point.dead, Ordering::Relaxed);
-        let bucket =
-            opening::open_bucket((&mount.spec).into(), &mount.environment, create_bucket, false).await?;
+        let bucket = opening::open_bucket(
+            (&mount.spec).into(),
+            &mount.environment,
+            opening::OpeningOptions { create: create_bucket, ..Default::default() },
+        )
+        .await?;
         let writes = opening::WriteCheck::begin(&bucket, mount.spec.read_only);
         // Of a mount that comes back by itself nobody reads what is told.
         let conditions = opening::ConditionCheck::begin(&bucket, mount.spec.read_only || mount.restored);
