@@ -84,15 +84,17 @@ impl Copying<'_> {
         self.while_reporting(&progress, copying).await.map_err(failure_of)
     }
 
-    /// Copies `source` of one open bucket to another.
+    /// Copies `source` of one open bucket to another, which makes objects as [`new_objects_of`] its settings has it.
     pub async fn between(
         &self,
         bucket: &OpenBucket,
         source: &Source,
         target: &OpenBucket,
         destination: &Destination,
+        new_objects: &str,
     ) -> Result<Report, Failure> {
-        let (options, progress) = (self.options(), Arc::new(Progress::default()));
+        let options = Options { new_objects: new_objects.to_owned(), ..self.options() };
+        let progress = Arc::new(Progress::default());
         let (from, to) = (bucket.store.clone(), target.store.clone());
         let copying = pail_transfer::copy_between(from, source, to, destination, &options, &progress);
         self.while_reporting(&progress, copying).await.map_err(failure_of)
@@ -108,9 +110,7 @@ impl Copying<'_> {
         scope: Option<String>,
     ) -> Result<Report, Failure> {
         let bucket = self.open(address, create).await?;
-        let settings = address.settings.cloned().unwrap_or_default();
-        let BucketSettings { content_type_by_name, storage_class, sse, sse_kms_key_id, .. } = settings;
-        let new_objects = format!("{content_type_by_name} {storage_class:?} {sse:?} {sse_kms_key_id:?}");
+        let new_objects = new_objects_of(&address.settings.cloned().unwrap_or_default());
         let options = Options { scope, new_objects, ..self.options() };
         let progress = Arc::new(Progress::default());
         let copying = pail_transfer::upload(bucket.store.clone(), sources, &options, &progress);
@@ -149,6 +149,12 @@ fn manifests() -> Option<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
     let directories = Directories::from_environment(&process_environment, uid).ok()?;
     Some(directories.state.join("transfers"))
+}
+
+/// In words, how a bucket of these settings makes new objects: an upload in parts that began otherwise is not gone on with.
+pub fn new_objects_of(settings: &BucketSettings) -> String {
+    let BucketSettings { content_type_by_name, storage_class, sse, sse_kms_key_id, .. } = settings;
+    format!("{content_type_by_name} {storage_class:?} {sse:?} {sse_kms_key_id:?}")
 }
 
 /// A run's error as a person needs it.

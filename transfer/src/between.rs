@@ -23,11 +23,13 @@ use crate::kept::Kept;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
 use crate::orphans::Orphans;
+use crate::part_uploads::PartUploads;
 use crate::relay::Relay;
 use crate::send::MEMORY_UNIT_BYTES;
 use crate::target_listing::{Before, TargetListing};
 use crate::target_objects::TargetObjects;
 use crate::trouble::Trouble;
+use crate::upload_journal::UploadJournals;
 use crate::work::Work;
 use crate::{Error, Options, Progress, Report, Source};
 use pail_store::{ErrorKind, ListPage, ObjectMeta, RawKey, Store, Version};
@@ -48,8 +50,9 @@ pub enum Destination {
     Prefix(String),
 }
 
-/// Copies `source` of one store to `destination` in another, or in the same. Nothing is deleted but by [`Options::delete`], and what is there as it was left is not copied again. Dropped or
-/// stopped, it leaves no object that is not whole.
+/// Copies `source` of one store to `destination` in another, or in the same. Nothing is deleted but by [`Options::delete`], and what is there as it was left is not copied again. Dropped,
+/// stopped or killed, it leaves no object that is not whole, and its uploads in parts to the next run of the same source and target, which goes on with those
+/// of versions that are there, and aborts the others; without a state directory, stopped, it aborts them.
 ///
 /// Errors: nothing is there; `Unusable`, where something would be copied onto itself or below itself; a store cannot be reached or refuses
 /// everything. What concerns single objects is in the report.
@@ -63,11 +66,20 @@ pub async fn copy_between(
 ) -> Result<Report, Error> {
     let work = Work::default();
     let source = options.limited(source);
-    let orphans = Orphans::new(target.clone());
+    let what =
+        format!("between {} {} {} {destination:?}", source.identity(), from.identity(), target.identity());
     let units = options.memory_bytes.max(options.part_size_bytes()).div_ceil(MEMORY_UNIT_BYTES);
     let units = usize::try_from(units).unwrap_or(usize::MAX).min(u32::MAX as usize);
     let stores = vec![source.clone(), target.clone()];
     let connections = Connections::new(stores, progress.clone(), options.connections());
+    let uploads = Arc::new(PartUploads {
+        store: target.clone(),
+        connections: connections.clone(),
+        journals: Arc::new(UploadJournals::of(options.state_dir.as_deref(), &what)),
+        new_objects: options.new_objects.clone(),
+        orphans: Orphans::new(target.clone()),
+        work: work.clone(),
+    });
     let relay = Relay {
         source,
         target,
@@ -76,21 +88,22 @@ pub async fn copy_between(
         part_size_bytes: options.part_size_bytes(),
         verifies_by_md5: options.verifies_by_md5,
         progress: progress.clone(),
-        orphans: orphans.clone(),
+        uploads: uploads.clone(),
         work: work.clone(),
     };
-    let copying = copy(relay, from, destination, options);
+    let copying = copy(relay, what, from, destination, options);
     let done = tokio::select! {
         done = copying => done,
         () = options.stop.cancelled() => Err(Error::Stopped),
     };
     work.ended().await;
-    orphans.abort_all().await;
+    uploads.orphans.abort_all().await;
     done
 }
 
 async fn copy(
     relay: Relay,
+    what: String,
     from: &Source,
     destination: &Destination,
     options: &Options,
@@ -98,8 +111,6 @@ async fn copy(
     let found = look(&relay.source, from).await?;
     let (source, target) = (relay.source.clone(), relay.target.clone());
     let is_within = source.identity() == target.identity();
-    let what =
-        format!("between {} {} {} {destination:?}", source.identity(), from.identity(), target.identity());
     let state_dir = options.state_dir.clone();
     let load = if options.dry_run.is_some() { Manifest::look_at } else { Manifest::load };
     let load = move || load(state_dir.as_deref(), what);
@@ -117,6 +128,9 @@ async fn copy(
     let walked = run.walk(found, destination).await;
     let Run { copier, mut engine, prefix, .. } = run;
     let ended = engine.join_all(walked).await;
+    if ended.is_ok() && options.dry_run.is_none() && engine.tally.report.failed.count == 0 {
+        copier.relay.uploads.abort_dead().await;
+    }
     let is_left_out = |key: &str| {
         key.strip_prefix(prefix.as_str()).is_some_and(|rest| !options.filters.take(rest.as_bytes()))
     };
@@ -331,7 +345,8 @@ impl Run {
             }
             let copied = copier.copy(object, &to).await?;
             let entry = entry_of((&copied.versions.0, &copied.versions.1), copied.size);
-            Ok(Outcome::Copied(Copied { entry, resumed_bytes: 0, is_verified: copied.is_verified }))
+            let (resumed_bytes, is_verified) = (copied.resumed_bytes, copied.is_verified);
+            Ok(Outcome::Copied(Copied { entry, resumed_bytes, is_verified }))
         };
         self.engine.spawn(key.clone(), key.as_str().to_owned(), copying).await
     }

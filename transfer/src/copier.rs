@@ -46,6 +46,8 @@ pub(crate) struct Copied {
     pub size: u64,
     /// Whether its bytes, which passed through here, are those that the source has; `None` where the store copied.
     pub is_verified: Option<bool>,
+    /// So many of its bytes the target had from an earlier run.
+    pub resumed_bytes: u64,
 }
 
 impl Copier {
@@ -134,17 +136,18 @@ impl Copier {
     }
 
     async fn attempt(&self, object: &ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
-        let (made, is_verified) = match self.on_server(object, to).await? {
+        let (made, is_verified, resumed_bytes) = match self.on_server(object, to).await? {
             Some(made) => {
                 self.relay.progress.add_bytes(object.size);
-                (made, None)
+                (made, None, 0)
             }
             None => {
                 let made = self.relay.copy(object, to).await?;
-                (made.version, Some(made.is_verified))
+                (made.version, Some(made.is_verified), made.resumed_bytes)
             }
         };
-        Ok(Copied { versions: (object.version.clone(), made), size: object.size, is_verified })
+        let versions = (object.version.clone(), made);
+        Ok(Copied { versions, size: object.size, is_verified, resumed_bytes })
     }
 
     /// Has the store copy it; `None` where it does not.

@@ -44,6 +44,7 @@ mod options;
 mod orphans;
 mod part_journal;
 mod part_sizes;
+mod part_uploads;
 mod plan;
 mod progress;
 mod range_listing;

@@ -5,6 +5,7 @@
 
 use crate::attributes::FileAttributes;
 use crate::directory::LocalState;
+use crate::progress::Moved;
 use crate::upload_journal::SourceIdentity;
 use crate::work::Work;
 use async_trait::async_trait;
@@ -47,7 +48,7 @@ impl OpenFile {
     /// What tells it from what it becomes when somebody writes to it.
     pub fn identity(&self) -> SourceIdentity {
         let ns = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
-        SourceIdentity {
+        SourceIdentity::File {
             dev: self.stat.st_dev,
             ino: self.stat.st_ino,
             size: self.state().size,
@@ -90,15 +91,15 @@ pub(crate) struct FilePart {
     start: u64,
     work: Work,
     is_cut: AtomicBool,
-    /// Told how many bytes were read, those of a repetition once.
-    count: Box<dyn Fn(u64) + Send + Sync>,
+    /// Counts what was read, and what is read again once.
+    moved: Arc<Moved>,
     /// How far it was read.
     counted: AtomicU64,
 }
 
 impl FilePart {
-    pub fn new(file: Arc<OpenFile>, start: u64, work: Work, count: Box<dyn Fn(u64) + Send + Sync>) -> Self {
-        Self { file, start, work, is_cut: AtomicBool::new(false), count, counted: AtomicU64::new(0) }
+    pub fn new(file: Arc<OpenFile>, start: u64, work: Work, moved: Arc<Moved>) -> Self {
+        Self { file, start, work, is_cut: AtomicBool::new(false), moved, counted: AtomicU64::new(0) }
     }
 
     /// Whether a read came to nothing because the file has become shorter.
@@ -121,7 +122,7 @@ impl PayloadSource for FilePart {
         }
         if read.is_ok() {
             let before = self.counted.fetch_max(end, Relaxed);
-            (self.count)(end.saturating_sub(before));
+            self.moved.add(end.saturating_sub(before));
         }
         read
     }

@@ -1,8 +1,9 @@
 //! How far a run is.
 //!
-//! Owns: [`Progress`], counters that the run adds to and anybody may read meanwhile, as often as it likes to show them.
+//! Owns: [`Progress`], counters that the run adds to and anybody may read meanwhile, as often as it likes to show them, and [`Moved`], the bytes of one attempt.
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Counters of a run.
@@ -62,5 +63,29 @@ impl Progress {
 
     pub(crate) fn walk_ended(&self) {
         self.walked.store(true, Relaxed);
+    }
+}
+
+/// The bytes of one attempt at an object, which count in the run's progress unless it fails.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    progress: Arc<Progress>,
+    bytes: AtomicU64,
+}
+
+impl Moved {
+    /// None yet.
+    pub fn of(progress: &Arc<Progress>) -> Arc<Self> {
+        Arc::new(Self { progress: progress.clone(), bytes: AtomicU64::new(0) })
+    }
+
+    pub fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.progress.add_bytes(bytes);
+    }
+
+    /// The attempt has failed, or starts over.
+    pub fn take_back(&self) {
+        self.progress.take_back(self.bytes.swap(0, Relaxed));
     }
 }

@@ -1,8 +1,8 @@
 //! One object, from a store to another through this process.
 //!
 //! Owns: [`Relay`]. An object of up to one part is read into memory and sent in one request; a larger one in parts at the same time, each read from the
-//! source while it is sent, so that a part costs a piece of it and no file. Every read asks for the version that the plan saw, so bytes
-//! of two versions never meet in one object. What was read is compared with the checksum that the source has of it before the object is made, or with an ETag that is an MD5
+//! source while it is sent, so that a part costs a piece of it and no file, and goes on where an earlier run ended (`part_uploads`). Every read asks for the version that the plan saw, so bytes
+//! of two versions never meet in one object. What was read, by earlier runs too, is compared with the checksum that the source has of it before the object is made, or with an ETag that is an MD5
 //! where it passed in one request.
 //!
 //! What the object carries goes with it, but for storage class and encryption: those words are of one store, and keys of one account.
@@ -10,11 +10,13 @@
 use crate::Progress;
 use crate::connections::{Connection, Connections};
 use crate::fetch::OTHER_MD5;
-use crate::orphans::Orphans;
-use crate::part_sizes::{part_size, parts};
+use crate::part_sizes::part_size;
+use crate::part_uploads::{Failure, ObjectInParts, PartSource, PartUploads};
+use crate::progress::Moved;
 use crate::send::MEMORY_UNIT_BYTES;
 use crate::trouble::Trouble;
-use crate::work::{Work, lost};
+use crate::upload_journal::SourceIdentity;
+use crate::work::Work;
 use async_trait::async_trait;
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -27,9 +29,7 @@ use std::io;
 use std::mem::discriminant;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 const SHORT: &str = "the store sent less than the object has";
 const DAMAGED: &str = "its bytes were damaged on their way: the checksum of what arrived is not the one that the source has of it";
@@ -45,7 +45,8 @@ pub(crate) struct Relay {
     pub part_size_bytes: u64,
     pub verifies_by_md5: bool,
     pub progress: Arc<Progress>,
-    pub orphans: Orphans,
+    /// To the target.
+    pub uploads: Arc<PartUploads>,
     pub work: Work,
 }
 
@@ -54,28 +55,25 @@ pub(crate) struct Relayed {
     pub version: Version,
     /// Its bytes are those that the source has, by its checksum.
     pub is_verified: bool,
+    /// So many of its bytes the target had from an earlier run.
+    pub resumed_bytes: u64,
 }
 
 impl Relay {
     /// Copies the version of `object` that it names. Errors: `Changed`, where that is not there any more; `Corrupt`.
     pub async fn copy(self: &Arc<Self>, object: &ObjectMeta, to: &RawKey) -> Result<Relayed, Trouble> {
-        let moved = Arc::new(AtomicU64::new(0));
+        let moved = Moved::of(&self.progress);
         let made = match object.size <= self.part_size_bytes {
             true => self.copy_small(object, to, &moved).await,
             false => self.copy_parts(object, to, &moved).await,
         };
         if made.is_err() {
-            self.progress.take_back(moved.load(Relaxed));
+            moved.take_back();
         }
         made
     }
 
-    async fn copy_small(
-        &self,
-        object: &ObjectMeta,
-        to: &RawKey,
-        moved: &AtomicU64,
-    ) -> Result<Relayed, Trouble> {
+    async fn copy_small(&self, object: &ObjectMeta, to: &RawKey, moved: &Moved) -> Result<Relayed, Trouble> {
         let _connection = self.connection().await?;
         let units = u32::try_from(object.size.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
         let _memory = self.memory.acquire_many(units).await.map_err(|_| over())?;
@@ -95,8 +93,8 @@ impl Relay {
         let options = PutOptions { attributes: self.attributes(object, told).await?, ..Default::default() };
         let put = self.target.put(to, Payload::Bytes(bytes), options).await;
         let version = put.map_err(|error| self.of_target(to, error))?;
-        self.count(moved, object.size);
-        Ok(Relayed { version, is_verified })
+        moved.add(object.size);
+        Ok(Relayed { version, is_verified, resumed_bytes: 0 })
     }
 
     /// False where the source has no MD5. Errors: it has another one.
@@ -110,96 +108,33 @@ impl Relay {
     }
 
     async fn copy_parts(
-        self: &Arc<Self>,
+        &self,
         object: &ObjectMeta,
         to: &RawKey,
-        moved: &Arc<AtomicU64>,
+        moved: &Arc<Moved>,
     ) -> Result<Relayed, Trouble> {
-        let first = self.connection().await?;
+        let connection = self.connection().await?;
         let found = self.source.head(&object.key).await.map_err(|error| self.of_source(object, error))?;
         if found.version != object.version || found.size != object.size {
             return Err(Trouble::Changed);
         }
         let attributes = self.attributes(object, found.attributes.clone()).await?;
-        let options = PutOptions { attributes, ..Default::default() };
-        let open = self.orphans.start(&self.work, to, &options, None).await;
-        let open = open.map_err(|error| self.of_target(to, error))?;
-        drop(first);
-        let mut tasks = JoinSet::new();
-        let done = self.send_parts(&open.upload, &found, &options, moved, &mut tasks).await;
-        match done.is_ok() {
-            true => open.complete(),
-            false => {
-                tasks.shutdown().await;
-                open.abort().await;
-            }
-        }
-        done
-    }
-
-    async fn send_parts(
-        self: &Arc<Self>,
-        upload: &Upload,
-        object: &ObjectMeta,
-        options: &PutOptions,
-        moved: &Arc<AtomicU64>,
-        tasks: &mut JoinSet<Result<Part, Trouble>>,
-    ) -> Result<Relayed, Trouble> {
-        let mut sent = Vec::new();
-        // A version that cannot be asked for is read in one go.
-        let size = match object.version.is_unknown() {
-            true => object.size,
-            false => part_size(object.size, self.part_size_bytes),
+        drop(connection);
+        let object = ObjectInParts {
+            key: to.clone(),
+            len: found.size,
+            // A version that cannot be asked for is read in one go.
+            part_size: match found.version.is_unknown() {
+                true => found.size,
+                false => part_size(found.size, self.part_size_bytes),
+            },
+            identity: identity_of(&*self.source, &found),
+            attributes,
+            source: Arc::new(PassingObject { store: self.source.clone(), object: found }),
         };
-        for (number, range) in (1..).zip(parts(object.size, size)) {
-            let connection = self.connection().await?;
-            while let Some(done) = tasks.try_join_next() {
-                sent.push(done.map_err(|error| Trouble::Fatal(lost(&error)))??);
-            }
-            let (relay, upload, object) = (self.clone(), upload.clone(), object.clone());
-            let moved = moved.clone();
-            tasks.spawn(self.work.tracked(async move {
-                relay.send_part(&upload, number, range, object, &moved, connection).await
-            }));
-        }
-        while let Some(done) = tasks.join_next().await {
-            sent.push(done.map_err(|error| Trouble::Fatal(lost(&error)))??);
-        }
-        sent.sort_by_key(|part| part.number);
-        let stored = match object.checksum {
-            Some(checksum) => Some(checksum),
-            // Who may read and not look copies all the same.
-            None => self.source.checksum(&object.key, &object.version).await.ok().flatten(),
-        };
-        let agrees = agrees(stored, &sent);
-        if agrees == Some(false) {
-            return Err(Trouble::Corrupt(DAMAGED.to_owned()));
-        }
-        let completed = self.target.complete_upload(upload, &sent, options).await;
-        let version = completed.map_err(|error| self.of_target(&upload.key, error))?;
-        Ok(Relayed { version, is_verified: agrees.is_some() })
-    }
-
-    async fn send_part(
-        &self,
-        upload: &Upload,
-        number: u32,
-        range: Range<u64>,
-        object: ObjectMeta,
-        moved: &AtomicU64,
-        _connection: Connection,
-    ) -> Result<Part, Trouble> {
-        let len = range.end - range.start;
-        let source = Arc::new(RemotePart::new(self.source.clone(), object, range));
-        let payload = Payload::Source { len, source: source.clone() };
-        let sent = self.target.put_part(upload, number, payload).await;
-        let part = sent.map_err(|error| match (error.kind, source.failure.lock().take()) {
-            (ErrorKind::Source, Some(cause)) => self.of_source(&source.object, cause),
-            (ErrorKind::Source, None) => Trouble::Alone(error.message),
-            _ => self.of_target(&upload.key, error),
-        })?;
-        self.count(moved, len);
-        Ok(part)
+        let made = self.uploads.make(&object, moved).await?;
+        let (version, is_verified, resumed_bytes) = (made.version, made.is_verified, made.resumed_bytes);
+        Ok(Relayed { version, is_verified, resumed_bytes })
     }
 
     /// What the new object is to carry, `told` by the answer that had the bytes.
@@ -222,16 +157,11 @@ impl Relay {
     }
 
     fn of_source(&self, object: &ObjectMeta, error: pail_store::Error) -> Trouble {
-        Trouble::of_store(&format!("read {}/{}", self.source.uri(), object.key), error)
+        of_source(&*self.source, object, error)
     }
 
     fn of_target(&self, to: &RawKey, error: pail_store::Error) -> Trouble {
         Trouble::of_store(&format!("write {}/{to}", self.target.uri()), error)
-    }
-
-    fn count(&self, moved: &AtomicU64, len: u64) {
-        moved.fetch_add(len, Relaxed);
-        self.progress.add_bytes(len);
     }
 
     /// The right to send or to have copied one object or part.
@@ -242,6 +172,63 @@ impl Relay {
 
 fn over() -> Trouble {
     Trouble::Alone("the run is over".to_owned())
+}
+
+fn of_source(source: &dyn Store, object: &ObjectMeta, error: pail_store::Error) -> Trouble {
+    Trouble::of_store(&format!("read {}/{}", source.uri(), object.key), error)
+}
+
+/// `None` of a version that cannot be told from others.
+fn identity_of(store: &dyn Store, object: &ObjectMeta) -> Option<SourceIdentity> {
+    (!object.version.is_unknown()).then(|| SourceIdentity::Object {
+        store: store.identity().to_owned(),
+        key: object.key.as_str().to_owned(),
+        version: object.version.to_text().into_owned(),
+        size: object.size,
+    })
+}
+
+/// An object that passes through in parts.
+struct PassingObject {
+    store: Arc<dyn Store>,
+    object: ObjectMeta,
+}
+
+#[async_trait]
+impl PartSource for PassingObject {
+    async fn send(
+        &self,
+        target: &dyn Store,
+        upload: &Upload,
+        number: u32,
+        range: Range<u64>,
+        moved: &Arc<Moved>,
+    ) -> Result<Part, Failure> {
+        let len = range.end - range.start;
+        let source = Arc::new(RemotePart::new(self.store.clone(), self.object.clone(), range));
+        let sent = target.put_part(upload, number, Payload::Source { len, source: source.clone() }).await;
+        let part = sent.map_err(|error| match (error.kind, source.failure.lock().take()) {
+            (ErrorKind::Source, Some(cause)) => of_source(&*self.store, &self.object, cause).into(),
+            (ErrorKind::Source, None) => Trouble::Alone(error.message).into(),
+            _ => Failure::of_store(target, upload, error),
+        })?;
+        moved.add(len);
+        Ok(part)
+    }
+
+    /// By the parts' checksums, where the target tells those of all, and the source one of the same kind.
+    async fn check(&self, parts: &[Part]) -> Result<bool, Trouble> {
+        let ObjectMeta { key, version, checksum, .. } = &self.object;
+        let stored = match checksum {
+            Some(checksum) => Some(*checksum),
+            // Who may read and not look copies all the same.
+            None => self.store.checksum(key, version).await.ok().flatten(),
+        };
+        match agrees(stored, parts) {
+            Some(false) => Err(Trouble::Corrupt(DAMAGED.to_owned())),
+            agrees => Ok(agrees.is_some()),
+        }
+    }
 }
 
 /// Whether the parts' checksums are of the same bytes as the source's; `None` where they are of two kinds, or one is missing.

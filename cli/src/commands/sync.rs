@@ -146,10 +146,10 @@ async fn between(
     let reaches = (&arguments.source_reach, &arguments.reach);
     let both =
         TwoBuckets::open(copying, (from, to), reaches, (&arguments.new_objects, arguments.create)).await?;
-    let TwoBuckets { source, target, target_path, .. } = both;
+    let TwoBuckets { source, target, target_path, new_objects, .. } = both;
     let (below, destination) =
         (Source::Prefix(source.prefix.clone()), Destination::Prefix(prefix_of(target_path)));
-    let copied = copying.between(&source, &below, &target, &destination).await;
+    let copied = copying.between(&source, &below, &target, &destination, &new_objects).await;
     said_of_prefix(copied, &source, from).await
 }
 

@@ -3,7 +3,7 @@
 //! Owns: [`TwoBuckets`], both open, each reached by its own options.
 
 use crate::bucket_flags::{NewObjectFlags, Reach, SourceReach};
-use crate::copying::Copying;
+use crate::copying::{Copying, new_objects_of};
 use pail_control::Failure;
 use pail_control::opening::{self, OpenBucket};
 
@@ -13,6 +13,8 @@ pub(super) struct TwoBuckets {
     pub source_path: String,
     pub target: OpenBucket,
     pub target_path: String,
+    /// How the target makes new objects.
+    pub new_objects: String,
 }
 
 impl TwoBuckets {
@@ -29,7 +31,9 @@ impl TwoBuckets {
         let source = copying.open(source_reach.address(from, &settings), false).await?;
         let settings = new_objects.on(reach.settings());
         let target = copying.open(reach.address(to, &settings), create).await?;
-        Ok(Self { source, source_path: from_parsed.prefix, target, target_path: to_parsed.prefix })
+        let new_objects = new_objects_of(&settings);
+        let (source_path, target_path) = (from_parsed.prefix, to_parsed.prefix);
+        Ok(Self { source, source_path, target, target_path, new_objects })
     }
 }
 

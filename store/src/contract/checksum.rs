@@ -52,6 +52,14 @@ impl Checksum {
         Some(Self::Crc32(u32::from_be_bytes(bytes_in(text)?)))
     }
 
+    /// Reads one of the kind of this [`name`](Self::name); `None` where it is none.
+    pub fn named(kind: &str, base64: &str) -> Option<Self> {
+        [Self::crc64_from_base64, Self::crc32c_from_base64, Self::crc32_from_base64]
+            .into_iter()
+            .filter_map(|read| read(base64))
+            .find(|checksum| checksum.name() == kind)
+    }
+
     /// The checksum of these bytes with `next_len` more behind them, whose checksum is `next`. `None` where they are of two kinds.
     pub fn followed_by(self, next: Self, next_len: u64) -> Option<Self> {
         let (algorithm, first) = self.parts();
@@ -147,6 +155,10 @@ mod tests {
         assert_eq!(first.followed_by(Checksum::Crc32c(1), 5), None);
         assert_eq!(Checksum::crc64_from_base64(&whole.to_base64()), Some(whole));
         assert_eq!(Checksum::crc64_from_base64("rosUhgp5mIg=-2"), None);
+        for checksum in [whole, Checksum::Crc32c(7), Checksum::Crc32(7)] {
+            assert_eq!(Checksum::named(checksum.name(), &checksum.to_base64()), Some(checksum));
+        }
+        assert_eq!(Checksum::named("CRC64NVME", &Checksum::Crc32(7).to_base64()), None);
     }
 
     #[test]

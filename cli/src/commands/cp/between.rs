@@ -21,17 +21,18 @@ pub(super) async fn copy(
     let reaches = (&arguments.source_reach, &arguments.reach);
     let both =
         TwoBuckets::open(copying, (from, to), reaches, (&arguments.new_objects, arguments.create)).await?;
-    let TwoBuckets { source, source_path, target, target_path } = both;
+    let TwoBuckets { source, source_path, target, target_path, new_objects } = both;
     let has_content = !source.first_page.objects.is_empty() || !source.first_page.prefixes.is_empty();
     if arguments.recursive && (has_content || is_directory_s(&source_path)) {
         let destination = Destination::Prefix(prefix_of(target_path));
-        let copied =
-            copying.between(&source, &Source::of_uri_path(&source_path), &target, &destination).await;
+        let below = Source::of_uri_path(&source_path);
+        let copied = copying.between(&source, &below, &target, &destination, &new_objects).await;
         return copied.map_err(|failure| nothing_below(failure, from));
     }
     let destination = match is_directory_s(&target_path) {
         true => Destination::Prefix(target_path),
         false => Destination::Object(copying::key_of(&target_path)?),
     };
-    copying.between(&source, &Source::Object(copying::key_of(&source_path)?), &target, &destination).await
+    let object = Source::Object(copying::key_of(&source_path)?);
+    copying.between(&source, &object, &target, &destination, &new_objects).await
 }
