@@ -86,6 +86,7 @@ pub async fn copy_between(
         connections,
         memory: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
         part_size_bytes: options.part_size_bytes(),
+        server_copy_bytes_max: options.server_copy_bytes_max,
         verifies_by_md5: options.verifies_by_md5,
         progress: progress.clone(),
         uploads: uploads.clone(),

@@ -5,7 +5,9 @@
 
 use crate::change::Reason;
 use crate::comparison::is_md5s;
+use crate::options::PART_BYTES_MIN;
 use crate::relay::Relay;
+use crate::server_copy::{PARTS_IN_ONE_REQUEST, ServerCopy, is_refusal};
 use crate::trouble::Trouble;
 use pail_store::{Condition, ErrorKind, ObjectMeta, RawKey, Store, Version};
 use std::mem::discriminant;
@@ -37,6 +39,12 @@ pub(crate) struct Copier {
     not_comparable: AtomicU64,
     /// The target was asked what it can do, which a copy on the server depends on.
     is_asked: OnceCell<()>,
+}
+
+/// What a store made of the wish that it copy by itself.
+enum OnServer {
+    Made { version: Version, resumed_bytes: u64 },
+    Refused(pail_store::Error),
 }
 
 /// An object that was copied.
@@ -137,10 +145,7 @@ impl Copier {
 
     async fn attempt(&self, object: &ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
         let (made, is_verified, resumed_bytes) = match self.on_server(object, to).await? {
-            Some(made) => {
-                self.relay.progress.add_bytes(object.size);
-                (made, None, 0)
-            }
+            Some((made, resumed_bytes)) => (made, None, resumed_bytes),
             None => {
                 let made = self.relay.copy(object, to).await?;
                 (made.version, Some(made.is_verified), made.resumed_bytes)
@@ -150,39 +155,67 @@ impl Copier {
         Ok(Copied { versions, size: object.size, is_verified, resumed_bytes })
     }
 
-    /// Has the store copy it; `None` where it does not.
-    async fn on_server(&self, object: &ObjectMeta, to: &RawKey) -> Result<Option<Version>, Trouble> {
+    /// Has the store copy it: the version, and what it had of it from an earlier run; `None` where it does not.
+    async fn on_server(&self, object: &ObjectMeta, to: &RawKey) -> Result<Option<(Version, u64)>, Trouble> {
         let way = self.way.load(Relaxed);
         if way == Way::Relayed as u8 {
             return Ok(None);
         }
-        let Relay { source, target, work, .. } = &*self.relay;
+        let Relay { target, work, server_copy_bytes_max, .. } = &*self.relay;
         self.is_asked.get_or_init(|| async { drop(work.capabilities(target).await) }).await;
-        let _connection = self.relay.connection().await?;
         let is_within = way == Way::WithinBucket as u8;
-        let mut copied = target.copy_from(&**source, object, to, Condition::None).await;
-        if is_within && copied.as_ref().is_err_and(|error| error.kind == ErrorKind::Unsupported) {
-            copied = target.copy(&object.key, &object.version, to, Condition::None).await;
-        }
-        let refusal = |kind| {
-            matches!(kind, ErrorKind::Unsupported | ErrorKind::Denied | ErrorKind::NoSuchBucket) && !is_within
+        let size_max = target.copy_size_bytes_max().min(*server_copy_bytes_max);
+        let copied = match object.size <= size_max {
+            true => self.in_one_request(object, to, is_within).await?,
+            false => self.in_parts(object, to, size_max / PARTS_IN_ONE_REQUEST).await?,
         };
         match copied {
-            Ok(version) => {
+            OnServer::Made { version, resumed_bytes } => {
                 let _ = self.turn(Way::Untried, Way::OnServer);
-                Ok(Some(version))
+                Ok(Some((version, resumed_bytes)))
             }
-            Err(error) if refusal(error.kind) => {
+            OnServer::Refused(error) => {
                 // What the store copied of others it may refuse of one; where it copied nothing yet, it is not asked again.
                 if self.turn(Way::Untried, Way::Relayed).is_ok() {
                     tracing::debug!(%error, "the store does not copy from there; the bytes go through here");
                 }
                 Ok(None)
             }
+        }
+    }
+
+    async fn in_one_request(
+        &self,
+        object: &ObjectMeta,
+        to: &RawKey,
+        is_within: bool,
+    ) -> Result<OnServer, Trouble> {
+        let Relay { source, target, progress, .. } = &*self.relay;
+        let _connection = self.relay.connection().await?;
+        let mut copied = target.copy_from(&**source, object, to, Condition::None).await;
+        if is_within && copied.as_ref().is_err_and(|error| error.kind == ErrorKind::Unsupported) {
+            copied = target.copy(&object.key, &object.version, to, Condition::None).await;
+        }
+        match copied {
+            Ok(version) => {
+                progress.add_bytes(object.size);
+                Ok(OnServer::Made { version, resumed_bytes: 0 })
+            }
+            Err(error) if is_refusal(error.kind) && !is_within => Ok(OnServer::Refused(error)),
             Err(error) => {
                 let doing = format!("copy {}/{} to {}/{to}", source.uri(), object.key, target.uri());
                 Err(Trouble::of_store(&doing, error))
             }
+        }
+    }
+
+    async fn in_parts(&self, object: &ObjectMeta, to: &RawKey, part_size: u64) -> Result<OnServer, Trouble> {
+        let source = Arc::new(ServerCopy::of(self.relay.source.clone(), object.clone()));
+        let part_size = part_size.max(PART_BYTES_MIN);
+        match (self.relay.copy_on_server(object, to, part_size, source.clone()).await, source.refusal()) {
+            (Ok(made), _) => Ok(OnServer::Made { version: made.version, resumed_bytes: made.resumed_bytes }),
+            (Err(_), Some(refusal)) => Ok(OnServer::Refused(refusal)),
+            (Err(trouble), None) => Err(trouble),
         }
     }
 

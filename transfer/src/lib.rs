@@ -54,6 +54,7 @@ mod report;
 mod room;
 mod run_log;
 mod send;
+mod server_copy;
 mod source;
 mod sums;
 mod tally;

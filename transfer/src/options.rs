@@ -26,6 +26,9 @@ pub struct Options {
     pub part_bytes: u64,
     /// Bytes of objects in memory at the same time, in all. Raised to one part.
     pub memory_bytes: u64,
+    /// Objects larger than this a store that copies by itself is asked to copy in parts, at the same time, which a later run goes on with; lowered to what it copies in
+    /// one request. In bytes.
+    pub server_copy_bytes_max: u64,
     /// Bytes of objects in a second over all connections; `None` is no limit. What passes through between two buckets counts once, and what a server copies by itself does not.
     pub rate_bytes_per_s: Option<u64>,
     /// In whatever words, how the store was told to make new objects (class, encryption, content type): an upload in parts that began otherwise is not gone on with.
@@ -58,6 +61,7 @@ impl Default for Options {
             connections: 256,
             part_bytes: 8 << 20,
             memory_bytes: 128 << 20,
+            server_copy_bytes_max: u64::MAX,
             rate_bytes_per_s: None,
             new_objects: String::new(),
             verifies_by_md5: true,

@@ -11,9 +11,10 @@ use crate::Progress;
 use crate::connections::{Connection, Connections};
 use crate::fetch::OTHER_MD5;
 use crate::part_sizes::part_size;
-use crate::part_uploads::{Failure, ObjectInParts, PartSource, PartUploads};
+use crate::part_uploads::{Failure, MadeOfParts, ObjectInParts, PartSource, PartUploads};
 use crate::progress::Moved;
 use crate::send::MEMORY_UNIT_BYTES;
+use crate::server_copy::ServerCopy;
 use crate::trouble::Trouble;
 use crate::upload_journal::SourceIdentity;
 use crate::work::Work;
@@ -43,6 +44,8 @@ pub(crate) struct Relay {
     /// Bytes of objects that are sent in one request, in [`MEMORY_UNIT_BYTES`].
     pub memory: Arc<Semaphore>,
     pub part_size_bytes: u64,
+    /// Larger objects the target copies by itself in parts.
+    pub server_copy_bytes_max: u64,
     pub verifies_by_md5: bool,
     pub progress: Arc<Progress>,
     /// To the target.
@@ -135,6 +138,27 @@ impl Relay {
         let made = self.uploads.make(&object, moved).await?;
         let (version, is_verified, resumed_bytes) = (made.version, made.is_verified, made.resumed_bytes);
         Ok(Relayed { version, is_verified, resumed_bytes })
+    }
+
+    /// Has the target copy an object in parts of this size. Errors: as of [`copy`](Self::copy); a refusal, which `source` then has.
+    pub async fn copy_on_server(
+        &self,
+        object: &ObjectMeta,
+        to: &RawKey,
+        wanted_part_size: u64,
+        source: Arc<ServerCopy>,
+    ) -> Result<MadeOfParts, Trouble> {
+        let moved = Moved::of(&self.progress);
+        let parts = ObjectInParts {
+            key: to.clone(),
+            len: object.size,
+            part_size: part_size(object.size, wanted_part_size),
+            identity: identity_of(&*self.source, object),
+            attributes: self.attributes(object, None).await?,
+            source,
+        };
+        let made = self.uploads.make(&parts, &moved).await;
+        made.inspect_err(|_| moved.take_back())
     }
 
     /// What the new object is to carry, `told` by the answer that had the bytes.

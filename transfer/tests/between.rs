@@ -5,13 +5,13 @@
 mod support;
 
 use bytes::Bytes;
-use pail_devserver::{Fault, FaultAction};
+use pail_devserver::{Fault, FaultAction, RequestRecord};
 use pail_store::{Attributes, ListRequest, PutOptions, RawKey, Store, StoreKind};
 use pail_transfer::{Destination, Error, Report, Source};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{MIB, Place, bucket, names, noise};
+use support::{MIB, Place, bucket, names, noise, wait_until};
 
 const OTHER: &str = "other";
 
@@ -293,4 +293,114 @@ async fn under_a_limited_rate_all_arrives_and_no_sooner() {
     assert!(started.elapsed() > Duration::from_millis(450), "{:?}", started.elapsed());
     assert!(place.object("up/large").await.unwrap() == noise(1, 6 * MIB));
     assert!(place.object("up/middle").await.unwrap() == noise(2, MIB));
+}
+
+/// A large object of six parts, in a bucket beside whose others it is to be copied.
+async fn large() -> (Place, Arc<dyn Store>) {
+    let mut place = Place::new().await;
+    (place.options.server_copy_bytes_max, place.options.connections) = (25 * MIB as u64, 2);
+    place.put("p/large", noise(1, 27 * MIB)).await;
+    place.put("p/small", noise(2, 1000)).await;
+    let target = bucket(&place, StoreKind::S3, OTHER).await;
+    place.server.reset_counters();
+    (place, target)
+}
+
+fn open_uploads(target: &Arc<dyn Store>) -> impl Future<Output = usize> {
+    let target = target.clone();
+    async move { target.open_uploads(&key("q/large")).await.unwrap().len() }
+}
+
+/// Strikes parts that the server is to copy, after so many; those of a probe are none of them.
+fn strike_parts(place: &Place, skip: u32, times: u32, action: FaultAction) {
+    let fault = Fault::once(Some("UploadPartCopy"), action);
+    place.server.inject(Fault { key_contains: Some("large".into()), skip, times, ..fault });
+}
+
+fn parts_copied(place: &Place) -> usize {
+    let requests = place.server.requests();
+    let is_part = |record: &&RequestRecord| record.operation == "UploadPartCopy" && record.key.contains("/");
+    requests.iter().filter(is_part).filter(|record| !record.key.contains("probe")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_copies_large_objects_in_parts() {
+    let (place, target) = large().await;
+    let attributes = put_attributed(&place.store, "p/kept", noise(3, 26 * MIB)).await;
+    place.server.reset_counters();
+    assert_eq!(counts(&copy(&place, "p/", &target, "q/").await.unwrap()), (3, 0));
+    assert_eq!((parts_copied(&place), place.count("GetObject")), (12, 0));
+    arrived(&place, &target, "q/").await;
+    assert_eq!(carried(&target, "q/kept").await, attributes);
+    let snapshot = place.progress.snapshot();
+    assert_eq!(snapshot.moved_bytes, snapshot.found_bytes);
+
+    // Within a bucket, too.
+    assert_eq!(counts(&copy(&place, "p/", &place.store, "q/").await.unwrap()), (3, 0));
+    assert_eq!((parts_copied(&place), place.count("GetObject")), (24, 0));
+    arrived(&place, &place.store, "q/").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_in_parts_on_the_server_that_is_stopped_is_gone_on_with_or_leaves_nothing() {
+    for done in [0, 3] {
+        let (mut place, target) = large().await;
+        let late = FaultAction::Delay { ms: 600_000 };
+        strike_parts(&place, done, 100, late);
+        let noted =
+            || place.files("state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
+        let (copied, ()) = tokio::join!(copy(&place, "p/", &target, "q/"), async {
+            wait_until("the parts are noted", || noted() == 1 + done as usize).await;
+            wait_until("the others are asked for", || parts_copied(&place) == 2 + done as usize).await;
+            place.options.stop.cancel();
+        });
+        assert!(matches!(copied, Err(Error::Stopped)), "{copied:?}");
+        place.server.clear_faults();
+        assert_eq!(open_uploads(&target).await, usize::from(done > 0));
+        place.options.stop = Default::default();
+        place.server.reset_counters();
+        let report = copy(&place, "p/", &target, "q/").await.unwrap();
+        assert_eq!(report.resumed_bytes, u64::from(done) * 5 * MIB as u64);
+        assert_eq!(parts_copied(&place), 6 - done as usize);
+        arrived(&place, &target, "q/").await;
+        assert_eq!((open_uploads(&target).await, place.files("state/uploads").len()), (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_in_parts_on_the_server_that_fails_leaves_nothing() {
+    let (place, target) = large().await;
+    place.server.inject(Fault {
+        skip: 2,
+        times: 100,
+        ..Fault::once(Some("UploadPartCopy"), FaultAction::Conflict)
+    });
+    let report = copy(&place, "p/", &target, "q/").await.unwrap();
+    assert_eq!((report.copied, names(&report.failed)), (1, vec!["p/large"]));
+    assert_eq!((open_uploads(&target).await, place.files("state/uploads").len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_objects_that_a_server_does_not_copy_pass_through() {
+    let (place, target) = large().await;
+    strike_parts(&place, 1, 100, FaultAction::AccessDenied);
+    assert_eq!(counts(&copy(&place, "p/", &target, "q/").await.unwrap()), (2, 0));
+    assert!(place.server.waiting_faults().len() == 1);
+    place.server.clear_faults();
+    arrived(&place, &target, "q/").await;
+    assert_eq!((open_uploads(&target).await, place.files("state/uploads").len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_object_that_is_replaced_while_the_server_copies_it_is_copied_as_it_is_then() {
+    let (mut place, target) = large().await;
+    place.options.connections = 1;
+    strike_parts(&place, 1, 1, FaultAction::Delay { ms: 1500 });
+    let (report, ()) = tokio::join!(copy(&place, "p/", &target, "q/"), async {
+        wait_until("a part is asked for", || parts_copied(&place) == 2).await;
+        place.put("p/large", noise(5, 27 * MIB)).await;
+    });
+    assert_eq!(counts(&report.unwrap()), (2, 0));
+    arrived(&place, &target, "q/").await;
+    assert_eq!((open_uploads(&target).await, place.files("state/uploads").len()), (0, 0));
 }

@@ -131,6 +131,12 @@ pub trait Store: Debug + Send + Sync + 'static {
         Err(Error::new(ErrorKind::Unsupported, "CopyObject", self.uri(), Some(to), message))
     }
 
+    /// The largest object that one request copies on the server, in bytes. [`copy`](Store::copy) and [`copy_from`](Store::copy_from) take larger ones,
+    /// too, by parts that nobody can go on with; who wants that has them copied one by one ([`copy_part_from`](Store::copy_part_from)).
+    fn copy_size_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
+
     /// One page of a listing. Errors: `NoSuchBucket`, `Denied`.
     async fn list(&self, request: ListRequest) -> Result<ListPage>;
 
@@ -152,6 +158,21 @@ pub trait Store: Debug + Send + Sync + 'static {
         version: &Version,
         range: std::ops::Range<u64>,
     ) -> Result<Part>;
+
+    /// Makes part `number` from `range` of an object of another bucket, or of this one, as its listing has it, on the server. Errors: those of
+    /// [`copy_from`](Store::copy_from); `NotFound` (no such upload).
+    async fn copy_part_from(
+        &self,
+        source: &dyn Store,
+        _object: &ObjectMeta,
+        upload: &Upload,
+        _number: u32,
+        _range: std::ops::Range<u64>,
+    ) -> Result<Part> {
+        let message = format!("this store copies no parts from {}", source.uri());
+        let (uri, key) = (self.uri(), Some(&upload.key));
+        Err(Error::new(ErrorKind::Unsupported, "UploadPartCopy", uri, key, message))
+    }
 
     /// Makes the object of its parts, which are given in ascending order. Errors: `Precondition`, `NotFound`. An error inside a
     /// 200 answer is an error here.

@@ -79,7 +79,8 @@ impl Writer<'_> {
         copied
     }
 
-    async fn copy_part_from(
+    /// Makes a part of a range of it.
+    pub async fn copy_part_from(
         &self,
         from: &Neighbour<'_>,
         upload: &Upload,

@@ -180,6 +180,23 @@ impl Asker for S3Store {
     }
 }
 
+impl S3Store {
+    /// An object as the source of a copy to `to`. Errors: `Unsupported`, where it is at another endpoint.
+    fn neighbour<'a>(
+        &'a self,
+        operation: &'static str,
+        store: &'a dyn Store,
+        object: &'a ObjectMeta,
+        to: &RawKey,
+    ) -> Result<Neighbour<'a>> {
+        let Some(bucket) = bucket_beside(&self.identity, &self.pipeline.bucket, store.identity()) else {
+            let message = format!("{} is at another endpoint", store.uri());
+            return Err(self.pipeline.error(operation, Some(to), ErrorKind::Unsupported, message));
+        };
+        Ok(Neighbour { store, bucket, object })
+    }
+}
+
 #[async_trait]
 impl Store for S3Store {
     fn uri(&self) -> &str {
@@ -315,13 +332,13 @@ impl Store for S3Store {
         to: &RawKey,
         condition: Condition,
     ) -> Result<Version> {
-        let Some(bucket) = bucket_beside(&self.identity, &self.pipeline.bucket, source.identity()) else {
-            let message = format!("{} is at another endpoint", source.uri());
-            return Err(self.pipeline.error("CopyObject", Some(to), ErrorKind::Unsupported, message));
-        };
-        let from = Neighbour { store: source, bucket, object };
+        let from = self.neighbour("CopyObject", source, object, to)?;
         within_call(async { self.copier_of(&object.version).await.copy_from(&from, to, &condition).await })
             .await
+    }
+
+    fn copy_size_bytes_max(&self) -> u64 {
+        Capabilities::full().put_size_bytes_max
     }
 
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
@@ -351,6 +368,21 @@ impl Store for S3Store {
     ) -> Result<Part> {
         within_call(async {
             self.copier_of(version).await.copy_part(upload, number, from, version, range).await
+        })
+        .await
+    }
+
+    async fn copy_part_from(
+        &self,
+        source: &dyn Store,
+        object: &ObjectMeta,
+        upload: &Upload,
+        number: u32,
+        range: Range<u64>,
+    ) -> Result<Part> {
+        let from = self.neighbour("UploadPartCopy", source, object, &upload.key)?;
+        within_call(async {
+            self.copier_of(&object.version).await.copy_part_from(&from, upload, number, range).await
         })
         .await
     }

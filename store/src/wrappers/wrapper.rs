@@ -235,6 +235,10 @@ impl<W: Wrapper> Store for W {
         self.around(Operation::on("CopyObject", to), copying).await
     }
 
+    fn copy_size_bytes_max(&self) -> u64 {
+        self.inner().copy_size_bytes_max()
+    }
+
     async fn list(&self, request: ListRequest) -> Result<ListPage> {
         self.around(Operation::new("ListObjectsV2"), self.inner().list(request)).await
     }
@@ -257,6 +261,18 @@ impl<W: Wrapper> Store for W {
         range: Range<u64>,
     ) -> Result<Part> {
         let copying = self.inner().copy_part(upload, number, from, version, range);
+        self.around(Operation::on("UploadPartCopy", &upload.key), copying).await
+    }
+
+    async fn copy_part_from(
+        &self,
+        source: &dyn Store,
+        object: &ObjectMeta,
+        upload: &Upload,
+        number: u32,
+        range: Range<u64>,
+    ) -> Result<Part> {
+        let copying = self.inner().copy_part_from(source, object, upload, number, range);
         self.around(Operation::on("UploadPartCopy", &upload.key), copying).await
     }
 
