@@ -125,6 +125,7 @@ impl Opening {
             buffers: Buffers::new(self.options.memory_bytes),
             connections,
             part_size_bytes: self.options.part_size_bytes(),
+            piece_size: Default::default(),
             umask,
             verifies_by_md5: self.options.verifies_by_md5,
             progress: self.progress,

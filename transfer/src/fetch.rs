@@ -13,6 +13,7 @@ use crate::connections::{Connection, Connections};
 use crate::directory::{LocalState, Root};
 use crate::file_name::RelativePath;
 use crate::leftovers::Leftovers;
+use crate::part_writer::PieceSize;
 use crate::temporary::Temporary;
 use crate::trouble::Trouble;
 use crate::work::Work;
@@ -34,6 +35,7 @@ pub(crate) struct Fetcher {
     pub buffers: Arc<Buffers>,
     pub connections: Connections,
     pub part_size_bytes: u64,
+    pub piece_size: PieceSize,
     pub umask: u32,
     pub verifies_by_md5: bool,
     pub progress: Arc<Progress>,

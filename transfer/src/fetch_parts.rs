@@ -1,6 +1,6 @@
 //! One large object, to one file.
 //!
-//! Owns: how it is fetched in parts at the same time, each written at its offset as it arrives and then noted in the file's journal; which parts a run that was interrupted
+//! Owns: how it is fetched in parts at the same time, each written at its offset as it arrives (`part_writer`) and then noted in the file's journal; which parts, and what of them, a run that was interrupted
 //! has left to do; and how the parts' checksums, those of earlier runs among them, are compared with the one that the store has of the whole.
 //!
 //! An object of one part is fetched by a request for all of it, whose bytes the store's own reader checks; it has no journal.
@@ -8,8 +8,9 @@
 use crate::buffers::BUFFER_BYTES;
 use crate::connections::Connection;
 use crate::fetch::{Attempt, Fetcher, OTHER_MD5, Placed, SHORT, is_checked_by_store};
-use crate::part_journal::{ObjectIdentity, PartJournal};
+use crate::part_journal::{ObjectIdentity, PartJournal, Written};
 use crate::part_sizes::parts;
+use crate::part_writer::PartWriter;
 use crate::sums::{KIND_DEFAULT, Sum, agree};
 use crate::temporary::Temporary;
 use crate::trouble::Trouble;
@@ -17,10 +18,11 @@ use crate::work::lost;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, ready};
 use pail_store::{Attributes, Checksum, ObjectMeta};
+use std::mem::discriminant;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const DAMAGED: &str =
@@ -37,6 +39,8 @@ struct PartTask {
     object: ObjectMeta,
     index: usize,
     range: Range<u64>,
+    /// What an earlier run has written of it.
+    there: Option<Written>,
     /// It is all of the object.
     is_all: bool,
     temporary: Arc<Temporary>,
@@ -114,8 +118,13 @@ impl Fetcher {
         let journal = temporary.parts();
         let part_size = journal.map_or_else(|| self.part_size_of(object), PartJournal::part_size);
         let ranges: Vec<Range<u64>> = parts(object.size, part_size).collect();
-        let mut sums = journal.map_or_else(|| vec![None; ranges.len()], PartJournal::sums);
-        let resumed_bytes = self.count_resumed(attempt, &sums, &ranges);
+        let there = journal.map_or_else(|| vec![None; ranges.len()], PartJournal::written);
+        let resumed_bytes = self.count_resumed(attempt, &there);
+        let len = |range: &Range<u64>| range.end - range.start;
+        let is_all =
+            |(there, range): (&Option<Written>, &Range<u64>)| there.filter(|it| it.len == len(range));
+        let mut sums: Vec<Option<Checksum>> =
+            there.iter().zip(&ranges).map(|part| is_all(part).map(|it| it.sum)).collect();
         let told = self.told(object, ranges.len());
         let (mut attributes, mut is_checked, mut is_any) = (None, false, false);
         let mut take = |done: PartDone, sums: &mut Vec<Option<Checksum>>| {
@@ -136,6 +145,7 @@ impl Fetcher {
                 object: object.clone(),
                 index,
                 range: range.clone(),
+                there: there[index],
                 is_all: ranges.len() == 1,
                 temporary: temporary.clone(),
                 told: told.clone(),
@@ -176,10 +186,9 @@ impl Fetcher {
         }
     }
 
-    /// Counts the parts that are there as moved.
-    fn count_resumed(&self, attempt: &Attempt<'_>, sums: &[Option<Checksum>], ranges: &[Range<u64>]) -> u64 {
-        let there = sums.iter().zip(ranges).filter(|(sum, _)| sum.is_some());
-        let bytes = there.map(|(_, range)| range.end - range.start).sum();
+    /// Counts what is there as moved.
+    fn count_resumed(&self, attempt: &Attempt<'_>, there: &[Option<Written>]) -> u64 {
+        let bytes = there.iter().flatten().map(|written| written.len).sum();
         if bytes > 0 {
             tracing::debug!(key = %attempt.object.key, bytes, "going on where an earlier run ended");
             self.count(&attempt.moved, bytes as usize);
@@ -210,38 +219,55 @@ impl Fetcher {
     }
 
     async fn fetch_part(&self, task: PartTask, _connection: Connection) -> Result<PartDone, Trouble> {
-        let PartTask { object, index, range, is_all, temporary, told, moved } = task;
-        let mut buffer = self.buffer(BUFFER_BYTES).await?;
-        let opening = self.open(&object, (!is_all).then(|| range.clone()));
+        let PartTask { object, index, range, there, is_all, temporary, told, moved } = task;
+        let buffer = self.buffer(BUFFER_BYTES).await?;
+        let offset = range.start + there.map_or(0, |there| there.len);
+        let opening = self.open(&object, (!is_all).then_some(offset..range.end));
         // Whichever part is the first asks for the checksum at the same time.
         let (got, kind) = tokio::join!(opening, told);
         let mut got = got?;
-        let mut sum = (!is_all).then(|| Sum::like(kind.unwrap_or(KIND_DEFAULT)));
-        let mut offset = range.start;
-        while offset < range.end {
-            let len = usize::try_from(range.end - offset).unwrap_or(usize::MAX).min(BUFFER_BYTES);
-            let filled =
-                got.body.fill(buffer.part(len)).await.map_err(|error| self.of_key(&object, error))?;
+        let sum = match there {
+            Some(there) => Some(self.sum_so_far(there, kind, &temporary, range.start).await?),
+            None => (!is_all).then(|| Sum::like(kind.unwrap_or(KIND_DEFAULT))),
+        };
+        let mut writer = PartWriter::new(temporary, index, range, offset, sum, buffer);
+        while !writer.is_done() {
+            let room = writer.room(&self.piece_size);
+            let (len, began) = (room.len(), Instant::now());
+            let filled = got.body.fill(room).await.map_err(|error| self.of_key(&object, error))?;
             if filled != len {
                 return Err(Trouble::Alone(SHORT.to_owned()));
             }
-            let (file, is_last) = (temporary.clone(), offset + len as u64 == range.end);
-            let write = move || {
-                if let Some(sum) = &mut sum {
-                    sum.update(buffer.part(len));
-                }
-                file.write_at(buffer.part(len), offset)?;
-                if let Some(sum) = sum.filter(|_| is_last).map(|sum| sum.value()) {
-                    file.mark(index, sum)?;
-                }
-                Ok((buffer, sum))
-            };
-            (buffer, sum) = self.on_disk(write).await?;
-            self.count(&moved, len);
-            offset += len as u64;
+            self.piece_size.look(len, began.elapsed());
+            if writer.add(len) {
+                let written;
+                (writer, written) = self
+                    .on_disk(move || {
+                        let written = writer.write()?;
+                        Ok((writer, written))
+                    })
+                    .await?;
+                self.count(&moved, written);
+            }
         }
         let is_checked = is_all && is_checked_by_store(&got.meta);
-        let sum = sum.map(|sum| sum.value());
+        let sum = writer.sum().map(|sum| sum.value());
         Ok(PartDone { index, sum, is_checked, attributes: got.meta.attributes })
+    }
+
+    /// The checksum of the bytes that an earlier run has written of a part, of the kind that the whole has.
+    async fn sum_so_far(
+        &self,
+        there: Written,
+        kind: Option<Checksum>,
+        temporary: &Arc<Temporary>,
+        start: u64,
+    ) -> Result<Sum, Trouble> {
+        // That run may not have been told which.
+        let Some(kind) = kind.filter(|kind| discriminant(kind) != discriminant(&there.sum)) else {
+            return Ok(Sum::after(there.sum));
+        };
+        let file = temporary.clone();
+        Ok(Sum::after(self.on_disk(move || file.sum_of(kind, start..start + there.len)).await?))
     }
 }

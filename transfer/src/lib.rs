@@ -45,6 +45,7 @@ mod orphans;
 mod part_journal;
 mod part_sizes;
 mod part_uploads;
+mod part_writer;
 mod plan;
 mod progress;
 mod range_listing;

@@ -12,6 +12,10 @@
 //! machine may, and other programs may write to the file: a record is believed only so far as the bytes, read again by the run that goes on, have its checksum. That is faster than
 //! fetching them. To wait for the disk before each record would slow all downloads for the few that end so.
 //!
+//! # Parts under way
+//! The record of a part that is on its way says how far it is, with the checksum of what is there. It is written again now and then (`part_writer`), and where a run ends in good order
+//! once more, so that over a slow link what has arrived counts long before a part is done.
+//!
 //! Invariants: a journal of another object, version, size or form, or one that is damaged, counts as none; so does a damaged record.
 
 use crate::buffers::BUFFER_BYTES;
@@ -28,10 +32,12 @@ const MAGIC: &[u8; 16] = b"pail: parts, 1\n\0";
 const ID_BYTES: usize = 32;
 /// Magic, identity, size, size of a part, checksum.
 const HEAD_BYTES: usize = MAGIC.len() + ID_BYTES + 3 * 8;
-/// Kind of the checksum, its value, checksum of the record.
+/// Kind of the checksum and, of a part that is under way, its length so far; the checksum's value; checksum of the record.
 const RECORD_BYTES: usize = 3 * 8;
 /// The records begin at a page of their own.
 const PAGE_BYTES: u64 = 4096;
+/// The bits of the kind, below those of the length.
+const KIND_BITS: u32 = 8;
 /// Beyond this no journal was ever written.
 const PARTS_MAX: u64 = 1 << 24;
 
@@ -61,27 +67,45 @@ impl ObjectIdentity {
     }
 }
 
+/// What is there of a part: its first bytes, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub len: u64,
+    /// Of these bytes.
+    pub sum: Checksum,
+}
+
 /// The parts of one file that are there.
 #[derive(Debug)]
 pub(crate) struct PartJournal {
     what: ObjectIdentity,
     part_size: u64,
-    /// Guards the checksums of the parts that are there; a leaf.
-    sums: Mutex<Vec<Option<Checksum>>>,
+    /// Guards what is known of each part; a leaf.
+    parts: Mutex<Vec<PartState>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct PartState {
+    written: Option<Written>,
+    /// The record says so.
+    is_noted: bool,
 }
 
 impl PartJournal {
     /// The journal at the end of `file`, or a new one in a file that is made empty, of parts of `part_size`. May read all of the file. Errors: those of the system.
     pub fn open(file: &File, what: &ObjectIdentity, part_size: u64) -> io::Result<Self> {
-        if let Some((head, mut sums)) = read(file, what)? {
-            check_parts(file, what.size, head.part_size, &mut sums)?;
-            let found = Self { what: what.clone(), part_size: head.part_size, sums: Mutex::new(sums) };
+        if let Some((head, mut found)) = read(file, what)? {
+            check_parts(file, what.size, head.part_size, &mut found)?;
+            let states = found.into_iter().map(|written| PartState { written, is_noted: true });
+            let parts = Mutex::new(states.collect());
+            let found = Self { what: what.clone(), part_size: head.part_size, parts };
             found.write_all(file)?;
             return Ok(found);
         }
         file.set_len(0)?;
         let count = usize::try_from(what.size.div_ceil(part_size)).unwrap_or(usize::MAX);
-        let begun = Self { what: what.clone(), part_size, sums: Mutex::new(vec![None; count]) };
+        let parts = Mutex::new(vec![PartState::default(); count]);
+        let begun = Self { what: what.clone(), part_size, parts };
         begun.write_head(file)?;
         Ok(begun)
     }
@@ -91,21 +115,38 @@ impl PartJournal {
         self.part_size
     }
 
-    /// The checksums of the parts, in order; `None` where one is not there.
-    pub fn sums(&self) -> Vec<Option<Checksum>> {
-        self.sums.lock().clone()
+    /// What is there of the parts, in order; `None` where nothing is.
+    pub fn written(&self) -> Vec<Option<Written>> {
+        self.parts.lock().iter().map(|part| part.written).collect()
     }
 
     pub fn has_any(&self) -> bool {
-        self.sums.lock().iter().any(Option::is_some)
+        self.parts.lock().iter().any(|part| part.written.is_some())
     }
 
-    /// Notes that the bytes of a part are written.
-    pub fn mark(&self, file: &File, index: usize, sum: Checksum) -> io::Result<()> {
-        let at = records_at(self.what.size) + (index * RECORD_BYTES) as u64;
-        file.write_all_at(&record_of(&self.what, index, sum), at)?;
-        self.sums.lock()[index] = Some(sum);
+    /// Keeps in mind that these bytes of a part are written; `note`, in its record, too.
+    pub fn mark(&self, file: &File, index: usize, written: Written, note: bool) -> io::Result<()> {
+        if note {
+            self.note(file, index, written)?;
+        }
+        self.parts.lock()[index] = PartState { written: Some(written), is_noted: note };
         Ok(())
+    }
+
+    /// Notes how far the parts are that are under way.
+    pub fn flush(&self, file: &File) -> io::Result<()> {
+        for (index, part) in self.parts.lock().iter_mut().enumerate() {
+            if let Some(written) = part.written.filter(|_| !part.is_noted) {
+                self.note(file, index, written)?;
+                part.is_noted = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&self, file: &File, index: usize, written: Written) -> io::Result<()> {
+        let at = records_at(self.what.size) + (index * RECORD_BYTES) as u64;
+        file.write_all_at(&record_of(&self.what, self.part_size, index, written), at)
     }
 
     /// Cuts the journal off: the file is the object's bytes.
@@ -122,9 +163,11 @@ impl PartJournal {
     /// All anew. Cut short by the end of the process, it leaves less of what was there.
     fn write_all(&self, file: &File) -> io::Result<()> {
         let mut records = Vec::new();
-        for (index, sum) in self.sums.lock().iter().enumerate() {
-            match sum {
-                Some(sum) => records.extend_from_slice(&record_of(&self.what, index, *sum)),
+        for (index, part) in self.parts.lock().iter().enumerate() {
+            match part.written {
+                Some(written) => {
+                    records.extend_from_slice(&record_of(&self.what, self.part_size, index, written));
+                }
                 None => records.extend_from_slice(&[0; RECORD_BYTES]),
             }
         }
@@ -182,7 +225,7 @@ fn head_at(size: u64, part_size: u64) -> u64 {
 }
 
 /// The journal of exactly this object; `None` where there is none.
-fn read(file: &File, what: &ObjectIdentity) -> io::Result<Option<(Head, Vec<Option<Checksum>>)>> {
+fn read(file: &File, what: &ObjectIdentity) -> io::Result<Option<(Head, Vec<Option<Written>>)>> {
     let len = file.metadata()?.len();
     let Some(at) = len.checked_sub(HEAD_BYTES as u64) else { return Ok(None) };
     let mut bytes = [0; HEAD_BYTES];
@@ -194,28 +237,35 @@ fn read(file: &File, what: &ObjectIdentity) -> io::Result<Option<(Head, Vec<Opti
     let mut records = vec![0; usize::try_from(at - records_at(what.size)).unwrap_or_default()];
     file.read_exact_at(&mut records, records_at(what.size))?;
     let records = records.chunks_exact(RECORD_BYTES).enumerate();
-    let sums = records.map(|(index, record)| sum_in(what, index, record)).collect();
-    Ok(Some((head, sums)))
+    let found = records.map(|(index, record)| written_in(what, head.part_size, index, record)).collect();
+    Ok(Some((head, found)))
 }
 
 /// Forgets the parts whose bytes are others than their records say.
-fn check_parts(file: &File, size: u64, part_size: u64, sums: &mut [Option<Checksum>]) -> io::Result<()> {
+fn check_parts(file: &File, size: u64, part_size: u64, found: &mut [Option<Written>]) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
-    for (sum, range) in sums.iter_mut().zip(parts(size, part_size)) {
-        let Some(noted) = *sum else { continue };
-        if of_file_range(file, noted, range, &mut buffer)? != noted {
-            *sum = None;
+    for (written, range) in found.iter_mut().zip(parts(size, part_size)) {
+        let Some(Written { len, sum }) = *written else { continue };
+        if of_file_range(file, sum, range.start..range.start + len, &mut buffer)? != sum {
+            *written = None;
         }
     }
     Ok(())
 }
 
-fn record_of(what: &ObjectIdentity, index: usize, sum: Checksum) -> Vec<u8> {
-    let (kind, value) = match sum {
+fn len_of_part(size: u64, part_size: u64, index: usize) -> u64 {
+    part_size.min(size.saturating_sub(index as u64 * part_size))
+}
+
+fn record_of(what: &ObjectIdentity, part_size: u64, index: usize, written: Written) -> Vec<u8> {
+    let (kind, value) = match written.sum {
         Checksum::Crc64Nvme(value) => (1u64, value),
         Checksum::Crc32c(value) => (2, value.into()),
         Checksum::Crc32(value) => (3, value.into()),
     };
+    // Of a part that is there, no length.
+    let is_all = written.len == len_of_part(what.size, part_size, index);
+    let kind = if is_all { kind } else { kind | written.len << KIND_BITS };
     let mut bytes = [kind.to_le_bytes(), value.to_le_bytes()].concat();
     let check = check_of(&[&what.id[..], &(index as u64).to_le_bytes(), &bytes].concat());
     bytes.extend_from_slice(&check);
@@ -223,16 +273,20 @@ fn record_of(what: &ObjectIdentity, index: usize, sum: Checksum) -> Vec<u8> {
 }
 
 /// `None` where it is no record of this part, as where none was written.
-fn sum_in(what: &ObjectIdentity, index: usize, record: &[u8]) -> Option<Checksum> {
+fn written_in(what: &ObjectIdentity, part_size: u64, index: usize, record: &[u8]) -> Option<Written> {
     let (kind, rest) = record.split_first_chunk::<8>()?;
     let value = u64::from_le_bytes(*rest.first_chunk::<8>()?);
-    let sum = match u64::from_le_bytes(*kind) {
+    let kind = u64::from_le_bytes(*kind);
+    let sum = match kind & ((1 << KIND_BITS) - 1) {
         1 => Checksum::Crc64Nvme(value),
         2 => Checksum::Crc32c(value as u32),
         3 => Checksum::Crc32(value as u32),
         _ => return None,
     };
-    (record_of(what, index, sum) == record).then_some(sum)
+    let all = len_of_part(what.size, part_size, index);
+    let len = if kind >> KIND_BITS == 0 { all } else { kind >> KIND_BITS };
+    let written = Written { len, sum };
+    (len <= all && record_of(what, part_size, index, written) == record).then_some(written)
 }
 
 fn check_of(bytes: &[u8]) -> [u8; 8] {
@@ -252,17 +306,20 @@ mod tests {
         ObjectIdentity { id: [id; ID_BYTES], size }
     }
 
-    /// A file of three parts of which the first and the last are there.
-    fn interrupted() -> (File, ObjectIdentity, Vec<Option<Checksum>>) {
+    /// A file of three parts of which the first and the last are there, and 1000 bytes of the second.
+    fn interrupted() -> (File, ObjectIdentity, Vec<Option<Written>>) {
         let (file, what) = (tempfile::tempfile().unwrap(), identity(1, 2 * PART + 7));
         let journal = PartJournal::open(&file, &what, PART).unwrap();
-        let sums =
-            vec![Some(Checksum::crc64_of(&[1; PART as usize])), None, Some(Checksum::crc32c_of(&[3; 7]))];
-        file.write_all_at(&[1; PART as usize], 0).unwrap();
-        file.write_all_at(&[3; 7], 2 * PART).unwrap();
-        journal.mark(&file, 0, sums[0].unwrap()).unwrap();
-        journal.mark(&file, 2, sums[2].unwrap()).unwrap();
-        (file, what, sums)
+        let parts = [
+            Written { len: PART, sum: Checksum::crc64_of(&[1; PART as usize]) },
+            Written { len: 1000, sum: Checksum::crc64_of(&[2; 1000]) },
+            Written { len: 7, sum: Checksum::crc32c_of(&[3; 7]) },
+        ];
+        for (index, (byte, written)) in (1..).zip(parts).enumerate() {
+            file.write_all_at(&vec![byte; written.len as usize], index as u64 * PART).unwrap();
+            journal.mark(&file, index, written, true).unwrap();
+        }
+        (file, what, parts.map(Some).into())
     }
 
     fn change(file: &File, at: u64) {
@@ -273,14 +330,32 @@ mod tests {
 
     #[test]
     fn parts_that_were_marked_are_known_to_the_next_run_and_the_file_ends_as_the_object() {
-        let (file, what, sums) = interrupted();
+        let (file, what, parts) = interrupted();
         assert!(has_journal(&file));
         // The next run may want parts of another size: those that are there have the size they have.
         let journal = PartJournal::open(&file, &what, 5 * PART).unwrap();
-        assert_eq!((journal.sums(), journal.part_size()), (sums, PART));
+        assert_eq!((journal.written(), journal.part_size()), (parts, PART));
         journal.cut(&file).unwrap();
         assert_eq!(file.metadata().unwrap().len(), what.size);
         assert!(!has_journal(&file));
+    }
+
+    #[test]
+    fn a_part_under_way_is_noted_now_and_then_and_at_the_end() {
+        let (file, what, parts) = interrupted();
+        let journal = PartJournal::open(&file, &what, PART).unwrap();
+        file.write_all_at(&[2; 500], PART + 1000).unwrap();
+        let more = Written { len: 1500, sum: Checksum::crc64_of(&[2; 1500]) };
+        journal.mark(&file, 1, more, false).unwrap();
+        assert_eq!(PartJournal::open(&file, &what, PART).unwrap().written(), parts, "as a kill leaves it");
+        journal.flush(&file).unwrap();
+        let found = PartJournal::open(&file, &what, PART).unwrap();
+        assert_eq!(found.written(), [parts[0], Some(more), parts[2]]);
+        // Its last byte makes it one that is there.
+        file.write_all_at(&[2; PART as usize], PART).unwrap();
+        let all = Written { len: PART, sum: Checksum::crc64_of(&[2; PART as usize]) };
+        found.mark(&file, 1, all, true).unwrap();
+        assert_eq!(PartJournal::open(&file, &what, PART).unwrap().written()[1], Some(all));
     }
 
     #[test]
@@ -301,20 +376,22 @@ mod tests {
             assert!(!PartJournal::open(&file, &what, PART).unwrap().has_any(), "{len}");
             assert_eq!(file.metadata().unwrap().len(), end);
         }
-        for at in 0..RECORD_BYTES as u64 {
-            let (file, what, sums) = interrupted();
-            change(&file, records_at(what.size) + at);
-            assert_eq!(PartJournal::open(&file, &what, PART).unwrap().sums(), [None, None, sums[2]], "{at}");
+        for (index, at) in (0..2).flat_map(|index| (0..RECORD_BYTES).map(move |at| (index, at))) {
+            let (file, what, mut parts) = interrupted();
+            change(&file, records_at(what.size) + (index * RECORD_BYTES + at) as u64);
+            parts[index] = None;
+            assert_eq!(PartJournal::open(&file, &what, PART).unwrap().written(), parts, "{index} {at}");
         }
     }
 
     #[test]
     fn only_bytes_that_are_there_count() {
-        let (file, what, sums) = interrupted();
+        let (file, what, mut parts) = interrupted();
         // As the end of the machine may leave it, or another program.
-        file.write_all_at(&[0; 10], 50).unwrap();
-        assert_eq!(PartJournal::open(&file, &what, PART).unwrap().sums(), [None, None, sums[2]]);
-        change(&file, 2 * PART);
-        assert_eq!(PartJournal::open(&file, &what, PART).unwrap().sums(), [None, None, None]);
+        for (index, at) in [(0, 50), (1, PART + 999), (2, 2 * PART)] {
+            change(&file, at);
+            parts[index] = None;
+            assert_eq!(PartJournal::open(&file, &what, PART).unwrap().written(), parts);
+        }
     }
 }

@@ -26,6 +26,15 @@ impl Sum {
         Self { kind, digest: Digest::new(algorithm_of(kind)) }
     }
 
+    /// Of bytes whose checksum this is, to which others come.
+    pub fn after(sum: Checksum) -> Self {
+        let algorithm = algorithm_of(sum);
+        // What is inverted at the end of all three kinds is so here, too.
+        let state =
+            number_of(sum) ^ if algorithm == CrcAlgorithm::Crc64Nvme { u64::MAX } else { u32::MAX.into() };
+        Self { kind: sum, digest: Digest::new_with_init_state(algorithm, state) }
+    }
+
     pub fn update(&mut self, bytes: &[u8]) {
         self.digest.update(bytes);
     }
@@ -143,6 +152,11 @@ mod tests {
         let bytes: Vec<u8> = (0..100_000u32).map(|index| (index * 7) as u8).collect();
         assert_eq!(of_bytes(Checksum::Crc64Nvme(0), &bytes), Checksum::crc64_of(&bytes));
         assert_eq!(of_bytes(Checksum::Crc32c(0), &bytes), Checksum::crc32c_of(&bytes));
+        for kind in [Checksum::Crc64Nvme(0), Checksum::Crc32c(0), Checksum::Crc32(0)] {
+            let mut sum = Sum::after(of_bytes(kind, &bytes[..777]));
+            sum.update(&bytes[777..]);
+            assert_eq!(sum.value(), of_bytes(kind, &bytes));
+        }
         // Three parts, and so many that they are put together by what was prepared.
         for part_size in [40_000, 700] {
             let ranges: Vec<_> = parts(100_000, part_size).collect();

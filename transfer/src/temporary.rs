@@ -8,16 +8,19 @@
 //! journal.
 
 use crate::attributes::FileAttributes;
+use crate::buffers::BUFFER_BYTES;
 use crate::comparison::file_md5;
 use crate::directory::{LocalState, Root};
 use crate::file_name::RelativePath;
 use crate::leftovers::{Leftovers, Opened, open_locked};
-use crate::part_journal::{ObjectIdentity, PartJournal};
+use crate::part_journal::{ObjectIdentity, PartJournal, Written};
+use crate::sums::of_file_range;
 use pail_store::Checksum;
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -106,9 +109,14 @@ impl Temporary {
         self.parts.as_ref()
     }
 
-    /// Notes that the bytes of a part are written, where that is done.
-    pub fn mark(&self, index: usize, sum: Checksum) -> io::Result<()> {
-        self.parts.as_ref().map_or(Ok(()), |parts| parts.mark(&self.file, index, sum))
+    /// Keeps in mind that these bytes of a part are written, where that is done; `note`, for a later run even if this one is killed.
+    pub fn mark(&self, index: usize, written: Written, note: bool) -> io::Result<()> {
+        self.parts.as_ref().map_or(Ok(()), |parts| parts.mark(&self.file, index, written, note))
+    }
+
+    /// The checksum, of the kind of `kind`, of a range of what is written.
+    pub fn sum_of(&self, kind: Checksum, range: Range<u64>) -> io::Result<Checksum> {
+        of_file_range(&self.file, kind, range, &mut vec![0; BUFFER_BYTES])
     }
 
     /// Nobody will go on with it: dropped, it is removed.
@@ -182,10 +190,14 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if !self.is_placed
-            && !self.is_kept()
-            && let Err(error) = rustix::fs::unlinkat(&*self.directory, &*self.name, AtFlags::empty())
-        {
+        if self.is_placed {
+            return;
+        }
+        if self.is_kept() {
+            if let Some(Err(error)) = self.parts.as_ref().map(|parts| parts.flush(&self.file)) {
+                tracing::debug!(%error, "how far the parts under way are is not noted");
+            }
+        } else if let Err(error) = rustix::fs::unlinkat(&*self.directory, &*self.name, AtFlags::empty()) {
             tracing::warn!(name = %self.name.escape_ascii(), %error, "a temporary file could not be removed");
         }
     }
@@ -226,11 +238,12 @@ mod tests {
     fn interrupted(root: &Root, path: &RelativePath, etag: &str) {
         let temporary = Temporary::resume(root, path, &leftovers(), &identity(etag), PART).unwrap();
         temporary.write_at(&[1; PART as usize], 0).unwrap();
-        temporary.mark(0, Checksum::crc64_of(&[1; PART as usize])).unwrap();
+        let sum = Checksum::crc64_of(&[1; PART as usize]);
+        temporary.mark(0, Written { len: PART, sum }, true).unwrap();
     }
 
     fn parts_there(temporary: &Temporary) -> Option<usize> {
-        Some(temporary.parts()?.sums().iter().flatten().count())
+        Some(temporary.parts()?.written().iter().flatten().count())
     }
 
     #[test]

@@ -369,13 +369,14 @@ async fn a_copy_in_parts_on_the_server_that_is_stopped_is_gone_on_with_or_leaves
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_in_parts_on_the_server_that_fails_leaves_nothing() {
-    let (place, target) = large().await;
-    place.server.inject(Fault {
-        skip: 2,
-        times: 100,
-        ..Fault::once(Some("UploadPartCopy"), FaultAction::Conflict)
+    let (mut place, target) = large().await;
+    place.options.connections = 1;
+    strike_parts(&place, 1, 1, FaultAction::Delay { ms: 1500 });
+    let (report, ()) = tokio::join!(copy(&place, "p/", &target, "q/"), async {
+        wait_until("a part is asked for", || parts_copied(&place) == 2).await;
+        place.store.delete(&key("p/large"), Default::default()).await.unwrap();
     });
-    let report = copy(&place, "p/", &target, "q/").await.unwrap();
+    let report = report.unwrap();
     assert_eq!((report.copied, names(&report.failed)), (1, vec!["p/large"]));
     assert_eq!((open_uploads(&target).await, place.files("state/uploads").len()), (0, 0));
 }

@@ -246,7 +246,9 @@ async fn a_run_that_is_stopped_leaves_neither_a_temporary_file_nor_half_a_final_
     place.put("d/o", noise(1, 15 * MIB)).await;
     fs::create_dir(place.at("target")).unwrap();
     fs::write(place.at("target/o"), "as it was").unwrap();
-    place.server.inject(Fault { times: 100, ..Fault::once(Some("GetObject"), STALLED) });
+    // Nothing arrives that a later run could go on with.
+    let silent = FaultAction::Stall { after_bytes: 0, for_ms: None };
+    place.server.inject(Fault { times: 100, ..Fault::once(Some("GetObject"), silent) });
     let (done, ()) = tokio::join!(place.download("d/", "target"), async {
         wait_until("a temporary file is there", || place.files("target").len() == 2).await;
         assert_eq!(fs::read(place.at("target/o")).unwrap(), b"as it was");

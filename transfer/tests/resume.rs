@@ -5,7 +5,7 @@
 mod support;
 
 use pail_devserver::{Fault, FaultAction, RequestRecord, Settings};
-use pail_store::{CallerVariables, RawKey, S3Store, Store, StoreOptions};
+use pail_store::{CallerVariables, RawKey, S3Store, Store, StoreKind, StoreOptions};
 use pail_transfer::{Destination, Error, Options, Report, Source, UploadSource};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use support::{BUCKET, MIB, Place, noise, wait_until};
+use support::{BUCKET, MIB, Place, bucket, keys, noise, wait_until};
 
 const PART: usize = 5 * MIB;
 const CONNECTIONS: usize = 2;
@@ -208,12 +208,24 @@ async fn stopped(seed: u64) -> Place {
     stop_after_two(place).await
 }
 
+/// Whether the one file in parts has bytes there.
+fn is_written(place: &Place, at: usize) -> bool {
+    let name = in_parts(place, "target").into_iter().next();
+    let mut bytes = [0; 64];
+    let file = name.and_then(|name| fs::File::open(place.at("target").join(name)).ok());
+    file.is_some_and(|file| file.read_exact_at(&mut bytes, at as u64).is_ok()) && bytes != [0; 64]
+}
+
 async fn stop_after_two(place: Place) -> Place {
     place.server.reset_counters();
     place.server.inject(Fault { skip: 2, times: 100, ..Fault::once(Some("GetObject"), HANGS) });
     let (done, ()) = tokio::join!(place.download("d/", "target"), async {
         // The fourth request has the connection of one that is done, and so does the third.
         place.wait_for("GetObject", 4).await;
+        wait_until("what has arrived is written", || {
+            [2, 3].iter().all(|part| is_written(&place, part * PART))
+        })
+        .await;
         place.options.stop.cancel();
     });
     assert!(matches!(done, Err(Error::Stopped)), "{done:?}");
@@ -224,6 +236,22 @@ async fn stop_after_two(place: Place) -> Place {
     Place { options, ..place }
 }
 
+/// Whether it was copied and verified, with two parts from the run that was stopped, and what had arrived of two others.
+fn has_gone_on(report: &Report) -> bool {
+    let there = 2 * (PART + MIB) as u64..=2 * (PART + 3 * MIB) as u64;
+    (report.copied, report.verified) == (1, 1) && there.contains(&report.resumed_bytes)
+}
+
+/// How many bytes the journal of the one file in parts says of each part that is under way.
+fn noted_of_parts(place: &Place, dir: &str, size: usize) -> Vec<u64> {
+    let files = place.files(dir);
+    let Some(file) = files.iter().find(|(name, _)| name.contains(".pail-parts-")) else { return Vec::new() };
+    // Behind the object's bytes, records of 24 bytes, each of which begins with a kind and a length above it.
+    let records = file.1.get(size.next_multiple_of(4096)..).unwrap_or_default().chunks_exact(24);
+    let len = |record: &[u8]| u64::from_le_bytes(record[..8].try_into().unwrap()) >> 8;
+    records.take(size.div_ceil(PART)).map(len).collect()
+}
+
 fn copied(report: &Report) -> (u64, u64, u64) {
     (report.copied, report.verified, report.resumed_bytes)
 }
@@ -232,10 +260,52 @@ fn copied(report: &Report) -> (u64, u64, u64) {
 async fn a_stopped_run_is_gone_on_with_and_the_whole_is_verified() {
     let place = stopped(1).await;
     let report = place.download("d/", "target").await.unwrap();
-    assert_eq!(copied(&report), (1, 1, 2 * PART as u64));
+    assert!(has_gone_on(&report), "{report:?}");
     assert_eq!(ranges(&place).len(), 4);
+    let missing = (6 * PART - 100) as u64 - report.resumed_bytes;
+    let sent = place.server.counters().bytes_out;
+    assert!((missing..missing + 20_000).contains(&sent), "{sent} for {missing}");
     assert!(place.files("target") == BTreeMap::from([("o".to_owned(), noise(1, 6 * PART - 100).to_vec())]));
     assert_eq!(place.download("d/", "target").await.unwrap().unchanged, 1);
+}
+
+// SEMANTICS: copies.4
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_slow_link_a_killed_copy_goes_on_within_a_part() {
+    let slow = Settings { bandwidth_bytes_per_s: 500_000, ..Settings::default() };
+    let (place, size) = (Place::with(slow).await, 4 * PART);
+    place.put("d/o", noise(1, size)).await;
+    let mut copy = start_copy(&place, &place.at("a"));
+    wait_until("something of two parts is noted", || {
+        noted_of_parts(&place, "a/target", size).iter().filter(|len| **len > 0).count() == CONNECTIONS
+    })
+    .await;
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    let there: u64 = noted_of_parts(&place, "a/target", size).iter().sum();
+    place.server.set_settings(Settings::default());
+    place.server.reset_counters();
+    let next = Place { options: options_below(&place.at("a")), ..place };
+    let report = next.download("d/", "a/target").await.unwrap();
+    assert_eq!(copied(&report), (1, 1, there));
+    let (missing, sent) = (size as u64 - there, next.server.counters().bytes_out);
+    assert!((missing..missing + 20_000).contains(&sent), "{sent} for {missing}");
+    assert!(next.files("a/target") == BTreeMap::from([("o".to_owned(), noise(1, size).to_vec())]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_of_a_part_under_way_is_fetched_again() {
+    let place = stopped(1).await;
+    let path = place.at("target").join(&in_parts(&place, "target")[0]);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    // Of the parts that hung.
+    for part in 2..6 {
+        file.write_all_at(b"?", (part * PART + 7) as u64).unwrap();
+    }
+    drop(file);
+    let report = place.download("d/", "target").await.unwrap();
+    assert_eq!(copied(&report), (1, 1, 2 * PART as u64));
+    assert!(place.files("target") == BTreeMap::from([("o".to_owned(), noise(1, 6 * PART - 100).to_vec())]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,7 +314,7 @@ async fn without_a_state_directory_it_is_gone_on_with_too() {
     (place.options.connections, place.options.state_dir) = (CONNECTIONS, None);
     place.put("d/o", noise(1, 6 * PART)).await;
     let place = stop_after_two(place).await;
-    assert_eq!(copied(&place.download("d/", "target").await.unwrap()), (1, 1, 2 * PART as u64));
+    assert!(has_gone_on(&place.download("d/", "target").await.unwrap()));
     assert!(place.files("target") == BTreeMap::from([("o".to_owned(), noise(1, 6 * PART).to_vec())]));
 }
 
@@ -288,7 +358,7 @@ async fn one_object_s_copy_leaves_the_parts_of_its_neighbours() {
     let place = stopped(1).await;
     place.put("p", noise(3, 2 * PART)).await;
     place.download_of(&Source::Object(RawKey::new("p").unwrap()), "target/p").await.unwrap();
-    assert_eq!(copied(&place.download("d/", "target").await.unwrap()), (1, 1, 2 * PART as u64));
+    assert!(has_gone_on(&place.download("d/", "target").await.unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,8 +385,9 @@ async fn a_damaged_journal_counts_as_none() {
 async fn two_runs_at_once_have_a_file_each() {
     let place = stopped(1).await;
     let (one, two) = tokio::join!(place.download("d/", "target"), place.download("d/", "target"));
-    let resumed = one.unwrap().resumed_bytes + two.unwrap().resumed_bytes;
-    assert_eq!(resumed, 2 * PART as u64, "one of them goes on, the other has its own");
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert!(has_gone_on(&one) != has_gone_on(&two), "one of them goes on");
+    assert_eq!(one.resumed_bytes.min(two.resumed_bytes), 0, "the other has its own");
     assert!(place.files("target") == BTreeMap::from([("o".to_owned(), noise(1, 6 * PART - 100).to_vec())]));
 }
 
@@ -618,4 +689,33 @@ async fn of_two_copies_at_once_one_goes_on_and_the_other_has_its_own_upload() {
     assert_eq!(one.unwrap().resumed_bytes + two.unwrap().resumed_bytes, 2 * PART as u64);
     assert!(there.object("e/large").await.unwrap() == noise(1, 5 * PART - 7));
     assert_eq!((open_copies(&there).await, place.files("a/state/uploads").len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_other_stores_keep_by_other_means_are_gone_on_with_too() {
+    let slow = Settings { bandwidth_bytes_per_s: 20_000_000, ..Settings::default() };
+    let (mut place, there) = (Place::new().await, Place::with(slow).await);
+    place.options.connections = 1;
+    place.put("d/large", noise(1, 5 * PART - 7)).await;
+    let source = bucket(&place, StoreKind::Gcs, BUCKET).await;
+    let target = bucket(&there, StoreKind::Gcs, BUCKET).await;
+    let (from, to) = between();
+    let copy = async |options: &Options| {
+        let progress = Arc::default();
+        pail_transfer::copy_between(source.clone(), &from, target.clone(), &to, options, &progress).await
+    };
+    let noted = || place.files("state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
+    let (done, ()) = tokio::join!(copy(&place.options), async {
+        wait_until("two parts are noted", || noted() == 3).await;
+        place.options.stop.cancel();
+    });
+    assert!(matches!(done, Err(Error::Stopped)), "{done:?}");
+    there.server.set_settings(Settings::default());
+    place.options.stop = Default::default();
+    let report = copy(&place.options).await.unwrap();
+    assert_eq!((report.copied, report.verified), (1, 1));
+    assert!(report.resumed_bytes >= 2 * PART as u64, "{report:?}");
+    assert!(there.object("e/large").await.unwrap() == noise(1, 5 * PART - 7));
+    assert_eq!(keys(&there).await, ["e/large"], "no part is left");
+    assert!(place.files("state/uploads").is_empty());
 }

@@ -15,6 +15,7 @@ use super::Pipeline;
 use super::attributes::add_class_and_encryption;
 use super::endpoint::encoded_copy_source;
 use super::etag::quoted;
+use super::open_copy::OpenCopy;
 use super::service::S3Service;
 use super::writing::Writer;
 use super::xml;
@@ -112,24 +113,19 @@ impl Writer<'_> {
     ) -> Result<Version> {
         let options =
             PutOptions { attributes: with_tags(self.pipeline, source).await?, condition: condition.clone() };
-        let upload = self.start_upload(to, &options).await?;
+        let open = OpenCopy::of(self, self.start_upload(to, &options).await?);
         let starts = (0..source.size).step_by(COPY_PART_SIZE_BYTES as usize);
         let copies = starts.zip(1..).map(|(start, number)| {
             let range = start..source.size.min(start + COPY_PART_SIZE_BYTES);
-            self.copy_part(&upload, number, &source.key, &source.version, range)
+            self.copy_part(open.upload(), number, &source.key, &source.version, range)
         });
         let copied = async {
             let parts: Vec<Part> =
                 futures::stream::iter(copies).buffered(PART_COPIES_MAX).try_collect().await?;
-            self.complete_upload(&upload, &parts, condition).await
+            self.complete_upload(open.upload(), &parts, condition).await
         }
         .await;
-        if copied.is_err()
-            && let Err(error) = self.abort_upload(&upload).await
-        {
-            tracing::warn!(%error, "a failed copy's parts could not be freed");
-        }
-        copied
+        open.end(copied).await
     }
 
     /// Sends a request whose body is (a part of) `version` of another object; gives what is told of what was made. Where the endpoint

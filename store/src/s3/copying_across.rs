@@ -10,6 +10,7 @@ use super::attributes::add_class_and_encryption;
 use super::copying::{COPY_PART_SIZE_BYTES, PART_COPIES_MAX, of_source};
 use super::endpoint::encoded_copy_source;
 use super::etag::quoted;
+use super::open_copy::OpenCopy;
 use super::uploads::part_request;
 use super::writing::Writer;
 use super::xml;
@@ -59,24 +60,19 @@ impl Writer<'_> {
         (attributes.storage_class, attributes.encryption) = (None, None);
         self.pipeline.service.dialect.restrict(&mut attributes);
         let options = PutOptions { attributes, condition: condition.clone() };
-        let upload = self.start_upload(to, &options).await?;
+        let open = OpenCopy::of(self, self.start_upload(to, &options).await?);
         let starts = (0..object.size).step_by(COPY_PART_SIZE_BYTES as usize);
         let copies = starts.zip(1..).map(|(start, number)| {
             let range = start..object.size.min(start + COPY_PART_SIZE_BYTES);
-            self.copy_part_from(from, &upload, number, range)
+            self.copy_part_from(from, open.upload(), number, range)
         });
         let copied = async {
             let parts: Vec<Part> =
                 futures::stream::iter(copies).buffered(PART_COPIES_MAX).try_collect().await?;
-            self.complete_upload(&upload, &parts, condition).await
+            self.complete_upload(open.upload(), &parts, condition).await
         }
         .await;
-        if copied.is_err()
-            && let Err(error) = self.abort_upload(&upload).await
-        {
-            tracing::warn!(%error, "a failed copy's parts could not be freed");
-        }
-        copied
+        open.end(copied).await
     }
 
     /// Makes a part of a range of it.

@@ -26,6 +26,7 @@ mod ibm_files;
 mod listing;
 mod meta;
 mod open;
+mod open_copy;
 mod open_uploads;
 mod probe;
 mod profile;

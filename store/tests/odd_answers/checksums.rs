@@ -83,3 +83,45 @@ async fn a_copy_by_parts_keeps_all_that_the_source_carries() {
     }
     assert_eq!(requests.iter().filter(|request| request.contains("partnumber=")).count(), 6);
 }
+
+#[tokio::test]
+async fn a_copy_by_parts_that_is_given_up_or_fails_is_aborted() {
+    for is_given_up in [true, false] {
+        let server = Server::start(move |request| {
+            let first = request.lines().next().unwrap();
+            if request.starts_with("head") {
+                return Answer::kept("HTTP/1.1 200 OK\r\ncontent-length: 6000000000\r\netag: \"e\"\r\n\r\n");
+            }
+            if first.contains("?uploads=") {
+                return answer(
+                    "",
+                    "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
+                );
+            }
+            if request.starts_with("delete") {
+                return Answer::kept("HTTP/1.1 204 No Content\r\n\r\n");
+            }
+            match is_given_up {
+                true => Answer::kept(""),
+                false => Answer::kept("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"),
+            }
+        })
+        .await;
+        let store = server.store().await;
+        let (from, to) = (RawKey::new("from").unwrap(), RawKey::new("to").unwrap());
+        let saw = async |what: &str| {
+            while !server.requests.lock().iter().any(|request| request.starts_with(what)) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let copying = store.copy(&from, &pail_store::Version::Unknown, &to, Condition::None);
+        match is_given_up {
+            true => tokio::select! {
+                copied = copying => panic!("{copied:?}"),
+                () = soon(saw("put /bucket/to?partnumber=")) => {}
+            },
+            false => assert_eq!(soon(copying).await.unwrap_err().kind, ErrorKind::Denied),
+        }
+        soon(saw("delete /bucket/to?uploadid=u")).await;
+    }
+}
