@@ -44,7 +44,10 @@ impl Slow {
         FIRST_PAGE.for_each(|i| sandbox.put(&format!("!first/{i:04}"), "x"));
         fill(&sandbox);
         let mnt = sandbox.mounted_with(arguments);
-        let is_of_probe = |request: &RequestRecord| request.key.starts_with(".pail-probe-");
+        // That for many objects names them in its body.
+        let is_of_probe = |request: &RequestRecord| {
+            request.key.starts_with(".pail-probe-") || request.operation == "DeleteObjects"
+        };
         // And one beside it that finds out whether it may write.
         let asks_to_write = !arguments.contains(&"--read-only");
         let mut expected = vec!["ListObjectsV2"];

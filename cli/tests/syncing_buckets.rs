@@ -60,8 +60,8 @@ fn a_sync_goes_both_ways_and_the_second_one_sends_nothing() {
     // What a copy has done, a sync knows.
     done(&sandbox, &["cp", "-r", &uri("run"), "back"]);
     let counters = sandbox.server.counters();
-    let moved = ["PutObject", "GetObject", "UploadPart", "DeleteObject"];
-    assert_eq!(moved.map(|operation| counters.count(operation)), [0; 4]);
+    let moved = ["PutObject", "GetObject", "UploadPart", "DeleteObject", "DeleteObjects"];
+    assert_eq!(moved.map(|operation| counters.count(operation)), [0; 5]);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn rm_deletes_what_is_named_and_tells_what_it_could_not() {
     assert_eq!(ran.out, "delete  foo/b.tmp (5 B): named\n");
     assert!(ran.err.contains("would delete 1 object (5 B)"), "{ran:?}");
     assert_eq!(keys(&sandbox).len(), 6);
-    let refused = Fault::once(Some("DeleteObject"), FaultAction::AccessDenied);
+    let refused = Fault::once(Some("DeleteObjects"), FaultAction::AccessDenied);
     sandbox.server.inject(Fault { key_contains: Some("foo/a".into()), ..refused });
     let ran = pail(&sandbox, &["rm", "-r", "--json", &uri("foo")]);
     assert_eq!(ran.code, 5, "{ran:?}");

@@ -120,6 +120,8 @@ pub struct Quirks {
     pub ignore_complete_conditions: bool,
     /// Conditions on DeleteObject alone are ignored (as MinIO does).
     pub ignore_delete_conditions: bool,
+    /// The ETags in DeleteObjects alone are ignored (as moto does).
+    pub ignore_bulk_delete_conditions: bool,
     /// Of the preconditions of Cloud Storage's API those of inserts and reads alone hold; of other changes they are ignored (as fake-gcs-server
     /// does).
     pub insert_conditions_alone: bool,
@@ -135,6 +137,8 @@ pub struct Quirks {
     pub part_copy_is_upload: bool,
     /// CreateMultipartUpload is not there: 501.
     pub no_multipart: bool,
+    /// DeleteObjects is not there: 501.
+    pub no_bulk_delete: bool,
     /// AbortMultipartUpload is not there: 405. Uploads stay.
     pub no_abort: bool,
     /// HeadObject is not there: 405.

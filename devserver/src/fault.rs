@@ -4,6 +4,7 @@
 //! [`Server::inject`](crate::Server::inject) or `POST /_pail/faults`; the first that matches a request strikes it, one
 //! for each request, and is used up after `times`.
 
+use crate::error::S3Error;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,8 @@ pub struct Fault {
     /// Which operation it strikes, by its name in the API (`GetObject`, `objects.get`); any, if `None`.
     #[serde(default)]
     pub operation: Option<String>,
-    /// Strikes only requests whose key contains this; any, if `None`.
+    /// Strikes only requests whose key contains this; any, if `None`. Of DeleteObjects it strikes single keys: their errors stand in the answer, which says nothing
+    /// of those that it disconnects.
     #[serde(default)]
     pub key_contains: Option<String>,
     /// How many matching requests pass unharmed first.
@@ -99,6 +101,19 @@ pub enum FaultAction {
         /// Bytes received before the reset.
         after_bytes: u64,
     },
+}
+
+/// The error that a fault asks for, where nothing takes effect.
+pub(crate) fn error_of(action: &FaultAction) -> Option<S3Error> {
+    match action {
+        FaultAction::SlowDown => Some(S3Error::slow_down()),
+        FaultAction::AccessDenied => Some(S3Error::access_denied()),
+        FaultAction::Conflict => Some(S3Error::conflict()),
+        FaultAction::InternalError | FaultAction::ErrorInsideOk => {
+            Some(S3Error::internal("We encountered an internal error. Please try again."))
+        }
+        _ => None,
+    }
 }
 
 /// What happens to the body of an answer.

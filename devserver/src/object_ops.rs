@@ -13,7 +13,9 @@ use crate::config::Settings;
 use crate::content::Content;
 use crate::encryption;
 use crate::error::S3Error;
+use crate::fault::{FaultAction, error_of};
 use crate::object::{Object, iso_date};
+use crate::operation::Operation;
 use crate::payload::{receive, receive_document, require_hash};
 use crate::reply::Reply;
 use crate::target::decode;
@@ -268,17 +270,30 @@ pub(crate) async fn delete_objects(call: &mut Call) -> Result<Reply, S3Error> {
         return Err(S3Error::malformed_xml());
     }
     let quirks = &call.settings.quirks;
-    let ignored = quirks.ignore_write_conditions || quirks.ignore_delete_conditions || quirks.r2;
+    let ignored = quirks.ignore_write_conditions
+        || quirks.ignore_delete_conditions
+        || quirks.ignore_bulk_delete_conditions
+        || quirks.r2;
     let mut xml = XmlWriter::root("DeleteResult");
     for object in named {
         let key = object.child_text("Key").ok_or_else(S3Error::malformed_xml)?;
         let etag = object.child_text("ETag").filter(|_| !ignored);
-        let removed = bucket.remove(key, |current| match (etag, current) {
-            (Some(_), None) => Err(S3Error::no_such_key()),
-            (Some(etag), Some(current)) if !names(etag, &current.etag) => Err(S3Error::precondition_failed()),
-            _ => Ok(()),
-        });
+        let fault = call.shared.faults.take_by_key(Operation::DeleteObjects.name(), key);
+        if fault == Some(FaultAction::Disconnect) {
+            continue;
+        }
+        let removed = match fault.as_ref().and_then(error_of) {
+            Some(error) => Err(error),
+            None => bucket.remove(key, |current| match (etag, current) {
+                (Some(_), None) => Err(S3Error::no_such_key()),
+                (Some(etag), Some(current)) if !names(etag, &current.etag) => {
+                    Err(S3Error::precondition_failed())
+                }
+                _ => Ok(()),
+            }),
+        };
         match removed {
+            _ if fault == Some(FaultAction::ApplyThenDisconnect) => {}
             Ok(()) if quiet => {}
             Ok(()) => {
                 xml.open("Deleted");

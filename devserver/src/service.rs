@@ -6,7 +6,7 @@ use crate::call::{Call, Shared};
 use crate::config::Settings;
 use crate::counters::{RequestRecord, Tally};
 use crate::error::S3Error;
-use crate::fault::{BodyFault, FaultAction};
+use crate::fault::{BodyFault, FaultAction, error_of};
 use crate::key_locks::lock_key;
 use crate::operation::Operation;
 use crate::pace::Link;
@@ -114,15 +114,7 @@ async fn answer(call: &mut Call, operation: Operation, request_id: &str) -> Resu
 
 /// The error that a fault asks for before anything takes effect.
 fn fault_before(call: &Call) -> Option<S3Error> {
-    match call.fault.as_ref()? {
-        FaultAction::SlowDown => Some(S3Error::slow_down()),
-        FaultAction::AccessDenied => Some(S3Error::access_denied()),
-        FaultAction::Conflict => Some(S3Error::conflict()),
-        FaultAction::InternalError | FaultAction::ErrorInsideOk => {
-            Some(S3Error::internal("We encountered an internal error. Please try again."))
-        }
-        _ => None,
-    }
+    error_of(call.fault.as_ref()?)
 }
 
 /// The error of what the settings say is not there.
@@ -135,6 +127,9 @@ fn missing(call: &Call, operation: Operation) -> Option<S3Error> {
     match operation {
         Operation::CreateMultipartUpload if quirks.no_multipart => {
             Some(S3Error::not_implemented("CreateMultipartUpload is not implemented"))
+        }
+        Operation::DeleteObjects if quirks.no_bulk_delete => {
+            Some(S3Error::not_implemented("DeleteObjects is not implemented"))
         }
         Operation::AbortMultipartUpload if quirks.no_abort => Some(not_allowed()),
         Operation::HeadObject if quirks.no_head => Some(not_allowed()),

@@ -207,6 +207,14 @@ impl Store for Recorder {
         let answer = self.inner.delete(key, condition).await;
         self.leave("delete", key.as_str(), answer).await
     }
+    fn bulk_deletion(&self) -> Option<BulkDeletion> {
+        self.inner.bulk_deletion()
+    }
+    async fn delete_many(&self, objects: &[(RawKey, Condition)]) -> Result<Vec<Result<()>>> {
+        self.enter("delete_many", "")?;
+        let answer = self.inner.delete_many(objects).await;
+        self.leave("delete_many", "", answer).await
+    }
     async fn rename(
         &self,
         from: &RawKey,

@@ -1,13 +1,17 @@
 //! Objects that are to go.
 //!
-//! Owns: [`remove`], which deletes an object or all that is below a prefix, and [`Remover`], which deletes many objects at the same time, each of the version that
+//! Owns: [`remove`], which deletes an object or all that is below a prefix, and [`Remover`], which deletes many objects at a time, each of the version that
 //! was listed where the store enforces that, so that what somebody replaces meanwhile stays and is told.
 //!
 //! # Where the store does not enforce it
 //! It can only be looked at each object just before its deletion, which takes twice the requests and leaves a gap all the same. What is deleted since a source has it
 //! not is looked at: nobody named it. What was named goes without.
 //!
-//! Bounds: twice [`Options::connections`] requests, and the pages of `listing`.
+//! # Many in one request
+//! Where the store deletes many objects in one request, that is what is sent, as the listing fills it; a condition goes with each object where the store enforces it there, and takes a request of its own for the object where not.
+//! A whole request that is refused is done again object by object.
+//!
+//! Bounds: twice [`Options::connections`] requests, [`BULK_REQUESTS_MAX`] of them for many objects, and the pages of `listing`.
 
 use crate::change::{Action, Reason};
 use crate::listing::{Found, Pages, look};
@@ -19,6 +23,8 @@ use pail_store::{Condition, ConditionedChange, ErrorKind, ListPage, ObjectMeta, 
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
+/// At 1,000 objects each, a store that takes 3,500 deletions in a second (Amazon S3 User Guide, "Best practices design patterns") is busy with far fewer.
+const BULK_REQUESTS_MAX: usize = 8;
 /// So many refusals, with nothing that was allowed, end the run.
 const REFUSALS_MAX: u64 = 100;
 const BESIDE: &str =
@@ -82,6 +88,18 @@ async fn remove_prefix(
     remover.end().await
 }
 
+/// Deletes one object.
+async fn delete(store: &Arc<dyn Store>, doomed: &Doomed) -> pail_store::Result<()> {
+    let condition = match doomed.is_unseen {
+        false => doomed.condition.clone(),
+        true => match seen_now(store, &doomed.key, doomed.size).await? {
+            Version::Unknown => Condition::None,
+            version => Condition::IfVersion(version),
+        },
+    };
+    store.delete(&doomed.key, condition).await
+}
+
 /// The version of an object whose listing had none. Errors: `Precondition`, where it has another size than was listed; the store's.
 async fn seen_now(store: &Arc<dyn Store>, key: &RawKey, size: u64) -> pail_store::Result<Version> {
     let found = store.head(key).await?;
@@ -97,12 +115,34 @@ async fn seen_now(store: &Arc<dyn Store>, key: &RawKey, size: u64) -> pail_store
     Ok(found.version)
 }
 
+/// An object that is to go.
+#[derive(Debug, Clone)]
+struct Doomed {
+    key: RawKey,
+    size: u64,
+    condition: Condition,
+    /// Nothing names its version, which is to be looked up first.
+    is_unseen: bool,
+}
+
+/// What became of one request, or of those for one object.
+enum Done {
+    One(Doomed, pail_store::Result<()>),
+    Many(Vec<Doomed>, pail_store::Result<Vec<pail_store::Result<()>>>),
+}
+
 /// Deletes objects of one bucket. Dropped, it gives up what is under way.
 pub(crate) struct Remover {
     store: Arc<dyn Store>,
     options: Options,
     is_pinned: bool,
-    tasks: JoinSet<(RawKey, u64, pail_store::Result<()>)>,
+    tasks: JoinSet<Done>,
+    /// Those of `tasks` that delete many.
+    bulk_requests: usize,
+    /// What the next request deletes.
+    batch: Vec<Doomed>,
+    /// What a request was refused for, and takes requests of its own.
+    alone: Vec<Doomed>,
     pub removals: Removals,
     refused: Option<Box<pail_store::Error>>,
     refusals: u64,
@@ -126,6 +166,9 @@ impl Remover {
             options: options.clone(),
             is_pinned: false,
             tasks: JoinSet::new(),
+            bulk_requests: 0,
+            batch: Vec::new(),
+            alone: Vec::new(),
             removals: Removals::default(),
             refused: None,
             refusals: 0,
@@ -146,33 +189,82 @@ impl Remover {
             self.removals.deleted_bytes += size;
             return Ok(());
         }
+        let is_extra = why == Reason::Extra;
+        let is_unseen = version.is_unknown() && is_extra;
+        let condition = match (self.is_pinned || is_extra) && !version.is_unknown() {
+            true => Condition::IfVersion(version),
+            false => Condition::None,
+        };
+        let doomed = Doomed { key: key.clone(), size, condition, is_unseen };
+        match self.batch_len_max(&doomed) {
+            Some(len_max) => {
+                self.batch.push(doomed);
+                if self.batch.len() >= len_max { self.send_batch().await } else { Ok(()) }
+            }
+            None => self.send(doomed).await,
+        }
+    }
+
+    /// How many the request may delete that deletes this one; `None` where it takes one of its own: for want of such requests, or of conditions in them.
+    fn batch_len_max(&self, doomed: &Doomed) -> Option<usize> {
+        let bulk = self.store.bulk_deletion()?;
+        let is_held = doomed.condition == Condition::None || bulk.is_conditional;
+        (is_held && !doomed.is_unseen).then_some(bulk.keys_max)
+    }
+
+    async fn send(&mut self, doomed: Doomed) -> Result<(), Error> {
         // Twice as many as of requests that carry bytes: a deletion is over in a round trip.
         while self.tasks.len() >= self.options.connections().saturating_mul(2) {
             self.finish_one().await?;
         }
-        let (is_pinned, is_extra) = (self.is_pinned, why == Reason::Extra);
-        let (store, key) = (self.store.clone(), key.clone());
+        let store = self.store.clone();
         self.tasks.spawn(async move {
-            let version = match version.is_unknown() && is_extra {
-                true => match seen_now(&store, &key, size).await {
-                    Ok(version) => version,
-                    Err(error) => return (key, size, Err(error)),
-                },
-                false => version,
-            };
-            let condition = match (is_pinned || is_extra) && !version.is_unknown() {
-                true => Condition::IfVersion(version),
-                false => Condition::None,
-            };
-            let deleted = store.delete(&key, condition).await;
-            (key, size, deleted)
+            let deleted = delete(&store, &doomed).await;
+            Done::One(doomed, deleted)
         });
+        Ok(())
+    }
+
+    async fn send_batch(&mut self) -> Result<(), Error> {
+        while self.bulk_requests >= BULK_REQUESTS_MAX.min(self.options.connections()) {
+            self.finish_one().await?;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        if batch.len() == 1
+            && let Some(doomed) = batch.pop()
+        {
+            return self.send(doomed).await;
+        }
+        // What was refused meanwhile is refused to these, too.
+        if self.store.bulk_deletion().is_none() {
+            self.alone.extend(batch);
+            return self.send_those_alone().await;
+        }
+        let store = self.store.clone();
+        self.bulk_requests += 1;
+        self.tasks.spawn(async move {
+            let objects: Vec<_> =
+                batch.iter().map(|doomed| (doomed.key.clone(), doomed.condition.clone())).collect();
+            let deleted = store.delete_many(&objects).await;
+            Done::Many(batch, deleted)
+        });
+        self.send_those_alone().await
+    }
+
+    async fn send_those_alone(&mut self) -> Result<(), Error> {
+        while let Some(doomed) = self.alone.pop() {
+            self.send(doomed).await?;
+        }
         Ok(())
     }
 
     /// Waits for the rest. Errors: what ends the run; every deletion was refused.
     pub async fn end(mut self) -> Result<Removals, Error> {
-        while !self.tasks.is_empty() {
+        if !self.batch.is_empty() {
+            self.send_batch().await?;
+        }
+        while !self.tasks.is_empty() || !self.alone.is_empty() {
+            self.send_those_alone().await?;
             self.finish_one().await?;
         }
         if self.refusals > 0 && self.is_all_refused() {
@@ -183,10 +275,42 @@ impl Remover {
 
     async fn finish_one(&mut self) -> Result<(), Error> {
         let Some(done) = self.tasks.join_next().await else { return Ok(()) };
-        let (key, size, deleted) = done.map_err(|error| lost(&error))?;
+        match done.map_err(|error| lost(&error))? {
+            Done::One(doomed, deleted) => self.note(&doomed, deleted),
+            Done::Many(batch, deleted) => {
+                self.bulk_requests -= 1;
+                match deleted {
+                    Ok(deleted) => {
+                        // What was deleted first: by that it is told whether all is refused.
+                        let (gone, kept): (Vec<_>, Vec<_>) =
+                            batch.iter().zip(deleted).partition(|(_, deleted)| deleted.is_ok());
+                        gone.into_iter()
+                            .chain(kept)
+                            .try_for_each(|(doomed, deleted)| self.note(doomed, deleted))
+                    }
+                    Err(error) => self.note_whole(batch, error),
+                }
+            }
+        }
+    }
+
+    /// A request failed that was to delete all of these. What it was not for want of the store is tried by itself: of a refusal it is to be known whom it concerns.
+    fn note_whole(&mut self, batch: Vec<Doomed>, error: pail_store::Error) -> Result<(), Error> {
+        tracing::debug!(%error, count = batch.len(), "deleting one by one");
+        match Trouble::of_store(&format!("delete in {}", self.store.uri()), error) {
+            Trouble::Fatal(error) => Err(error),
+            _ => {
+                self.alone.extend(batch);
+                Ok(())
+            }
+        }
+    }
+
+    fn note(&mut self, doomed: &Doomed, deleted: pail_store::Result<()>) -> Result<(), Error> {
+        let key = &doomed.key;
         let Err(error) = deleted else {
             self.removals.deleted += 1;
-            self.removals.deleted_bytes += size;
+            self.removals.deleted_bytes += doomed.size;
             return Ok(());
         };
         match Trouble::of_store(&format!("delete {}/{key}", self.store.uri()), error) {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use pail_devserver::{FaultAction, Settings};
+use pail_devserver::{FaultAction, Quirks, Settings};
 use pail_transfer::{Action, Changes, Comparison, Error, Filters, Reason, Report, Selection};
 use std::collections::BTreeMap;
 use std::fs;
@@ -69,7 +69,8 @@ async fn a_second_sync_sends_nothing_in_either_direction_with_a_manifest_or_with
     write(&place, "src/large", noise(99, 12 * MIB));
     assert_eq!(counts(&place.upload("src", "p/").await.unwrap()), (41, 0, 0));
     assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (41, 0, 0));
-    let moved = ["PutObject", "UploadPart", "CreateMultipartUpload", "GetObject", "DeleteObject"];
+    let moved =
+        ["PutObject", "UploadPart", "CreateMultipartUpload", "GetObject", "DeleteObject", "DeleteObjects"];
     place.server.reset_counters();
     place.options.delete = true;
     assert_eq!(counts(&place.upload("src", "p/").await.unwrap()), (0, 41, 0));
@@ -80,7 +81,7 @@ async fn a_second_sync_sends_nothing_in_either_direction_with_a_manifest_or_with
     place.options.state_dir = None;
     assert_eq!(counts(&place.upload("src", "p/").await.unwrap()), (0, 41, 0));
     assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 41, 0));
-    assert_eq!(moved.map(|operation| place.count(operation)), [0; 5]);
+    assert_eq!(moved.map(|operation| place.count(operation)), [0; 6]);
 
     // Objects that nobody stored a time with have the one of their writing, down and up again.
     place.put("q/x", noise(1, 1000)).await;
@@ -257,7 +258,9 @@ async fn nothing_is_deleted_where_not_everything_was_copied() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_extra_object_that_is_replaced_meanwhile_stays_and_is_told() {
-    let mut place = syncing().await;
+    // Of a store that enforces conditions of single deletions alone.
+    let quirks = Quirks { ignore_bulk_delete_conditions: true, ..Quirks::default() };
+    let mut place = with(Settings { quirks, ..Settings::default() }).await;
     place.options.delete = true;
     place.options.connections = 1;
     write(&place, "src/a", "a");
@@ -277,6 +280,29 @@ async fn an_extra_object_that_is_replaced_meanwhile_stays_and_is_told() {
     assert_eq!((removed.deleted, names(&removed.failed)), (2, vec!["p/z"]));
     assert!(removed.failed.named[0].why.contains("replaced"), "{removed:?}");
     assert_eq!(place.object("p/z").await.unwrap(), "new");
+    assert_eq!(place.count("DeleteObjects"), 0, "it would have deleted what is new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extra_objects_go_by_one_request_but_for_those_replaced_meanwhile() {
+    let mut place = syncing().await;
+    place.options.delete = true;
+    write(&place, "src/a", "a");
+    for key in ["p/x", "p/y", "p/z"] {
+        place.put(key, "old").await;
+    }
+    place.store.capabilities().await.unwrap();
+    place.server.reset_counters();
+    // The listing that the extra ones are of is there, and the request for them not yet sent.
+    place.strike("PutObject", FaultAction::Delay { ms: 3000 });
+    let (report, ()) = tokio::join!(place.upload("src", "p/"), async {
+        place.wait_for("PutObject", 1).await;
+        place.put("p/z", "new").await;
+    });
+    let removed = report.unwrap().removed;
+    assert_eq!(place.object("p/z").await.unwrap(), "new");
+    assert_eq!((removed.deleted, names(&removed.failed)), (2, vec!["p/z"]), "{removed:?}");
+    assert_eq!((place.count("DeleteObjects"), place.count("DeleteObject")), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,8 +354,8 @@ async fn a_dry_run_says_why_and_changes_nothing() {
     assert!(!told.contains_key("p/same"));
     assert_eq!(counts(&report), (4, 1, 2));
     assert_eq!(keys(&place).await, before);
-    let writes = ["PutObject", "DeleteObject", "CreateMultipartUpload"];
-    assert_eq!(writes.map(|operation| place.count(operation)), [0; 3]);
+    let writes = ["PutObject", "DeleteObject", "DeleteObjects", "CreateMultipartUpload"];
+    assert_eq!(writes.map(|operation| place.count(operation)), [0; 4]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod conditions;
+mod deletions;
 mod deviations;
 mod listing;
 mod objects;
@@ -52,6 +53,10 @@ pub const CASES: &[Case] = &[
     Case { name: "part_copy", run: |store, prefix, _| uploads::part_copy(store, prefix).boxed() },
     Case { name: "append", run: |store, prefix, _| uploads::append(store, prefix).boxed() },
     Case { name: "many_parts", run: |store, prefix, _| uploads::many_parts(store, prefix).boxed() },
+    Case {
+        name: "bulk_deletion",
+        run: |store, prefix, skipped| deletions::bulk_deletion(store, prefix, skipped).boxed(),
+    },
     Case { name: "rename", run: |store, prefix, _| objects::rename(store, prefix).boxed() },
 ];
 

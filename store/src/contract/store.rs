@@ -94,6 +94,19 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// another stands.
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()>;
 
+    /// What one request deletes; `None` where each object takes a request of its own. Sends nothing: what an endpoint refuses is known when it has refused it.
+    fn bulk_deletion(&self) -> Option<BulkDeletion> {
+        None
+    }
+
+    /// Deletes up to [`BulkDeletion::keys_max`] objects, whose keys differ, in one request. Returns for each, in their order, what [`delete`](Store::delete) would;
+    /// an object that the request cannot name, or whose condition the endpoint does not enforce in it, takes requests of its own. Errors, of the request as a whole, after
+    /// which each object may be deleted by itself: `Unsupported` (there is no such request), `Denied`, `Corrupt` (its answer cannot be understood).
+    async fn delete_many(&self, _objects: &[(RawKey, Condition)]) -> Result<Vec<Result<()>>> {
+        let message = "this store deletes one object at a time";
+        Err(Error::new(ErrorKind::Unsupported, "DeleteObjects", self.uri(), None, message))
+    }
+
     /// Moves an object to another key in one step, attributes included, if `from` still has `version`. Returns the new version. Errors: those of
     /// [`copy`](Store::copy); `Unsupported` where [`Capabilities::atomic_rename`] is false.
     async fn rename(

@@ -87,6 +87,15 @@ pub enum Condition {
     IfVersion(Version),
 }
 
+/// What one request deletes ([`Store::delete_many`](crate::Store::delete_many)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BulkDeletion {
+    /// At most so many objects.
+    pub keys_max: usize,
+    /// Whether the endpoint is known to enforce the condition of each.
+    pub is_conditional: bool,
+}
+
 /// How to write an object.
 #[derive(Debug, Clone, Default)]
 pub struct PutOptions {

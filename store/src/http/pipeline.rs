@@ -437,6 +437,13 @@ impl<S: Service> Pipeline<S> {
         if skew_ms < 0 { SystemTime::now() - skew } else { SystemTime::now() + skew }
     }
 
+    /// The error of one of several things that were asked for by `request`, as its answer tells it.
+    pub fn error_within(&self, request: &ApiRequest<'_>, failure: Failure) -> Error {
+        self.counters.count_error(failure.kind);
+        let history = History { attempts: 1, maybe_applied: failure.maybe_applied };
+        self.failed(request, failure, history)
+    }
+
     fn failed(&self, request: &ApiRequest<'_>, failure: Failure, history: History) -> Error {
         let message = match failure.kind {
             ErrorKind::NoSuchBucket => format!("{} at {}", failure.message, self.service.url()),

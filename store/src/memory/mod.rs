@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 const SOURCE_READ_BYTES: u64 = 1024 * 1024;
+/// As many as of S3.
+const DELETE_LEN_MAX: usize = 1000;
 
 /// A bucket in memory. Clones share it. Conditions are atomic and every capability is there, unless
 /// [`MemoryStore::with_capabilities`] says otherwise.
@@ -373,6 +375,18 @@ impl Store for MemoryStore {
         }
         state.objects.remove(key);
         Ok(())
+    }
+
+    fn bulk_deletion(&self) -> Option<BulkDeletion> {
+        Some(BulkDeletion { keys_max: DELETE_LEN_MAX, is_conditional: true })
+    }
+
+    async fn delete_many(&self, objects: &[(RawKey, Condition)]) -> Result<Vec<Result<()>>> {
+        let mut outcomes = Vec::with_capacity(objects.len());
+        for (key, condition) in objects {
+            outcomes.push(self.delete(key, condition.clone()).await);
+        }
+        Ok(outcomes)
     }
 
     async fn rename(

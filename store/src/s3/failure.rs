@@ -23,6 +23,23 @@ pub(super) fn failure_in(
     Some(of_code(request, status, headers, answer, our_time))
 }
 
+/// What the answer to DeleteObjects says of one key, for which it has a code and no status. Whether it passes, [`Failure::retry`] tells.
+pub(super) fn failure_of_key(
+    request: &ApiRequest<'_>,
+    answer: xml::ErrorAnswer,
+    our_time: SystemTime,
+) -> Failure {
+    let status = match answer.code.as_str() {
+        "AccessDenied" | "AllAccessDisabled" | "Forbidden" => StatusCode::FORBIDDEN,
+        "MethodNotAllowed" => StatusCode::METHOD_NOT_ALLOWED,
+        "NotImplemented" => StatusCode::NOT_IMPLEMENTED,
+        code if code.starts_with("Invalid") => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    };
+    let failure = of_code(request, status, &HeaderMap::new(), answer, our_time);
+    Failure { status: failure.status.filter(|_| status != StatusCode::OK), ..failure }
+}
+
 fn of_code(
     request: &ApiRequest<'_>,
     status: StatusCode,

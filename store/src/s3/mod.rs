@@ -7,6 +7,7 @@ mod attributes;
 mod authorization;
 mod aws_files;
 mod aws_place;
+mod bulk_deletion;
 mod checksums;
 mod container;
 mod copying;
@@ -314,6 +315,21 @@ impl Store for S3Store {
 
     async fn delete(&self, key: &RawKey, condition: Condition) -> Result<()> {
         within_call(async { self.writer_for(&condition).await.delete(key, &condition).await }).await
+    }
+
+    fn bulk_deletion(&self) -> Option<BulkDeletion> {
+        let is_conditional = self.memory.known().unwrap_or_default().bulk_delete;
+        let is_there = self.pipeline.service.bulk_deletions.may_be_there();
+        is_there.then_some(BulkDeletion { keys_max: bulk_deletion::KEYS_MAX, is_conditional })
+    }
+
+    async fn delete_many(&self, objects: &[(RawKey, Condition)]) -> Result<Vec<Result<()>>> {
+        let is_conditional = objects.iter().any(|(_, condition)| *condition != Condition::None);
+        within_call(async {
+            let writer = if is_conditional { self.probed_writer().await } else { self.known_writer() };
+            writer.delete_many(objects).await
+        })
+        .await
     }
 
     async fn copy(

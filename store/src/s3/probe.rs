@@ -9,6 +9,7 @@
 //! deleted, nothing is written: the object would stay.
 
 use super::Pipeline;
+use super::bulk_deletion::Told;
 use super::checksums::header_of;
 use super::etag::{quoted, unquoted, version_in};
 use super::writing::Writer;
@@ -58,6 +59,8 @@ pub struct Enforcement {
     pub cloudflare_copy: bool,
     /// Conditions on DeleteObject.
     pub delete: bool,
+    /// The ETag of each object in DeleteObjects.
+    pub bulk_delete: bool,
     /// `If-Match` on writes must come without quotes (Ceph RGW).
     pub unquoted_if_match: bool,
     /// UploadPartCopy works.
@@ -158,6 +161,7 @@ async fn ask(pipeline: &Arc<Pipeline>, key: &RawKey) -> Result<Probed> {
     }
     let multipart = ask_multipart(pipeline, key, payload.len() as u64, found.put).await?;
     found.delete = enforces_deletions(pipeline, key, found).await?;
+    found.bulk_delete = found.delete && enforces_bulk_deletions(pipeline, key, &payload, found).await?;
     let enforcement = Enforcement {
         crc64nvme,
         part_copy: multipart.part_copy,
@@ -186,6 +190,33 @@ async fn enforces_deletions(pipeline: &Arc<Pipeline>, key: &RawKey, found: Enfor
     }
     let Some(meta) = QUESTIONS.told(writer.head(key).await)? else { return Ok(false) };
     Ok(QUESTIONS.told(writer.delete(key, &Condition::IfVersion(meta.version)).await)?.is_some())
+}
+
+/// The same in DeleteObjects, of the object, which is made again.
+async fn enforces_bulk_deletions(
+    pipeline: &Arc<Pipeline>,
+    key: &RawKey,
+    payload: &Bytes,
+    found: Enforcement,
+) -> Result<bool> {
+    let request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone().into());
+    let Some(_) = QUESTIONS.told(pipeline.send(&request).await)? else { return Ok(false) };
+    let writer = Writer { pipeline, enforcement: Enforcement { bulk_delete: true, ..found } };
+    let Some(meta) = QUESTIONS.told(writer.head(key).await)? else { return Ok(false) };
+    for (version, holds) in [(bogus_version(), false), (meta.version, true)] {
+        let Some(target) = writer.target(key, &Condition::IfVersion(version)) else { return Ok(false) };
+        let asked = writer.ask_to_delete(&[&target]).await;
+        let Some(told) = QUESTIONS.told(asked)? else { return Ok(false) };
+        let is_as_it_should = match told.into_iter().next() {
+            Some(Told::Deleted) => holds,
+            Some(Told::Refused { error, .. }) => !holds && error.kind == ErrorKind::Precondition,
+            Some(Told::Nothing) | None => false,
+        };
+        if !is_as_it_should {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A version that no object has.

@@ -3,6 +3,7 @@
 //! Owns: [`S3Service`]: where the bucket is, and who signs.
 
 use super::authorization::Authorization;
+use super::bulk_deletion::BulkDeletions;
 use super::credentials::CredentialCache;
 use super::dialect::Dialect;
 use super::endpoint::Endpoint;
@@ -38,6 +39,8 @@ pub(super) struct S3Service {
     extras: Extras,
     /// The endpoint refuses the checksums of writes.
     refuses_checksums: AtomicBool,
+    /// Whether the endpoint takes DeleteObjects.
+    pub bulk_deletions: BulkDeletions,
     /// What the endpoint calls itself, as its first answer had it.
     server: OnceLock<Option<String>>,
 }
@@ -57,6 +60,7 @@ impl S3Service {
             dialect,
             refuses_checksums: AtomicBool::new(extras.sums_no_writes),
             extras,
+            bulk_deletions: BulkDeletions::default(),
             server: OnceLock::new(),
         }
     }

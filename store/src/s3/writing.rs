@@ -112,7 +112,7 @@ impl Writer<'_> {
         }
     }
 
-    async fn is_absent(&self, key: &RawKey) -> Result<bool> {
+    pub async fn is_absent(&self, key: &RawKey) -> Result<bool> {
         match self.head(key).await {
             Ok(_) => Ok(false),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(true),

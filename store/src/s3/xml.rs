@@ -139,6 +139,45 @@ pub(super) struct CompletePart {
     pub etag: String,
 }
 
+/// What DeleteObjects asks for.
+#[derive(Debug, Serialize)]
+#[serde(rename = "Delete", rename_all = "PascalCase")]
+pub(super) struct DeleteDocument<'a> {
+    pub object: Vec<DeleteObject<'a>>,
+    /// Whether the answer is to leave out what was deleted.
+    pub quiet: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct DeleteObject<'a> {
+    #[serde(rename = "Key")]
+    pub key: &'a str,
+    #[serde(rename = "ETag", skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+}
+
+/// The answer to DeleteObjects.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteAnswer {
+    pub deleted: Vec<DeletedObject>,
+    pub error: Vec<DeleteFailure>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeletedObject {
+    pub key: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DeleteFailure {
+    pub key: String,
+    pub code: String,
+    pub message: String,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename = "CreateBucketConfiguration")]
 pub(super) struct CreateBucketDocument {

@@ -204,6 +204,14 @@ impl<W: Wrapper> Store for W {
         self.on_delete(key, condition).await
     }
 
+    fn bulk_deletion(&self) -> Option<BulkDeletion> {
+        self.inner().bulk_deletion()
+    }
+
+    async fn delete_many(&self, objects: &[(RawKey, Condition)]) -> Result<Vec<Result<()>>> {
+        self.around(Operation::new("DeleteObjects"), self.inner().delete_many(objects)).await
+    }
+
     async fn rename(
         &self,
         from: &RawKey,

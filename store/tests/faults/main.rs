@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod bodies;
+mod bulk_deletions;
 mod deadline;
 mod lost_answers;
 mod refusals;

@@ -41,6 +41,7 @@ impl Dialect for Aws {
             put: true,
             complete: true,
             delete: true,
+            bulk_delete: true,
             part_copy: true,
             copy_source: true,
             crc64nvme: true,
