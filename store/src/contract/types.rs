@@ -111,6 +111,11 @@ pub struct PutOptions {
 pub trait PayloadSource: Send + Sync + 'static {
     /// The bytes of `range`, which lies within the payload's length. Callers ask for at most 1 MiB at a time.
     async fn read(&self, range: Range<u64>) -> std::io::Result<Bytes>;
+
+    /// All of them, where they are in memory: what a request says of them before they go, such as their checksum, needs no other read then.
+    fn in_memory(&self) -> Option<&Bytes> {
+        None
+    }
 }
 
 /// What to upload: its length and where the bytes are.
@@ -133,6 +138,14 @@ impl Payload {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Source { len, .. } => *len,
+        }
+    }
+
+    /// The bytes, where they are in memory.
+    pub fn in_memory(&self) -> Option<&Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Source { source, .. } => source.in_memory(),
         }
     }
 

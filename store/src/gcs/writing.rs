@@ -66,7 +66,7 @@ impl Writer<'_> {
     ) -> Result<ObjectResource> {
         let mut resource = resource_of(attributes);
         resource.insert("name".to_owned(), name.into());
-        if let Payload::Bytes(bytes) = &payload {
+        if let Some(bytes) = payload.in_memory() {
             resource.insert("crc32c".to_owned(), Checksum::crc32c_of(bytes).to_base64().into());
         }
         let (related, content_type) = Related::of(&Value::Object(resource), payload);

@@ -42,10 +42,7 @@ impl Writer<'_> {
         let mut request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone());
         add_attributes(self.pipeline, &mut request, key, &options.attributes)?;
         let request = self.conditioned(request, &options.condition, self.enforcement.put).await?;
-        let checksum = match &payload {
-            Payload::Bytes(bytes) => Some(header_of(bytes, self.enforcement.crc64nvme)),
-            Payload::Source { .. } => None,
-        };
+        let checksum = payload.in_memory().map(|bytes| header_of(bytes, self.enforcement.crc64nvme));
         let version =
             match self.send_with_checksum(request.summed(self.enforcement.crc64nvme), checksum).await {
                 Ok(answer) => {

@@ -135,6 +135,10 @@ impl PayloadSource for PacedSource {
             Payload::Source { source, .. } => source.read(range).await,
         }
     }
+
+    fn in_memory(&self) -> Option<&Bytes> {
+        self.payload.in_memory()
+    }
 }
 
 #[cfg(test)]

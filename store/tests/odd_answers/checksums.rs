@@ -1,7 +1,11 @@
 //! Bytes that are not what is stored, and copies that one request cannot make.
 
 use super::{Answer, Server, soon};
-use pail_store::{Checksum, Condition, ErrorKind, GetOptions, RawKey, Store};
+use bytes::Bytes;
+use pail_store::{
+    Checksum, Condition, ErrorKind, GetOptions, PutOptions, RateLimit, RateLimited, RawKey, Store,
+};
+use std::sync::Arc;
 
 fn answer(headers: &str, body: &str) -> Answer {
     Answer::kept(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len()))
@@ -34,6 +38,23 @@ async fn a_whole_object_that_is_not_what_is_stored_is_an_error() {
     let options = GetOptions { range: Some(0..4), ..GetOptions::default() };
     assert_eq!(soon(store.get(&key, options)).await.unwrap().bytes().await.unwrap(), "what");
     assert!(!server.requests.lock()[1].contains("x-amz-checksum-mode"));
+}
+
+#[tokio::test]
+async fn what_is_sent_from_memory_carries_its_checksum_at_whatever_rate() {
+    let server = Server::start(|_| answer("etag: \"e\"\r\n", "")).await;
+    let store: Arc<dyn Store> = server.store().await;
+    let limited = RateLimited::over(store.clone(), RateLimit::new(1 << 30));
+    let bytes = Bytes::from(vec![7; 1 << 20]);
+    let expected = format!("x-amz-checksum-crc32c: {}\r\n", Checksum::crc32c_of(&bytes).to_base64());
+    for store in [store, limited] {
+        let key = RawKey::new("k").unwrap();
+        soon(store.put(&key, bytes.clone().into(), PutOptions::default())).await.unwrap();
+    }
+    for request in server.requests.lock().iter() {
+        assert!(request.contains(&expected.to_ascii_lowercase()), "{}", &request[..500]);
+        assert!(request.ends_with(&"\u{7}".repeat(1 << 20)));
+    }
 }
 
 #[tokio::test]
