@@ -67,8 +67,9 @@ async fn remove_prefix(
     work: &Work,
 ) -> Result<Removals, Error> {
     let doing = format!("list {}/{prefix}", store.uri());
-    let mut remover = Remover::new(store.clone(), options, work).await;
-    let mut pages = Pages::after(store, prefix.clone(), first);
+    // Which goes on while the store is asked.
+    let mut pages = Pages::after(store.clone(), prefix.clone(), first);
+    let mut remover = Remover::new(store, options, work).await;
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| Error::Store { doing: doing.clone(), source: Box::new(error) })?;
         for object in page.objects {
