@@ -23,7 +23,7 @@ pub struct CopyFlags {
     #[arg(long)]
     no_follow_symlinks: bool,
 
-    /// Do not verify by ETags what the store has no checksum of, for servers whose ETags look like MD5s and are none
+    /// Do not verify by MD5s what the store has no checksum of, for servers whose ETags look like MD5s and are none, and blobs of Azure whose Content-MD5 is wrong
     #[arg(long)]
     no_etag_check: bool,
 }

@@ -101,6 +101,7 @@ mod tests {
                     ..pail_store::Attributes::default()
                 })),
                 checksum: None,
+                md5: None,
             };
             FileAttributes::of_object(&meta, 0o022)
         };

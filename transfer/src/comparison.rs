@@ -169,7 +169,7 @@ impl Comparer {
         if let Some(checksum) = listed.checksum {
             return self.by_checksum(&file, checksum, &listed.version, local).await;
         }
-        let md5 = md5_in(&listed.version);
+        let md5 = listed.md5.or_else(|| md5_in(&listed.version));
         if let Some(md5) = md5
             && self
                 .is_equal(&file, local, move |file| file_md5(file, u64::MAX).map(|found| found == md5))
@@ -313,6 +313,7 @@ mod tests {
             last_modified: UNIX_EPOCH + Duration::from_secs(7),
             attributes: None,
             checksum: None,
+            md5: None,
         }
     }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
-pub(crate) const OTHER_MD5: &str = "what arrived is not what is stored: its MD5 is not its ETag (--no-etag-check, if the server's ETags are no MD5s)";
+pub(crate) const OTHER_MD5: &str = "what arrived is not what is stored: its MD5 is not the one that the store tells, as its ETag or on Azure as Content-MD5 (--no-etag-check, if those are not its MD5)";
 pub(super) const SHORT: &str = "the store sent less than the object has";
 
 /// What all fetches of a run share.

@@ -33,7 +33,7 @@ pub struct Options {
     pub rate_bytes_per_s: Option<u64>,
     /// In whatever words, how the store was told to make new objects (class, encryption, content type): an upload in parts that began otherwise is not gone on with.
     pub new_objects: String,
-    /// Whether what the store has no checksum of is verified by an ETag that looks like an MD5.
+    /// Whether what the store has no checksum of is verified by an MD5: an ETag that looks like one, or what Azure keeps as Content-MD5.
     pub verifies_by_md5: bool,
     /// Whether an upload follows symbolic links; it leaves them out otherwise.
     pub follows_links: bool,

@@ -230,6 +230,7 @@ mod tests {
             last_modified: std::time::SystemTime::UNIX_EPOCH,
             attributes: None,
             checksum: None,
+            md5: None,
         };
         ObjectIdentity::of("store", &object, b"file")
     }

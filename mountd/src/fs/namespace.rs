@@ -295,6 +295,7 @@ mod tests {
             last_modified: SystemTime::UNIX_EPOCH,
             attributes: None,
             checksum: None,
+            md5: None,
         }
     }
 

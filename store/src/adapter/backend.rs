@@ -74,6 +74,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// Adds what the library leaves out of an answer.
     fn add_attributes(&self, _headers: &HeaderMap, _attributes: &mut Attributes) {}
 
+    /// The MD5 of the whole object, where the head of an answer about it tells one.
+    fn md5(&self, _headers: &HeaderMap) -> Option<[u8; 16]> {
+        None
+    }
+
     /// The names and values of an object's tags.
     async fn tags(&self, _key: &RawKey) -> Result<BTreeMap<String, String>> {
         Ok(BTreeMap::new())

@@ -46,7 +46,7 @@ pub(crate) async fn head<B: Backend + ?Sized>(backend: &B, key: &RawKey, path: &
     let (got, head) = run(backend.bucket(), call, backend.objects().get_opts(path, options)).await?;
     let mut attributes = attributes_of(&got.attributes, &head.metadata_names);
     backend.add_attributes(&head.headers, &mut attributes);
-    Ok(meta_of(key, &got.meta, Some(attributes)))
+    Ok(ObjectMeta { md5: backend.md5(&head.headers), ..meta_of(key, &got.meta, Some(attributes)) })
 }
 
 /// Checks a condition by a HEAD. Errors: `Precondition`, and those of the HEAD.

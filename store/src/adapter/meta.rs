@@ -19,6 +19,7 @@ pub(super) fn meta_of(
         last_modified: time_of(&object.last_modified),
         attributes: attributes.map(Arc::new),
         checksum: None,
+        md5: None,
     }
 }
 

@@ -94,7 +94,8 @@ async fn open<B: Backend>(
     let (got, head) = library::run(backend.bucket(), call, backend.objects().get_opts(path, options)).await?;
     let mut attributes = attributes_of(&got.attributes, &head.metadata_names);
     backend.add_attributes(&head.headers, &mut attributes);
-    let (meta, range) = (meta_of(key, &got.meta, Some(attributes)), got.range.clone());
+    let meta = ObjectMeta { md5: backend.md5(&head.headers), ..meta_of(key, &got.meta, Some(attributes)) };
+    let range = got.range.clone();
     if version.is_some_and(|version| *version != meta.version) {
         return Err(changed(backend, key));
     }

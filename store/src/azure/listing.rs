@@ -5,7 +5,7 @@
 //! Source: Azure, "List Blobs" (Storage REST API). `startFrom` begins at a key, which it includes; Azurite does not know it, so what lies
 //! before is left out here too.
 
-use super::{Pipeline, xml};
+use super::{Pipeline, md5, xml};
 use crate::contract::*;
 use crate::http::request::ApiRequest;
 use http::Method;
@@ -111,6 +111,7 @@ pub(super) fn page_of(listed: xml::ListAnswer, request: &ListRequest, after: Opt
             last_modified: httpdate::parse_http_date(&blob.last_modified).unwrap_or(SystemTime::UNIX_EPOCH),
             attributes: None,
             checksum: None,
+            md5: md5::kept(Some(&blob.kind), Some(&blob.md5)),
         });
     }
     // Keys that are folded may come after one that is within what they are folded into.

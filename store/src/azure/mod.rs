@@ -14,6 +14,7 @@ mod endpoint;
 mod failure;
 mod keys;
 mod listing;
+mod md5;
 mod open;
 mod service;
 mod tokens;
@@ -252,6 +253,10 @@ impl Backend for Azure {
             Some("PageBlob") => Some("a page blob"),
             _ => None,
         };
+    }
+
+    fn md5(&self, headers: &HeaderMap) -> Option<[u8; 16]> {
+        md5::of_answer(headers)
     }
 
     async fn tags(&self, key: &RawKey) -> Result<BTreeMap<String, String>> {

@@ -31,6 +31,10 @@ pub(super) struct ListedBlob {
     pub etag: String,
     pub last_modified: String,
     pub size: Option<u64>,
+    /// Base64 of the MD5 that it keeps.
+    pub md5: String,
+    /// `BlockBlob` and others.
+    pub kind: String,
     /// `directory` for those of a hierarchical namespace.
     pub resource_type: String,
 }
@@ -102,6 +106,8 @@ pub(super) fn listing(document: &[u8]) -> Result<ListAnswer, String> {
             "Etag" => blob.etag = text,
             "Last-Modified" => blob.last_modified = text,
             "Content-Length" => blob.size = text.trim().parse().ok(),
+            "Content-MD5" => blob.md5 = text,
+            "BlobType" => blob.kind = text,
             "ResourceType" => blob.resource_type = text,
             _ => {}
         },
@@ -182,7 +188,7 @@ mod tests {
     fn names_keep_their_blanks_and_what_xml_cannot_hold_is_decoded() {
         let document = "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ServiceEndpoint=\"https://x/\"><Prefix> p</Prefix><Blobs>\
             <Blob><Name> lead</Name><Properties><Last-Modified>Mon, 02 Jan 2023 03:04:05 GMT</Last-Modified><Etag>0x1</Etag>\
-            <Content-Length>7</Content-Length><BlobType>BlockBlob</BlobType></Properties><Metadata /></Blob>\
+            <Content-Length>7</Content-Length><Content-MD5>rvr3UC1SmUw7AZV2NqPN0g==</Content-MD5><BlobType>BlockBlob</BlobType></Properties><Metadata /></Blob>\
             <Blob><Name>&amp;&lt;a&#x20;b&gt;</Name><Properties><Content-Length>0</Content-Length></Properties></Blob>\
             <BlobPrefix><Name>d /</Name></BlobPrefix>\
             <Blob><Name Encoded=\"true\">a%EF%BF%BEb%2541</Name><Properties/></Blob></Blobs><NextMarker>m!1</NextMarker></EnumerationResults>";
@@ -191,7 +197,11 @@ mod tests {
         assert_eq!(names, [" lead", "&<a b>", "a\u{fffe}b%41"]);
         assert_eq!((listed.prefixes, listed.next_marker.as_str()), (vec!["d /".to_owned()], "m!1"));
         assert_eq!((listed.blobs[0].size, listed.blobs[0].etag.as_str()), (Some(7), "0x1"));
-        assert_eq!(listed.blobs[2].size, None);
+        assert_eq!(
+            (listed.blobs[0].md5.as_str(), listed.blobs[0].kind.as_str()),
+            ("rvr3UC1SmUw7AZV2NqPN0g==", "BlockBlob")
+        );
+        assert_eq!((listed.blobs[2].size, listed.blobs[2].md5.as_str()), (None, ""));
     }
 
     #[test]

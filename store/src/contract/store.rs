@@ -68,8 +68,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     }
 
     /// The MD5 of the bytes of an object, as far as what was told of it has one. Sends nothing.
-    fn md5(&self, _meta: &ObjectMeta) -> Option<[u8; 16]> {
-        None
+    fn md5(&self, meta: &ObjectMeta) -> Option<[u8; 16]> {
+        meta.md5
     }
 
     /// All that an edit of this version has to keep, tags included: one request, or two where there are tags. Errors: `NotFound`, `Precondition`

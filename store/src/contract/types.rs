@@ -23,6 +23,8 @@ pub struct ObjectMeta {
     pub attributes: Option<Arc<Attributes>>,
     /// A checksum of the whole object, where the store told one.
     pub checksum: Option<Checksum>,
+    /// The MD5 of the whole object, where the store told one beside the version.
+    pub md5: Option<[u8; 16]>,
 }
 
 /// How to read an object.

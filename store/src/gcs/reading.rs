@@ -77,6 +77,7 @@ impl Readable for GcsService {
             last_modified: written.unwrap_or(SystemTime::UNIX_EPOCH),
             attributes: None,
             checksum: checksum_in(&headers),
+            md5: None,
         };
         Ok((meta, served.range, body))
     }

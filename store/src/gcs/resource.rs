@@ -83,6 +83,7 @@ impl ObjectResource {
             last_modified: self.written(),
             attributes: Some(Arc::new(self.attributes())),
             checksum: self.checksum(),
+            md5: None,
         }
     }
 

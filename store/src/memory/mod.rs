@@ -286,6 +286,7 @@ impl Object {
                 false => Arc::new(Attributes { tags: BTreeMap::new(), ..(*self.attributes).clone() }),
             }),
             checksum: None,
+            md5: None,
         }
     }
 }

@@ -120,6 +120,7 @@ mod tests {
                 last_modified: SystemTime::UNIX_EPOCH,
                 attributes: None,
                 checksum: None,
+                md5: None,
             }),
         };
         all.iter().map(|name| ((*name).to_owned(), listed(name))).collect()

@@ -92,6 +92,7 @@ pub(super) fn page_of(listed: xml::ListAnswer) -> ListPage {
             last_modified: time_of(&object.last_modified),
             attributes: None,
             checksum: None,
+            md5: None,
         });
     }
     page.prefixes = listed.common_prefixes.into_iter().filter_map(|folded| decode(folded.prefix)).collect();

@@ -40,6 +40,7 @@ pub(super) fn meta_of_size(
         last_modified: written.unwrap_or(SystemTime::UNIX_EPOCH),
         attributes: Some(Arc::new(attributes_in(headers))),
         checksum: checksum_in(headers),
+        md5: None,
     })
 }
 

@@ -114,6 +114,7 @@ mod tests {
                 last_modified: std::time::SystemTime::UNIX_EPOCH,
                 attributes,
                 checksum: None,
+                md5: None,
             })
         };
         let etag = "0cc175b9c0f1b6a831c399e269772661";

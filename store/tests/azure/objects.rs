@@ -46,6 +46,44 @@ async fn a_body_that_breaks_is_resumed_of_the_same_version() {
 }
 
 #[tokio::test]
+async fn the_md5_that_a_blob_keeps_is_told_by_every_answer_about_it() {
+    let md5 = "content-md5: rvr3UC1SmUw7AZV2NqPN0g==\r\n";
+    let server = Server::start(move |request, _| {
+        let facts = "etag: \"v1\"\r\nx-ms-blob-type: BlockBlob\r\n";
+        match request {
+            listing if listing.contains("comp=list") => answer(
+                "200 OK",
+                "",
+                "<EnumerationResults><Blobs><Blob><Name>k</Name><Properties><Etag>v1</Etag><Content-Length>4</Content-Length>\
+                 <Content-MD5>rvr3UC1SmUw7AZV2NqPN0g==</Content-MD5><BlobType>BlockBlob</BlobType></Properties></Blob></Blobs></EnumerationResults>",
+            ),
+            range if range.contains("bytes=0-1") => answer(
+                "206 Partial Content",
+                &format!("{facts}content-range: bytes 0-1/4\r\nx-ms-blob-{md5}content-md5: 1B2M2Y8AsgTpgAmY7PhCfg==\r\n"),
+                "by",
+            ),
+            _ => answer("200 OK", &format!("{facts}{md5}content-length: 4\r\n"), "byte"),
+        }
+    })
+    .await;
+    let store = server.store().await;
+    let range = GetOptions { range: Some(0..2), ..GetOptions::default() };
+    let listed = store.list(ListRequest::default()).await.unwrap().objects.remove(0);
+    let told = [
+        listed,
+        store.head(&key("k")).await.unwrap(),
+        store.get(&key("k"), GetOptions::default()).await.unwrap().meta,
+        store.get(&key("k"), range).await.unwrap().meta,
+    ];
+    for meta in told {
+        assert_eq!(
+            store.md5(&meta).map(|md5| STANDARD.encode(md5)).as_deref(),
+            Some("rvr3UC1SmUw7AZV2NqPN0g==")
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_body_whose_object_was_replaced_ends_with_an_error() {
     let server = Server::start(|_, before| match before {
         0 => answer("200 OK", "etag: \"v1\"\r\ncontent-length: 10\r\nconnection: close\r\n", "0123"),
