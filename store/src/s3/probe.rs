@@ -200,7 +200,9 @@ async fn enforces_bulk_deletions(
     found: Enforcement,
 ) -> Result<bool> {
     let request = ApiRequest::on("PutObject", Method::PUT, key).payload(payload.clone().into());
-    let Some(_) = QUESTIONS.told(pipeline.send(&request).await)? else { return Ok(false) };
+    if QUESTIONS.told(pipeline.send(&request).await)?.is_none() {
+        return Ok(false);
+    }
     let writer = Writer { pipeline, enforcement: Enforcement { bulk_delete: true, ..found } };
     let Some(meta) = QUESTIONS.told(writer.head(key).await)? else { return Ok(false) };
     for (version, holds) in [(bogus_version(), false), (meta.version, true)] {
