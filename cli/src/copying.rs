@@ -127,7 +127,10 @@ impl Copying<'_> {
         tokio::pin!(copying);
         loop {
             match tokio::time::timeout(REPORT_INTERVAL, &mut copying).await {
-                Ok(done) => return done,
+                Ok(done) => {
+                    (self.report)(progress.snapshot());
+                    return done;
+                }
                 Err(_) => (self.report)(progress.snapshot()),
             }
         }

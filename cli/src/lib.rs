@@ -2,14 +2,15 @@
 //!
 //! Owns: `commands`, one file for each (its arguments' doc comments are its help); `launch`, a task from its file to its exit code, over
 //! `task`, the task YAML; `cluster`, nodes over SSH; `sync`, code and files to where they run; `git`, code
-//! from a repository; `node`, what is done where a task runs; `copying` and `copy_progress`, copies from and to buckets; `daemon`,
-//! finding or starting the daemon; `place`, destinations and the making of them; `shell`, the commands of a task on this machine; `accounts`, users and groups by name; `notices`, `progress` and `terminal`, what
+//! from a repository; `node`, what is done where a task runs; `copying`, `copy_progress` and `rates`, copies from and to buckets; `daemon`,
+//! finding or starting the daemon; `place`, destinations and the making of them; `shell`, the commands of a task on this machine; `accounts`, users and groups by name; `notices`, `progress`, `bars` and `terminal`, what
 //! a person sees afterwards and while waiting.
 //!
 //! Invariants: data goes to standard output, progress and notes to standard error; every failure is a
 //! [`Failure`], whose kind is the exit code.
 
 mod accounts;
+mod bars;
 mod bucket_flags;
 mod buckets;
 pub mod cluster;
@@ -25,6 +26,7 @@ mod node;
 mod notices;
 mod place;
 mod progress;
+mod rates;
 mod shell;
 pub mod sync;
 mod task;

@@ -3,18 +3,15 @@
 //! Owns: [`Waiting`] and [`Draining`]: a bar or a spinner on a terminal, a line every ten seconds elsewhere, nothing at all for
 //! what is quick. All of it on standard error.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::bars::{self, Bar};
 use pail_control::quantity::ByteSize;
 use pail_control::types::DrainProgress;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// What is quicker shows nothing.
 const QUIET_TIME: Duration = Duration::from_secs(1);
 /// Between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
-/// Between two frames of a spinner.
-const FRAME: Duration = Duration::from_millis(100);
 
 /// Runs `work`; after a second says what is waited for.
 pub async fn while_waiting<T>(what: &str, work: impl Future<Output = T>) -> T {
@@ -22,7 +19,7 @@ pub async fn while_waiting<T>(what: &str, work: impl Future<Output = T>) -> T {
     if let Ok(done) = tokio::time::timeout(QUIET_TIME, &mut work).await {
         return done;
     }
-    let _spinner = std::io::stderr().is_terminal().then(|| spinner(what));
+    let _spinner = bars::are_seen().then(|| Bar::spinner(what));
     let started = Instant::now();
     loop {
         match tokio::time::timeout(LINE_INTERVAL, &mut work).await {
@@ -35,27 +32,11 @@ pub async fn while_waiting<T>(what: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// Clears itself when dropped.
-struct Spinner(ProgressBar);
-
-impl Drop for Spinner {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-fn spinner(what: &str) -> Spinner {
-    let bar = ProgressBar::new_spinner();
-    bar.set_message(what.to_owned());
-    bar.enable_steady_tick(FRAME);
-    Spinner(bar)
-}
-
 /// The progress of a flush or an unmount.
 pub struct Draining {
     started: Instant,
     last_line: Instant,
-    bar: Option<ProgressBar>,
+    bar: Option<Bar>,
     terminal: bool,
 }
 
@@ -63,7 +44,7 @@ impl Draining {
     /// Begins; shows nothing yet.
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { started: now, last_line: now, bar: None, terminal: std::io::stderr().is_terminal() }
+        Self { started: now, last_line: now, bar: None, terminal: bars::are_seen() }
     }
 
     /// Takes the next step.
@@ -81,30 +62,11 @@ impl Draining {
             ByteSize(progress.bytes_total).human()
         );
         if self.terminal {
-            let bar = self.bar.get_or_insert_with(drain_bar);
-            bar.set_length(progress.bytes_total.max(1));
-            bar.set_position(progress.bytes_done);
-            bar.set_message(text);
+            let bar = self.bar.get_or_insert_with(|| Bar::new(bars::PLAIN));
+            bar.set(progress.bytes_done, progress.bytes_total, text);
         } else if self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
             crate::terminal::note(&text);
         }
     }
-}
-
-impl Drop for Draining {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn drain_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    // The template is a constant: it cannot be wrong at run time, and the default bar would do.
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -3,6 +3,7 @@
 //! Owns: failures (`error:`, `caused by:`, `hint:`), notes, questions, JSON, tables, and names that may hold anything. Invariant: a key
 //! with control characters never reaches a terminal as it is; a pipe gets it byte for byte.
 
+use crate::bars;
 use pail_control::{Failure, FailureKind};
 use serde::Serialize;
 use std::io::{BufRead, IsTerminal, Write};
@@ -12,7 +13,7 @@ pub fn print_failure(failure: &Failure) {
     let mut lines = failure_lines(failure).join("\n");
     lines.push('\n');
     // Nowhere to print an error about standard error.
-    let _ = std::io::stderr().write_all(lines.as_bytes());
+    let _ = bars::above(|| std::io::stderr().write_all(lines.as_bytes()));
 }
 
 /// A failure as it is printed.
@@ -30,12 +31,15 @@ pub fn notes(lines: &[String]) {
 
 /// Prints a line for people on standard error.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = bars::above(|| writeln!(std::io::stderr(), "{text}"));
 }
 
 /// Prints a line of data. Errors: standard output is gone, which ends the command quietly.
 pub fn line(text: &str) -> Result<(), Failure> {
-    writeln!(std::io::stdout(), "{text}").map_err(|err| output_lost(&err))
+    let print = || writeln!(std::io::stdout(), "{text}");
+    // Data that goes elsewhere is not held up by what is drawn.
+    let printed = if std::io::stdout().is_terminal() { bars::above(print) } else { print() };
+    printed.map_err(|err| output_lost(&err))
 }
 
 /// Prints data as one document of JSON.

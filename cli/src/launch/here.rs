@@ -2,13 +2,14 @@
 //!
 //! Owns: [`launch`]: the same steps as on a node, in this process. Setup and run have the terminal; a run that is detached is a job.
 
+use super::copies::prepare_here;
 use super::ephemeral::Buckets;
 use super::inputs::Inputs;
 use super::signals::Signals;
 use super::{HERE, Launch};
 use crate::node::environment::{Standing, identity_of_launch, variables};
 use crate::node::job::{Stage, StageRequest};
-use crate::node::preparing::{CheckOutRequest, Prepared, check_out, leave_checkout, prepare};
+use crate::node::preparing::{CheckOutRequest, Prepared, check_out, leave_checkout};
 use crate::node::{flushing, serve};
 use crate::progress::Draining;
 use crate::shell::{self, Login};
@@ -16,7 +17,6 @@ use crate::sync::SyncPlan;
 use crate::task::Workdir;
 use crate::{notices, sync, terminal};
 use pail_control::{CallerEnvironment, Failure, FailureKind};
-use pail_transfer::CancellationToken;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
@@ -42,8 +42,8 @@ pub async fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         check_out(&request, &code.credentials.access(), &home).await?;
     }
     left_out.extend(sync_files(&inputs.nested, &home).await?);
-    let prepared = prepare(&inputs.buckets, &home, &caller, &CancellationToken::new()).await?;
-    left_out.extend(prepared.skipped.iter().cloned());
+    let (prepared, unfit) = prepare_here(&inputs.buckets, &home, &caller).await?;
+    left_out.extend(unfit);
     tell_left_out(&left_out);
     if let Some(count @ 2..) = launch.task.num_nodes {
         terminal::note(&format!(

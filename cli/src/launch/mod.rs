@@ -1,11 +1,13 @@
 //! Running a task: here, or on the nodes of a cluster.
 //!
 //! Owns: [`Launch`], a task and how it is to run; `inputs`, what is read and resolved on the client once; `here` and `on_cluster`, the
-//! order of the steps in either place; `session`, `nodes`, `following` and `labelled`, talking to nodes; `signals`, the user's.
+//! order of the steps in either place; `copies` and `copies_progress`, what a person sees of copies out of buckets; `session`, `nodes`, `following` and `labelled`, talking to nodes; `signals`, the user's.
 //!
 //! The steps: inputs (files listed, the git ref resolved, local sources uploaded), code and files to the nodes, git checkouts, mounts and
 //! copies, setup, run, flush. A step begins when the one before has succeeded on every node.
 
+mod copies;
+mod copies_progress;
 mod ephemeral;
 mod following;
 mod here;

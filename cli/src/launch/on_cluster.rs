@@ -3,6 +3,7 @@
 //! Owns: [`launch`]: code, files and buckets go to every node of the cluster, and so does setup; run goes to as many of them as the task
 //! says (`num_nodes`), the head first, and to all where it says nothing.
 
+use super::copies::prepare_everywhere;
 use super::ephemeral::Buckets;
 use super::following::{StageEnd, run_stage};
 use super::here::tell_left_out;
@@ -50,11 +51,9 @@ pub async fn launch(launch: &Launch, cluster: &Cluster) -> Result<ExitCode, Fail
     if !(inputs.buckets.mounts.is_empty() && inputs.buckets.copies.is_empty()) {
         inputs.buckets.lent = lend(&environment, &inputs.buckets.addresses()).await?;
     }
-    let prepared: Vec<Prepared> =
-        each(&sessions, |_| Request::Prepare(Box::new(inputs.buckets.clone()))).await?;
-    left_out.extend(prepared.iter().flat_map(|one| one.skipped.iter().cloned()));
+    let (prepared, unfit) = prepare_everywhere(&inputs.buckets, &sessions).await?;
+    left_out.extend(unfit);
     left_out.sort();
-    // The same of each node.
     left_out.dedup();
     tell_left_out(&left_out);
     let job = Job::new(launch, cluster, &sessions, &prepared).await?;

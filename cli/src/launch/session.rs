@@ -5,8 +5,9 @@
 //! Invariant: every request may be sent twice, since nobody knows of a connection that was lost whether the node has done it.
 
 use crate::cluster::{Agent, Node};
+use crate::node::copies::CopiesState;
 use crate::node::job::{FollowRequest, JobRecord};
-use crate::node::protocol::read_answer;
+use crate::node::protocol::{Heard, read_answer};
 use crate::node::request::Request;
 use crate::node::serve::encode;
 use crate::sync::Peer;
@@ -63,7 +64,21 @@ impl Session {
     /// Asks the node; what it tells people goes to standard error, with its name. Errors: the node's failure; the connection was lost
     /// again and again.
     pub async fn call<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Failure> {
-        self.call_over(|| self.node.ssh(), request).await
+        self.call_over(|| self.node.ssh(), request, &mut |_| {}).await
+    }
+
+    /// The same for a request with copies; `watch` is told how far they are.
+    pub async fn call_watched<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        watch: &(dyn Fn(CopiesState) + Sync),
+    ) -> Result<T, Failure> {
+        let mut hear = |heard: Heard<'_>| {
+            if let Heard::Progress(state) = heard {
+                watch(state);
+            }
+        };
+        self.call_over(|| self.node.ssh(), request, &mut hear).await
     }
 
     /// The same over a connection of its own that forwards the agent at `agent_socket`.
@@ -73,7 +88,7 @@ impl Session {
         agent_socket: Option<&Path>,
     ) -> Result<T, Failure> {
         match agent_socket {
-            Some(_) => self.call_over(|| self.node.ssh_apart(agent_socket), request).await,
+            Some(_) => self.call_over(|| self.node.ssh_apart(agent_socket), request, &mut |_| {}).await,
             None => self.call(request).await,
         }
     }
@@ -82,10 +97,11 @@ impl Session {
         &self,
         ssh: impl Fn() -> Command,
         request: &Request,
+        hear: &mut (dyn FnMut(Heard<'_>) + Send),
     ) -> Result<T, Failure> {
         let mut pauses = PAUSES.iter();
         loop {
-            match self.attempt(ssh(), request, &mut |_| {}).await? {
+            match self.attempt(ssh(), request, hear).await? {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::Lost(failure) => {
                     // Keys that are refused are refused again.
@@ -113,7 +129,8 @@ impl Session {
         loop {
             let (mut passed, mut heard_now) = (0, heard);
             let attempt = self
-                .attempt(self.node.ssh(), &Request::Follow(request.clone()), &mut |bytes| {
+                .attempt(self.node.ssh(), &Request::Follow(request.clone()), &mut |heard| {
+                    let Heard::Output(bytes) = heard else { return };
                     passed += bytes.len() as u64;
                     heard_now = Instant::now();
                     on_output(bytes);
@@ -147,7 +164,7 @@ impl Session {
         &self,
         mut ssh: Command,
         request: &Request,
-        on_output: &mut (dyn FnMut(&[u8]) + Send),
+        hear: &mut (dyn FnMut(Heard<'_>) + Send),
     ) -> Result<Attempt<T>, Failure> {
         let json = encode(request)?;
         ssh.arg(format!("exec {} node call", word(&self.agent.pail)));
@@ -167,7 +184,7 @@ impl Session {
         };
         let told = tokio::spawn(pass_on(errors, self.label.clone()));
         let mut output = BufReader::new(output);
-        let ((), answer) = tokio::join!(write, read_answer(&mut output, on_output));
+        let ((), answer) = tokio::join!(write, read_answer(&mut output, hear));
         // A node whose answer is not understood may go on writing.
         drop(output);
         let status = child.wait().await.map_err(|err| Failure::from_io("cannot wait for ssh", &err))?;

@@ -2,16 +2,15 @@
 //!
 //! Owns: [`prepare`]: the working directory, mounts, and copies out of buckets, all of which is idempotent.
 
+use super::copies::{self, BucketCopy, Copied, Watch};
 use super::mounts::{self, BucketMount};
-use crate::copy_progress::CopyProgress;
-use crate::copying::{self, Choices, Copying};
 use crate::git::{self, Access, CheckoutOptions, Resolved, Secret};
-use crate::place::{self, PlaceKind};
+use crate::place;
 use crate::sync::agent;
 use crate::terminal;
-use pail_control::opening::{self, Address};
-use pail_control::{BucketSettings, CallerEnvironment, Failure, FailureKind};
-use pail_transfer::{CancellationToken, Source};
+use pail_control::opening::Address;
+use pail_control::{CallerEnvironment, Failure};
+use pail_transfer::CancellationToken;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -38,14 +37,7 @@ impl PrepareRequest {
             profile: None,
             settings: Some(&mount.settings),
         });
-        let copies = self.copies.iter().map(|copy| Address {
-            source: &copy.uri,
-            endpoint_url: copy.endpoint_url.as_deref(),
-            region: copy.region.as_deref(),
-            profile: None,
-            settings: Some(&copy.settings),
-        });
-        mounts.chain(copies).collect()
+        mounts.chain(self.copies.iter().map(BucketCopy::address)).collect()
     }
 }
 
@@ -62,21 +54,6 @@ pub struct CheckOutRequest {
     pub lfs: bool,
 }
 
-/// A prefix, or an object, that is copied to the node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BucketCopy {
-    /// Where, as the task says it.
-    pub destination: String,
-    /// The URI of a bucket, or of a prefix in one.
-    pub uri: String,
-    /// The endpoint, where the task names one.
-    pub endpoint_url: Option<String>,
-    /// The region, where the task names one.
-    pub region: Option<String>,
-    /// How the bucket is asked.
-    pub settings: BucketSettings,
-}
-
 /// What is there now.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Prepared {
@@ -84,16 +61,17 @@ pub struct Prepared {
     pub dir: PathBuf,
     /// Mount points that the task may write to.
     pub mounts: Vec<PathBuf>,
-    /// Keys that no file can have, a line each.
-    pub skipped: Vec<String>,
+    /// What each copy came to, in the task's order.
+    pub copied: Vec<Copied>,
 }
 
-/// Makes the working directory, mounts, and copies. Errors: the first of what failed; `Interrupted`, by `stop`.
+/// Makes the working directory, mounts, and copies, of which `watch` is told how far they are. Errors: the first of what failed; `Interrupted`, by `stop`.
 pub async fn prepare(
     request: &PrepareRequest,
     home: &Path,
     environment: &CallerEnvironment,
     stop: &CancellationToken,
+    watch: &Watch<'_>,
 ) -> Result<Prepared, Failure> {
     let dir = home.join(place::WORKDIR);
     std::fs::create_dir_all(&dir)
@@ -112,10 +90,7 @@ pub async fn prepare(
             prepared.mounts.push(mounted);
         }
     }
-    for copy in &request.copies {
-        let destination = place::resolve(&copy.destination, home)?;
-        prepared.skipped.extend(copy_out(copy, &destination, environment, stop).await?);
-    }
+    prepared.copied = copies::make(&request.copies, home, environment, stop, watch).await?;
     Ok(prepared)
 }
 
@@ -139,41 +114,4 @@ pub async fn leave_checkout(home: &Path) -> Result<(), Failure> {
     let kept = git::leave(&home.join(place::WORKDIR)).await?;
     kept.iter().for_each(|note| terminal::note(note));
     Ok(())
-}
-
-async fn copy_out(
-    copy: &BucketCopy,
-    destination: &Path,
-    environment: &CallerEnvironment,
-    stop: &CancellationToken,
-) -> Result<Vec<String>, Failure> {
-    let progress = CopyProgress::new();
-    let report = |snapshot| progress.show(snapshot);
-    let copying = Copying { environment, report: &report, stop: stop.clone(), choices: Choices::default() };
-    let address = Address {
-        source: &copy.uri,
-        endpoint_url: copy.endpoint_url.as_deref(),
-        region: copy.region.as_deref(),
-        profile: None,
-        settings: Some(&copy.settings),
-    };
-    let bucket = opening::open_bucket(address, environment, opening::OpeningOptions::for_copy(false)).await?;
-    // One object becomes a file, and everything below a prefix a directory.
-    let kind = if bucket.has_empty_prefix() { PlaceKind::ParentOf } else { PlaceKind::Directory };
-    let (place, parent) = (destination.to_owned(), destination.parent().unwrap_or(destination));
-    if kind == PlaceKind::ParentOf || !parent.is_dir() || !place::is_writable(parent) {
-        let made = tokio::task::spawn_blocking(move || place::make_place(&place, kind)).await;
-        made.map_err(|err| Failure::other("making the place was cut short").because(err.to_string()))??;
-    }
-    let source = Source::of_uri_path(&opening::parse_source(&copy.uri)?.prefix);
-    let report = match copying.download(&bucket, &source, destination).await {
-        // A bucket that is yet to be filled is an empty directory.
-        Err(failure) if failure.kind == FailureKind::NotFound && source == Source::Prefix(String::new()) => {
-            terminal::note(&format!("{}: it is empty", copy.uri));
-            return Ok(Vec::new());
-        }
-        copied => copied?,
-    };
-    terminal::note(&format!("{}: {} to {}", copy.uri, copying::summary(&report), destination.display()));
-    copying::left_out(&report)
 }

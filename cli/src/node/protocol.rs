@@ -2,10 +2,11 @@
 //!
 //! Owns: the form of it. A request is one JSON document on standard input, which is where secrets travel: no argument, file or log
 //! has them. The answer on standard output begins with a line of its own, since a login shell's start-up files may print before it, and is
-//! then a series of frames: `O` with bytes of a job's output, `A` with the answer as JSON. What is for people goes to standard error as it is.
+//! then a series of frames: `O` with bytes of a job's output, `P` with how far its copies are, `A` with the answer as JSON. What is for people goes to standard error as it is.
 //!
 //! A frame is its letter, its length in decimal digits, a newline, and that many bytes.
 
+use super::copies::CopiesState;
 use pail_control::{Failure, FailureKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,15 @@ enum Answer<T> {
     Failed(Failure),
 }
 
+/// What comes before the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// Bytes of a job's output; none are a sign of life.
+    Output(&'a [u8]),
+    /// How far the copies are that were asked for.
+    Progress(CopiesState),
+}
+
 /// Writes the frames of one call.
 pub struct Frames<W: Write> {
     output: W,
@@ -46,6 +56,12 @@ impl<W: Write> Frames<W> {
         self.frame('O', bytes)
     }
 
+    /// Tells how far the copies are.
+    pub fn progress(&mut self, state: CopiesState) -> std::io::Result<()> {
+        let json = serde_json::to_vec(&state)?;
+        self.frame('P', &json)
+    }
+
     /// Ends the answer.
     pub fn answer<T: Serialize>(&mut self, result: Result<T, Failure>) -> std::io::Result<()> {
         let answer = match result {
@@ -63,11 +79,11 @@ impl<W: Write> Frames<W> {
     }
 }
 
-/// Reads the answer of one call, giving `on_output` the bytes of a job's output. `None`: the stream ended before the answer.
+/// Reads the answer of one call, giving `hear` what comes before. `None`: the stream ended before the answer.
 /// Errors: the node's failure; what comes is no answer.
 pub async fn read_answer<T: DeserializeOwned>(
     stream: &mut (impl AsyncBufRead + Unpin),
-    on_output: &mut (dyn FnMut(&[u8]) + Send),
+    hear: &mut (dyn FnMut(Heard<'_>) + Send),
 ) -> Result<Option<T>, Failure> {
     if !skip_to_mark(stream).await? {
         return Ok(None);
@@ -86,8 +102,12 @@ pub async fn read_answer<T: DeserializeOwned>(
         let read = (&mut *stream).take(length).read_to_end(&mut bytes).await.map_err(broken)?;
         match kind {
             // Also of a frame that was cut off: its bytes are as good as others, and are counted.
-            b'O' => on_output(&bytes),
+            b'O' => hear(Heard::Output(&bytes)),
             _ if (read as u64) < length => return Ok(None),
+            b'P' => {
+                let state = serde_json::from_slice(&bytes).map_err(|err| not_understood(&err.to_string()))?;
+                hear(Heard::Progress(state));
+            }
             b'A' => {
                 return match serde_json::from_slice(&bytes).map_err(|err| not_understood(&err.to_string()))? {
                     Answer::Done(done) => Ok(Some(done)),
@@ -139,7 +159,11 @@ mod tests {
     async fn read(bytes: &[u8]) -> (Result<Option<u32>, Failure>, Vec<u8>) {
         let mut output = Vec::new();
         let mut stream = tokio::io::BufReader::new(bytes);
-        let answer = read_answer(&mut stream, &mut |bytes| output.extend_from_slice(bytes)).await;
+        let mut hear = |heard: Heard<'_>| match heard {
+            Heard::Output(bytes) => output.extend_from_slice(bytes),
+            Heard::Progress(state) => output.extend_from_slice(state.ended.to_string().as_bytes()),
+        };
+        let answer = read_answer(&mut stream, &mut hear).await;
         (answer, output)
     }
 
@@ -149,9 +173,10 @@ mod tests {
         let mut frames = Frames::begin(&mut sent).unwrap();
         frames.output(b"A3\n\xff").unwrap();
         frames.output(b"").unwrap();
+        frames.progress(CopiesState { ended: 12, ..CopiesState::default() }).unwrap();
         frames.answer(Ok(7_u32)).unwrap();
         let (answer, output) = read(&sent).await;
-        assert_eq!((answer.unwrap(), output), (Some(7), b"A3\n\xff".to_vec()));
+        assert_eq!((answer.unwrap(), output), (Some(7), b"A3\n\xff12".to_vec()));
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Owns: [`call`] (`pail node call`): one request on standard input, its answer on standard output; and [`supervise`] (`pail node
 //! supervise`), which that starts for a job.
 
+use super::copies::{CopiesState, Watch};
 use super::job::{self, JobRecord, Jobs, StageRequest};
 use super::preparing::{CheckOutRequest, PrepareRequest, Prepared, check_out, leave_checkout, prepare};
 use super::protocol::Frames;
@@ -19,12 +20,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a job may take to end before it is killed: less than what a machine that goes down gives.
 const END_GRACE: Duration = Duration::from_secs(30);
-/// Between two signs of life.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Between two signs of life, which tell how far copies are.
+const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How long the flush of a job that is ended is waited for.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1800);
 /// The longest request that is read.
@@ -40,8 +42,10 @@ pub async fn call() -> Result<(), Failure> {
     };
     match request {
         Request::Prepare(request) => {
-            let stop = CancellationToken::new();
-            let prepared = while_heard(&mut frames, &stop, prepare_here(*request, &stop)).await;
+            let (stop, state) = (CancellationToken::new(), Mutex::new(None));
+            let watch = |now| *state.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+            let preparing = prepare_here(*request, &stop, &watch);
+            let prepared = while_heard(&mut frames, &stop, &state, preparing).await;
             frames.answer(prepared)
         }
         Request::CheckOut { request, by_agent } => {
@@ -52,7 +56,7 @@ pub async fn call() -> Result<(), Failure> {
                     () = stop.cancelled() => Err(Failure::new(FailureKind::Interrupted, "the client is gone")),
                 }
             };
-            let checked_out = while_heard(&mut frames, &stop, checked_out).await;
+            let checked_out = while_heard(&mut frames, &stop, &Mutex::new(None), checked_out).await;
             frames.answer(checked_out)
         }
         Request::LeaveCheckout => {
@@ -91,19 +95,26 @@ pub async fn call() -> Result<(), Failure> {
     .map_err(gone)
 }
 
-/// Does `work`, and says now and then that it is at it. Where nobody hears that any more `stop` is cancelled: another client may be at the same places
+/// Does `work`, and says now and then that it is at it, and how far its copies are. Where nobody hears that any more `stop` is cancelled: another client may be at the same places
 /// by then.
 async fn while_heard<T>(
     frames: &mut Frames<impl Write>,
     stop: &CancellationToken,
+    copies: &Mutex<Option<CopiesState>>,
     work: impl Future<Output = T>,
 ) -> T {
     tokio::pin!(work);
     loop {
-        match tokio::time::timeout(HEARTBEAT, &mut work).await {
-            Ok(done) => return done,
-            Err(_) if frames.output(&[]).is_err() => stop.cancel(),
-            Err(_) => {}
+        if let Ok(done) = tokio::time::timeout(HEARTBEAT, &mut work).await {
+            return done;
+        }
+        let state = *copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = match state {
+            Some(state) => frames.progress(state),
+            None => frames.output(&[]),
+        };
+        if heard.is_err() {
+            stop.cancel();
         }
     }
 }
@@ -223,9 +234,13 @@ fn without_daemon() -> Result<DrainReport, Failure> {
     Ok(report)
 }
 
-async fn prepare_here(request: PrepareRequest, stop: &CancellationToken) -> Result<Prepared, Failure> {
+async fn prepare_here(
+    request: PrepareRequest,
+    stop: &CancellationToken,
+    watch: &Watch<'_>,
+) -> Result<Prepared, Failure> {
     let environment = own_or_lent(&request.lent);
-    prepare(&request, &home()?, &environment, stop).await
+    prepare(&request, &home()?, &environment, stop, watch).await
 }
 
 async fn check_out_here(request: CheckOutRequest, by_agent: bool) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use super::peer::Peer;
 use super::pull::{LinkRequest, PullRequest, REASON};
 use super::relay::{OFFER_MARK, Offer, RelayRequest, RelaySource};
 use super::rsync::{Report, follow};
-use super::{Planned, SyncOptions, SyncPlan, SyncProgress};
+use super::{Planned, SyncOptions, SyncPlan};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use pail_control::Failure;
@@ -116,7 +116,6 @@ pub(super) struct Spreading<'a> {
     /// Of each item, whether it is one file.
     are_files: Vec<bool>,
     options: &'a SyncOptions,
-    progress: &'a SyncProgress,
     state: watch::Sender<Head>,
     relay: OnceCell<Option<Relay>>,
     slots: Semaphore,
@@ -130,7 +129,6 @@ impl<'a> Spreading<'a> {
         peers: &'a [Peer],
         head_session: String,
         options: &'a SyncOptions,
-        progress: &'a SyncProgress,
     ) -> Option<Self> {
         let [head, workers @ ..] = peers else { return None };
         let workers = workers.len() as u64;
@@ -146,7 +144,6 @@ impl<'a> Spreading<'a> {
             head_session,
             are_files: plan.items.iter().map(|item| item.is_file).collect(),
             options,
-            progress,
             state: watch::Sender::new(Head::Underway),
             relay: OnceCell::new(),
             slots: Semaphore::new(FETCHING_MAX),
@@ -224,7 +221,7 @@ impl<'a> Spreading<'a> {
     /// Once for all of the nodes.
     fn tell(&self, what: &str) {
         if !self.has_told.swap(true, Ordering::Relaxed) {
-            self.progress.note(&format!("{what}; this machine sends to each node that cannot"));
+            crate::terminal::note(&format!("{what}; this machine sends to each node that cannot"));
         }
     }
 

@@ -43,7 +43,7 @@ pub async fn to_nodes(
     progress: &SyncProgress,
 ) -> SyncOutcome {
     let session = session();
-    let spreading = Spreading::new(plan, nodes, format!("{session}-0"), options, progress);
+    let spreading = Spreading::new(plan, nodes, format!("{session}-0"), options);
     let work = nodes.iter().enumerate().map(|(index, peer)| {
         // One for each, for nodes may have one home.
         let session = format!("{session}-{index}");
@@ -181,7 +181,7 @@ impl NodeSync<'_> {
             }
             let Some(pause) = pauses.next() else { return Err(trouble.failure) };
             let (host, pause_s) = (&self.peer.node.host, pause.as_secs_f32());
-            self.progress.note(&format!("{host}: {}; again in {pause_s} s", trouble.failure.message));
+            crate::terminal::note(&format!("{host}: {}; again in {pause_s} s", trouble.failure.message));
             tokio::time::sleep(*pause).await;
         }
         Err(Failure::new(FailureKind::Unreachable, "the connection to the node was lost again and again"))

@@ -2,9 +2,8 @@
 //!
 //! Owns: [`SyncProgress`]: on a terminal a bar for each node and one for all, elsewhere a line every ten seconds. On standard error.
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::bars::{self, Bar};
 use pail_control::quantity::ByteSize;
-use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,7 +34,7 @@ struct NodeState {
 
 #[derive(Debug)]
 enum Screen {
-    Terminal { multi: MultiProgress, bars: Vec<ProgressBar>, total: Option<ProgressBar> },
+    Terminal { bars: Vec<Bar>, total: Option<Bar> },
     Lines { last: Instant },
 }
 
@@ -45,11 +44,8 @@ impl SyncProgress {
         let node =
             |label| NodeState { label, done_bytes: AtomicU64::new(0), has_ended: AtomicBool::new(false) };
         let started = Instant::now();
-        let screen = match std::io::stderr().is_terminal() {
-            true => {
-                let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-                Screen::Terminal { multi, bars: Vec::new(), total: None }
-            }
+        let screen = match bars::are_seen() {
+            true => Screen::Terminal { bars: Vec::new(), total: None },
             false => Screen::Lines { last: started },
         };
         Self {
@@ -81,33 +77,24 @@ impl SyncProgress {
         }
     }
 
-    /// A line above the bars.
-    pub fn note(&self, text: &str) {
-        match self.screen.lock().as_deref() {
-            // Where it cannot be drawn, there is no standard error.
-            Ok(Screen::Terminal { multi, total: Some(_), .. }) => drop(multi.println(text)),
-            _ => crate::terminal::note(text),
-        }
-    }
-
     fn draw(&self) {
         // Who draws already draws enough.
         let Ok(mut screen) = self.screen.try_lock() else { return };
         let done: u64 = self.nodes.iter().map(|node| node.done_bytes.load(Ordering::Relaxed)).sum();
         let all = self.bytes_each.saturating_mul(self.nodes.len() as u64);
         match &mut *screen {
-            Screen::Terminal { multi, bars, total } => {
+            Screen::Terminal { bars, total } => {
                 let total = total.get_or_insert_with(|| {
                     if self.nodes.len() > 1 && self.nodes.len() <= BARS_MAX {
-                        let add = |node: &NodeState| multi.add(bar(self.bytes_each, &node.label));
+                        let add = |node: &NodeState| bar(self.bytes_each, &node.label);
                         bars.extend(self.nodes.iter().map(add));
                     }
-                    multi.add(bar(all, if self.nodes.len() > 1 { "total" } else { &self.nodes[0].label }))
+                    bar(all, if self.nodes.len() > 1 { "total" } else { &self.nodes[0].label })
                 });
                 for (bar, node) in bars.iter().zip(&self.nodes) {
-                    bar.set_position(node.done_bytes.load(Ordering::Relaxed));
+                    bar.move_to(node.done_bytes.load(Ordering::Relaxed));
                 }
-                total.set_position(done);
+                total.move_to(done);
             }
             Screen::Lines { last } => {
                 if last.elapsed() >= LINE_INTERVAL {
@@ -123,21 +110,8 @@ impl SyncProgress {
     }
 }
 
-impl Drop for SyncProgress {
-    fn drop(&mut self) {
-        if let Ok(Screen::Terminal { multi, .. }) = self.screen.get_mut() {
-            let _ = multi.clear();
-        }
-    }
-}
-
-fn bar(bytes: u64, label: &str) -> ProgressBar {
-    let bar = ProgressBar::new(bytes.max(1)).with_message(label.to_owned());
-    // The template is a constant: it cannot be wrong at run time, and the default bar would do.
-    match ProgressStyle::with_template(
-        "{msg:16!} {bar:30} {percent:>3}%  {bytes} of {total_bytes}, {eta} left",
-    ) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+fn bar(bytes: u64, label: &str) -> Bar {
+    let bar = Bar::new(bars::TRANSFER).with_prefix(label);
+    bar.set(0, bytes, String::new());
+    bar
 }
