@@ -12,6 +12,9 @@ const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// What takes longer is not foretold.
 const FORETOLD_MAX_S: f64 = 1e7;
 
+/// A file takes as long as so many bytes of others, beside its own.
+const FILE_BYTES: u64 = 64 << 10;
+
 /// What a copy did lately.
 #[derive(Debug, Default)]
 pub struct Rates {
@@ -48,12 +51,12 @@ impl Rates {
     /// Seconds to the end, as bytes and files have gone lately; `None` while not everything is found, or nothing moves.
     pub fn left_s(&self) -> Option<u64> {
         let (_, now) = self.samples.back().filter(|(_, progress)| progress.walked)?;
-        let of = |left: u64, rate: f64| if left == 0 { 0.0 } else { left as f64 / rate };
-        let bytes = of(now.found_bytes.saturating_sub(now.moved_bytes), self.bytes_per_s());
-        let files = of(now.found.saturating_sub(now.finished), self.rate(|progress| progress.finished));
-        // A few large files end seldom: then the bytes tell.
-        let left = if files.is_finite() { bytes.max(files) } else { bytes };
-        (left < FORETOLD_MAX_S).then_some(left.ceil() as u64)
+        let work = |bytes: u64, files: u64| bytes + files * FILE_BYTES;
+        let left =
+            work(now.found_bytes.saturating_sub(now.moved_bytes), now.found.saturating_sub(now.finished));
+        let rate = self.rate(|progress| work(progress.moved_bytes, progress.finished));
+        let left_s = if left == 0 { 0.0 } else { left as f64 / rate };
+        (left_s < FORETOLD_MAX_S).then_some(left_s.ceil() as u64)
     }
 
     /// How far it is, for a person: `3 of 5 files, 1.2 GiB of 2.0 GiB, 100.0 MiB/s, 8 s left`.
@@ -90,28 +93,34 @@ mod tests {
     fn the_time_left_follows_what_went_lately_and_is_not_told_too_early() {
         let (mut rates, start) = (Rates::default(), Instant::now());
         let at = |second: u64| start + Duration::from_secs(second);
-        let progress = |moved_bytes, finished, walked| ProgressSnapshot {
-            found: 100,
-            found_bytes: 10_000,
+        let progress = |moved_mib, finished, walked| ProgressSnapshot {
+            found: 16,
+            found_bytes: 4096 << 20,
             finished,
-            moved_bytes,
+            moved_bytes: moved_mib << 20,
             walked,
         };
         rates.add(at(0), progress(0, 0, false), false);
         assert_eq!(rates.left_s(), None);
-        rates.add(at(10), progress(1000, 1, false), false);
-        assert_eq!((rates.bytes_per_s(), rates.left_s()), (100.0, None));
+        rates.add(at(10), progress(1000, 0, false), false);
+        assert_eq!((rates.bytes_per_s(), rates.left_s()), (104_857_600.0, None));
         rates.add(at(20), progress(2000, 1, true), false);
-        // No file ended in the window.
-        assert_eq!(rates.left_s(), Some(80));
-        rates.add(at(30), progress(8000, 11, true), false);
-        assert_eq!((rates.bytes_per_s(), rates.left_s()), (600.0, Some(89)));
-        rates.add(at(50), progress(8000, 11, true), false);
+        // Files that go at the same time end late, and all at once: it is the bytes that tell.
+        assert_eq!(rates.left_s(), Some(21));
+        rates.add(at(40), progress(2000, 1, true), false);
         assert_eq!(rates.left_s(), None);
-        rates.add(at(51), progress(10_000, 100, true), false);
+        rates.add(at(41), progress(4096, 16, true), false);
         assert_eq!(rates.left_s(), Some(0));
-        rates.add(at(60), progress(9000, 90, true), true);
-        assert_eq!(rates.text(), "90 of 100+ files, 8.8 KiB of 9.8 KiB+, 100 B/s, 10 s+ left");
+        rates.add(at(60), progress(3096, 14, true), true);
+        rates.add(at(70), progress(3596, 15, true), true);
+        assert_eq!(rates.text(), "15 of 16+ files, 3.5 GiB of 4.0 GiB+, 50.0 MiB/s, 10 s+ left");
+        rates = Rates::default();
+        let small =
+            |finished| ProgressSnapshot { found: 1000, finished, walked: true, ..progress(4096, 0, true) };
+        rates.add(at(0), small(100), false);
+        rates.add(at(10), small(500), false);
+        // Of empty files there are no bytes to tell.
+        assert_eq!(rates.left_s(), Some(13));
         assert_eq!([5, 125, 12_000].map(duration), ["5 s", "2 min 5 s", "3 h 20 min"]);
     }
 }
