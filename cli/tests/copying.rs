@@ -371,7 +371,19 @@ fn a_full_disk_is_named_and_keeps_nothing_half_written() {
     // What is known to be too much is not begun.
     check(&[]);
     assert_eq!(names(&disk), Vec::<String>::new());
-    // Where the listing goes on, it is found out when the file is to be made.
+    // Nor where the listing goes on behind it.
     (0..1000).for_each(|index| sandbox.put(&format!("d/m{index:04}"), ""));
     check(&[]);
+    assert_eq!(names(&disk), Vec::<String>::new());
+
+    // What is replaced counts as room.
+    let fill = |byte: &str| {
+        (0..12).for_each(|index| sandbox.put(&format!("r/{index}"), byte.repeat(512 << 10)));
+        cp(&sandbox, &["-r", "--connections", "1", &uri("r"), &sandbox.at("disk/r")])
+    };
+    for byte in ["1", "2"] {
+        let ran = fill(byte);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert_eq!(fs::read(disk.join("r/11")).unwrap(), "2".repeat(512 << 10).into_bytes());
 }
