@@ -93,7 +93,7 @@ mod tests {
     fn the_time_left_follows_what_went_lately_and_is_not_told_too_early() {
         let (mut rates, start) = (Rates::default(), Instant::now());
         let at = |second: u64| start + Duration::from_secs(second);
-        let progress = |moved_mib, finished, walked| ProgressSnapshot {
+        let progress = |moved_mib: u64, finished, walked| ProgressSnapshot {
             found: 16,
             found_bytes: 4096 << 20,
             finished,

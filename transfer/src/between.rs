@@ -17,18 +17,18 @@ use crate::change::Reason;
 use crate::comparison::Comparison;
 use crate::connections::Connections;
 use crate::copier::Copier;
+use crate::copy_error::CopyError;
 use crate::directory::LocalState;
 use crate::engine::{Copied, Engine, Outcome};
-use crate::kept::Kept;
+use crate::keep_set::KeepSet;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
-use crate::orphans::Orphans;
+use crate::orphan_uploads::OrphanUploads;
 use crate::part_uploads::PartUploads;
 use crate::relay::Relay;
 use crate::send::MEMORY_UNIT_BYTES;
 use crate::target_listing::{Before, TargetListing};
 use crate::target_objects::TargetObjects;
-use crate::trouble::Trouble;
 use crate::upload_journal::UploadJournals;
 use crate::work::Work;
 use crate::{Error, Options, Progress, Report, Source};
@@ -77,7 +77,7 @@ pub async fn copy_between(
         connections: connections.clone(),
         journals: Arc::new(UploadJournals::of(options.state_dir.as_deref(), &what)),
         new_objects: options.new_objects.clone(),
-        orphans: Orphans::new(target.clone()),
+        orphans: OrphanUploads::new(target.clone()),
         work: work.clone(),
     });
     let relay = Relay {
@@ -115,7 +115,7 @@ async fn copy(
     let state_dir = options.state_dir.clone();
     let load = if options.dry_run.is_some() { Manifest::look_at } else { Manifest::load };
     let load = move || load(state_dir.as_deref(), what);
-    let manifest = relay.work.blocking(load).await.map_err(Trouble::into_error)?;
+    let manifest = relay.work.blocking(load).await.map_err(CopyError::into_error)?;
     let work = relay.work.clone();
     let engine = Engine::new(Arc::new(manifest), options, relay.progress.clone(), work.clone());
     let mut run = Run {
@@ -129,7 +129,7 @@ async fn copy(
     let walked = run.walk(found, destination).await;
     let Run { copier, mut engine, prefix, .. } = run;
     let ended = engine.join_all(walked).await;
-    if ended.is_ok() && options.dry_run.is_none() && engine.tally.report.failed.count == 0 {
+    if ended.is_ok() && options.dry_run.is_none() && engine.builder.report.failed.count == 0 {
         copier.relay.uploads.abort_dead().await;
     }
     let is_left_out = |key: &str| {
@@ -137,7 +137,7 @@ async fn copy(
     };
     let saved = engine.save_manifest(ended.is_ok(), is_left_out).await;
     let extra = ended.and_then(|extra| saved.map(|()| extra))?;
-    engine.tally.report.not_comparable = copier.not_comparable();
+    engine.builder.report.not_comparable = copier.not_comparable();
     let mut report = engine.into_report()?;
     match extra {
         Some(_) if report.failed.count > 0 => report.removed.is_withheld = true,
@@ -196,7 +196,7 @@ struct Run {
 /// What tells what is extra in the target.
 struct Extra {
     /// What must stay.
-    kept: Kept,
+    kept: KeepSet,
     before: Before,
     /// The prefix below which it is.
     below: String,
@@ -237,7 +237,7 @@ impl Run {
                 let before = if is_deleted { Some(Before::list(target, below).await?) } else { None };
                 (self.prefix, self.is_within) = (prefix, is_within);
                 if let Some(object) = beside {
-                    self.engine.tally.report.skipped.add(object.key.as_str(), BESIDE);
+                    self.engine.builder.report.skipped.add(object.key.as_str(), BESIDE);
                 }
                 let kept = self.copy_prefix(first, below).await?;
                 Ok(kept.zip(before).map(|(kept, before)| Extra { kept, before, below: below.clone() }))
@@ -272,8 +272,8 @@ impl Run {
     }
 
     /// Takes the listing to its end. Gives what must stay below `below`, where the rest is to go.
-    async fn copy_prefix(&mut self, first: ListPage, below: &str) -> Result<Option<Kept>, Error> {
-        let mut kept = self.options.delete.then(Kept::default);
+    async fn copy_prefix(&mut self, first: ListPage, below: &str) -> Result<Option<KeepSet>, Error> {
+        let mut kept = self.options.delete.then(KeepSet::default);
         let prefix = self.prefix.clone();
         let (source, target) = (self.copier.relay.source.clone(), self.copier.relay.target.clone());
         let doing = format!("list {}/{prefix}", source.uri());
@@ -285,7 +285,7 @@ impl Run {
                 page.map_err(|error| Error::Store { doing: doing.clone(), source: Box::new(error) })?;
             for name in page.names_too_long {
                 kept.iter_mut().zip(name.strip_prefix(&prefix)).for_each(|(kept, rest)| kept.keep(rest));
-                self.engine.tally.report.skipped.add(name, "its name is longer than a key can be");
+                self.engine.builder.report.skipped.add(name, "its name is longer than a key can be");
             }
             for object in page.objects {
                 // A store that lists what is not below the prefix is not believed.
@@ -299,12 +299,12 @@ impl Run {
                     // The prefix's own marker, and no prefix to mark.
                     Err(_) if rest.is_empty() && object.size == 0 => continue,
                     Err(error) => {
-                        self.engine.tally.report.skipped.add(object.key.as_str(), error.to_string());
+                        self.engine.builder.report.skipped.add(object.key.as_str(), error.to_string());
                         continue;
                     }
                 };
                 if self.is_within && key.as_str().starts_with(&prefix) {
-                    self.engine.tally.report.skipped.add(object.key.as_str(), AMONG_SOURCES);
+                    self.engine.builder.report.skipped.add(object.key.as_str(), AMONG_SOURCES);
                     continue;
                 }
                 has_any |= !rest.is_empty();

@@ -15,10 +15,10 @@
 
 use crate::attributes::FileAttributes;
 use crate::change::Reason;
+use crate::copy_error::CopyError;
 use crate::directory::LocalState;
 use crate::manifest::Entry;
 use crate::sums::Sum;
-use crate::trouble::Trouble;
 use crate::work::Work;
 use md5::{Digest, Md5};
 use pail_store::{Checksum, ErrorKind, ObjectMeta, Store, Version};
@@ -113,7 +113,7 @@ impl Comparer {
         entry: Option<&Entry>,
         local: LocalState,
         open: impl FnOnce() -> io::Result<File> + Send + 'static,
-    ) -> Result<Compared, Trouble> {
+    ) -> Result<Compared, CopyError> {
         let compared = match (self.comparison, entry) {
             (Comparison::Content, _) | (Comparison::Manifest, None) => {
                 self.by_content(object, local, open).await?
@@ -133,7 +133,7 @@ impl Comparer {
         listed: &ObjectMeta,
         entry: Option<&Entry>,
         local: LocalState,
-    ) -> Result<Compared, Trouble> {
+    ) -> Result<Compared, CopyError> {
         let found = match self.head(listed).await? {
             Head::Found(found) => found,
             Head::Differs(reason) => return Ok(Compared::Differs(reason)),
@@ -158,13 +158,13 @@ impl Comparer {
         listed: &ObjectMeta,
         local: LocalState,
         open: impl FnOnce() -> io::Result<File> + Send + 'static,
-    ) -> Result<Compared, Trouble> {
+    ) -> Result<Compared, CopyError> {
         let file = match self.read(open).await? {
             Ok(file) => Arc::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Compared::Differs(Reason::New));
             }
-            Err(error) => return Err(Trouble::Alone(error.to_string())),
+            Err(error) => return Err(CopyError::Item(error.to_string())),
         };
         if let Some(checksum) = listed.checksum {
             return self.by_checksum(&file, checksum, &listed.version, local).await;
@@ -189,7 +189,7 @@ impl Comparer {
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(Compared::Differs(Reason::New)),
             // Who may write, and not read.
             Err(error) if error.kind == ErrorKind::Denied => None,
-            Err(error) => return Err(Trouble::of_store(&format!("look at {}", listed.key), error)),
+            Err(error) => return Err(CopyError::of_store(&format!("look at {}", listed.key), error)),
         };
         match (checksum, md5) {
             (Some(checksum), _) => self.by_checksum(&file, checksum, &version, local).await,
@@ -204,7 +204,7 @@ impl Comparer {
         checksum: Checksum,
         version: &Version,
         local: LocalState,
-    ) -> Result<Compared, Trouble> {
+    ) -> Result<Compared, CopyError> {
         let is_equal = self.is_equal(file, local, move |file| file_has(file, checksum)).await?;
         Ok(match is_equal {
             true => Compared::Same(version.clone()),
@@ -218,29 +218,29 @@ impl Comparer {
         file: &Arc<File>,
         local: LocalState,
         sum: impl FnOnce(&File) -> io::Result<bool> + Send + 'static,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, CopyError> {
         let _reader =
-            self.readers.acquire().await.map_err(|_| Trouble::Alone("the run is over".to_owned()))?;
+            self.readers.acquire().await.map_err(|_| CopyError::Item("the run is over".to_owned()))?;
         let file = file.clone();
         let look = move || Ok(sum(&file)? && LocalState::of(&rustix::fs::fstat(&*file)?) == local);
-        self.read(look).await?.map_err(|error| Trouble::Alone(error.to_string()))
+        self.read(look).await?.map_err(|error| CopyError::Item(error.to_string()))
     }
 
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Result<io::Result<T>, Trouble> {
+    ) -> Result<io::Result<T>, CopyError> {
         self.work.blocking(work).await
     }
 
     /// The object as it is now, where that is still what was listed.
-    async fn head(&self, listed: &ObjectMeta) -> Result<Head, Trouble> {
+    async fn head(&self, listed: &ObjectMeta) -> Result<Head, CopyError> {
         let found = match self.store.head(&listed.key).await {
             Ok(found) => found,
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(Head::Differs(Reason::New)),
             // Who may write, and not read.
             Err(error) if error.kind == ErrorKind::Denied => return Ok(Head::Differs(Reason::NotComparable)),
-            Err(error) => return Err(Trouble::of_store(&format!("look at {}", listed.key), error)),
+            Err(error) => return Err(CopyError::of_store(&format!("look at {}", listed.key), error)),
         };
         let is_replaced = !listed.version.is_unknown() && listed.version != found.version;
         Ok(if is_replaced { Head::Differs(Reason::VersionDiffers) } else { Head::Found(found) })

@@ -5,10 +5,10 @@
 
 use crate::change::Reason;
 use crate::comparison::is_md5s;
+use crate::copy_error::CopyError;
 use crate::options::PART_BYTES_MIN;
 use crate::relay::Relay;
 use crate::server_copy::{PARTS_IN_ONE_REQUEST, ServerCopy, is_refusal};
-use crate::trouble::Trouble;
 use pail_store::{Condition, ErrorKind, ObjectMeta, RawKey, Store, Version};
 use std::mem::discriminant;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when
 /// How objects are copied, as far as that was found out.
 #[repr(u8)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum CopyMethod {
     /// Source and target are one bucket.
     WithinBucket,
     /// The store was not asked yet to copy from the other bucket.
@@ -31,10 +31,10 @@ enum Way {
     Relayed,
 }
 
-/// Copies objects by the way that there is.
+/// Copies objects by the method that there is.
 pub(crate) struct Copier {
     pub relay: Arc<Relay>,
-    way: AtomicU8,
+    method: AtomicU8,
     /// Objects whose bytes could not be compared.
     not_comparable: AtomicU64,
     /// The target was asked what it can do, which a copy on the server depends on.
@@ -61,10 +61,10 @@ pub(crate) struct Copied {
 impl Copier {
     /// Over this relay; `is_within`: source and target are one bucket.
     pub fn new(relay: Relay, is_within: bool) -> Self {
-        let way = if is_within { Way::WithinBucket } else { Way::Untried };
+        let method = if is_within { CopyMethod::WithinBucket } else { CopyMethod::Untried };
         Self {
             relay: Arc::new(relay),
-            way: AtomicU8::new(way as u8),
+            method: AtomicU8::new(method as u8),
             not_comparable: AtomicU64::new(0),
             is_asked: OnceCell::new(),
         }
@@ -76,21 +76,21 @@ impl Copier {
     }
 
     /// Copies `object`, as a listing has it, to `to`.
-    pub async fn copy(&self, object: ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
+    pub async fn copy(&self, object: ObjectMeta, to: &RawKey) -> Result<Copied, CopyError> {
         let object = if object.version.is_unknown() { self.head(&object.key).await? } else { object };
         let again = match self.attempt(&object, to).await {
-            Err(Trouble::Changed) => {
+            Err(CopyError::Changed) => {
                 tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
                 self.head(&object.key).await?
             }
-            Err(Trouble::Corrupt(why)) => {
+            Err(CopyError::Corrupt(why)) => {
                 tracing::warn!(key = %object.key, why, "what arrived is not what the store has; copying it over");
                 object
             }
             done => return done,
         };
         match self.attempt(&again, to).await {
-            Err(Trouble::Changed) => Err(Trouble::Alone(CHANGED_TWICE.to_owned())),
+            Err(CopyError::Changed) => Err(CopyError::Item(CHANGED_TWICE.to_owned())),
             done => done,
         }
     }
@@ -101,7 +101,7 @@ impl Copier {
         object: &ObjectMeta,
         made: &ObjectMeta,
         by_checksum: bool,
-    ) -> Result<Option<Reason>, Trouble> {
+    ) -> Result<Option<Reason>, CopyError> {
         if is_md5s(&object.version) && object.version.etag() == made.version.etag() {
             return Ok(None);
         }
@@ -120,7 +120,7 @@ impl Copier {
                 {
                     Ok(None)
                 }
-                Err(error) => Err(Trouble::of_store(&format!("look at {}", object.key), error)),
+                Err(error) => Err(CopyError::of_store(&format!("look at {}", object.key), error)),
                 Ok(checksum) => Ok(checksum),
             },
         };
@@ -138,12 +138,12 @@ impl Copier {
         })
     }
 
-    async fn head(&self, key: &RawKey) -> Result<ObjectMeta, Trouble> {
+    async fn head(&self, key: &RawKey) -> Result<ObjectMeta, CopyError> {
         let found = self.relay.source.head(key).await;
-        found.map_err(|error| Trouble::of_store(&format!("look at {key}"), error))
+        found.map_err(|error| CopyError::of_store(&format!("look at {key}"), error))
     }
 
-    async fn attempt(&self, object: &ObjectMeta, to: &RawKey) -> Result<Copied, Trouble> {
+    async fn attempt(&self, object: &ObjectMeta, to: &RawKey) -> Result<Copied, CopyError> {
         let (made, is_verified, resumed_bytes) = match self.on_server(object, to).await? {
             Some((made, resumed_bytes)) => (made, None, resumed_bytes),
             None => {
@@ -156,14 +156,14 @@ impl Copier {
     }
 
     /// Has the store copy it: the version, and what it had of it from an earlier run; `None` where it does not.
-    async fn on_server(&self, object: &ObjectMeta, to: &RawKey) -> Result<Option<(Version, u64)>, Trouble> {
-        let way = self.way.load(Relaxed);
-        if way == Way::Relayed as u8 {
+    async fn on_server(&self, object: &ObjectMeta, to: &RawKey) -> Result<Option<(Version, u64)>, CopyError> {
+        let method = self.method.load(Relaxed);
+        if method == CopyMethod::Relayed as u8 {
             return Ok(None);
         }
         let Relay { target, work, server_copy_bytes_max, .. } = &*self.relay;
         self.is_asked.get_or_init(|| async { drop(work.capabilities(target).await) }).await;
-        let is_within = way == Way::WithinBucket as u8;
+        let is_within = method == CopyMethod::WithinBucket as u8;
         let size_max = target.copy_size_bytes_max().min(*server_copy_bytes_max);
         let copied = match object.size <= size_max {
             true => self.in_one_request(object, to, is_within).await?,
@@ -171,12 +171,12 @@ impl Copier {
         };
         match copied {
             OnServer::Made { version, resumed_bytes } => {
-                let _ = self.turn(Way::Untried, Way::OnServer);
+                let _ = self.turn(CopyMethod::Untried, CopyMethod::OnServer);
                 Ok(Some((version, resumed_bytes)))
             }
             OnServer::Refused(error) => {
                 // What the store copied of others it may refuse of one; where it copied nothing yet, it is not asked again.
-                if self.turn(Way::Untried, Way::Relayed).is_ok() {
+                if self.turn(CopyMethod::Untried, CopyMethod::Relayed).is_ok() {
                     tracing::debug!(%error, "the store does not copy from there; the bytes go through here");
                 }
                 Ok(None)
@@ -189,7 +189,7 @@ impl Copier {
         object: &ObjectMeta,
         to: &RawKey,
         is_within: bool,
-    ) -> Result<OnServer, Trouble> {
+    ) -> Result<OnServer, CopyError> {
         let Relay { source, target, progress, .. } = &*self.relay;
         let _connection = self.relay.connection().await?;
         let mut copied = target.copy_from(&**source, object, to, Condition::None).await;
@@ -204,22 +204,27 @@ impl Copier {
             Err(error) if is_refusal(error.kind) && !is_within => Ok(OnServer::Refused(error)),
             Err(error) => {
                 let doing = format!("copy {}/{} to {}/{to}", source.uri(), object.key, target.uri());
-                Err(Trouble::of_store(&doing, error))
+                Err(CopyError::of_store(&doing, error))
             }
         }
     }
 
-    async fn in_parts(&self, object: &ObjectMeta, to: &RawKey, part_size: u64) -> Result<OnServer, Trouble> {
+    async fn in_parts(
+        &self,
+        object: &ObjectMeta,
+        to: &RawKey,
+        part_size: u64,
+    ) -> Result<OnServer, CopyError> {
         let source = Arc::new(ServerCopy::of(self.relay.source.clone(), object.clone()));
         let part_size = part_size.max(PART_BYTES_MIN);
         match (self.relay.copy_on_server(object, to, part_size, source.clone()).await, source.refusal()) {
             (Ok(made), _) => Ok(OnServer::Made { version: made.version, resumed_bytes: made.resumed_bytes }),
             (Err(_), Some(refusal)) => Ok(OnServer::Refused(refusal)),
-            (Err(trouble), None) => Err(trouble),
+            (Err(error), None) => Err(error),
         }
     }
 
-    fn turn(&self, from: Way, to: Way) -> Result<u8, u8> {
-        self.way.compare_exchange(from as u8, to as u8, Relaxed, Relaxed)
+    fn turn(&self, from: CopyMethod, to: CopyMethod) -> Result<u8, u8> {
+        self.method.compare_exchange(from as u8, to as u8, Relaxed, Relaxed)
     }
 }

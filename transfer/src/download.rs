@@ -8,20 +8,20 @@
 use crate::buffers::Buffers;
 use crate::comparison::{Compared, Comparer};
 use crate::connections::Connections;
+use crate::copy_error::CopyError;
 use crate::directory::{LocalState, Root};
 use crate::engine::{Copied, Engine, Outcome};
 use crate::extra_files::ExtraFiles;
 use crate::fetch::{Fetched, Fetcher, Placed};
 use crate::file_name::RelativePath;
-use crate::kept::Kept;
-use crate::leftovers::Leftovers;
+use crate::keep_set::KeepSet;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
+use crate::orphan_files::OrphanFiles;
 use crate::plan::{COLLIDES, Planner, Step, step_of_file};
 use crate::report::{Removals, Report};
 use crate::room::Room;
 use crate::target_probe::TargetProbe;
-use crate::trouble::Trouble;
 use crate::work::Work;
 use crate::{Error, Options, Progress, Source, attributes, disk};
 use pail_store::{ListPage, ObjectMeta, RawKey, Store};
@@ -112,7 +112,7 @@ impl Opening {
             let manifest = load(state_dir.as_deref(), format!("{what} {place:?}"));
             Ok((Arc::new(root), Arc::new(manifest), attributes::umask()))
         };
-        let opened = self.work.blocking(open).await.map_err(Trouble::into_error)?;
+        let opened = self.work.blocking(open).await.map_err(CopyError::into_error)?;
         let (root, manifest, umask) = opened?;
         let connections =
             Connections::new(vec![self.store.clone()], self.progress.clone(), self.options.connections());
@@ -121,7 +121,7 @@ impl Opening {
         let fetcher = Fetcher {
             store: self.store,
             root,
-            leftovers: Arc::new(Leftovers::new(manifest.run(), manifest.dead())),
+            orphan_files: Arc::new(OrphanFiles::new(manifest.run(), manifest.dead())),
             buffers: Buffers::new(self.options.memory_bytes),
             connections,
             part_size_bytes: self.options.part_size_bytes(),
@@ -156,7 +156,7 @@ async fn download_object(opening: Opening, object: ObjectMeta, target: &Path) ->
         Ok(steps)
     };
     let planned = run.fetcher.work.blocking(plan).await;
-    let steps: Vec<Step> = planned.map_err(Trouble::into_error)??;
+    let steps: Vec<Step> = planned.map_err(CopyError::into_error)??;
     run.fetcher.progress.walk_ended();
     let taken = run.take(steps).await;
     run.end(taken.map(|()| None), false).await
@@ -176,14 +176,14 @@ async fn download_prefix(
 
 impl Run {
     /// Takes the listing to its end. Gives what must stay in the target, where the rest is to go.
-    async fn walk(&mut self, prefix: String, first: ListPage) -> Result<Option<Kept>, Error> {
+    async fn walk(&mut self, prefix: String, first: ListPage) -> Result<Option<KeepSet>, Error> {
         let store = self.fetcher.store.clone();
         let (root, manifest) = (self.fetcher.root.clone(), self.engine.manifest.clone());
         let mut planner = Planner::new(prefix.clone(), root.clone(), manifest, &self.options);
         if self.options.dry_run.is_none() {
-            let leftovers = self.fetcher.leftovers.clone();
-            let probing = self.fetcher.work.blocking(move || TargetProbe::of(&root, &leftovers)).await;
-            self.target = probing.map_err(Trouble::into_error)?;
+            let orphan_files = self.fetcher.orphan_files.clone();
+            let probing = self.fetcher.work.blocking(move || TargetProbe::of(&root, &orphan_files)).await;
+            self.target = probing.map_err(CopyError::into_error)?;
             if self.target.folds_case {
                 planner.fold_case();
             }
@@ -205,7 +205,7 @@ impl Run {
                 room.as_mut().map_or(Ok(()), |room: &mut Room| room.take(&steps))?;
                 Ok((planner, room, steps))
             };
-            let planned = self.fetcher.work.blocking(plan).await.map_err(Trouble::into_error)?;
+            let planned = self.fetcher.work.blocking(plan).await.map_err(CopyError::into_error)?;
             let steps;
             (planner, room, steps) = planned?;
             self.take(steps).await?;
@@ -227,7 +227,7 @@ impl Run {
     async fn take(&mut self, steps: Vec<Step>) -> Result<(), Error> {
         for step in steps {
             match step {
-                Step::Skip { key, why } => self.engine.tally.report.skipped.add(key, why),
+                Step::Skip { key, why } => self.engine.builder.report.skipped.add(key, why),
                 Step::Unchanged(object, local) => {
                     let key = object.key.as_str();
                     let unchanged = Outcome::Unchanged(Entry { version: object.version, local });
@@ -258,7 +258,7 @@ impl Run {
         object: ObjectMeta,
         path: RelativePath,
         local: LocalState,
-    ) -> impl Future<Output = Result<Outcome, Trouble>> + Send + use<> {
+    ) -> impl Future<Output = Result<Outcome, CopyError>> + Send + use<> {
         let (comparer, fetcher) = (self.comparer.clone(), self.fetcher.clone());
         let (entry, announcer) =
             (self.engine.manifest.entry(object.key.as_str()), self.engine.announcer.clone());
@@ -281,27 +281,31 @@ impl Run {
     async fn make_directory(&mut self, key: &RawKey, path: RelativePath) -> Result<(), Error> {
         let root = self.fetcher.root.clone();
         let made = self.fetcher.work.blocking(move || root.make(path.as_bytes()).map(drop)).await;
-        let made =
-            made.and_then(|made| made.map_err(|error| Trouble::of_target(self.fetcher.root.path(), &error)));
-        made.or_else(|trouble| self.engine.tally.add(key.as_str(), trouble))
+        let made = made
+            .and_then(|made| made.map_err(|error| CopyError::of_target(self.fetcher.root.path(), &error)));
+        made.or_else(|error| self.engine.builder.add(key.as_str(), error))
     }
 
     /// Waits for the rest, or gives it up where the walk failed. `is_all_below`: the run is of all that is below a prefix, and not of one object. What is
     /// extra goes last.
-    async fn end(mut self, walked: Result<Option<Kept>, Error>, is_all_below: bool) -> Result<Report, Error> {
+    async fn end(
+        mut self,
+        walked: Result<Option<KeepSet>, Error>,
+        is_all_below: bool,
+    ) -> Result<Report, Error> {
         let ended = self.engine.join_all(walked).await;
         let is_everything = is_all_below && self.options.filters.is_empty();
-        if ended.is_ok() && is_everything && self.engine.tally.report.failed.count == 0 {
+        if ended.is_ok() && is_everything && self.engine.builder.report.failed.count == 0 {
             let fetcher = self.fetcher.clone();
-            let clear = move || fetcher.leftovers.clear_at_end(&fetcher.root);
-            self.fetcher.work.blocking(clear).await.map_err(Trouble::into_error)?;
+            let clear = move || fetcher.orphan_files.clear_at_end(&fetcher.root);
+            self.fetcher.work.blocking(clear).await.map_err(CopyError::into_error)?;
         }
         let (prefix, filters) = (&self.prefix, &self.options.filters);
         let is_left_out =
             |key: &str| key.strip_prefix(prefix.as_str()).is_some_and(|rest| !filters.take(rest.as_bytes()));
         let saved = self.engine.save_manifest(ended.is_ok(), is_left_out).await;
         let kept = ended.and_then(|kept| saved.map(|()| kept))?;
-        self.engine.tally.report.not_comparable = self.comparer.not_comparable();
+        self.engine.builder.report.not_comparable = self.comparer.not_comparable();
         let mut report = self.engine.into_report()?;
         match kept {
             Some(_) if report.failed.count > 0 => report.removed.is_withheld = true,
@@ -315,7 +319,11 @@ impl Run {
     }
 }
 
-async fn fetch(fetcher: &Arc<Fetcher>, object: ObjectMeta, path: &RelativePath) -> Result<Outcome, Trouble> {
+async fn fetch(
+    fetcher: &Arc<Fetcher>,
+    object: ObjectMeta,
+    path: &RelativePath,
+) -> Result<Outcome, CopyError> {
     let Fetched { version, placed } = fetcher.fetch(object, path).await?;
     let Placed { local, is_verified, resumed_bytes } = placed;
     let entry = Entry { version, local };
@@ -326,7 +334,7 @@ async fn remove_extra(
     fetcher: &Fetcher,
     options: Options,
     prefix: String,
-    kept: Kept,
+    kept: KeepSet,
     began: Option<(i64, i64)>,
 ) -> Result<Removals, Error> {
     let root = fetcher.root.clone();
@@ -342,5 +350,5 @@ async fn remove_extra(
         };
         extra.remove(&root)
     };
-    fetcher.work.blocking(remove).await.map_err(Trouble::into_error)?
+    fetcher.work.blocking(remove).await.map_err(CopyError::into_error)?
 }

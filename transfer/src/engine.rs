@@ -6,10 +6,10 @@
 //! Bounds: twice [`Options::connections`] tasks, so that one is at hand for each connection that becomes free. What a task holds is its own to bound.
 
 use crate::change::{Action, Reason};
+use crate::copy_error::CopyError;
 use crate::manifest::{Entry, Manifest};
+use crate::report_builder::ReportBuilder;
 use crate::run_log::FLUSH_INTERVAL;
-use crate::tally::Tally;
-use crate::trouble::Trouble;
 use crate::work::{Work, lost};
 use crate::{Changes, Error, Options, Progress, Report};
 use pail_store::RawKey;
@@ -40,9 +40,9 @@ pub(crate) struct Copied {
 pub(crate) struct Engine {
     pub manifest: Arc<Manifest>,
     pub announcer: Announcer,
-    pub tally: Tally,
+    pub builder: ReportBuilder,
     /// By key, and by the name that a failure is told under.
-    tasks: JoinSet<(RawKey, String, Result<Outcome, Trouble>)>,
+    tasks: JoinSet<(RawKey, String, Result<Outcome, CopyError>)>,
     tasks_max: usize,
     work: Work,
 }
@@ -52,7 +52,7 @@ impl Engine {
         Self {
             manifest,
             announcer: Announcer { progress, dry_run: options.dry_run.clone() },
-            tally: Tally::default(),
+            builder: ReportBuilder::default(),
             tasks: JoinSet::new(),
             tasks_max: options.connections().saturating_mul(2),
             work,
@@ -64,7 +64,7 @@ impl Engine {
         &mut self,
         key: RawKey,
         name: String,
-        task: impl Future<Output = Result<Outcome, Trouble>> + Send + 'static,
+        task: impl Future<Output = Result<Outcome, CopyError>> + Send + 'static,
     ) -> Result<(), Error> {
         while self.tasks.len() >= self.tasks_max {
             self.join_next().await?;
@@ -80,14 +80,14 @@ impl Engine {
             return true;
         }
         self.announcer.progress.finish_one();
-        self.tally.report.copied += 1;
-        self.tally.report.copied_bytes += size;
+        self.builder.report.copied += 1;
+        self.builder.report.copied_bytes += size;
         false
     }
 
     /// Notes what needs no task, and what else is due. Errors: what ends the run.
-    pub fn note(&mut self, key: &str, name: &str, outcome: Result<Outcome, Trouble>) -> Result<(), Error> {
-        let report = &mut self.tally.report;
+    pub fn note(&mut self, key: &str, name: &str, outcome: Result<Outcome, CopyError>) -> Result<(), Error> {
+        let report = &mut self.builder.report;
         match outcome {
             Ok(Outcome::Copied(Copied { entry, resumed_bytes, is_verified })) => {
                 report.copied += 1;
@@ -105,7 +105,7 @@ impl Engine {
                 report.copied += 1;
                 report.copied_bytes += size;
             }
-            Err(trouble) => self.tally.add(name, trouble)?,
+            Err(error) => self.builder.add(name, error)?,
         }
         self.manifest.flush_if_due(&self.work);
         Ok(())
@@ -146,12 +146,12 @@ impl Engine {
             self.manifest.forget_unseen(is_left_out);
         }
         let manifest = self.manifest.clone();
-        self.work.blocking(move || manifest.save()).await.map_err(Trouble::into_error)
+        self.work.blocking(move || manifest.save()).await.map_err(CopyError::into_error)
     }
 
     /// What the run came to. Errors: everything was refused.
     pub fn into_report(self) -> Result<Report, Error> {
-        self.tally.into_report()
+        self.builder.into_report()
     }
 }
 

@@ -9,8 +9,8 @@
 
 use crate::change::{Action, Reason};
 use crate::directory::Root;
-use crate::kept::Kept;
-use crate::leftovers::{is_temporary, remove_if_dead};
+use crate::keep_set::KeepSet;
+use crate::orphan_files::{is_temporary, remove_if_dead};
 use crate::report::Removals;
 use crate::{Changes, Error, Filters};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
@@ -25,7 +25,7 @@ const DEPTH_MAX: usize = 512;
 
 /// One look for what is extra.
 pub(crate) struct ExtraFiles<'a> {
-    pub kept: &'a Kept,
+    pub kept: &'a KeepSet,
     pub filters: &'a Filters,
     /// What keys of the source begin with.
     pub prefix: &'a str,

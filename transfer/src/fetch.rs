@@ -10,12 +10,12 @@ use crate::Progress;
 use crate::attributes::FileAttributes;
 use crate::buffers::{BUFFER_BYTES, Buffer, Buffers};
 use crate::connections::{Connection, Connections};
+use crate::copy_error::CopyError;
 use crate::directory::{LocalState, Root};
 use crate::file_name::RelativePath;
-use crate::leftovers::Leftovers;
+use crate::orphan_files::OrphanFiles;
 use crate::part_writer::PieceSize;
 use crate::temporary::Temporary;
-use crate::trouble::Trouble;
 use crate::work::Work;
 use md5::{Digest, Md5};
 use pail_store::{Attributes, GetOptions, GetResult, ObjectMeta, RawKey, Store, Version};
@@ -31,7 +31,7 @@ pub(super) const SHORT: &str = "the store sent less than the object has";
 pub(crate) struct Fetcher {
     pub store: Arc<dyn Store>,
     pub root: Arc<Root>,
-    pub leftovers: Arc<Leftovers>,
+    pub orphan_files: Arc<OrphanFiles>,
     pub buffers: Arc<Buffers>,
     pub connections: Connections,
     pub part_size_bytes: u64,
@@ -73,34 +73,38 @@ impl Fetcher {
         self: &Arc<Self>,
         object: ObjectMeta,
         path: &RelativePath,
-    ) -> Result<Fetched, Trouble> {
+    ) -> Result<Fetched, CopyError> {
         let object = match object.version.is_unknown() {
             true => ObjectMeta { last_modified: object.last_modified, ..self.head(&object.key).await? },
             false => object,
         };
         let again = match self.attempt(&object, path).await {
-            Err(Trouble::Changed) => {
+            Err(CopyError::Changed) => {
                 tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
                 self.head(&object.key).await?
             }
-            Err(Trouble::Corrupt(why)) => {
+            Err(CopyError::Corrupt(why)) => {
                 tracing::warn!(key = %object.key, why, "what arrived is not what the store has; fetching it over");
                 object
             }
             done => return done,
         };
         match self.attempt(&again, path).await {
-            Err(Trouble::Changed) => Err(Trouble::Alone(CHANGED_TWICE.to_owned())),
+            Err(CopyError::Changed) => Err(CopyError::Item(CHANGED_TWICE.to_owned())),
             done => done,
         }
     }
 
-    pub(super) async fn head(&self, key: &RawKey) -> Result<ObjectMeta, Trouble> {
+    pub(super) async fn head(&self, key: &RawKey) -> Result<ObjectMeta, CopyError> {
         let found = self.store.head(key).await;
-        found.map_err(|error| Trouble::of_store(&format!("look at {key}"), error))
+        found.map_err(|error| CopyError::of_store(&format!("look at {key}"), error))
     }
 
-    async fn attempt(self: &Arc<Self>, object: &ObjectMeta, path: &RelativePath) -> Result<Fetched, Trouble> {
+    async fn attempt(
+        self: &Arc<Self>,
+        object: &ObjectMeta,
+        path: &RelativePath,
+    ) -> Result<Fetched, CopyError> {
         let attempt = Attempt { object, path, moved: Arc::default() };
         let placed = match object.size <= BUFFER_BYTES as u64 {
             true => self.fetch_small(&attempt).await,
@@ -113,7 +117,7 @@ impl Fetcher {
     }
 
     /// In one request, one buffer and one piece of work for the disk.
-    async fn fetch_small(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<Placed, Trouble> {
+    async fn fetch_small(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<Placed, CopyError> {
         let len = attempt.object.size as usize;
         let connection = self.connection().await?;
         let mut buffer = self.buffer(len).await?;
@@ -124,22 +128,22 @@ impl Fetcher {
         let filled = body.fill(buffer.part(len)).await;
         let filled = filled.map_err(|error| self.of_key(attempt.object, error))?;
         if filled != len {
-            return Err(Trouble::Alone(SHORT.to_owned()));
+            return Err(CopyError::Item(SHORT.to_owned()));
         }
         drop((body, connection));
         self.count(&attempt.moved, len);
         let attributes = self.attributes(attempt.object, meta.attributes);
-        let (root, path, leftovers) = (self.root.clone(), attempt.path.clone(), self.leftovers.clone());
+        let (root, path, orphan_files) = (self.root.clone(), attempt.path.clone(), self.orphan_files.clone());
         let place = move || {
             if md5.is_some_and(|md5| Md5::digest(buffer.part(len)).as_slice() != md5) {
                 return Ok(None);
             }
-            let temporary = Temporary::create(&root, &path, &leftovers)?;
+            let temporary = Temporary::create(&root, &path, &orphan_files)?;
             temporary.write_at(buffer.part(len), 0)?;
             temporary.place(&path, &attributes).map(Some)
         };
         let placed = self.on_disk(place).await?;
-        let local = placed.ok_or_else(|| Trouble::Corrupt(OTHER_MD5.to_owned()))?;
+        let local = placed.ok_or_else(|| CopyError::Corrupt(OTHER_MD5.to_owned()))?;
         Ok(Placed { local, is_verified: is_checked || md5.is_some(), resumed_bytes: 0 })
     }
 
@@ -153,13 +157,13 @@ impl Fetcher {
         &self,
         object: &ObjectMeta,
         range: Option<Range<u64>>,
-    ) -> Result<GetResult, Trouble> {
+    ) -> Result<GetResult, CopyError> {
         let wanted = range.clone().unwrap_or(0..object.size);
         let options = GetOptions { range, if_version: Some(object.version.clone()) };
         let got = self.store.get(&object.key, options).await.map_err(|error| self.of_key(object, error))?;
         match got.meta.size == object.size && got.range == wanted {
             true => Ok(got),
-            false => Err(Trouble::Changed),
+            false => Err(CopyError::Changed),
         }
     }
 
@@ -173,8 +177,8 @@ impl Fetcher {
         FileAttributes::of_object(&ObjectMeta { attributes, ..object.clone() }, self.umask)
     }
 
-    pub(super) fn of_key(&self, object: &ObjectMeta, error: pail_store::Error) -> Trouble {
-        Trouble::of_store(&format!("read {}/{}", self.store.uri(), object.key), error)
+    pub(super) fn of_key(&self, object: &ObjectMeta, error: pail_store::Error) -> CopyError {
+        CopyError::of_store(&format!("read {}/{}", self.store.uri(), object.key), error)
     }
 
     pub(super) fn count(&self, moved: &AtomicU64, len: usize) {
@@ -185,16 +189,16 @@ impl Fetcher {
     pub(super) async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-    ) -> Result<T, Trouble> {
-        self.work.blocking(work).await?.map_err(|error| Trouble::of_target(self.root.path(), &error))
+    ) -> Result<T, CopyError> {
+        self.work.blocking(work).await?.map_err(|error| CopyError::of_target(self.root.path(), &error))
     }
 
-    pub(super) async fn connection(&self) -> Result<Connection, Trouble> {
-        self.connections.take().await.ok_or_else(|| Trouble::Alone("the run is over".to_owned()))
+    pub(super) async fn connection(&self) -> Result<Connection, CopyError> {
+        self.connections.take().await.ok_or_else(|| CopyError::Item("the run is over".to_owned()))
     }
 
-    pub(super) async fn buffer(&self, len: usize) -> Result<Buffer, Trouble> {
-        self.buffers.take(len).await.ok_or_else(|| Trouble::Alone("the run is over".to_owned()))
+    pub(super) async fn buffer(&self, len: usize) -> Result<Buffer, CopyError> {
+        self.buffers.take(len).await.ok_or_else(|| CopyError::Item("the run is over".to_owned()))
     }
 }
 

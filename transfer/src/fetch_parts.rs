@@ -7,13 +7,13 @@
 
 use crate::buffers::BUFFER_BYTES;
 use crate::connections::Connection;
+use crate::copy_error::CopyError;
 use crate::fetch::{Attempt, Fetcher, OTHER_MD5, Placed, SHORT, is_checked_by_store};
 use crate::part_journal::{ObjectIdentity, PartJournal, Written};
 use crate::part_sizes::parts;
 use crate::part_writer::PartWriter;
 use crate::sums::{KIND_DEFAULT, Sum, agree};
 use crate::temporary::Temporary;
-use crate::trouble::Trouble;
 use crate::work::lost;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, ready};
@@ -32,7 +32,7 @@ const DAMAGED: &str =
 const TOLD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The checksum that the store has, once it is told.
-type Told = Shared<BoxFuture<'static, Option<Checksum>>>;
+type StoredChecksum = Shared<BoxFuture<'static, Option<Checksum>>>;
 
 /// One part that is to be fetched.
 struct PartTask {
@@ -44,7 +44,7 @@ struct PartTask {
     /// It is all of the object.
     is_all: bool,
     temporary: Arc<Temporary>,
-    told: Told,
+    told: StoredChecksum,
     moved: Arc<AtomicU64>,
 }
 
@@ -65,14 +65,14 @@ struct Fetched {
 
 impl Fetcher {
     /// In parts at the same time, but for a version that cannot be asked for.
-    pub(super) async fn fetch_parts(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<Placed, Trouble> {
+    pub(super) async fn fetch_parts(self: &Arc<Self>, attempt: &Attempt<'_>) -> Result<Placed, CopyError> {
         let object = attempt.object;
         let temporary = Arc::new(self.temporary(attempt).await?);
         let mut tasks = JoinSet::new();
         let fetched = self.fetch_missing(attempt, &temporary, &mut tasks).await;
-        if let Err(trouble) = &fetched {
+        if let Err(error) = &fetched {
             tasks.shutdown().await;
-            if !trouble.is_resumable() {
+            if !error.is_resumable() {
                 temporary.discard();
             }
         }
@@ -81,20 +81,20 @@ impl Fetcher {
         let path = attempt.path.clone();
         // Every part is written, and so nobody else has the file any more.
         let temporary =
-            Arc::into_inner(temporary).ok_or_else(|| Trouble::Alone("a part of it was lost".to_owned()))?;
+            Arc::into_inner(temporary).ok_or_else(|| CopyError::Item("a part of it was lost".to_owned()))?;
         let local = self.on_disk(move || temporary.place(&path, &attributes)).await?;
         Ok(Placed { local, is_verified, resumed_bytes })
     }
 
     /// The file to write to, with what an earlier run has written of this version.
-    async fn temporary(&self, attempt: &Attempt<'_>) -> Result<Temporary, Trouble> {
-        let (root, path, leftovers) = (self.root.clone(), attempt.path.clone(), self.leftovers.clone());
+    async fn temporary(&self, attempt: &Attempt<'_>) -> Result<Temporary, CopyError> {
+        let (root, path, orphan_files) = (self.root.clone(), attempt.path.clone(), self.orphan_files.clone());
         let (len, part_size) = (attempt.object.size, self.part_size_of(attempt.object));
         let what = ObjectIdentity::of(self.store.identity(), attempt.object, path.as_bytes());
         let open = move || {
             let temporary = match len <= part_size {
-                true => Temporary::create(&root, &path, &leftovers)?,
-                false => Temporary::resume(&root, &path, &leftovers, &what, part_size)?,
+                true => Temporary::create(&root, &path, &orphan_files)?,
+                false => Temporary::resume(&root, &path, &orphan_files, &what, part_size)?,
             };
             // No room is found out before anything is sent; what is there already is on the disk.
             temporary.reserve(len).inspect_err(|_| temporary.discard())?;
@@ -112,8 +112,8 @@ impl Fetcher {
         self: &Arc<Self>,
         attempt: &Attempt<'_>,
         temporary: &Arc<Temporary>,
-        tasks: &mut JoinSet<Result<PartDone, Trouble>>,
-    ) -> Result<Fetched, Trouble> {
+        tasks: &mut JoinSet<Result<PartDone, CopyError>>,
+    ) -> Result<Fetched, CopyError> {
         let object = attempt.object;
         let journal = temporary.parts();
         let part_size = journal.map_or_else(|| self.part_size_of(object), PartJournal::part_size);
@@ -139,7 +139,7 @@ impl Fetcher {
             }
             let connection = self.connection().await?;
             while let Some(done) = tasks.try_join_next() {
-                take(done.map_err(|error| Trouble::Fatal(lost(&error)))??, &mut sums);
+                take(done.map_err(|error| CopyError::Fatal(lost(&error)))??, &mut sums);
             }
             let task = PartTask {
                 object: object.clone(),
@@ -155,14 +155,14 @@ impl Fetcher {
             tasks.spawn(self.work.tracked(async move { fetcher.fetch_part(task, connection).await }));
         }
         while let Some(done) = tasks.join_next().await {
-            take(done.map_err(|error| Trouble::Fatal(lost(&error)))??, &mut sums);
+            take(done.map_err(|error| CopyError::Fatal(lost(&error)))??, &mut sums);
         }
         if !is_any {
             attributes = self.attributes_of_current(object).await?;
         }
         let agrees = if is_checked { Some(true) } else { agree(told.await, &sums, &ranges) };
         match agrees {
-            Some(false) => Err(Trouble::Corrupt(DAMAGED.to_owned())),
+            Some(false) => Err(CopyError::Corrupt(DAMAGED.to_owned())),
             Some(true) => Ok(Fetched { attributes, is_verified: true, resumed_bytes }),
             None => {
                 let meta = ObjectMeta { attributes: attributes.clone(), ..object.clone() };
@@ -177,12 +177,12 @@ impl Fetcher {
         &self,
         meta: &ObjectMeta,
         temporary: &Arc<Temporary>,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, CopyError> {
         let Some(md5) = self.md5(meta) else { return Ok(false) };
         let (file, len) = (temporary.clone(), meta.size);
         match self.on_disk(move || file.md5(len)).await? == md5 {
             true => Ok(true),
-            false => Err(Trouble::Corrupt(OTHER_MD5.to_owned())),
+            false => Err(CopyError::Corrupt(OTHER_MD5.to_owned())),
         }
     }
 
@@ -197,7 +197,7 @@ impl Fetcher {
     }
 
     /// What the store has of the whole: as the listing or the HEAD told, or asked for beside the first parts.
-    fn told(self: &Arc<Self>, object: &ObjectMeta, parts: usize) -> Told {
+    fn told(self: &Arc<Self>, object: &ObjectMeta, parts: usize) -> StoredChecksum {
         if object.checksum.is_some() || parts == 1 {
             return ready(object.checksum).boxed().shared();
         }
@@ -213,12 +213,12 @@ impl Fetcher {
     }
 
     /// The attributes of an object of which no part had to be fetched. Errors: `Changed`.
-    async fn attributes_of_current(&self, object: &ObjectMeta) -> Result<Option<Arc<Attributes>>, Trouble> {
+    async fn attributes_of_current(&self, object: &ObjectMeta) -> Result<Option<Arc<Attributes>>, CopyError> {
         let current = self.head(&object.key).await?;
-        if current.version.is(&object.version) { Ok(current.attributes) } else { Err(Trouble::Changed) }
+        if current.version.is(&object.version) { Ok(current.attributes) } else { Err(CopyError::Changed) }
     }
 
-    async fn fetch_part(&self, task: PartTask, _connection: Connection) -> Result<PartDone, Trouble> {
+    async fn fetch_part(&self, task: PartTask, _connection: Connection) -> Result<PartDone, CopyError> {
         let PartTask { object, index, range, there, is_all, temporary, told, moved } = task;
         let buffer = self.buffer(BUFFER_BYTES).await?;
         let offset = range.start + there.map_or(0, |there| there.len);
@@ -236,7 +236,7 @@ impl Fetcher {
             let (len, began) = (room.len(), Instant::now());
             let filled = got.body.fill(room).await.map_err(|error| self.of_key(&object, error))?;
             if filled != len {
-                return Err(Trouble::Alone(SHORT.to_owned()));
+                return Err(CopyError::Item(SHORT.to_owned()));
             }
             self.piece_size.look(len, began.elapsed());
             if writer.add(len) {
@@ -262,7 +262,7 @@ impl Fetcher {
         kind: Option<Checksum>,
         temporary: &Arc<Temporary>,
         start: u64,
-    ) -> Result<Sum, Trouble> {
+    ) -> Result<Sum, CopyError> {
         // That run may not have been told which.
         let Some(kind) = kind.filter(|kind| discriminant(kind) != discriminant(&there.sum)) else {
             return Ok(Sum::after(there.sum));

@@ -7,8 +7,8 @@
 //! lead to. A directory that is one of its own parents, by device and inode, ends there and is named. Where links are not followed, those below a source are
 //! left out like what the filters leave out; a source that is a link itself was named, and is followed. Empty directories have no object.
 
-use crate::kept::Kept;
-use crate::leftovers::is_temporary;
+use crate::keep_set::KeepSet;
+use crate::orphan_files::is_temporary;
 use crate::report::Problems;
 use crate::{Error, Options, UploadSource};
 use pail_store::{KEY_LEN_BYTES_MAX, RawKey};
@@ -40,11 +40,15 @@ pub(crate) struct Walked {
     /// How many are left out: by the filters, or as links.
     pub left_out: u64,
     /// All names below the source's prefix that are there, whether they can be sent or not, where that was asked for.
-    pub kept: Option<Kept>,
+    pub kept: Option<KeepSet>,
 }
 
 /// Finds the files of all sources that the filters take, by their names below a source that is a directory. With `kept`, all names are put there. Errors: a source that is not there or cannot be read; more files than [`FILES_MAX`].
-pub(crate) fn walk(sources: &[UploadSource], options: &Options, kept: Option<Kept>) -> Result<Walked, Error> {
+pub(crate) fn walk(
+    sources: &[UploadSource],
+    options: &Options,
+    kept: Option<KeepSet>,
+) -> Result<Walked, Error> {
     let found = Walked { kept, ..Walked::default() };
     let mut walk = Walk { found, options, prefix_len: 0, parents: Vec::new() };
     for UploadSource { path, key } in sources {
@@ -266,7 +270,7 @@ mod tests {
 
         let options = Options { follows_links: false, ..Options::default() };
         let found =
-            walk(&[UploadSource { path: at("src"), key: "p/".into() }], &options, Some(Kept::default()));
+            walk(&[UploadSource { path: at("src"), key: "p/".into() }], &options, Some(KeepSet::default()));
         let found = found.unwrap();
         let mut keys: Vec<_> = found.files.iter().map(|file| file.key.as_str()).collect();
         keys.sort();

@@ -15,7 +15,7 @@
 //! remembered, about 250 bytes of memory each.
 
 use crate::directory::LocalState;
-use crate::leftovers::RunId;
+use crate::orphan_files::RunId;
 use crate::run_log::{DeadRun, RunLog, dead_runs};
 use crate::work::Work;
 use pail_store::Version;

@@ -12,10 +12,10 @@
 //! What is open and has no journal, or no parts, is an orphan once its task is given up, and aborted at the end of the run.
 
 use crate::connections::{Connection, Connections};
-use crate::orphans::{OpenUpload, Orphans};
+use crate::copy_error::CopyError;
+use crate::orphan_uploads::{OpenUpload, OrphanUploads};
 use crate::part_sizes::parts;
 use crate::progress::Moved;
-use crate::trouble::Trouble;
 use crate::upload_journal::{Interrupted, SourceIdentity, UploadIdentity, UploadJournal, UploadJournals};
 use crate::work::{Work, lost};
 use async_trait::async_trait;
@@ -37,7 +37,7 @@ pub(crate) struct PartUploads {
     pub journals: Arc<UploadJournals>,
     /// What the store gives new objects.
     pub new_objects: String,
-    pub orphans: Orphans,
+    pub orphans: OrphanUploads,
     pub work: Work,
 }
 
@@ -55,7 +55,7 @@ pub(crate) trait PartSource: Send + Sync + 'static {
     ) -> Result<Part, Failure>;
 
     /// Looks at what was sent before the object is made of it: whether that is known to be what the source has. Errors: it is something else, or the source has changed.
-    async fn check(&self, parts: &[Part]) -> Result<bool, Trouble>;
+    async fn check(&self, parts: &[Part]) -> Result<bool, CopyError>;
 }
 
 /// An object that is to be made of parts.
@@ -84,7 +84,7 @@ pub(crate) struct MadeOfParts {
 pub(crate) enum Failure {
     /// The store does not know the upload any more.
     Gone,
-    Trouble(Trouble),
+    Copy(CopyError),
 }
 
 impl Failure {
@@ -92,14 +92,14 @@ impl Failure {
     pub fn of_store(store: &dyn Store, upload: &Upload, error: pail_store::Error) -> Self {
         match error.kind {
             ErrorKind::NotFound => Self::Gone,
-            _ => Self::Trouble(Trouble::of_store(&format!("write {}/{}", store.uri(), upload.key), error)),
+            _ => Self::Copy(CopyError::of_store(&format!("write {}/{}", store.uri(), upload.key), error)),
         }
     }
 }
 
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        Self::Copy(error)
     }
 }
 
@@ -109,17 +109,17 @@ impl PartUploads {
         self: &Arc<Self>,
         object: &ObjectInParts,
         moved: &Arc<Moved>,
-    ) -> Result<MadeOfParts, Trouble> {
+    ) -> Result<MadeOfParts, CopyError> {
         match self.attempt(object, moved).await {
             Err(Failure::Gone) => {}
-            Err(Failure::Trouble(trouble)) => return Err(trouble),
+            Err(Failure::Copy(error)) => return Err(error),
             Ok(made) => return Ok(made),
         }
         tracing::debug!(key = %object.key, "the store has ended an upload in parts; beginning another one");
         moved.take_back();
         self.attempt(object, moved).await.map_err(|failure| match failure {
-            Failure::Gone => Trouble::Alone(GONE_TWICE.to_owned()),
-            Failure::Trouble(trouble) => trouble,
+            Failure::Gone => CopyError::Item(GONE_TWICE.to_owned()),
+            Failure::Copy(error) => error,
         })
     }
 
@@ -154,7 +154,7 @@ impl PartUploads {
         }
         match &done {
             Ok(_) => open.complete(),
-            Err(Failure::Trouble(trouble)) if open.journal.is_some() && trouble.is_resumable() => {
+            Err(Failure::Copy(error)) if open.journal.is_some() && error.is_resumable() => {
                 open.leave();
             }
             Err(_) => open.abort().await,
@@ -168,7 +168,7 @@ impl PartUploads {
         &self,
         object: &ObjectInParts,
         options: &PutOptions,
-    ) -> Result<(OpenUpload, Vec<Part>), Trouble> {
+    ) -> Result<(OpenUpload, Vec<Part>), CopyError> {
         let identity = object.identity.clone().map(|source| UploadIdentity {
             source,
             part_size: object.part_size,
@@ -204,14 +204,14 @@ impl PartUploads {
     async fn journal_of(
         &self,
         key: &RawKey,
-    ) -> Result<(Option<Arc<UploadJournal>>, Option<Interrupted>), Trouble> {
+    ) -> Result<(Option<Arc<UploadJournal>>, Option<Interrupted>), CopyError> {
         let (journals, key) = (self.journals.clone(), key.clone());
         let opened = self.work.blocking(move || journals.open(&key)).await?;
         Ok(opened.map_or((None, None), |(journal, found)| (Some(Arc::new(journal)), found)))
     }
 
     /// Whether the store still has the upload. Errors: the store's.
-    async fn is_open(&self, upload: &Upload) -> Result<bool, Trouble> {
+    async fn is_open(&self, upload: &Upload) -> Result<bool, CopyError> {
         match self.store.has_parts(upload).await {
             // Who may not ask, or cannot, may complete it; where it is gone, that will tell.
             Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Unsupported) => Ok(true),
@@ -233,7 +233,7 @@ impl PartUploads {
         let OpenUpload { upload, journal, .. } = open;
         let numbers: HashSet<u32> = there.iter().map(|part| part.number).collect();
         let mut sent = there;
-        let ended = |error| Trouble::Fatal(lost(&error));
+        let ended = |error| CopyError::Fatal(lost(&error));
         for (number, range) in (1..).zip(parts(object.len, object.part_size)) {
             if numbers.contains(&number) {
                 continue;
@@ -267,12 +267,12 @@ impl PartUploads {
         Ok((version, is_verified))
     }
 
-    fn of_target(&self, key: &RawKey, error: pail_store::Error) -> Trouble {
-        Trouble::of_store(&format!("write {}/{key}", self.store.uri()), error)
+    fn of_target(&self, key: &RawKey, error: pail_store::Error) -> CopyError {
+        CopyError::of_store(&format!("write {}/{key}", self.store.uri()), error)
     }
 
-    async fn connection(&self) -> Result<Connection, Trouble> {
-        self.connections.take().await.ok_or_else(|| Trouble::Alone("the run is over".to_owned()))
+    async fn connection(&self) -> Result<Connection, CopyError> {
+        self.connections.take().await.ok_or_else(|| CopyError::Item("the run is over".to_owned()))
     }
 }
 

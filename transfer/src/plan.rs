@@ -10,7 +10,7 @@ use crate::collisions::{Collisions, Verdict};
 use crate::comparison::{Judgement, judge};
 use crate::directory::{LocalState, Root};
 use crate::file_name::{Named, RelativePath, named};
-use crate::kept::Kept;
+use crate::keep_set::KeepSet;
 use crate::manifest::Manifest;
 use crate::target_probe::FoldedNames;
 use crate::{Comparison, Filters, Options};
@@ -44,7 +44,7 @@ pub(crate) struct Planner {
     filters: Filters,
     comparison: Comparison,
     /// The names that were seen, where the others are to be deleted.
-    kept: Option<Kept>,
+    kept: Option<KeepSet>,
     collisions: Collisions<(ObjectMeta, RelativePath)>,
     /// A file was listed that is taken.
     has_any: bool,
@@ -60,7 +60,7 @@ impl Planner {
             manifest,
             filters: options.filters.clone(),
             comparison: options.comparison,
-            kept: options.delete.then(Kept::default),
+            kept: options.delete.then(KeepSet::default),
             collisions: Collisions::default(),
             has_any: false,
             folded: None,
@@ -75,11 +75,11 @@ impl Planner {
     /// The target takes names that differ in case alone for one.
     pub fn fold_case(&mut self) {
         self.folded = Some(FoldedNames::default());
-        self.kept.iter_mut().for_each(Kept::fold_case);
+        self.kept.iter_mut().for_each(KeepSet::fold_case);
     }
 
     /// What must stay in the target, if the rest is to go.
-    pub fn into_kept(self) -> Option<Kept> {
+    pub fn into_kept(self) -> Option<KeepSet> {
         self.kept
     }
 

@@ -9,13 +9,13 @@
 
 use crate::Progress;
 use crate::connections::{Connection, Connections};
+use crate::copy_error::CopyError;
 use crate::fetch::OTHER_MD5;
 use crate::part_sizes::part_size;
 use crate::part_uploads::{Failure, MadeOfParts, ObjectInParts, PartSource, PartUploads};
 use crate::progress::Moved;
 use crate::send::MEMORY_UNIT_BYTES;
 use crate::server_copy::ServerCopy;
-use crate::trouble::Trouble;
 use crate::upload_journal::SourceIdentity;
 use crate::work::Work;
 use async_trait::async_trait;
@@ -64,7 +64,7 @@ pub(crate) struct Relayed {
 
 impl Relay {
     /// Copies the version of `object` that it names. Errors: `Changed`, where that is not there any more; `Corrupt`.
-    pub async fn copy(self: &Arc<Self>, object: &ObjectMeta, to: &RawKey) -> Result<Relayed, Trouble> {
+    pub async fn copy(self: &Arc<Self>, object: &ObjectMeta, to: &RawKey) -> Result<Relayed, CopyError> {
         let moved = Moved::of(&self.progress);
         let made = match object.size <= self.part_size_bytes {
             true => self.copy_small(object, to, &moved).await,
@@ -76,7 +76,12 @@ impl Relay {
         made
     }
 
-    async fn copy_small(&self, object: &ObjectMeta, to: &RawKey, moved: &Moved) -> Result<Relayed, Trouble> {
+    async fn copy_small(
+        &self,
+        object: &ObjectMeta,
+        to: &RawKey,
+        moved: &Moved,
+    ) -> Result<Relayed, CopyError> {
         let _connection = self.connection().await?;
         let units = u32::try_from(object.size.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
         let _memory = self.memory.acquire_many(units).await.map_err(|_| over())?;
@@ -84,12 +89,12 @@ impl Relay {
         let got =
             self.source.get(&object.key, options).await.map_err(|error| self.of_source(object, error))?;
         if got.meta.size != object.size {
-            return Err(Trouble::Changed);
+            return Err(CopyError::Changed);
         }
         let meta = got.meta.clone();
         let bytes = got.bytes().await.map_err(|error| self.of_source(object, error))?;
         if bytes.len() as u64 != object.size {
-            return Err(Trouble::Alone(SHORT.to_owned()));
+            return Err(CopyError::Item(SHORT.to_owned()));
         }
         let is_verified = meta.checksum.is_some() || self.is_verified_by_md5(&meta, &bytes).await?;
         let told = meta.attributes;
@@ -101,12 +106,12 @@ impl Relay {
     }
 
     /// False where the source has no MD5. Errors: it has another one.
-    async fn is_verified_by_md5(&self, meta: &ObjectMeta, bytes: &Bytes) -> Result<bool, Trouble> {
+    async fn is_verified_by_md5(&self, meta: &ObjectMeta, bytes: &Bytes) -> Result<bool, CopyError> {
         let Some(md5) = self.source.md5(meta).filter(|_| self.verifies_by_md5) else { return Ok(false) };
         let bytes = bytes.clone();
         match self.work.blocking(move || Md5::digest(&bytes).as_slice() == md5).await? {
             true => Ok(true),
-            false => Err(Trouble::Corrupt(OTHER_MD5.to_owned())),
+            false => Err(CopyError::Corrupt(OTHER_MD5.to_owned())),
         }
     }
 
@@ -115,11 +120,11 @@ impl Relay {
         object: &ObjectMeta,
         to: &RawKey,
         moved: &Arc<Moved>,
-    ) -> Result<Relayed, Trouble> {
+    ) -> Result<Relayed, CopyError> {
         let connection = self.connection().await?;
         let found = self.source.head(&object.key).await.map_err(|error| self.of_source(object, error))?;
         if found.version != object.version || found.size != object.size {
-            return Err(Trouble::Changed);
+            return Err(CopyError::Changed);
         }
         let attributes = self.attributes(object, found.attributes.clone()).await?;
         drop(connection);
@@ -147,7 +152,7 @@ impl Relay {
         to: &RawKey,
         wanted_part_size: u64,
         source: Arc<ServerCopy>,
-    ) -> Result<MadeOfParts, Trouble> {
+    ) -> Result<MadeOfParts, CopyError> {
         let moved = Moved::of(&self.progress);
         let parts = ObjectInParts {
             key: to.clone(),
@@ -166,7 +171,7 @@ impl Relay {
         &self,
         object: &ObjectMeta,
         told: Option<Arc<Attributes>>,
-    ) -> Result<Attributes, Trouble> {
+    ) -> Result<Attributes, CopyError> {
         let told = told.or_else(|| object.attributes.clone());
         let has_all = told.as_ref().is_some_and(|told| told.tag_count == 0);
         let attributes = match told {
@@ -180,26 +185,26 @@ impl Relay {
         Ok(Attributes { storage_class: None, encryption: None, uneditable: None, ..attributes })
     }
 
-    fn of_source(&self, object: &ObjectMeta, error: pail_store::Error) -> Trouble {
+    fn of_source(&self, object: &ObjectMeta, error: pail_store::Error) -> CopyError {
         of_source(&*self.source, object, error)
     }
 
-    fn of_target(&self, to: &RawKey, error: pail_store::Error) -> Trouble {
-        Trouble::of_store(&format!("write {}/{to}", self.target.uri()), error)
+    fn of_target(&self, to: &RawKey, error: pail_store::Error) -> CopyError {
+        CopyError::of_store(&format!("write {}/{to}", self.target.uri()), error)
     }
 
     /// The right to send or to have copied one object or part.
-    pub async fn connection(&self) -> Result<Connection, Trouble> {
+    pub async fn connection(&self) -> Result<Connection, CopyError> {
         self.connections.take().await.ok_or_else(over)
     }
 }
 
-fn over() -> Trouble {
-    Trouble::Alone("the run is over".to_owned())
+fn over() -> CopyError {
+    CopyError::Item("the run is over".to_owned())
 }
 
-fn of_source(source: &dyn Store, object: &ObjectMeta, error: pail_store::Error) -> Trouble {
-    Trouble::of_store(&format!("read {}/{}", source.uri(), object.key), error)
+fn of_source(source: &dyn Store, object: &ObjectMeta, error: pail_store::Error) -> CopyError {
+    CopyError::of_store(&format!("read {}/{}", source.uri(), object.key), error)
 }
 
 /// `None` of a version that cannot be told from others.
@@ -233,7 +238,7 @@ impl PartSource for PassingObject {
         let sent = target.put_part(upload, number, Payload::Source { len, source: source.clone() }).await;
         let part = sent.map_err(|error| match (error.kind, source.failure.lock().take()) {
             (ErrorKind::Source, Some(cause)) => of_source(&*self.store, &self.object, cause).into(),
-            (ErrorKind::Source, None) => Trouble::Alone(error.message).into(),
+            (ErrorKind::Source, None) => CopyError::Item(error.message).into(),
             _ => Failure::of_store(target, upload, error),
         })?;
         moved.add(len);
@@ -241,7 +246,7 @@ impl PartSource for PassingObject {
     }
 
     /// By the parts' checksums, where the target tells those of all, and the source one of the same kind.
-    async fn check(&self, parts: &[Part]) -> Result<bool, Trouble> {
+    async fn check(&self, parts: &[Part]) -> Result<bool, CopyError> {
         let ObjectMeta { key, version, checksum, .. } = &self.object;
         let stored = match checksum {
             Some(checksum) => Some(*checksum),
@@ -249,7 +254,7 @@ impl PartSource for PassingObject {
             None => self.store.checksum(key, version).await.ok().flatten(),
         };
         match agrees(stored, parts) {
-            Some(false) => Err(Trouble::Corrupt(DAMAGED.to_owned())),
+            Some(false) => Err(CopyError::Corrupt(DAMAGED.to_owned())),
             agrees => Ok(agrees.is_some()),
         }
     }

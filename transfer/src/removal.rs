@@ -14,9 +14,9 @@
 //! Bounds: twice [`Options::connections`] requests, [`BULK_REQUESTS_MAX`] of them for many objects, and the pages of `listing`.
 
 use crate::change::{Action, Reason};
+use crate::copy_error::CopyError;
 use crate::listing::{Found, Pages, look};
 use crate::report::Removals;
-use crate::trouble::Trouble;
 use crate::work::{Work, lost};
 use crate::{Error, Options, Source};
 use pail_store::{Condition, ConditionedChange, ErrorKind, ListPage, ObjectMeta, RawKey, Store, Version};
@@ -90,15 +90,15 @@ async fn remove_prefix(
 }
 
 /// Deletes one object.
-async fn delete(store: &Arc<dyn Store>, doomed: &Doomed) -> pail_store::Result<()> {
-    let condition = match doomed.is_unseen {
-        false => doomed.condition.clone(),
-        true => match seen_now(store, &doomed.key, doomed.size).await? {
+async fn delete(store: &Arc<dyn Store>, deletion: &Deletion) -> pail_store::Result<()> {
+    let condition = match deletion.is_unseen {
+        false => deletion.condition.clone(),
+        true => match seen_now(store, &deletion.key, deletion.size).await? {
             Version::Unknown => Condition::None,
             version => Condition::IfVersion(version),
         },
     };
-    store.delete(&doomed.key, condition).await
+    store.delete(&deletion.key, condition).await
 }
 
 /// The version of an object whose listing had none. Errors: `Precondition`, where it has another size than was listed; the store's.
@@ -118,7 +118,7 @@ async fn seen_now(store: &Arc<dyn Store>, key: &RawKey, size: u64) -> pail_store
 
 /// An object that is to go.
 #[derive(Debug, Clone)]
-struct Doomed {
+struct Deletion {
     key: RawKey,
     size: u64,
     condition: Condition,
@@ -128,8 +128,8 @@ struct Doomed {
 
 /// What became of one request, or of those for one object.
 enum Done {
-    One(Doomed, pail_store::Result<()>),
-    Many(Vec<Doomed>, pail_store::Result<Vec<pail_store::Result<()>>>),
+    One(Deletion, pail_store::Result<()>),
+    Many(Vec<Deletion>, pail_store::Result<Vec<pail_store::Result<()>>>),
 }
 
 /// Deletes objects of one bucket. Dropped, it gives up what is under way.
@@ -141,9 +141,9 @@ pub(crate) struct Remover {
     /// Those of `tasks` that delete many.
     bulk_requests: usize,
     /// What the next request deletes.
-    batch: Vec<Doomed>,
+    batch: Vec<Deletion>,
     /// What a request was refused for, and takes requests of its own.
-    alone: Vec<Doomed>,
+    alone: Vec<Deletion>,
     pub removals: Removals,
     refused: Option<Box<pail_store::Error>>,
     refusals: u64,
@@ -196,32 +196,32 @@ impl Remover {
             true => Condition::IfVersion(version),
             false => Condition::None,
         };
-        let doomed = Doomed { key: key.clone(), size, condition, is_unseen };
-        match self.batch_len_max(&doomed) {
+        let deletion = Deletion { key: key.clone(), size, condition, is_unseen };
+        match self.batch_len_max(&deletion) {
             Some(len_max) => {
-                self.batch.push(doomed);
+                self.batch.push(deletion);
                 if self.batch.len() >= len_max { self.send_batch().await } else { Ok(()) }
             }
-            None => self.send(doomed).await,
+            None => self.send(deletion).await,
         }
     }
 
     /// How many the request may delete that deletes this one; `None` where it takes one of its own: for want of such requests, or of conditions in them.
-    fn batch_len_max(&self, doomed: &Doomed) -> Option<usize> {
+    fn batch_len_max(&self, deletion: &Deletion) -> Option<usize> {
         let bulk = self.store.bulk_deletion()?;
-        let is_held = doomed.condition == Condition::None || bulk.is_conditional;
-        (is_held && !doomed.is_unseen).then_some(bulk.keys_max)
+        let is_held = deletion.condition == Condition::None || bulk.is_conditional;
+        (is_held && !deletion.is_unseen).then_some(bulk.keys_max)
     }
 
-    async fn send(&mut self, doomed: Doomed) -> Result<(), Error> {
+    async fn send(&mut self, deletion: Deletion) -> Result<(), Error> {
         // Twice as many as of requests that carry bytes: a deletion is over in a round trip.
         while self.tasks.len() >= self.options.connections().saturating_mul(2) {
             self.finish_one().await?;
         }
         let store = self.store.clone();
         self.tasks.spawn(async move {
-            let deleted = delete(&store, &doomed).await;
-            Done::One(doomed, deleted)
+            let deleted = delete(&store, &deletion).await;
+            Done::One(deletion, deleted)
         });
         Ok(())
     }
@@ -232,9 +232,9 @@ impl Remover {
         }
         let mut batch = std::mem::take(&mut self.batch);
         if batch.len() == 1
-            && let Some(doomed) = batch.pop()
+            && let Some(deletion) = batch.pop()
         {
-            return self.send(doomed).await;
+            return self.send(deletion).await;
         }
         // What was refused meanwhile is refused to these, too.
         if self.store.bulk_deletion().is_none() {
@@ -245,7 +245,7 @@ impl Remover {
         self.bulk_requests += 1;
         self.tasks.spawn(async move {
             let objects: Vec<_> =
-                batch.iter().map(|doomed| (doomed.key.clone(), doomed.condition.clone())).collect();
+                batch.iter().map(|deletion| (deletion.key.clone(), deletion.condition.clone())).collect();
             let deleted = store.delete_many(&objects).await;
             Done::Many(batch, deleted)
         });
@@ -253,8 +253,8 @@ impl Remover {
     }
 
     async fn send_those_alone(&mut self) -> Result<(), Error> {
-        while let Some(doomed) = self.alone.pop() {
-            self.send(doomed).await?;
+        while let Some(deletion) = self.alone.pop() {
+            self.send(deletion).await?;
         }
         Ok(())
     }
@@ -277,7 +277,7 @@ impl Remover {
     async fn finish_one(&mut self) -> Result<(), Error> {
         let Some(done) = self.tasks.join_next().await else { return Ok(()) };
         match done.map_err(|error| lost(&error))? {
-            Done::One(doomed, deleted) => self.note(&doomed, deleted),
+            Done::One(deletion, deleted) => self.note(&deletion, deleted),
             Done::Many(batch, deleted) => {
                 self.bulk_requests -= 1;
                 match deleted {
@@ -287,7 +287,7 @@ impl Remover {
                             batch.iter().zip(deleted).partition(|(_, deleted)| deleted.is_ok());
                         gone.into_iter()
                             .chain(kept)
-                            .try_for_each(|(doomed, deleted)| self.note(doomed, deleted))
+                            .try_for_each(|(deletion, deleted)| self.note(deletion, deleted))
                     }
                     Err(error) => self.note_whole(batch, error),
                 }
@@ -296,10 +296,10 @@ impl Remover {
     }
 
     /// A request failed that was to delete all of these. What it was not for want of the store is tried by itself: of a refusal it is to be known whom it concerns.
-    fn note_whole(&mut self, batch: Vec<Doomed>, error: pail_store::Error) -> Result<(), Error> {
+    fn note_whole(&mut self, batch: Vec<Deletion>, error: pail_store::Error) -> Result<(), Error> {
         tracing::debug!(%error, count = batch.len(), "deleting one by one");
-        match Trouble::of_store(&format!("delete in {}", self.store.uri()), error) {
-            Trouble::Fatal(error) => Err(error),
+        match CopyError::of_store(&format!("delete in {}", self.store.uri()), error) {
+            CopyError::Fatal(error) => Err(error),
             _ => {
                 self.alone.extend(batch);
                 Ok(())
@@ -307,18 +307,18 @@ impl Remover {
         }
     }
 
-    fn note(&mut self, doomed: &Doomed, deleted: pail_store::Result<()>) -> Result<(), Error> {
-        let key = &doomed.key;
+    fn note(&mut self, deletion: &Deletion, deleted: pail_store::Result<()>) -> Result<(), Error> {
+        let key = &deletion.key;
         let Err(error) = deleted else {
             self.removals.deleted += 1;
-            self.removals.deleted_bytes += doomed.size;
+            self.removals.deleted_bytes += deletion.size;
             return Ok(());
         };
-        match Trouble::of_store(&format!("delete {}/{key}", self.store.uri()), error) {
-            Trouble::Fatal(error) => return Err(error),
-            Trouble::Alone(why) | Trouble::Corrupt(why) => self.removals.failed.add(key.as_str(), why),
-            Trouble::Changed => self.removals.failed.add(key.as_str(), REPLACED),
-            Trouble::Denied(error) => {
+        match CopyError::of_store(&format!("delete {}/{key}", self.store.uri()), error) {
+            CopyError::Fatal(error) => return Err(error),
+            CopyError::Item(why) | CopyError::Corrupt(why) => self.removals.failed.add(key.as_str(), why),
+            CopyError::Changed => self.removals.failed.add(key.as_str(), REPLACED),
+            CopyError::Denied(error) => {
                 self.removals.failed.add(key.as_str(), error.to_string());
                 self.refused.get_or_insert(error);
                 self.refusals += 1;

@@ -1,7 +1,7 @@
 //! What a run has copied so far, as it is written down meanwhile.
 //!
 //! Owns: [`RunLog`], lines that a run adds to a file beside the manifest, and [`DeadRun`], the file of a run that did not come to its end: what it had copied by then the next one
-//! takes over, with the run's identity, by which its temporary files are known (`leftovers`).
+//! takes over, with the run's identity, by which its temporary files are known (`orphan_files`).
 //!
 //! # Form
 //! The manifest's own: what it is of, then a line for each key. Lines are added as whole ones to the end of a file, in one write for many: every [`FLUSH_INTERVAL`], and at once where much was copied. A line
@@ -10,7 +10,7 @@
 //! Invariants: a run holds a lock (flock(2)) on its log as long as it lives, so that the kernel says which runs are dead; a log is removed when the manifest has what it
 //! says.
 
-use crate::leftovers::RunId;
+use crate::orphan_files::RunId;
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;

@@ -8,14 +8,14 @@
 
 use crate::Progress;
 use crate::connections::{Connection, Connections};
+use crate::copy_error::CopyError;
 use crate::directory::LocalState;
 use crate::local_file::{FilePart, OpenFile};
 use crate::local_walk::LocalFile;
-use crate::orphans::Orphans;
+use crate::orphan_uploads::OrphanUploads;
 use crate::part_sizes::part_size;
 use crate::part_uploads::{Failure, ObjectInParts, PartSource, PartUploads};
 use crate::progress::Moved;
-use crate::trouble::Trouble;
 use crate::upload_journal::UploadJournals;
 use crate::work::Work;
 use async_trait::async_trait;
@@ -72,7 +72,7 @@ impl Sender {
             connections: connections.clone(),
             journals: Arc::new(journals),
             new_objects,
-            orphans: Orphans::new(store.clone()),
+            orphans: OrphanUploads::new(store.clone()),
             work: work.clone(),
         };
         Self {
@@ -87,15 +87,15 @@ impl Sender {
     }
 
     /// Sends a file, in whatever state it is now.
-    pub async fn send(self: &Arc<Self>, file: &LocalFile) -> Result<Sent, Trouble> {
+    pub async fn send(self: &Arc<Self>, file: &LocalFile) -> Result<Sent, CopyError> {
         match self.attempt(file).await {
-            Err(Trouble::Changed) => {}
+            Err(CopyError::Changed) => {}
             done => return done,
         }
         tracing::debug!(path = %file.path.display(), "changed while it was sent; starting over");
         tokio::time::sleep(CHANGED_PAUSE).await;
         match self.attempt(file).await {
-            Err(Trouble::Changed) => Err(Trouble::Alone(CHANGED_TWICE.to_owned())),
+            Err(CopyError::Changed) => Err(CopyError::Item(CHANGED_TWICE.to_owned())),
             done => done,
         }
     }
@@ -110,7 +110,7 @@ impl Sender {
         self.uploads.abort_dead().await;
     }
 
-    async fn attempt(self: &Arc<Self>, file: &LocalFile) -> Result<Sent, Trouble> {
+    async fn attempt(self: &Arc<Self>, file: &LocalFile) -> Result<Sent, CopyError> {
         let path = file.path.clone();
         let open = Arc::new(self.on_disk(move || OpenFile::open(&path)).await?);
         let moved = Moved::of(&self.progress);
@@ -125,7 +125,7 @@ impl Sender {
         Ok(Sent { version, local: open.state(), resumed_bytes })
     }
 
-    async fn put(&self, key: &RawKey, file: &Arc<OpenFile>, moved: &Moved) -> Result<Version, Trouble> {
+    async fn put(&self, key: &RawKey, file: &Arc<OpenFile>, moved: &Moved) -> Result<Version, CopyError> {
         let len = file.state().size;
         let _connection = self.connection().await?;
         let units = u32::try_from(len.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
@@ -134,7 +134,7 @@ impl Sender {
         let read = move || Ok((reading.read_all()?, reading.is_unchanged()?));
         let (bytes, is_unchanged) = self.on_disk(read).await?;
         if !is_unchanged || bytes.len() as u64 != len {
-            return Err(Trouble::Changed);
+            return Err(CopyError::Changed);
         }
         let options = options_for(file);
         let payload = Payload::Bytes(bytes.into());
@@ -149,7 +149,7 @@ impl Sender {
         key: &RawKey,
         file: &Arc<OpenFile>,
         moved: &Arc<Moved>,
-    ) -> Result<(Version, u64), Trouble> {
+    ) -> Result<(Version, u64), CopyError> {
         let len = file.state().size;
         let object = ObjectInParts {
             key: key.clone(),
@@ -163,18 +163,18 @@ impl Sender {
         Ok((made.version, made.resumed_bytes))
     }
 
-    fn of_key(&self, key: &RawKey, error: pail_store::Error) -> Trouble {
-        Trouble::of_store(&format!("write {}/{key}", self.store.uri()), error)
+    fn of_key(&self, key: &RawKey, error: pail_store::Error) -> CopyError {
+        CopyError::of_store(&format!("write {}/{key}", self.store.uri()), error)
     }
 
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, CopyError> {
         on_disk(&self.work, work).await
     }
 
-    async fn connection(&self) -> Result<Connection, Trouble> {
+    async fn connection(&self) -> Result<Connection, CopyError> {
         self.connections.take().await.ok_or_else(over)
     }
 }
@@ -200,18 +200,18 @@ impl PartSource for FileInParts {
             Arc::new(FilePart::new(self.file.clone(), range.start, self.work.clone(), moved.clone()));
         let sent = store.put_part(upload, number, Payload::Source { len, source: source.clone() }).await;
         sent.map_err(|error| match error.kind {
-            ErrorKind::Source if source.is_cut() => Trouble::Changed.into(),
-            ErrorKind::Source => Trouble::Alone(error.message).into(),
+            ErrorKind::Source if source.is_cut() => CopyError::Changed.into(),
+            ErrorKind::Source => CopyError::Item(error.message).into(),
             _ => Failure::of_store(store, upload, error),
         })
     }
 
-    async fn check(&self, _parts: &[Part]) -> Result<bool, Trouble> {
+    async fn check(&self, _parts: &[Part]) -> Result<bool, CopyError> {
         let file = self.file.clone();
         match on_disk(&self.work, move || file.is_unchanged()).await? {
             // The store has compared each part's checksum, where it can; the file has none.
             true => Ok(false),
-            false => Err(Trouble::Changed),
+            false => Err(CopyError::Changed),
         }
     }
 }
@@ -220,12 +220,12 @@ impl PartSource for FileInParts {
 async fn on_disk<T: Send + 'static>(
     work: &Work,
     reading: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, Trouble> {
-    work.blocking(reading).await?.map_err(|error| Trouble::Alone(error.to_string()))
+) -> Result<T, CopyError> {
+    work.blocking(reading).await?.map_err(|error| CopyError::Item(error.to_string()))
 }
 
-fn over() -> Trouble {
-    Trouble::Alone("the run is over".to_owned())
+fn over() -> CopyError {
+    CopyError::Item("the run is over".to_owned())
 }
 
 /// What a file becomes: its time and mode are the object's user metadata.

@@ -3,9 +3,9 @@
 //! Owns: [`ServerCopy`], what such parts are made of: ranges of one version of an object, of the same bucket or of one beside it. No bytes pass through here. Where one request copies all
 //! of an object, or where the store itself goes on with a copy that takes several (Google Cloud Storage), there are none.
 
+use crate::copy_error::CopyError;
 use crate::part_uploads::{Failure, PartSource};
 use crate::progress::Moved;
-use crate::trouble::Trouble;
 use async_trait::async_trait;
 use pail_store::{ErrorKind, ObjectMeta, Part, Store, Upload};
 use parking_lot::Mutex;
@@ -56,20 +56,20 @@ impl PartSource for ServerCopy {
                 Ok(part)
             }
             Err(error) if is_refusal(error.kind) => {
-                let told = Trouble::Alone(error.to_string());
+                let told = CopyError::Item(error.to_string());
                 *self.refusal.lock() = Some(error);
                 Err(told.into())
             }
             // Of the source, or of the upload: the object is looked at again before another one begins.
             Err(error) if error.kind == ErrorKind::NotFound && !self.is_there().await => {
-                Err(Trouble::Changed.into())
+                Err(CopyError::Changed.into())
             }
             Err(error) => Err(Failure::of_store(target, upload, error)),
         }
     }
 
     /// The store has made it of the object's own bytes.
-    async fn check(&self, _parts: &[Part]) -> Result<bool, Trouble> {
+    async fn check(&self, _parts: &[Part]) -> Result<bool, CopyError> {
         Ok(false)
     }
 }

@@ -5,7 +5,7 @@
 //! Bounds: objects that no file is meant by are forgotten, but for [`EXTRA_MAX`] that are to be deleted, about 200 bytes of memory each.
 
 use crate::change::Reason;
-use crate::kept::Kept;
+use crate::keep_set::KeepSet;
 use crate::listing::Pages;
 use crate::removal::Remover;
 use crate::report::Removals;
@@ -80,7 +80,7 @@ impl TargetListing {
         store: &Arc<dyn Store>,
         prefix: &str,
         wanted: &HashSet<&str>,
-        kept: Option<&Kept>,
+        kept: Option<&KeepSet>,
         filters: &Filters,
     ) -> Result<Self, Error> {
         let mut found = Self::default();

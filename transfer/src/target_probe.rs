@@ -6,7 +6,7 @@
 //! Bounds: the memory of all names of a run, on such a file system alone.
 
 use crate::directory::Root;
-use crate::leftovers::Leftovers;
+use crate::orphan_files::OrphanFiles;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashSet;
 
@@ -21,14 +21,14 @@ pub(crate) struct TargetProbe {
 
 impl TargetProbe {
     /// May wait for the disk.
-    pub fn of(root: &Root, leftovers: &Leftovers) -> Self {
-        probe(root, leftovers).unwrap_or_default()
+    pub fn of(root: &Root, orphan_files: &OrphanFiles) -> Self {
+        probe(root, orphan_files).unwrap_or_default()
     }
 }
 
-fn probe(root: &Root, leftovers: &Leftovers) -> Option<TargetProbe> {
+fn probe(root: &Root, orphan_files: &OrphanFiles) -> Option<TargetProbe> {
     let directory = root.find(b"").ok()?;
-    let name = leftovers.name_of_whole(b"case");
+    let name = orphan_files.name_of_whole(b"case");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&*directory, &*name, flags, Mode::from_raw_mode(0o600)).ok()?;
     let began = rustix::fs::fstat(&file).ok().map(|stat| (stat.st_ctime, stat.st_ctime_nsec as i64));
@@ -53,13 +53,13 @@ impl FoldedNames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leftovers::RunId;
+    use crate::orphan_files::RunId;
 
     #[test]
     fn a_directory_that_tells_cases_apart_is_left_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::create(dir.path()).unwrap();
-        let found = TargetProbe::of(&root, &Leftovers::new(RunId::new(), Vec::new()));
+        let found = TargetProbe::of(&root, &OrphanFiles::new(RunId::new(), Vec::new()));
         assert!(!found.folds_case && found.began.is_some());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

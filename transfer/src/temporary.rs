@@ -12,7 +12,7 @@ use crate::buffers::BUFFER_BYTES;
 use crate::comparison::file_md5;
 use crate::directory::{LocalState, Root};
 use crate::file_name::RelativePath;
-use crate::leftovers::{Leftovers, Opened, open_locked};
+use crate::orphan_files::{Opened, OrphanFiles, open_locked};
 use crate::part_journal::{ObjectIdentity, PartJournal, Written};
 use crate::sums::of_file_range;
 use pail_store::Checksum;
@@ -47,13 +47,13 @@ pub(crate) struct Temporary {
 
 impl Temporary {
     /// Makes an empty file beside `path`, and the directories that lead there.
-    pub fn create(root: &Root, path: &RelativePath, leftovers: &Leftovers) -> io::Result<Self> {
+    pub fn create(root: &Root, path: &RelativePath, orphan_files: &OrphanFiles) -> io::Result<Self> {
         let (relative, final_name) = path.split();
         let directory = root.make(relative)?;
-        leftovers.clear_before_whole(relative, &directory);
+        orphan_files.clear_before_whole(relative, &directory);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..NAMES_TRIED_MAX {
-            let name = leftovers.name_of_whole(final_name);
+            let name = orphan_files.name_of_whole(final_name);
             match rustix::fs::openat(&*directory, &*name, flags, Mode::from_raw_mode(0o600)) {
                 Ok(file) => return Ok(Self::new(directory, name, file.into())),
                 Err(Errno::EXIST) => {}
@@ -67,14 +67,14 @@ impl Temporary {
     pub fn resume(
         root: &Root,
         path: &RelativePath,
-        leftovers: &Leftovers,
+        orphan_files: &OrphanFiles,
         what: &ObjectIdentity,
         part_size: u64,
     ) -> io::Result<Self> {
         let (relative, final_name) = path.split();
         let directory = root.make(relative)?;
-        let name = Leftovers::name_of_parts(final_name, &what.digits());
-        leftovers.clear_before_parts(relative, &directory, final_name, &name);
+        let name = OrphanFiles::name_of_parts(final_name, &what.digits());
+        orphan_files.clear_before_parts(relative, &directory, final_name, &name);
         for _ in 0..NAMES_TRIED_MAX {
             match open_locked(&directory, &name)? {
                 Opened::Ours(file) => {
@@ -86,7 +86,7 @@ impl Temporary {
                 Opened::NotOurs => break,
             }
         }
-        Self::create(root, path, leftovers)
+        Self::create(root, path, orphan_files)
     }
 
     fn new(directory: Arc<OwnedFd>, name: Vec<u8>, file: File) -> Self {
@@ -96,7 +96,7 @@ impl Temporary {
     /// Bytes on the disk of a file in parts that [`resume`](Self::resume) would go on with.
     pub fn held_bytes(root: &Root, path: &RelativePath, what: &ObjectIdentity) -> u64 {
         let (relative, final_name) = path.split();
-        let name = Leftovers::name_of_parts(final_name, &what.digits());
+        let name = OrphanFiles::name_of_parts(final_name, &what.digits());
         let stat = root
             .find(relative)
             .ok()
@@ -206,7 +206,7 @@ impl Drop for Temporary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leftovers::RunId;
+    use crate::orphan_files::RunId;
     use std::os::unix::fs::{MetadataExt, symlink};
     use std::path::Path;
 
@@ -215,8 +215,8 @@ mod tests {
         names.collect()
     }
 
-    fn leftovers() -> Leftovers {
-        Leftovers::new(RunId::new(), Vec::new())
+    fn orphan_files() -> OrphanFiles {
+        OrphanFiles::new(RunId::new(), Vec::new())
     }
 
     const PART: u64 = 5 << 20;
@@ -237,7 +237,7 @@ mod tests {
 
     /// As a run leaves it that ended after one of two parts.
     fn interrupted(root: &Root, path: &RelativePath, etag: &str) {
-        let temporary = Temporary::resume(root, path, &leftovers(), &identity(etag), PART).unwrap();
+        let temporary = Temporary::resume(root, path, &orphan_files(), &identity(etag), PART).unwrap();
         temporary.write_at(&[1; PART as usize], 0).unwrap();
         let sum = Checksum::crc64_of(&[1; PART as usize]);
         temporary.mark(0, Written { len: PART, sum }, true).unwrap();
@@ -253,7 +253,7 @@ mod tests {
         let root = Root::create(dir.path()).unwrap();
         let path = RelativePath::last_of(Path::new("file")).unwrap();
         let resume =
-            |etag: &str| Temporary::resume(&root, &path, &leftovers(), &identity(etag), PART).unwrap();
+            |etag: &str| Temporary::resume(&root, &path, &orphan_files(), &identity(etag), PART).unwrap();
         drop(resume("1"));
         assert_eq!(names(dir.path()), Vec::<String>::new(), "nothing to go on with");
 
@@ -276,7 +276,7 @@ mod tests {
         let root = Root::create(dir.path()).unwrap();
         let path = RelativePath::last_of(Path::new("file")).unwrap();
         interrupted(&root, &path, "1");
-        let held = Temporary::resume(&root, &path, &leftovers(), &identity("1"), PART).unwrap();
+        let held = Temporary::resume(&root, &path, &orphan_files(), &identity("1"), PART).unwrap();
         interrupted(&root, &path, "2");
         assert_eq!(names(dir.path()).len(), 2, "a run is at it");
         drop(held);
@@ -286,9 +286,9 @@ mod tests {
         let other = RelativePath::last_of(Path::new("other")).unwrap();
         interrupted(&root, &other, "1");
         assert_eq!(names(dir.path()).len(), 2);
-        let third = Temporary::resume(&root, &path, &leftovers(), &identity("3"), PART).unwrap();
+        let third = Temporary::resume(&root, &path, &orphan_files(), &identity("3"), PART).unwrap();
         assert_eq!(parts_there(&third), Some(1));
-        let all = leftovers();
+        let all = orphan_files();
         let again = Temporary::resume(&root, &other, &all, &identity("2"), PART).unwrap();
         assert_eq!(parts_there(&again), Some(0));
         drop((third, again));
@@ -301,12 +301,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::create(dir.path()).unwrap();
         let path = RelativePath::last_of(Path::new("file")).unwrap();
-        let name = String::from_utf8(Leftovers::name_of_parts(b"file", &identity("1").digits())).unwrap();
+        let name = String::from_utf8(OrphanFiles::name_of_parts(b"file", &identity("1").digits())).unwrap();
         let at = dir.path().join(&name);
         let victim = dir.path().join("victim");
         std::fs::write(&victim, "mine").unwrap();
         let resume = || {
-            let all = leftovers();
+            let all = orphan_files();
             let temporary = Temporary::resume(&root, &path, &all, &identity("1"), PART).unwrap();
             assert_eq!(parts_there(&temporary), None);
             temporary.write_at(b"bytes", 0).unwrap();
@@ -326,7 +326,7 @@ mod tests {
         // A file of one's own that merely has such a name is no leftover of another version.
         let other = dir.path().join(format!(".file.pail-parts-{}", "0".repeat(16)));
         std::fs::write(&other, "mine, too").unwrap();
-        let all = leftovers();
+        let all = orphan_files();
         drop(Temporary::resume(&root, &path, &all, &identity("1"), PART).unwrap());
         all.clear_at_end(&root);
         assert_eq!(std::fs::read(&other).unwrap(), b"mine, too");
@@ -339,10 +339,10 @@ mod tests {
         let path = RelativePath::last_of(Path::new("file")).unwrap();
         let (dead, alive) = (RunId::new(), RunId::new());
         for run in [&dead, &alive] {
-            let name = Leftovers::new(run.clone(), Vec::new()).name_of_whole(b"small");
+            let name = OrphanFiles::new(run.clone(), Vec::new()).name_of_whole(b"small");
             std::fs::write(dir.path().join(String::from_utf8(name).unwrap()), "x").unwrap();
         }
-        let next = Leftovers::new(RunId::new(), vec![dead]);
+        let next = OrphanFiles::new(RunId::new(), vec![dead]);
         drop(Temporary::create(&root, &path, &next).unwrap());
         let left = names(dir.path());
         assert!(left.len() == 1 && left[0].contains(alive.as_str()), "{left:?}");
@@ -356,14 +356,14 @@ mod tests {
         let name = format!("n{}", "ü".repeat(127));
         let path = RelativePath::last_of(Path::new(&name)).unwrap();
         let attributes = FileAttributes { mode: 0o640, mtime_secs: 1_000_000, mtime_nanos: 7 };
-        let temporary = Temporary::create(&root, &path, &leftovers()).unwrap();
+        let temporary = Temporary::create(&root, &path, &orphan_files()).unwrap();
         temporary.write_at(b"half", 0).unwrap();
         assert_eq!(names(dir.path()).len(), 1);
         drop(temporary);
         assert_eq!(names(dir.path()), Vec::<String>::new());
 
         symlink("/dev/null", dir.path().join(&name)).unwrap();
-        let temporary = Temporary::create(&root, &path, &leftovers()).unwrap();
+        let temporary = Temporary::create(&root, &path, &orphan_files()).unwrap();
         temporary.write_at(b"whole", 0).unwrap();
         let state = temporary.place(&path, &attributes).unwrap();
         assert_eq!(state, LocalState { size: 5, mtime_ns: 1_000_000_000_000_007 });
@@ -374,7 +374,7 @@ mod tests {
         let pipe = dir.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
         let path = RelativePath::last_of(Path::new("pipe")).unwrap();
-        let placed = Temporary::create(&root, &path, &leftovers()).unwrap().place(&path, &attributes);
+        let placed = Temporary::create(&root, &path, &orphan_files()).unwrap().place(&path, &attributes);
         assert!(placed.unwrap_err().to_string().contains("a pipe"));
         assert!(!std::fs::symlink_metadata(&pipe).unwrap().is_file());
     }

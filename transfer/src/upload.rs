@@ -12,17 +12,17 @@
 
 use crate::change::Reason;
 use crate::comparison::{Compared, Comparer, Comparison, Judgement, judge};
+use crate::copy_error::CopyError;
 use crate::directory::LocalState;
 use crate::engine::{Copied, Engine, Outcome};
 use crate::file_name::beginning_of;
-use crate::kept::Kept;
+use crate::keep_set::KeepSet;
 use crate::local_file::OpenFile;
 use crate::local_walk::{LocalFile, Walked, walk};
 use crate::manifest::{Entry, Manifest};
 use crate::report::Report;
 use crate::send::{Sender, Sent};
 use crate::target_listing::TargetListing;
-use crate::trouble::Trouble;
 use crate::upload_journal::UploadJournals;
 use crate::work::Work;
 use crate::{Error, Options, Progress, UploadSource};
@@ -107,11 +107,11 @@ async fn send_all(
         sender: sender.clone(),
         comparer: Arc::new(comparer),
     };
-    (run.engine.tally.report.skipped, run.engine.tally.report.failed) = (skipped, failed);
+    (run.engine.builder.report.skipped, run.engine.builder.report.failed) = (skipped, failed);
     let sent = run.send_all(decided).await;
     let Run { mut engine, comparer, .. } = run;
     let ended = engine.join_all(sent).await;
-    if ended.is_ok() && options.dry_run.is_none() && engine.tally.report.failed.count == 0 {
+    if ended.is_ok() && options.dry_run.is_none() && engine.builder.report.failed.count == 0 {
         sender.abort_dead().await;
     }
     let is_left_out = |key: &str| {
@@ -119,7 +119,7 @@ async fn send_all(
     };
     let saved = engine.save_manifest(ended.is_ok(), is_left_out).await;
     ended.and(saved)?;
-    engine.tally.report.not_comparable = comparer.not_comparable();
+    engine.builder.report.not_comparable = comparer.not_comparable();
     let mut report = engine.into_report()?;
     if options.delete && report.failed.count > 0 {
         report.removed.is_withheld = true;
@@ -137,11 +137,11 @@ async fn prepare(
 ) -> Result<(Walked, Manifest), Error> {
     let (sources, options) = (sources.to_vec(), options.clone());
     let prepare = move || {
-        let walked = walk(&sources, &options, options.delete.then(Kept::default))?;
+        let walked = walk(&sources, &options, options.delete.then(KeepSet::default))?;
         let load = if options.dry_run.is_some() { Manifest::look_at } else { Manifest::load };
         Ok((walked, load(options.state_dir.as_deref(), what)))
     };
-    work.blocking(prepare).await.map_err(Trouble::into_error)?
+    work.blocking(prepare).await.map_err(CopyError::into_error)?
 }
 
 /// What all keys of a run begin with. Errors: what is extra is to be deleted where that cannot be told.
@@ -271,7 +271,7 @@ impl Run {
         &self,
         file: LocalFile,
         object: ObjectMeta,
-    ) -> impl Future<Output = Result<Outcome, Trouble>> + Send + use<> {
+    ) -> impl Future<Output = Result<Outcome, CopyError>> + Send + use<> {
         let (comparer, sender) = (self.comparer.clone(), self.sender.clone());
         let (entry, announcer) =
             (self.engine.manifest.entry(file.key.as_str()), self.engine.announcer.clone());
@@ -292,7 +292,7 @@ impl Run {
     }
 }
 
-async fn send(sender: &Arc<Sender>, file: &LocalFile) -> Result<Outcome, Trouble> {
+async fn send(sender: &Arc<Sender>, file: &LocalFile) -> Result<Outcome, CopyError> {
     let Sent { version, local, resumed_bytes } = sender.send(file).await?;
     Ok(Outcome::Copied(Copied { entry: Entry { version, local }, resumed_bytes, is_verified: None }))
 }

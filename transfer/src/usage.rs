@@ -90,7 +90,8 @@ pub async fn measure(store: Arc<dyn Store>, source: &Source, depth: usize) -> Re
 pub async fn measure_local(path: &Path, depth: usize) -> Result<Measured, Error> {
     let sources = UploadSource::content_of(path, "")?;
     let walking = move || walk(&sources, &Options::default(), None);
-    let walked = Work::default().blocking(walking).await.map_err(crate::trouble::Trouble::into_error)??;
+    let walked =
+        Work::default().blocking(walking).await.map_err(crate::copy_error::CopyError::into_error)??;
     let mut measured =
         Measured { not_counted: walked.skipped.count + walked.failed.count, ..Measured::default() };
     walked.files.iter().for_each(|file| measured.add(file.key.as_str(), file.size, depth));

@@ -4,7 +4,7 @@
 //! a run is over when nothing of it is left, so that its temporary files are gone when it returns.
 
 use crate::Error;
-use crate::trouble::Trouble;
+use crate::copy_error::CopyError;
 use pail_store::{Capabilities, Store};
 use std::future::Future;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ impl Work {
     pub async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, CopyError> {
         let token = self.0.token();
         // The token goes last, also where nobody waits for the result any more.
         let done = tokio::task::spawn_blocking(move || (work(), token)).await;
-        done.map(|(result, _)| result).map_err(|error| Trouble::Fatal(lost(&error)))
+        done.map(|(result, _)| result).map_err(|error| CopyError::Fatal(lost(&error)))
     }
 
     /// The same where nobody waits for the result.

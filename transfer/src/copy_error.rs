@@ -1,6 +1,6 @@
 //! What went wrong with one object or file.
 //!
-//! Owns: [`Trouble`], and which errors concern one object alone and which end the run.
+//! Owns: [`CopyError`], and which errors concern one object alone and which end the run.
 
 use crate::{Error, disk};
 use pail_store::ErrorKind;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// What went wrong with one object or file.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum CopyError {
     /// It is another version than the one that was asked for, or the file changed while it was read.
     Changed,
     /// The store refuses this caller; where it refuses everything, that is the run's error.
@@ -17,12 +17,12 @@ pub(crate) enum Trouble {
     /// What arrived is not what the store has.
     Corrupt(String),
     /// It concerns this one alone.
-    Alone(String),
+    Item(String),
     /// It ends the run.
     Fatal(Error),
 }
 
-impl Trouble {
+impl CopyError {
     /// Of a request for one object.
     pub fn of_store(doing: &str, error: pail_store::Error) -> Self {
         match error.kind {
@@ -36,8 +36,8 @@ impl Trouble {
                 Self::Fatal(Error::Store { doing: doing.to_owned(), source: Box::new(error) })
             }
             ErrorKind::Corrupt => Self::Corrupt(error.to_string()),
-            ErrorKind::NotFound => Self::Alone("it was deleted meanwhile".to_owned()),
-            _ => Self::Alone(error.to_string()),
+            ErrorKind::NotFound => Self::Item("it was deleted meanwhile".to_owned()),
+            _ => Self::Item(error.to_string()),
         }
     }
 
@@ -49,13 +49,13 @@ impl Trouble {
         }
         let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
         match error.kind() {
-            _ if is_link => Self::Alone("a symbolic link is in its path, and is not followed".to_owned()),
-            IsADirectory => Self::Alone("a directory is in its place".to_owned()),
-            NotADirectory => Self::Alone("a file is in the place of its directory".to_owned()),
+            _ if is_link => Self::Item("a symbolic link is in its path, and is not followed".to_owned()),
+            IsADirectory => Self::Item("a directory is in its place".to_owned()),
+            NotADirectory => Self::Item("a file is in the place of its directory".to_owned()),
             ReadOnlyFilesystem => Self::fatal(directory, error),
-            PermissionDenied => Self::Alone(error.to_string()),
+            PermissionDenied => Self::Item(error.to_string()),
             _ if is_of_the_process(error) => Self::fatal(directory, error),
-            _ => Self::Alone(error.to_string()),
+            _ => Self::Item(error.to_string()),
         }
     }
 
@@ -72,14 +72,14 @@ fn is_of_the_process(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| fatal.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-impl Trouble {
+impl CopyError {
     /// Whether the same object may still be had, by a later run, and go on where this one ended.
     pub fn is_resumable(&self) -> bool {
         match self {
             // A full disk wants its room back.
             Self::Fatal(error) => !matches!(error, Error::NoSpace { .. }),
             Self::Denied(_) => true,
-            Self::Changed | Self::Corrupt(_) | Self::Alone(_) => false,
+            Self::Changed | Self::Corrupt(_) | Self::Item(_) => false,
         }
     }
 
@@ -88,7 +88,7 @@ impl Trouble {
         match self {
             Self::Fatal(error) => error,
             Self::Denied(source) => Error::Store { doing: "copy".to_owned(), source },
-            Self::Alone(why) | Self::Corrupt(why) => Error::Worker(why),
+            Self::Item(why) | Self::Corrupt(why) => Error::Worker(why),
             Self::Changed => Error::Worker("it changed".to_owned()),
         }
     }

@@ -1,6 +1,6 @@
 //! Temporary files of runs that are dead.
 //!
-//! Owns: [`Leftovers`], the names of temporary files and what becomes of those that nobody will go on with. They are looked for in a directory when a run writes to it
+//! Owns: [`OrphanFiles`], the names of temporary files and what becomes of those that nobody will go on with. They are looked for in a directory when a run writes to it
 //! for the first time, and only where there may be some: in the way of files in parts, and after a run of the same copy that did not come to its end.
 //!
 //! # What is removed
@@ -53,7 +53,7 @@ impl RunId {
 
 /// What dead runs have left, as far as this one has come across it.
 #[derive(Debug)]
-pub(crate) struct Leftovers {
+pub(crate) struct OrphanFiles {
     run: RunId,
     dead: Vec<RunId>,
     /// Guards the names of files in parts, by directory that was looked through; a leaf.
@@ -63,7 +63,7 @@ pub(crate) struct Leftovers {
 /// The name of a file in its directory.
 type FileName = Box<[u8]>;
 
-impl Leftovers {
+impl OrphanFiles {
     pub fn new(run: RunId, dead: Vec<RunId>) -> Self {
         Self { run, dead, seen: Mutex::default() }
     }
@@ -263,13 +263,13 @@ mod tests {
 
     #[test]
     fn names_that_are_made_are_known_again_and_no_others() {
-        let leftovers = Leftovers::new(RunId::new(), Vec::new());
+        let orphan_files = OrphanFiles::new(RunId::new(), Vec::new());
         for name in ["a", "ü.bin", &"n".repeat(255), ".hidden", "x.pail-"] {
-            let whole = leftovers.name_of_whole(name.as_bytes());
+            let whole = orphan_files.name_of_whole(name.as_bytes());
             assert!(
-                matches!(kind_of(&whole), Some(Kind::Whole(run)) if run == leftovers.run.as_str().as_bytes())
+                matches!(kind_of(&whole), Some(Kind::Whole(run)) if run == orphan_files.run.as_str().as_bytes())
             );
-            let parts = Leftovers::name_of_parts(name.as_bytes(), "0123456789abcdef");
+            let parts = OrphanFiles::name_of_parts(name.as_bytes(), "0123456789abcdef");
             assert!(matches!(kind_of(&parts), Some(Kind::Parts)));
             assert!(whole.len() <= 255 && parts.len() <= 255);
         }

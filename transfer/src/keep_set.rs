@@ -1,6 +1,6 @@
 //! What must not be deleted from a target.
 //!
-//! Owns: [`Kept`], the names that a source has, those included that could not be copied (of which the target may have what an earlier run or another program left).
+//! Owns: [`KeepSet`], the names that a source has, those included that could not be copied (of which the target may have what an earlier run or another program left).
 //!
 //! # Why hashes
 //! A source may have millions of names. Eight bytes of each are kept, by a keyed hash: where two names had the same, one that is extra would
@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 
 /// Names, relative to the source and the target alike.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct KeepSet {
     hasher: RandomState,
     names: HashSet<u64>,
     /// What is below these stays, too; each ends in `/`.
@@ -21,7 +21,7 @@ pub(crate) struct Kept {
     folds_case: bool,
 }
 
-impl Kept {
+impl KeepSet {
     /// From now on, before the first name is kept, names are the same that differ in case alone.
     pub fn fold_case(&mut self) {
         self.folds_case = true;
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn where_case_is_folded_a_name_keeps_the_other_s_file() {
-        let mut kept = Kept::default();
+        let mut kept = KeepSet::default();
         kept.fold_case();
         kept.keep("Dir/Ä");
         assert!(kept.keeps("dir/ä".as_bytes()) && !kept.keeps(b"dir/a"));
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn odd_names_keep_what_they_might_be_taken_for() {
-        let mut kept = Kept::default();
+        let mut kept = KeepSet::default();
         kept.keep("a/b");
         kept.keep_odd("c//d");
         kept.keep_odd("e/../../f/./g");

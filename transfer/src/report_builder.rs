@@ -1,8 +1,8 @@
 //! The report in the making.
 //!
-//! Owns: [`Tally`], which decides when problems with single objects are a problem of the whole: a store that refuses every one of them refuses the caller.
+//! Owns: [`ReportBuilder`], which decides when problems with single objects are a problem of the whole: a store that refuses every one of them refuses the caller.
 
-use crate::trouble::Trouble;
+use crate::copy_error::CopyError;
 use crate::{Error, Report};
 
 /// So many refusals, with nothing that was allowed, end the run.
@@ -10,24 +10,24 @@ const REFUSALS_MAX: u64 = 100;
 
 /// A report, and what was refused first.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ReportBuilder {
     pub report: Report,
     refused: Option<Box<pail_store::Error>>,
     refusals: u64,
 }
 
-impl Tally {
+impl ReportBuilder {
     /// Adds what went wrong with one object or file. Errors: what ends the run.
-    pub fn add(&mut self, name: &str, trouble: Trouble) -> Result<(), Error> {
-        match trouble {
-            Trouble::Fatal(error) => return Err(error),
-            Trouble::Alone(why) => self.report.failed.add(name, why),
-            Trouble::Corrupt(why) => {
+    pub fn add(&mut self, name: &str, error: CopyError) -> Result<(), Error> {
+        match error {
+            CopyError::Fatal(error) => return Err(error),
+            CopyError::Item(why) => self.report.failed.add(name, why),
+            CopyError::Corrupt(why) => {
                 self.report.corrupt += 1;
                 self.report.failed.add(name, why);
             }
-            Trouble::Changed => self.report.failed.add(name, "it changed while it was copied"),
-            Trouble::Denied(error) => {
+            CopyError::Changed => self.report.failed.add(name, "it changed while it was copied"),
+            CopyError::Denied(error) => {
                 self.report.failed.add(name, error.to_string());
                 self.refused.get_or_insert(error);
                 self.refusals += 1;

@@ -1,6 +1,6 @@
 //! Uploads in parts that nobody will complete.
 //!
-//! Owns: [`OpenUpload`], an upload under way, and [`Orphans`], those that were dropped before they had ended. A task that is given up cannot send a request
+//! Owns: [`OpenUpload`], an upload under way, and [`OrphanUploads`], those that were dropped before they had ended. A task that is given up cannot send a request
 //! any more, so the run aborts them at its end. Where an upload has a journal, that ends with it; one of which the store has parts by its journal is no orphan, but
 //! left for the next run to go on with.
 
@@ -18,7 +18,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Uploads of one store that are to be aborted.
 #[derive(Debug, Clone)]
-pub(crate) struct Orphans {
+pub(crate) struct OrphanUploads {
     store: Arc<dyn Store>,
     /// Guards the uploads; a leaf.
     uploads: Arc<Mutex<Vec<Orphan>>>,
@@ -33,11 +33,11 @@ pub(crate) struct OpenUpload {
     pub upload: Upload,
     /// What tells a later run of it.
     pub journal: Option<Arc<UploadJournal>>,
-    orphans: Orphans,
+    orphans: OrphanUploads,
     has_ended: bool,
 }
 
-impl Orphans {
+impl OrphanUploads {
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, uploads: Arc::default() }
     }
