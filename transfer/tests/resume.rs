@@ -693,8 +693,7 @@ async fn of_two_copies_at_once_one_goes_on_and_the_other_has_its_own_upload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_that_other_stores_keep_by_other_means_are_gone_on_with_too() {
-    let slow = Settings { bandwidth_bytes_per_s: 20_000_000, ..Settings::default() };
-    let (mut place, there) = (Place::new().await, Place::with(slow).await);
+    let (mut place, there) = (Place::new().await, Place::new().await);
     place.options.connections = 1;
     place.put("d/large", noise(1, 5 * PART - 7)).await;
     let source = bucket(&place, StoreKind::Gcs, BUCKET).await;
@@ -704,17 +703,19 @@ async fn parts_that_other_stores_keep_by_other_means_are_gone_on_with_too() {
         let progress = Arc::default();
         pail_transfer::copy_between(source.clone(), &from, target.clone(), &to, options, &progress).await
     };
+    let late = Fault::once(Some("objects.insert"), FaultAction::Delay { ms: 600_000 });
+    there.server.inject(Fault { key_contains: Some("/00003".to_owned()), ..late });
     let noted = || place.files("state/uploads").into_values().flatten().filter(|byte| *byte == b'\n').count();
     let (done, ()) = tokio::join!(copy(&place.options), async {
         wait_until("two parts are noted", || noted() == 3).await;
+        // What arrives later would take the place of the next run's, and the store's name for it would be another.
+        while keys(&there).await.len() < 3 {}
         place.options.stop.cancel();
     });
     assert!(matches!(done, Err(Error::Stopped)), "{done:?}");
-    there.server.set_settings(Settings::default());
     place.options.stop = Default::default();
     let report = copy(&place.options).await.unwrap();
-    assert_eq!((report.copied, report.verified), (1, 1));
-    assert!(report.resumed_bytes >= 2 * PART as u64, "{report:?}");
+    assert_eq!(copied(&report), (1, 1, 2 * PART as u64));
     assert!(there.object("e/large").await.unwrap() == noise(1, 5 * PART - 7));
     assert_eq!(keys(&there).await, ["e/large"], "no part is left");
     assert!(place.files("state/uploads").is_empty());
