@@ -2,6 +2,7 @@
 //!
 //! Owns: [`CopyError`], and which errors concern one object alone and which end the run.
 
+use crate::obstacles::Obstacle;
 use crate::{Error, disk};
 use pail_store::ErrorKind;
 use std::io;
@@ -43,15 +44,14 @@ impl CopyError {
 
     /// Of one file that is written below `directory`. What would befall the next file too ends the run.
     pub fn of_target(directory: &Path, error: &io::Error) -> Self {
-        use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         if disk::is_full(error) {
             return Self::Fatal(disk::full(directory, "it is full"));
         }
-        let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+        if let Some(obstacle) = Obstacle::of(error) {
+            return Self::Item(obstacle.to_string());
+        }
         match error.kind() {
-            _ if is_link => Self::Item("a symbolic link is in its path, and is not followed".to_owned()),
-            IsADirectory => Self::Item("a directory is in its place".to_owned()),
-            NotADirectory => Self::Item("a file is in the place of its directory".to_owned()),
             ReadOnlyFilesystem => Self::fatal(directory, error),
             PermissionDenied => Self::Item(error.to_string()),
             _ if is_of_the_process(error) => Self::fatal(directory, error),

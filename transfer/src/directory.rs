@@ -8,6 +8,7 @@
 //! Descriptors of up to [`OPEN_DIRECTORIES_MAX`] directories are kept, for keys come in order and share theirs. All calls may wait for the disk.
 
 use crate::file_name::{RelativePath, split};
+use crate::obstacles::Obstacle;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -42,6 +43,14 @@ pub(crate) struct LocalState {
     pub size: u64,
     /// Nanoseconds since 1970; as far as they reach (the year 2262).
     pub mtime_ns: i64,
+}
+
+/// What has the place of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occupant {
+    Nothing,
+    File(LocalState),
+    Obstacle(Obstacle),
 }
 
 impl LocalState {
@@ -131,12 +140,21 @@ impl Root {
         }
     }
 
-    /// The state of the regular file at `path`; `None` where there is none, or something else, or a link is on the way.
-    pub fn state_of(&self, path: &RelativePath) -> Option<LocalState> {
+    /// What is at `path`. What a rename would replace that is no file counts as nothing, and so does what cannot be looked at.
+    pub fn look(&self, path: &RelativePath) -> Occupant {
         let (directory, name) = path.split();
-        let directory = self.find(directory).ok()?;
-        let stat = rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| LocalState::of(&stat))
+        let directory = match self.find(directory) {
+            Ok(directory) => directory,
+            Err(error) => return Obstacle::of(&error).map_or(Occupant::Nothing, Occupant::Obstacle),
+        };
+        let Ok(stat) = rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return Occupant::Nothing;
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Occupant::File(LocalState::of(&stat)),
+            FileType::Directory => Occupant::Obstacle(Obstacle::Directory),
+            _ => Occupant::Nothing,
+        }
     }
 
     /// Opens the regular file at `path` to read it.
@@ -180,12 +198,17 @@ mod tests {
         std::fs::write(inside.join("a/file"), "123").unwrap();
         symlink("file", inside.join("a/alias")).unwrap();
         let state = |path: &str| match crate::file_name::named(path) {
-            Ok(crate::file_name::Named::File(path)) => root.state_of(&path),
+            Ok(crate::file_name::Named::File(path)) => root.look(&path),
             other => panic!("{other:?}"),
         };
-        assert_eq!(state("a/file").map(|state| state.size), Some(3));
-        assert_eq!(state("a/alias"), None);
-        assert_eq!(state("relative/file"), None);
-        assert_eq!(state("a/b"), None);
+        assert!(matches!(state("a/file"), Occupant::File(state) if state.size == 3));
+        assert_eq!([state("a/alias"), state("none/file")], [Occupant::Nothing; 2]);
+        for (path, obstacle) in [
+            ("relative/file", Obstacle::Link),
+            ("a/b", Obstacle::Directory),
+            ("a/file/below", Obstacle::File),
+        ] {
+            assert_eq!(state(path), Occupant::Obstacle(obstacle), "{path}");
+        }
     }
 }

@@ -5,18 +5,20 @@
 //!
 //! Bounds: [`Options::connections`] requests and as many objects again that wait for one; [`Options::memory_bytes`] of buffers; the pages of `listing`.
 
+mod blocked;
+
 use crate::buffers::Buffers;
 use crate::comparison::{Compared, Comparer};
 use crate::connections::Connections;
 use crate::copy_error::CopyError;
 use crate::directory::{LocalState, Root};
 use crate::engine::{Copied, Engine, Outcome};
-use crate::extra_files::ExtraFiles;
 use crate::fetch::{Fetched, Fetcher, Placed};
 use crate::file_name::RelativePath;
 use crate::keep_set::KeepSet;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
+use crate::obstacles::{Awaited, Blocked, Obstacle};
 use crate::orphan_files::OrphanFiles;
 use crate::plan::{COLLIDES, Planner, Step, step_of_file};
 use crate::report::{Removals, Report};
@@ -90,6 +92,8 @@ struct Run {
     options: Options,
     /// What keys begin with whose rest is a name below the target.
     prefix: String,
+    /// What waits for others to be in place.
+    blocked: Blocked,
     /// As it was when the walk began.
     target: TargetProbe,
 }
@@ -137,6 +141,7 @@ impl Opening {
             engine,
             options: self.options,
             prefix: String::new(),
+            blocked: Blocked::default(),
             target: TargetProbe::default(),
         })
     }
@@ -176,7 +181,7 @@ async fn download_prefix(
 
 impl Run {
     /// Takes the listing to its end. Gives what must stay in the target, where the rest is to go.
-    async fn walk(&mut self, prefix: String, first: ListPage) -> Result<Option<KeepSet>, Error> {
+    async fn walk(&mut self, prefix: String, first: ListPage) -> Result<Option<Arc<KeepSet>>, Error> {
         let store = self.fetcher.store.clone();
         let (root, manifest) = (self.fetcher.root.clone(), self.engine.manifest.clone());
         let mut planner = Planner::new(prefix.clone(), root.clone(), manifest, &self.options);
@@ -214,7 +219,7 @@ impl Run {
         if self.options.delete && !planner.has_any() {
             return Err(Error::NothingToKeep { path: source.into() });
         }
-        Ok(planner.into_kept())
+        Ok(planner.into_kept().map(Arc::new))
     }
 
     /// What is counted before anything is fetched; a dry run needs none.
@@ -233,8 +238,11 @@ impl Run {
                     let unchanged = Outcome::Unchanged(Entry { version: object.version, local });
                     self.engine.note(key, key, Ok(unchanged))?;
                 }
+                Step::Blocked(object, path, obstacle) => {
+                    self.blocked.add(Awaited::File(Box::new(object)), path, obstacle);
+                }
                 Step::MakeDirectory(..) if self.options.dry_run.is_some() => {}
-                Step::MakeDirectory(key, path) => self.make_directory(&key, path).await?,
+                Step::MakeDirectory(key, path) => self.make_directory(key, path).await?,
                 Step::Fetch(object, path, reason) => {
                     if self.engine.announces(object.key.as_str(), object.size, reason) {
                         let (key, fetcher) = (object.key.clone(), self.fetcher.clone());
@@ -278,22 +286,36 @@ impl Run {
         }
     }
 
-    async fn make_directory(&mut self, key: &RawKey, path: RelativePath) -> Result<(), Error> {
-        let root = self.fetcher.root.clone();
-        let made = self.fetcher.work.blocking(move || root.make(path.as_bytes()).map(drop)).await;
-        let made = made
-            .and_then(|made| made.map_err(|error| CopyError::of_target(self.fetcher.root.path(), &error)));
-        made.or_else(|error| self.engine.builder.add(key.as_str(), error))
+    async fn make_directory(&mut self, key: RawKey, path: RelativePath) -> Result<(), Error> {
+        let (root, place) = (self.fetcher.root.clone(), path.clone());
+        let made = self.fetcher.work.blocking(move || root.make(place.as_bytes()).map(drop)).await;
+        let error = match made {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(error) => return self.engine.builder.add(key.as_str(), error),
+        };
+        match Obstacle::of(&error) {
+            Some(obstacle) => self.blocked.add(Awaited::Directory(key), path, obstacle),
+            None => {
+                let error = CopyError::of_target(self.fetcher.root.path(), &error);
+                self.engine.builder.add(key.as_str(), error)?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the rest, or gives it up where the walk failed. `is_all_below`: the run is of all that is below a prefix, and not of one object. What is
     /// extra goes last.
     async fn end(
         mut self,
-        walked: Result<Option<KeepSet>, Error>,
+        walked: Result<Option<Arc<KeepSet>>, Error>,
         is_all_below: bool,
     ) -> Result<Report, Error> {
-        let ended = self.engine.join_all(walked).await;
+        let mut ended = self.engine.join_all(walked).await;
+        if let Ok(kept) = &ended {
+            let placed = self.place_blocked(kept.clone().as_ref()).await;
+            ended = self.engine.join_all(placed).await.and(ended);
+        }
         let is_everything = is_all_below && self.options.filters.is_empty();
         if ended.is_ok() && is_everything && self.engine.builder.report.failed.count == 0 {
             let fetcher = self.fetcher.clone();
@@ -306,12 +328,18 @@ impl Run {
         let saved = self.engine.save_manifest(ended.is_ok(), is_left_out).await;
         let kept = ended.and_then(|kept| saved.map(|()| kept))?;
         self.engine.builder.report.not_comparable = self.comparer.not_comparable();
+        let removals = std::mem::take(&mut self.engine.builder.report.removed);
+        let extra = kept.map(|kept| self.extra(kept, removals));
         let mut report = self.engine.into_report()?;
-        match kept {
-            Some(_) if report.failed.count > 0 => report.removed.is_withheld = true,
-            Some(kept) => {
+        match extra {
+            Some(extra) if report.failed.count > 0 => {
+                report.removed = Removals { is_withheld: true, ..extra.removals };
+            }
+            Some(extra) => {
+                let root = self.fetcher.root.clone();
+                let remove = move || extra.with(|extra| extra.remove(&root));
                 report.removed =
-                    remove_extra(&self.fetcher, self.options, self.prefix, kept, self.target.began).await?;
+                    self.fetcher.work.blocking(remove).await.map_err(CopyError::into_error)??;
             }
             None => {}
         }
@@ -328,27 +356,4 @@ async fn fetch(
     let Placed { local, is_verified, resumed_bytes } = placed;
     let entry = Entry { version, local };
     Ok(Outcome::Copied(Copied { entry, resumed_bytes, is_verified: Some(is_verified) }))
-}
-
-async fn remove_extra(
-    fetcher: &Fetcher,
-    options: Options,
-    prefix: String,
-    kept: KeepSet,
-    began: Option<(i64, i64)>,
-) -> Result<Removals, Error> {
-    let root = fetcher.root.clone();
-    let remove = move || {
-        let extra = ExtraFiles {
-            kept: &kept,
-            filters: &options.filters,
-            prefix: &prefix,
-            dry_run: options.dry_run.as_ref(),
-            stop: &options.stop,
-            began,
-            removals: Removals::default(),
-        };
-        extra.remove(&root)
-    };
-    fetcher.work.blocking(remove).await.map_err(CopyError::into_error)?
 }

@@ -33,26 +33,48 @@ pub(crate) struct ExtraFiles<'a> {
     pub stop: &'a CancellationToken,
     /// What changed later is no leftover of an earlier state of the source; see [`TargetProbe::began`](crate::target_probe::TargetProbe::began).
     pub began: Option<(i64, i64)>,
+    /// Directories that are empty go, too.
+    pub takes_empty: bool,
     pub removals: Removals,
 }
 
 /// The walk's place in the tree.
-struct Place {
-    directory: OwnedFd,
+pub(crate) struct Place {
+    pub directory: OwnedFd,
     /// The file system that it stays on.
-    device: u64,
-    depth: usize,
+    pub device: u64,
+    pub depth: usize,
+}
+
+impl Place {
+    /// Where the walk begins. Errors: those of looking at it.
+    pub fn at(directory: OwnedFd) -> io::Result<Self> {
+        let device = rustix::fs::fstat(&directory)?.st_dev;
+        Ok(Self { directory, device, depth: 0 })
+    }
+
+    /// A directory in it. Errors: why it is not entered; `None` where it is gone.
+    pub fn below(&self, name: &CStr) -> Result<Self, Option<String>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.directory, name, flags, Mode::empty());
+        let opened = opened.and_then(|directory| Ok((rustix::fs::fstat(&directory)?.st_dev, directory)));
+        match opened {
+            Ok((device, _)) if device != self.device => {
+                Err(Some("another file system is mounted there".to_owned()))
+            }
+            Ok(_) if self.depth >= DEPTH_MAX => Err(Some("too many directories are above it".to_owned())),
+            Ok((device, directory)) => Ok(Self { directory, device, depth: self.depth + 1 }),
+            Err(Errno::NOENT) => Err(None),
+            Err(error) => Err(Some(error.to_string())),
+        }
+    }
 }
 
 impl ExtraFiles<'_> {
     /// Removes them. May wait for the disk. Errors: stopped; the target cannot be read.
     pub fn remove(mut self, root: &Root) -> Result<Removals, Error> {
-        let opened = root.listable().and_then(|directory| Ok((rustix::fs::fstat(&directory)?, directory)));
-        match opened {
-            Ok((stat, directory)) => {
-                let place = Place { directory, device: stat.st_dev, depth: 0 };
-                self.visit(&place, &mut Vec::new())?;
-            }
+        match root.listable().and_then(Place::at) {
+            Ok(place) => drop(self.visit(&place, &mut Vec::new())?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
                 return Err(Error::Local { doing: "read", path: root.path().to_owned(), source });
@@ -99,40 +121,40 @@ impl ExtraFiles<'_> {
         }
     }
 
-    fn enter(&mut self, place: &Place, name: &CStr, path: &mut Vec<u8>) -> Result<bool, Error> {
+    /// Goes through a directory in `place`, and removes it where it became empty by that. Whether anything was removed.
+    pub fn enter(&mut self, place: &Place, name: &CStr, path: &mut Vec<u8>) -> Result<bool, Error> {
         path.push(b'/');
         if self.filters.leave_out_all_below(path) {
             return Ok(false);
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&place.directory, name, flags, Mode::empty());
-        let opened = opened.and_then(|directory| Ok((rustix::fs::fstat(&directory)?.st_dev, directory)));
-        let below = match opened {
-            Ok((device, _)) if device != place.device => {
-                self.fail(path, "another file system is mounted there");
-                return Ok(false);
-            }
-            Ok(_) if place.depth >= DEPTH_MAX => {
-                self.fail(path, "too many directories are above it");
-                return Ok(false);
-            }
-            Ok((device, directory)) => Place { directory, device, depth: place.depth + 1 },
-            Err(Errno::NOENT) => return Ok(false),
-            Err(error) => {
-                self.fail(path, &error.to_string());
+        let below = match place.below(name) {
+            Ok(below) => below,
+            Err(why) => {
+                why.iter().for_each(|why| self.fail(path, why));
                 return Ok(false);
             }
         };
         let has_removed = self.visit(&below, path)?;
+        let is_kept = self.keeps_directory(path);
         path.pop();
-        if has_removed && self.dry_run.is_none() && !self.kept.keeps(path) {
+        if (has_removed || self.takes_empty) && self.dry_run.is_none() && !is_kept {
             // Refused by the kernel where anything is in it.
             let _ = rustix::fs::unlinkat(&place.directory, name, AtFlags::REMOVEDIR);
         }
         Ok(has_removed)
     }
 
-    fn remove_file(&mut self, place: &Place, name: &CStr, path: &[u8], stat: &Stat) -> bool {
+    /// Whether the source has a directory of this path, which ends in `/`, or something that was not understood.
+    pub fn keeps_directory(&self, path: &[u8]) -> bool {
+        self.kept.keeps(path) || self.kept.keeps(path.strip_suffix(b"/").unwrap_or(path))
+    }
+
+    /// Whether it was changed since the run began.
+    pub fn is_newer(&self, stat: &Stat) -> bool {
+        self.began.is_some_and(|began| (stat.st_ctime, stat.st_ctime_nsec as i64) > began)
+    }
+
+    pub fn remove_file(&mut self, place: &Place, name: &CStr, path: &[u8], stat: &Stat) -> bool {
         if self.kept.keeps(path) || !self.filters.take(path) {
             return false;
         }
@@ -142,7 +164,7 @@ impl ExtraFiles<'_> {
             }
             return false;
         }
-        if self.began.is_some_and(|began| (stat.st_ctime, stat.st_ctime_nsec as i64) > began) {
+        if self.is_newer(stat) {
             tracing::info!(path = %path.escape_ascii(), "it is not in the source, and was changed since the run began: it stays");
             return false;
         }
@@ -171,7 +193,7 @@ impl ExtraFiles<'_> {
 }
 
 /// All names, before anything is removed: what a directory that changes goes on to list is not said.
-fn names_in(directory: &OwnedFd) -> io::Result<Vec<CString>> {
+pub(crate) fn names_in(directory: &OwnedFd) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;

@@ -40,6 +40,7 @@ mod listing;
 mod local_file;
 mod local_walk;
 mod manifest;
+mod obstacles;
 mod options;
 mod orphan_files;
 mod orphan_uploads;

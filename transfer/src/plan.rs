@@ -8,10 +8,11 @@
 use crate::change::Reason;
 use crate::collisions::{Collisions, Verdict};
 use crate::comparison::{Judgement, judge};
-use crate::directory::{LocalState, Root};
+use crate::directory::{LocalState, Occupant, Root};
 use crate::file_name::{Named, RelativePath, named};
 use crate::keep_set::KeepSet;
 use crate::manifest::Manifest;
+use crate::obstacles::Obstacle;
 use crate::target_probe::FoldedNames;
 use crate::{Comparison, Filters, Options};
 use pail_store::{KEY_LEN_BYTES_MAX, ObjectMeta, RawKey};
@@ -28,6 +29,8 @@ pub(crate) enum Step {
     Fetch(ObjectMeta, RelativePath, Reason),
     /// Whether it is to be fetched takes a closer look.
     Compare(ObjectMeta, RelativePath, LocalState),
+    /// It is to be fetched, and something else has its place.
+    Blocked(ObjectMeta, RelativePath, Obstacle),
     MakeDirectory(RawKey, RelativePath),
     Unchanged(ObjectMeta, LocalState),
     Skip {
@@ -129,7 +132,8 @@ impl Planner {
         match named(rest) {
             Ok(Named::Root) => {}
             Ok(Named::File(_)) => kept.keep(rest),
-            Ok(Named::Directory(_)) => kept.keep(rest.trim_end_matches('/')),
+            // With its slash, for a file of that name is none of the source's.
+            Ok(Named::Directory(_)) => kept.keep(rest),
             Err(_) => kept.keep_odd(rest),
         }
     }
@@ -165,7 +169,11 @@ pub(crate) fn step_of_file(
     object: ObjectMeta,
     path: RelativePath,
 ) -> Step {
-    let Some(local) = root.state_of(&path) else { return Step::Fetch(object, path, Reason::New) };
+    let local = match root.look(&path) {
+        Occupant::File(local) => local,
+        Occupant::Nothing => return Step::Fetch(object, path, Reason::New),
+        Occupant::Obstacle(obstacle) => return Step::Blocked(object, path, obstacle),
+    };
     let entry = manifest.entry(object.key.as_str());
     match judge(comparison, entry.as_ref(), &object, local) {
         Judgement::Same => Step::Unchanged(object, local),

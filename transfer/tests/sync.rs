@@ -4,7 +4,7 @@
 
 mod support;
 
-use pail_devserver::{FaultAction, Quirks, Settings};
+use pail_devserver::{Fault, FaultAction, Quirks, Settings};
 use pail_transfer::{Action, Changes, Comparison, Error, Filters, Reason, Report, Selection};
 use std::collections::BTreeMap;
 use std::fs;
@@ -427,4 +427,110 @@ async fn what_filters_leave_out_is_neither_copied_nor_forgotten() {
     place.options.filters = Filters::default();
     place.options.comparison = Comparison::Manifest;
     assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 3, 0));
+}
+
+/// What was in the way of a file goes as other extra files do.
+// SEMANTICS: copies.6
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_takes_the_place_of_a_directory_and_the_other_way_round_where_what_is_extra_goes() {
+    let mut place = syncing().await;
+    for key in ["p/a/b", "p/a/c/d", "p/dir", "p/marker/", "p/marker/x", "p/same", "p/large"] {
+        place.put(key, if key.ends_with('/') { noise(0, 0) } else { noise(1, 1000) }).await;
+    }
+    place.put("p/large", noise(2, 12 * MIB)).await;
+    write(&place, "outside/x", "precious");
+    for name in ["a", "dir/one", "dir/deep/er/two", "large/three", "marker", "same"] {
+        write(&place, &format!("target/{name}"), "local");
+    }
+    fs::create_dir_all(place.at("target/dir/empty")).unwrap();
+    symlink(place.at("outside"), place.at("target/dir/link")).unwrap();
+    let before = place.files("target");
+
+    let report = place.download("p/", "target").await.unwrap();
+    assert_eq!(names(&report.failed), ["p/a/b", "p/a/c/d", "p/dir", "p/large", "p/marker/", "p/marker/x"]);
+    assert!(report.failed.named.iter().all(|one| one.why.contains("--delete` replaces it")), "{report:?}");
+    assert_eq!(place.files("target").len(), before.len(), "nothing goes that was not to go");
+
+    place.options.delete = true;
+    let told = dry(&mut place);
+    counts(&place.download("p/", "target").await.unwrap());
+    place.options.dry_run = None;
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    let deleted =
+        told.iter().filter(|(_, (action, _))| *action == Action::Delete).map(|(key, _)| key.as_str());
+    let extra = ["p/a", "p/dir/deep/er/two", "p/dir/link", "p/dir/one", "p/large/three", "p/marker"];
+    assert_eq!(deleted.collect::<Vec<_>>(), extra);
+    assert_eq!(told["p/a/c/d"], (Action::Copy, Reason::New));
+
+    assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (5, 1, 6));
+    let files = place.files("target");
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["a/b", "a/c/d", "dir", "large", "marker/x", "same"]);
+    assert_eq!(files["large"], noise(2, 12 * MIB));
+    assert_eq!(place.files("outside")["x"], b"precious");
+    assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 6, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_the_way_stays_whole_where_anything_of_it_must() {
+    let mut place = syncing().await;
+    place.options.delete = true;
+    place.options.filters = excluding(&["*.keep"]);
+    for key in ["p/excluded", "p/odd", "p/z/../odd/x", "p/pipe", "p/other"] {
+        place.put(key, noise(1, 1000)).await;
+    }
+    for name in ["excluded/a", "excluded/b.keep", "odd/x", "odd/y", "pipe/a", "extra"] {
+        write(&place, &format!("target/{name}"), "local");
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(place.at("target/pipe/pipe")).unwrap();
+    symlink(place.at("outside"), place.at("target/link")).unwrap();
+    place.put("p/link/x", "x").await;
+    let report = place.download("p/", "target").await.unwrap();
+    assert_eq!(names(&report.failed), ["p/excluded", "p/link/x", "p/odd", "p/pipe"], "{report:?}");
+    let whys: BTreeMap<_, _> =
+        report.failed.named.iter().map(|one| (one.name.as_str(), one.why.as_str())).collect();
+    for (key, why) in [
+        ("p/excluded", "excluded/b.keep is in its place, and is left out by the globs"),
+        ("p/odd", "odd/x is in its place, and has a name that the source has, too"),
+        ("p/link/x", "a symbolic link is in its path, and is not followed"),
+        ("p/pipe", "pipe/pipe is in its place, and is no file"),
+    ] {
+        assert_eq!(whys[key], why);
+    }
+    assert!(report.removed.is_withheld && report.removed.deleted == 0, "{report:?}");
+    let files = place.files("target");
+    let there =
+        ["excluded/a", "excluded/b.keep", "extra", "link", "odd/x", "odd/y", "other", "pipe/a", "pipe/pipe"];
+    assert_eq!(files.keys().collect::<Vec<_>>(), there);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_the_way_stays_where_not_everything_arrived_or_it_is_newer_than_the_run() {
+    let mut place = syncing().await;
+    place.options.delete = true;
+    place.put("p/dir", noise(1, 1000)).await;
+    place.put("p/damaged", noise(2, 1000)).await;
+    write(&place, "target/dir/a", "local");
+    place.server.inject(Fault {
+        times: 2,
+        ..Fault::once(Some("GetObject"), FaultAction::FlipBit { after_bytes: 700 })
+    });
+    let report = place.download("p/", "target").await.unwrap();
+    assert_eq!(names(&report.failed), ["p/damaged", "p/dir"], "{report:?}");
+    assert!(report.failed.named.iter().any(|one| one.why.contains("not everything else could be copied")));
+    assert_eq!(place.files("target").len(), 1);
+
+    // Written after the run began: the listing waits.
+    place.server.set_settings(Settings { first_byte_ms: 300, ..Settings::default() });
+    place.server.reset_counters();
+    let writing = async {
+        place.wait_for("GetObject", 1).await;
+        write(&place, "target/dir/new", "new");
+    };
+    let (report, ()) = tokio::join!(place.download("p/", "target"), writing);
+    let report = report.unwrap();
+    assert_eq!(names(&report.failed), ["p/dir"], "{report:?}");
+    assert!(
+        report.failed.named[0].why.contains("dir/new is in its place, and was changed since the run began")
+    );
+    assert_eq!(place.files("target").keys().collect::<Vec<_>>(), ["damaged", "dir/a", "dir/new"]);
 }
