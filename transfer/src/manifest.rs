@@ -123,7 +123,7 @@ impl Manifest {
 
     /// Has what was recorded written down, on a thread that may wait for the disk, where it is time for that.
     pub fn flush_if_due(self: &Arc<Self>, work: &Work) {
-        if self.log.as_ref().is_some_and(RunLog::is_due) {
+        if self.log.as_ref().is_some_and(RunLog::take_due) {
             let manifest = self.clone();
             work.detached(move || {
                 if let Some(log) = &manifest.log {

@@ -26,6 +26,8 @@ const WAITING_BYTES_MAX: usize = 64 << 10;
 /// A file of this size is noted at once: it would be dear to copy again.
 const LARGE_BYTES: u64 = 8 << 20;
 const SUFFIX: &str = "log";
+/// Of one that has no lock yet.
+const UNBORN_SUFFIX: &str = "new";
 
 /// The log of this run.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(crate) struct RunLog {
 struct Waiting {
     lines: Vec<u8>,
     is_urgent: bool,
+    /// Somebody is about to write them.
+    is_taken: bool,
     flushed: Instant,
 }
 
@@ -56,15 +60,19 @@ impl RunLog {
     /// Begins the log of a run whose manifest is `manifest`, and whose directory is there, with its first line.
     pub fn begin(manifest: &Path, run: &RunId, head: &[u8]) -> io::Result<Self> {
         let path = manifest.with_extension(format!("{}.{SUFFIX}", run.as_str()));
-        let mut file = File::options().append(true).create_new(true).mode(0o600).open(&path)?;
+        // It gets the name by which others find it with its lock: without, it would be taken for a dead run's.
+        let unborn = manifest.with_extension(format!("{}.{UNBORN_SUFFIX}", run.as_str()));
+        let mut file = File::options().append(true).create_new(true).mode(0o600).open(&unborn)?;
         if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(io::Error::from)
             .and_then(|()| file.write_all(head))
+            .and_then(|()| std::fs::rename(&unborn, &path))
         {
-            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(&unborn);
             return Err(error);
         }
-        let waiting = Waiting { lines: Vec::new(), is_urgent: false, flushed: Instant::now() };
+        let waiting =
+            Waiting { lines: Vec::new(), is_urgent: false, is_taken: false, flushed: Instant::now() };
         Ok(Self { file, path, waiting: Mutex::new(waiting) })
     }
 
@@ -75,17 +83,21 @@ impl RunLog {
         waiting.is_urgent |= copied_bytes >= LARGE_BYTES || waiting.lines.len() >= WAITING_BYTES_MAX;
     }
 
-    /// Whether lines are to be written by now.
-    pub fn is_due(&self) -> bool {
-        let waiting = self.waiting.lock();
-        waiting.is_urgent || (!waiting.lines.is_empty() && waiting.flushed.elapsed() >= FLUSH_INTERVAL)
+    /// Whether lines are to be written by now: true for one caller, who then has to [`flush`](Self::flush).
+    pub fn take_due(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        let is_due =
+            waiting.is_urgent || (!waiting.lines.is_empty() && waiting.flushed.elapsed() >= FLUSH_INTERVAL);
+        let is_ours = is_due && !waiting.is_taken;
+        waiting.is_taken |= is_ours;
+        is_ours
     }
 
     /// Writes what waits. May wait for the disk.
     pub fn flush(&self) {
         let lines = {
             let mut waiting = self.waiting.lock();
-            (waiting.is_urgent, waiting.flushed) = (false, Instant::now());
+            (waiting.is_urgent, waiting.is_taken, waiting.flushed) = (false, false, Instant::now());
             std::mem::take(&mut waiting.lines)
         };
         if let Err(error) = (&self.file).write_all(&lines) {
@@ -169,4 +181,42 @@ fn read(
         }
     }
     Ok(Some(DeadRun { id, file, path: path.to_owned(), head_len }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_never_seen_without_its_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = dir.path().join("manifest");
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert!(dead_runs(&manifest, b"head\n", |_| true).is_empty());
+                }
+            });
+            for _ in 0..2000 {
+                RunLog::begin(&manifest, &RunId::new(), b"head\n").unwrap().remove();
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_due_is_taken_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = RunLog::begin(&dir.path().join("manifest"), &RunId::new(), b"").unwrap();
+        log.note(b"small\n", 1);
+        assert!(!log.take_due());
+        log.note(b"large\n", LARGE_BYTES);
+        assert_eq!([log.take_due(), log.take_due()], [true, false]);
+        log.flush();
+        assert!(!log.take_due());
+        log.note(b"large\n", LARGE_BYTES);
+        assert!(log.take_due());
+    }
 }
