@@ -359,7 +359,7 @@ impl Run {
         there: &mut TargetObjects,
     ) -> Result<Decision, Error> {
         let comparison = self.options.comparison;
-        let entry = self.engine.manifest.entry(object.key.as_str());
+        let entry = self.engine.manifest.entry(object.key.as_str(), comparison);
         if comparison == Comparison::Manifest && entry.is_none() && self.options.dry_run.is_none() {
             // It is copied whatever the target has.
             return Ok(Decision::Copy(Reason::NotSentBefore));
@@ -387,5 +387,5 @@ fn entry_of((source, made): (&Version, &Version), size: u64) -> Entry {
         true => Version::Unknown,
         false => Version::from_etag(&format!("{} {}", source.to_text(), made.to_text())),
     };
-    Entry { version, local: LocalState { size, mtime_ns: 0 } }
+    Entry { version, local: LocalState { size, mtime_ns: 0, ctime_ns: None }, is_by_time: false }
 }

@@ -4,7 +4,8 @@
 //! the store, and reads the file.
 //!
 //! # What is compared
-//! - With an entry in the manifest: the object has the version and the file the size and time that are noted there.
+//! - With an entry in the manifest: the object has the version and the file the size and time that are noted there. Where its change time alone is another, contents are compared: a program may have written to it and set its time
+//!   back, but `chmod`, `ln` and a restored backup change that as well, and what they did is not to send everything again. What has no checksum to be compared by goes by size and time.
 //! - Without, for a sync: sizes, and the file's time with the one that the store says of the object, to the nanosecond that it names. A HEAD tells the time that
 //!   Pail and others store with an object; a listing does not.
 //! - Contents, where they are asked for, and without an entry for a plain copy, to which nobody said that times tell: a checksum of the whole object that the store keeps (CRC64NVME, CRC32C, CRC32), or its ETag where that is the MD5 of the bytes. It is not
@@ -47,7 +48,10 @@ pub enum Comparison {
 /// What is known of a file and an object without a closer look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    Same,
+    /// `is_by_time`: nobody sent or compared the bytes; see [`Entry`].
+    Same {
+        is_by_time: bool,
+    },
     Differs(Reason),
     /// They have one size, and the rest takes a [`Comparer`].
     Undecided,
@@ -66,22 +70,38 @@ pub(crate) fn judge(
     match (comparison, entry) {
         (Comparison::Content, _) => Judgement::Undecided,
         (_, Some(entry)) if entry.local.mtime_ns != local.mtime_ns => Judgement::Differs(Reason::TimeDiffers),
-        (_, Some(entry)) if entry.local == local && entry.version == object.version => Judgement::Same,
+        (_, Some(entry)) if is_touched(entry, object, local) => Judgement::Undecided,
+        (_, Some(entry)) if entry.local.is_like(&local) && entry.version == object.version => {
+            Judgement::Same { is_by_time: entry.is_by_time }
+        }
         // Some servers leave the versions out of listings.
         (_, Some(_)) if object.version.is_unknown() => Judgement::Undecided,
         (_, Some(_)) => Judgement::Differs(Reason::VersionDiffers),
         (Comparison::Manifest, None) => Judgement::Undecided,
-        (_, None) if FileAttributes::of_object(object, 0).mtime_ns() == local.mtime_ns => Judgement::Same,
+        (_, None) if FileAttributes::of_object(object, 0).mtime_ns() == local.mtime_ns => {
+            Judgement::Same { is_by_time: true }
+        }
         (Comparison::SizeAndTime, None) if object.attributes.is_none() => Judgement::Undecided,
         (_, None) => Judgement::Differs(Reason::TimeDiffers),
     }
 }
 
+/// Whether all is as it was noted but for the file's change time: its mode was changed, or it was linked, or somebody wrote to it and set its time back.
+pub(crate) fn is_touched(entry: &Entry, object: &ObjectMeta, local: LocalState) -> bool {
+    entry.local.is_like(&local)
+        && entry.version == object.version
+        && !object.version.is_unknown()
+        && local.is_touched_since(&entry.local)
+}
+
 /// What a closer look found.
 #[derive(Debug)]
 pub(crate) enum Compared {
-    /// They are the same, and this is the object's version.
-    Same(Version),
+    /// They are the same, and this is the object's version; `is_by_time`: nobody sent or compared the bytes.
+    Same {
+        version: Version,
+        is_by_time: bool,
+    },
     Differs(Reason),
 }
 
@@ -115,6 +135,18 @@ impl Comparer {
         open: impl FnOnce() -> io::Result<File> + Send + 'static,
     ) -> Result<Compared, CopyError> {
         let compared = match (self.comparison, entry) {
+            (Comparison::Manifest | Comparison::SizeAndTime, Some(entry))
+                if is_touched(entry, object, local) =>
+            {
+                match self.by_content(object, local, open).await? {
+                    // Size and time are what is left to go by.
+                    Compared::Differs(Reason::NotComparable) => {
+                        let version = object.version.clone();
+                        Compared::Same { version, is_by_time: entry.is_by_time }
+                    }
+                    compared => compared,
+                }
+            }
             (Comparison::Content, _) | (Comparison::Manifest, None) => {
                 self.by_content(object, local, open).await?
             }
@@ -150,7 +182,11 @@ impl Comparer {
                 (time == local.mtime_ns, Reason::TimeDiffers)
             }
         };
-        Ok(if is_same { Compared::Same(found.version) } else { Compared::Differs(reason) })
+        let is_by_time = entry.is_none_or(|entry| entry.is_by_time);
+        Ok(match is_same {
+            true => Compared::Same { version: found.version, is_by_time },
+            false => Compared::Differs(reason),
+        })
     }
 
     async fn by_content(
@@ -175,7 +211,7 @@ impl Comparer {
                 .is_equal(&file, local, move |file| file_md5(file, u64::MAX).map(|found| found == md5))
                 .await?
         {
-            return Ok(Compared::Same(listed.version.clone()));
+            return Ok(Compared::Same { version: listed.version.clone(), is_by_time: false });
         }
         let version = match listed.version.is_unknown() {
             false => listed.version.clone(),
@@ -207,7 +243,7 @@ impl Comparer {
     ) -> Result<Compared, CopyError> {
         let is_equal = self.is_equal(file, local, move |file| file_has(file, checksum)).await?;
         Ok(match is_equal {
-            true => Compared::Same(version.clone()),
+            true => Compared::Same { version: version.clone(), is_by_time: false },
             false => Compared::Differs(Reason::ContentDiffers),
         })
     }
@@ -320,14 +356,19 @@ mod tests {
     #[test]
     fn every_way_to_differ_has_its_name() {
         let etag = Version::from_etag;
-        let at = |size, secs: i64| LocalState { size, mtime_ns: secs * 1_000_000_000 };
-        let entry = |version, local| Some(Entry { version, local });
+        let at = |size, secs: i64| LocalState { size, mtime_ns: secs * 1_000_000_000, ctime_ns: Some(1) };
+        let entry = |version, local| Some(Entry { version, local, is_by_time: false });
         let by = |comparison, entry: Option<Entry>, version, local| {
             judge(comparison, entry.as_ref(), &object(3, version), local)
         };
         use Comparison::{Content, Manifest, SizeAndTime};
         let known = || entry(etag("a"), at(3, 9));
-        assert_eq!(by(Manifest, known(), etag("a"), at(3, 9)), Judgement::Same);
+        assert_eq!(by(Manifest, known(), etag("a"), at(3, 9)), Judgement::Same { is_by_time: false });
+        let touched = LocalState { ctime_ns: Some(2), ..at(3, 9) };
+        assert_eq!(by(Manifest, known(), etag("a"), touched), Judgement::Undecided);
+        assert_eq!(by(Manifest, known(), etag("b"), touched), Judgement::Differs(Reason::VersionDiffers));
+        let of_old = entry(etag("a"), LocalState { ctime_ns: None, ..at(3, 9) });
+        assert_eq!(by(SizeAndTime, of_old, etag("a"), touched), Judgement::Same { is_by_time: false });
         assert_eq!(by(Manifest, known(), etag("b"), at(3, 9)), Judgement::Differs(Reason::VersionDiffers));
         assert_eq!(by(Manifest, known(), etag("a"), at(4, 9)), Judgement::Differs(Reason::SizeDiffers));
         // Earlier is another time, as later is; and the store's time does not matter where an entry says what it was.
@@ -336,7 +377,7 @@ mod tests {
         let unknown = || Version::Unknown;
         assert_eq!(by(Manifest, known(), unknown(), at(3, 9)), Judgement::Undecided);
         assert_eq!(by(SizeAndTime, known(), unknown(), at(3, 9)), Judgement::Undecided);
-        assert_eq!(by(SizeAndTime, None, etag("a"), at(3, 7)), Judgement::Same);
+        assert_eq!(by(SizeAndTime, None, etag("a"), at(3, 7)), Judgement::Same { is_by_time: true });
         assert_eq!(by(SizeAndTime, None, etag("a"), at(3, 8)), Judgement::Undecided);
         assert_eq!(by(Manifest, None, etag("a"), at(3, 8)), Judgement::Undecided);
         assert_eq!(by(Manifest, None, etag("a"), at(3, 7)), Judgement::Undecided, "times of two may be one");

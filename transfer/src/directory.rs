@@ -43,6 +43,8 @@ pub(crate) struct LocalState {
     pub size: u64,
     /// Nanoseconds since 1970; as far as they reach (the year 2262).
     pub mtime_ns: i64,
+    /// The change time, which no program sets: in the same unit, where it is known.
+    pub ctime_ns: Option<i64>,
 }
 
 /// What has the place of a file.
@@ -55,8 +57,22 @@ pub(crate) enum Occupant {
 
 impl LocalState {
     pub fn of(stat: &Stat) -> Self {
-        let mtime_ns = stat.st_mtime.saturating_mul(NANOS).saturating_add(stat.st_mtime_nsec as i64);
-        Self { size: u64::try_from(stat.st_size).unwrap_or(0), mtime_ns }
+        let ns = |secs: i64, nanos: i64| secs.saturating_mul(NANOS).saturating_add(nanos);
+        Self {
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime_ns: ns(stat.st_mtime, stat.st_mtime_nsec as i64),
+            ctime_ns: Some(ns(stat.st_ctime, stat.st_ctime_nsec as i64)),
+        }
+    }
+
+    /// Whether size and time are the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+    }
+
+    /// Whether something was done to the file since the state that was noted, be it that only its mode or its number of names has changed.
+    pub fn is_touched_since(&self, noted: &Self) -> bool {
+        noted.ctime_ns.zip(self.ctime_ns).is_some_and(|(then, now)| then != now)
     }
 }
 

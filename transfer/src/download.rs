@@ -233,10 +233,9 @@ impl Run {
         for step in steps {
             match step {
                 Step::Skip { key, why } => self.engine.builder.report.skipped.add(key, why),
-                Step::Unchanged(object, local) => {
+                Step::Unchanged(object, entry) => {
                     let key = object.key.as_str();
-                    let unchanged = Outcome::Unchanged(Entry { version: object.version, local });
-                    self.engine.note(key, key, Ok(unchanged))?;
+                    self.engine.note(key, key, Ok(Outcome::Unchanged(entry)))?;
                 }
                 Step::Blocked(object, path, obstacle) => {
                     self.blocked.add(Awaited::File(Box::new(object)), path, obstacle);
@@ -268,15 +267,15 @@ impl Run {
         local: LocalState,
     ) -> impl Future<Output = Result<Outcome, CopyError>> + Send + use<> {
         let (comparer, fetcher) = (self.comparer.clone(), self.fetcher.clone());
-        let (entry, announcer) =
-            (self.engine.manifest.entry(object.key.as_str()), self.engine.announcer.clone());
+        let entry = self.engine.manifest.entry(object.key.as_str(), self.options.comparison);
+        let announcer = self.engine.announcer.clone();
         async move {
             let (root, place) = (fetcher.root.clone(), path.clone());
             let open = move || root.open_file(&place);
             match comparer.compare(&object, entry.as_ref(), local, open).await? {
-                Compared::Same(version) => {
+                Compared::Same { version, is_by_time } => {
                     announcer.skips();
-                    Ok(Outcome::Unchanged(Entry { version, local }))
+                    Ok(Outcome::Unchanged(Entry { version, local, is_by_time }))
                 }
                 Compared::Differs(reason) if announcer.copies(object.key.as_str(), object.size, reason) => {
                     fetch(&fetcher, object, &path).await
@@ -354,6 +353,6 @@ async fn fetch(
 ) -> Result<Outcome, CopyError> {
     let Fetched { version, placed } = fetcher.fetch(object, path).await?;
     let Placed { local, is_verified, resumed_bytes } = placed;
-    let entry = Entry { version, local };
+    let entry = Entry { version, local, is_by_time: false };
     Ok(Outcome::Copied(Copied { entry, resumed_bytes, is_verified: Some(is_verified) }))
 }

@@ -27,8 +27,9 @@ pub(crate) struct LocalFile {
     pub path: PathBuf,
     pub key: RawKey,
     pub size: u64,
-    /// As in [`LocalState`](crate::directory::LocalState).
+    /// Both as in [`LocalState`](crate::directory::LocalState).
     pub mtime_ns: i64,
+    pub ctime_ns: i64,
 }
 
 /// What was found.
@@ -85,9 +86,10 @@ impl Walk<'_> {
         } else if metadata.is_file() {
             match RawKey::new(key) {
                 Ok(key) => {
-                    let mtime_ns =
-                        metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-                    self.found.files.push(LocalFile { path, key, size: metadata.len(), mtime_ns });
+                    let ns = |secs: i64, nanos: i64| secs.saturating_mul(1_000_000_000).saturating_add(nanos);
+                    let mtime_ns = ns(metadata.mtime(), metadata.mtime_nsec());
+                    let ctime_ns = ns(metadata.ctime(), metadata.ctime_nsec());
+                    self.found.files.push(LocalFile { path, key, size: metadata.len(), mtime_ns, ctime_ns });
                 }
                 Err(error) => self.skip(&path, &error.to_string()),
             }

@@ -1,7 +1,7 @@
 //! What the last run of the same copy did.
 //!
 //! Owns: [`Manifest`], by which a run tells what changed without a look at a clock: for each key the version that was copied, its size, and the
-//! local file's time as it was then. A file is as it was if both sides still are.
+//! local file's times as they were then. A file is as it was if both sides still are.
 //!
 //! # Why it is not beside the data
 //! It is a file of its own for each copy (direction, bucket, prefix and target) below a state directory, not in the target: a training job that reads "all files below
@@ -14,6 +14,7 @@
 //! Invariants: written under another name and renamed; kept also where the run is given up, by [`Drop`], and where its process is killed, by its log (`run_log`), which the next run reads; at most [`ENTRIES_MAX`] keys are
 //! remembered, about 250 bytes of memory each.
 
+use crate::Comparison;
 use crate::directory::LocalState;
 use crate::orphan_files::RunId;
 use crate::run_log::{DeadRun, RunLog, dead_runs};
@@ -40,8 +41,10 @@ const NAME_DIGITS: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub version: Version,
-    /// The size of the object and of the file, and the file's time.
+    /// The size of the object and of the file, and the file's times.
     pub local: LocalState,
+    /// That the file has the object's bytes was taken from its size and time, by a sync without an entry: nobody sent or compared them.
+    pub is_by_time: bool,
 }
 
 /// A run's memory of the one before, and of itself.
@@ -83,6 +86,10 @@ struct Line<'a> {
     version: std::borrow::Cow<'a, str>,
     size: u64,
     mtime_ns: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ctime_ns: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_by_time: bool,
 }
 
 impl Manifest {
@@ -138,9 +145,11 @@ impl Manifest {
         self.entries.lock().by_key.is_empty()
     }
 
-    /// What is remembered of a key.
-    pub fn entry(&self, key: &str) -> Option<Entry> {
-        self.entries.lock().by_key.get(key).map(|(entry, _)| entry.clone())
+    /// What is remembered of a key, as far as this way to compare goes by it: a plain copy, to which nobody said that times tell, does not go by what was decided by them.
+    pub fn entry(&self, key: &str, comparison: Comparison) -> Option<Entry> {
+        let entries = self.entries.lock();
+        let (entry, _) = entries.by_key.get(key)?;
+        (comparison != Comparison::Manifest || !entry.is_by_time).then(|| entry.clone())
     }
 
     /// Remembers what was copied, or found as it was. A version that is unknown is not remembered.
@@ -297,9 +306,10 @@ fn head_line(what: &str) -> Vec<u8> {
 }
 
 fn line_of(key: &str, entry: &Entry) -> Vec<u8> {
-    let LocalState { size, mtime_ns } = entry.local;
+    let LocalState { size, mtime_ns, ctime_ns } = entry.local;
     let text = entry.version.to_text();
-    line(&Line { key: key.into(), version: (&*text).into(), size, mtime_ns })
+    let is_by_time = entry.is_by_time;
+    line(&Line { key: key.into(), version: (&*text).into(), size, mtime_ns, ctime_ns, is_by_time })
 }
 
 /// A value's JSON. (Texts and numbers can always be written as such.)
@@ -310,9 +320,9 @@ fn line(value: &impl Serialize) -> Vec<u8> {
 }
 
 fn entry_in(line: &str) -> serde_json::Result<(Box<str>, Entry)> {
-    let Line { key, version, size, mtime_ns } = serde_json::from_str(line)?;
-    let local = LocalState { size, mtime_ns };
-    Ok((key.into(), Entry { version: Version::from_text(&version), local }))
+    let Line { key, version, size, mtime_ns, ctime_ns, is_by_time } = serde_json::from_str(line)?;
+    let local = LocalState { size, mtime_ns, ctime_ns };
+    Ok((key.into(), Entry { version: Version::from_text(&version), local, is_by_time }))
 }
 
 #[cfg(test)]
@@ -320,7 +330,21 @@ mod tests {
     use super::*;
 
     fn entry(version: &str, size: u64) -> Entry {
-        Entry { version: Version::from_etag(version), local: LocalState { size, mtime_ns: -5 } }
+        let local = LocalState { size, mtime_ns: -5, ctime_ns: Some(6) };
+        Entry { version: Version::from_etag(version), local, is_by_time: false }
+    }
+
+    #[test]
+    fn a_form_without_change_times_is_read_and_entries_by_time_are_not_for_all() {
+        let (key, old) = entry_in(r#"{"key":"k","version":"e:1","size":7,"mtime_ns":-5}"#).unwrap();
+        assert_eq!((&*key, old.local.ctime_ns, old.is_by_time), ("k", None, false));
+        let manifest = Manifest::load(None, "a".to_owned());
+        let by_time = Entry { is_by_time: true, ..entry("1", 7) };
+        manifest.entries.lock().by_key.insert("k".into(), (by_time.clone(), false));
+        assert_eq!(manifest.entry("k", Comparison::Manifest), None);
+        assert_eq!(manifest.entry("k", Comparison::SizeAndTime), Some(by_time.clone()));
+        let line = String::from_utf8(line_of("k", &by_time)).unwrap();
+        assert_eq!(entry_in(&line).unwrap(), ("k".into(), by_time));
     }
 
     #[test]
@@ -334,18 +358,24 @@ mod tests {
         drop(first);
 
         let second = load("a");
-        assert_eq!(second.entry("x\n\"ü"), Some(entry("1", 7)));
-        assert_eq!(second.entry("z"), None);
+        assert_eq!(second.entry("x\n\"ü", Comparison::default()), Some(entry("1", 7)));
+        assert_eq!(second.entry("z", Comparison::default()), None);
         second.record("y", entry("3", 9));
         // Given up here, it forgets nothing.
         drop(second);
         let third = load("a");
-        assert_eq!((third.entry("x\n\"ü"), third.entry("y")), (Some(entry("1", 7)), Some(entry("3", 9))));
+        assert_eq!(
+            (third.entry("x\n\"ü", Comparison::default()), third.entry("y", Comparison::default())),
+            (Some(entry("1", 7)), Some(entry("3", 9)))
+        );
         third.record("y", entry("3", 9));
         third.forget_unseen(|_| false);
         drop(third);
         let fourth = load("a");
-        assert_eq!((fourth.entry("x\n\"ü"), fourth.entry("y")), (None, Some(entry("3", 9))));
+        assert_eq!(
+            (fourth.entry("x\n\"ü", Comparison::default()), fourth.entry("y", Comparison::default())),
+            (None, Some(entry("3", 9)))
+        );
         assert!(load("b").is_empty());
     }
 
@@ -375,17 +405,23 @@ mod tests {
 
         let next = load();
         assert_eq!(next.dead(), std::slice::from_ref(&run));
-        assert_eq!((next.entry("x"), next.entry("cut")), (None, None));
-        assert_eq!((next.entry("y"), next.entry("z")), (Some(entry("2", 9)), Some(entry("2", 9 << 20))));
+        assert_eq!(
+            (next.entry("x", Comparison::default()), next.entry("cut", Comparison::default())),
+            (None, None)
+        );
+        assert_eq!(
+            (next.entry("y", Comparison::default()), next.entry("z", Comparison::default())),
+            (Some(entry("2", 9)), Some(entry("2", 9 << 20)))
+        );
         // One that does not come to its end leaves to the next what the dead one has left.
         drop(next);
         let last = load();
-        assert_eq!((last.dead(), last.entry("y")), (vec![run], Some(entry("2", 9))));
+        assert_eq!((last.dead(), last.entry("y", Comparison::default())), (vec![run], Some(entry("2", 9))));
         last.record("y", entry("2", 9));
         last.forget_unseen(|_| false);
         drop(last);
         assert_eq!(names().len(), 1, "a manifest, and nothing else");
-        assert!(load().dead().is_empty() && load().entry("z").is_none());
+        assert!(load().dead().is_empty() && load().entry("z", Comparison::default()).is_none());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::comparison::{Judgement, judge};
 use crate::directory::{LocalState, Occupant, Root};
 use crate::file_name::{Named, RelativePath, named};
 use crate::keep_set::KeepSet;
-use crate::manifest::Manifest;
+use crate::manifest::{Entry, Manifest};
 use crate::obstacles::Obstacle;
 use crate::target_probe::FoldedNames;
 use crate::{Comparison, Filters, Options};
@@ -32,7 +32,7 @@ pub(crate) enum Step {
     /// It is to be fetched, and something else has its place.
     Blocked(ObjectMeta, RelativePath, Obstacle),
     MakeDirectory(RawKey, RelativePath),
-    Unchanged(ObjectMeta, LocalState),
+    Unchanged(ObjectMeta, Entry),
     Skip {
         key: String,
         why: String,
@@ -174,9 +174,12 @@ pub(crate) fn step_of_file(
         Occupant::Nothing => return Step::Fetch(object, path, Reason::New),
         Occupant::Obstacle(obstacle) => return Step::Blocked(object, path, obstacle),
     };
-    let entry = manifest.entry(object.key.as_str());
+    let entry = manifest.entry(object.key.as_str(), comparison);
     match judge(comparison, entry.as_ref(), &object, local) {
-        Judgement::Same => Step::Unchanged(object, local),
+        Judgement::Same { is_by_time } => {
+            let version = object.version.clone();
+            Step::Unchanged(object, Entry { version, local, is_by_time })
+        }
         Judgement::Differs(reason) => Step::Fetch(object, path, reason),
         Judgement::Undecided => Step::Compare(object, path, local),
     }

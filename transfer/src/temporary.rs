@@ -167,7 +167,10 @@ impl Temporary {
         self.check_place(name)?;
         rustix::fs::renameat(&*self.directory, &*self.name, &*self.directory, name)?;
         self.is_placed = true;
-        Ok(state)
+        // A rename changes the change time. What others have done to the file since then is no part of what is noted.
+        let placed = rustix::fs::fstat(&self.file).ok().map(|stat| LocalState::of(&stat));
+        let ctime_ns = placed.filter(|placed| placed.is_like(&state)).and_then(|placed| placed.ctime_ns);
+        Ok(LocalState { ctime_ns, ..state })
     }
 
     /// Errors: what has the name is neither a file nor a link: a device, a pipe or a socket is not replaced.
@@ -366,9 +369,10 @@ mod tests {
         let temporary = Temporary::create(&root, &path, &orphan_files()).unwrap();
         temporary.write_at(b"whole", 0).unwrap();
         let state = temporary.place(&path, &attributes).unwrap();
-        assert_eq!(state, LocalState { size: 5, mtime_ns: 1_000_000_000_000_007 });
+        assert_eq!((state.size, state.mtime_ns), (5, 1_000_000_000_000_007));
         assert_eq!(names(dir.path()), std::slice::from_ref(&name));
         let found = std::fs::symlink_metadata(dir.path().join(&name)).unwrap();
+        assert_eq!(state.ctime_ns, Some(found.ctime() * 1_000_000_000 + found.ctime_nsec()));
         assert_eq!((found.is_file(), found.mode() & 0o777, found.mtime_nsec()), (true, 0o640, 7));
 
         let pipe = dir.path().join("pipe");

@@ -11,7 +11,7 @@
 //! Bounds: [`Options::connections`] requests and as many files again that wait for one; [`Options::memory_bytes`] of files that are sent in one request.
 
 use crate::change::Reason;
-use crate::comparison::{Compared, Comparer, Comparison, Judgement, judge};
+use crate::comparison::{Compared, Comparer, Comparison, Judgement, is_touched, judge};
 use crate::copy_error::CopyError;
 use crate::directory::LocalState;
 use crate::engine::{Copied, Engine, Outcome};
@@ -106,6 +106,7 @@ async fn send_all(
         engine: Engine::new(Arc::new(manifest), options, progress.clone(), work.clone()),
         sender: sender.clone(),
         comparer: Arc::new(comparer),
+        comparison: options.comparison,
     };
     (run.engine.builder.report.skipped, run.engine.builder.report.failed) = (skipped, failed);
     let sent = run.send_all(decided).await;
@@ -158,8 +159,8 @@ fn prefix_of(sources: &[UploadSource], options: &Options) -> Result<String, Erro
 
 /// What is to become of a file.
 enum Decision {
-    /// The object has this version.
-    Unchanged(Version),
+    /// The object has this version; `is_by_time` as in [`Entry`].
+    Unchanged(Version, bool),
     Send(Reason),
     /// It takes a closer look at this object.
     Compare(Box<ObjectMeta>),
@@ -174,7 +175,7 @@ async fn decide_by_manifest(
 ) -> Result<Vec<(LocalFile, Decision)>, Error> {
     let mut known = versions_of(store, &files, manifest, connections).await?;
     let mut decide = |file: &LocalFile| {
-        let Some(entry) = manifest.entry(file.key.as_str()) else {
+        let Some(entry) = manifest.entry(file.key.as_str(), Comparison::Manifest) else {
             return Decision::Send(Reason::NotSentBefore);
         };
         if entry.local.size != file.size {
@@ -185,7 +186,13 @@ async fn decide_by_manifest(
         }
         match known.remove(file.key.as_str()) {
             None => Decision::Send(Reason::New),
-            Some(version) if version == entry.version => Decision::Unchanged(version),
+            Some(version) if version == entry.version => {
+                let object = looked_at(file, version);
+                match is_touched(&entry, &object, state_of(file)) {
+                    true => Decision::Compare(Box::new(object)),
+                    false => Decision::Unchanged(object.version, false),
+                }
+            }
             Some(_) => Decision::Send(Reason::VersionDiffers),
         }
     };
@@ -208,8 +215,8 @@ fn decide_by_listing(
     let mut decide = |file: &LocalFile| {
         let key = file.key.as_str();
         let Some(object) = listed.remove(key) else { return Decision::Send(Reason::New) };
-        match judge(comparison, manifest.entry(key).as_ref(), &object, state_of(file)) {
-            Judgement::Same => Decision::Unchanged(object.version),
+        match judge(comparison, manifest.entry(key, comparison).as_ref(), &object, state_of(file)) {
+            Judgement::Same { is_by_time } => Decision::Unchanged(object.version, is_by_time),
             Judgement::Differs(reason) => Decision::Send(reason),
             Judgement::Undecided => Decision::Compare(Box::new(object)),
         }
@@ -228,6 +235,7 @@ struct Run {
     engine: Engine,
     sender: Arc<Sender>,
     comparer: Arc<Comparer>,
+    comparison: Comparison,
 }
 
 impl Run {
@@ -237,9 +245,9 @@ impl Run {
         for (file, decision) in decided {
             let key = file.key.as_str();
             match decision {
-                Decision::Unchanged(version) => {
-                    let unchanged = Outcome::Unchanged(Entry { version, local: state_of(&file) });
-                    self.engine.note(key, key, Ok(unchanged))?;
+                Decision::Unchanged(version, is_by_time) => {
+                    let entry = Entry { version, local: state_of(&file), is_by_time };
+                    self.engine.note(key, key, Ok(Outcome::Unchanged(entry)))?;
                 }
                 Decision::Send(reason) => {
                     if self.engine.announces(key, file.size, reason) {
@@ -273,15 +281,15 @@ impl Run {
         object: ObjectMeta,
     ) -> impl Future<Output = Result<Outcome, CopyError>> + Send + use<> {
         let (comparer, sender) = (self.comparer.clone(), self.sender.clone());
-        let (entry, announcer) =
-            (self.engine.manifest.entry(file.key.as_str()), self.engine.announcer.clone());
+        let entry = self.engine.manifest.entry(file.key.as_str(), self.comparison);
+        let announcer = self.engine.announcer.clone();
         async move {
             let path = file.path.clone();
             let open = move || OpenFile::open(&path).map(OpenFile::into_file);
             match comparer.compare(&object, entry.as_ref(), state_of(&file), open).await? {
-                Compared::Same(version) => {
+                Compared::Same { version, is_by_time } => {
                     announcer.skips();
-                    Ok(Outcome::Unchanged(Entry { version, local: state_of(&file) }))
+                    Ok(Outcome::Unchanged(Entry { version, local: state_of(&file), is_by_time }))
                 }
                 Compared::Differs(reason) if announcer.copies(file.key.as_str(), file.size, reason) => {
                     send(&sender, &file).await
@@ -294,11 +302,24 @@ impl Run {
 
 async fn send(sender: &Arc<Sender>, file: &LocalFile) -> Result<Outcome, CopyError> {
     let Sent { version, local, resumed_bytes } = sender.send(file).await?;
-    Ok(Outcome::Copied(Copied { entry: Entry { version, local }, resumed_bytes, is_verified: None }))
+    let entry = Entry { version, local, is_by_time: false };
+    Ok(Outcome::Copied(Copied { entry, resumed_bytes, is_verified: None }))
 }
 
 fn state_of(file: &LocalFile) -> LocalState {
-    LocalState { size: file.size, mtime_ns: file.mtime_ns }
+    LocalState { size: file.size, mtime_ns: file.mtime_ns, ctime_ns: Some(file.ctime_ns) }
+}
+
+/// The object of a file, of which nothing is known but that it has this version, and by that the file's size.
+fn looked_at(file: &LocalFile, version: Version) -> ObjectMeta {
+    ObjectMeta {
+        key: file.key.clone(),
+        size: file.size,
+        version,
+        last_modified: std::time::SystemTime::UNIX_EPOCH,
+        attributes: None,
+        checksum: None,
+    }
 }
 
 fn scope_of(sources: &[UploadSource], options: &Options) -> String {
@@ -325,7 +346,8 @@ async fn versions_of(
     connections: usize,
 ) -> Result<HashMap<String, Version>, Error> {
     let is_candidate = |file: &&LocalFile| {
-        manifest.entry(file.key.as_str()).is_some_and(|entry| entry.local == state_of(file))
+        let entry = manifest.entry(file.key.as_str(), Comparison::Manifest);
+        entry.is_some_and(|entry| entry.local.is_like(&state_of(file)))
     };
     let mut singly: Vec<&LocalFile> = files.iter().filter(is_candidate).collect();
     let failed = |error| Error::Store { doing: format!("look at {}", store.uri()), source: Box::new(error) };

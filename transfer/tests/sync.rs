@@ -8,7 +8,7 @@ use pail_devserver::{Fault, FaultAction, Quirks, Settings};
 use pail_transfer::{Action, Changes, Comparison, Error, Filters, Reason, Report, Selection};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -430,6 +430,97 @@ async fn what_filters_leave_out_is_neither_copied_nor_forgotten() {
 }
 
 /// What was in the way of a file goes as other extra files do.
+fn ctime(path: &Path) -> i64 {
+    let found = fs::metadata(path).unwrap();
+    found.ctime() * 1_000_000_000 + found.ctime_nsec()
+}
+
+/// Writes other bytes of the same length and sets the time back, as the change time alone tells.
+async fn rewrite_unseen(path: &Path) {
+    let (before, time) = (ctime(path), mtime(path));
+    let mut bytes = fs::read(path).unwrap();
+    bytes[0] ^= 1;
+    // Where the clock of the file system is coarse, it takes a while until the time is another.
+    wait_until("the file system's clock goes on", || {
+        fs::write(path, &bytes).unwrap();
+        set_mtime(path, time);
+        ctime(path) != before
+    })
+    .await;
+}
+
+// SEMANTICS: copies.5
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_rewritten_under_its_old_time_is_noticed_and_one_that_was_only_touched_is_not_sent() {
+    for comparison in [Comparison::Manifest, Comparison::SizeAndTime] {
+        let mut place = syncing().await;
+        place.options.comparison = comparison;
+        for index in 0..3 {
+            write(&place, &format!("src/{index}"), noise(index, 1000));
+        }
+        assert_eq!(counts(&place.upload("src", "p/").await.unwrap()), (3, 0, 0));
+        assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (3, 0, 0));
+        assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 3, 0));
+        rewrite_unseen(&place.at("target/0")).await;
+        fs::hard_link(place.at("target/1"), place.at("linked")).unwrap();
+        assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (1, 2, 0), "{comparison:?}");
+        assert_eq!(place.files("target")["0"], noise(0, 1000));
+
+        rewrite_unseen(&place.at("src/2")).await;
+        fs::hard_link(place.at("src/1"), place.at("linked-too")).unwrap();
+        place.server.reset_counters();
+        assert_eq!(counts(&place.upload("src", "p/").await.unwrap()), (1, 2, 0), "{comparison:?}");
+        assert_eq!(place.object("p/2").await.unwrap(), fs::read(place.at("src/2")).unwrap());
+        // What was compared is noted: the next run does not read it again.
+        fs::set_permissions(place.at("src/0"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(counts(&place.upload("src", "p/").await.unwrap()), (0, 3, 0), "{comparison:?}");
+        place.server.reset_counters();
+        assert_eq!(counts(&place.upload("src", "p/").await.unwrap()), (0, 3, 0), "{comparison:?}");
+        assert_eq!(place.count("PutObject"), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_touched_and_has_no_checksum_to_compare_by_goes_by_size_and_time() {
+    let mut place =
+        with(Settings { quirks: Quirks { no_checksums: true, ..Quirks::default() }, ..Settings::default() })
+            .await;
+    place.put("p/a", noise(1, 1000)).await;
+    assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (1, 0, 0));
+    fs::hard_link(place.at("target/a"), place.at("linked")).unwrap();
+    place.server.reset_counters();
+    assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 1, 0));
+    assert_eq!(place.count("GetObject"), 0);
+    place.options.comparison = Comparison::Manifest;
+    assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_copy_does_not_go_by_what_a_sync_took_from_times() {
+    let mut place = syncing().await;
+    place.put("p/a", noise(1, 1000)).await;
+    place.put("q/a", noise(2, 1000)).await;
+    // As another machine left them: both with one size and one time.
+    write(&place, "target/a", noise(1, 1000));
+    write(&place, "up/a", noise(1, 1000));
+    let listed = place.store.list(pail_store::ListRequest { prefix: "q/".to_owned(), ..Default::default() });
+    let time = listed.await.unwrap().objects[0].last_modified;
+    for name in ["target/a", "up/a"] {
+        set_mtime(&place.at(name), time);
+    }
+    assert_eq!(counts(&place.download("q/", "target").await.unwrap()), (0, 1, 0), "a sync goes by times");
+    assert_eq!(counts(&place.download("q/", "target").await.unwrap()), (0, 1, 0));
+    assert_eq!(counts(&place.upload("up", "q/").await.unwrap()), (0, 1, 0));
+    place.options.comparison = Comparison::Manifest;
+    assert_eq!(counts(&place.upload("up", "q/").await.unwrap()), (1, 0, 0), "what nobody sent is sent");
+    assert_eq!(place.object("q/a").await.unwrap(), noise(1, 1000));
+    place.put("q/a", noise(2, 1000)).await;
+    assert_eq!(counts(&place.download("q/", "target").await.unwrap()), (1, 0, 0));
+    assert_eq!(place.files("target")["a"], noise(2, 1000));
+    place.options.comparison = Comparison::SizeAndTime;
+    assert_eq!(counts(&place.download("q/", "target").await.unwrap()), (0, 1, 0));
+}
+
 // SEMANTICS: copies.6
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_takes_the_place_of_a_directory_and_the_other_way_round_where_what_is_extra_goes() {
