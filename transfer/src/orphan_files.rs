@@ -6,7 +6,7 @@
 //! # What is removed
 //! - Files that were not fetched in parts, whose name has the identity of a run that its log says is dead (`run_log`): a random number of 64 bits, noted before the first such file was made.
 //! - Files in parts that are the user's own regular files, have a journal, and that no process has locked: those of other versions of an object that is fetched, and at the end of a run
-//!   that copied all below a prefix those that it had no use for.
+//!   that copied all below a prefix those that it had no use for; and of whatever copy, where nobody has written to them for [`STALE_AFTER_S`].
 //!
 //! So a file of anybody else is never removed, whatever its name is.
 //!
@@ -23,6 +23,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
+/// A file in parts to which nobody has written for so many seconds is of a copy that nobody makes again: a week. It is the file system's clock that tells, of both times.
+const STALE_AFTER_S: i64 = 7 * 24 * 3600;
 /// How many directories are known to have been looked through.
 const DIRECTORIES_MAX: usize = 4096;
 /// What is kept of the final name, so that the temporary one is no longer than a name may be.
@@ -95,6 +97,20 @@ impl OrphanFiles {
             others.extend(names.extract_if(.., |found| found.starts_with(&begin) && **found != *own));
         }
         others.iter().for_each(|other| remove_if_dead(directory, other));
+    }
+
+    /// The run makes the file in parts `own`: others in its directory are removed that were left long before it.
+    pub fn clear_stale(&self, relative: &[u8], directory: &OwnedFd, own: &File) {
+        let Ok(now_s) = rustix::fs::fstat(own).map(|stat| stat.st_ctime) else { return };
+        let is_stale = |name: &[u8]| {
+            let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+            stat.is_ok_and(|stat| stat.st_mtime < now_s.saturating_sub(STALE_AFTER_S))
+        };
+        let mut stale = Vec::new();
+        if let Some(names) = self.seen.lock().get_mut(relative) {
+            stale.extend(names.extract_if(.., |name| is_stale(name)));
+        }
+        stale.iter().for_each(|name| remove_if_dead(directory, name));
     }
 
     /// The run has all that is below a prefix: what is still in the directories that it wrote to is of no use.

@@ -78,6 +78,7 @@ impl Temporary {
         for _ in 0..NAMES_TRIED_MAX {
             match open_locked(&directory, &name)? {
                 Opened::Ours(file) => {
+                    orphan_files.clear_stale(relative, &directory, &file);
                     let mut opened = Self::new(directory, name, file);
                     opened.parts = Some(PartJournal::open(&opened.file, what, part_size)?);
                     return Ok(opened);
@@ -297,6 +298,31 @@ mod tests {
         drop((third, again));
         all.clear_at_end(&root);
         assert_eq!(names(dir.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_left_long_ago_is_removed_whatever_it_was_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create(dir.path()).unwrap();
+        let at = |name: &str| RelativePath::last_of(Path::new(name)).unwrap();
+        for name in ["old", "held", "recent"] {
+            interrupted(&root, &at(name), "1");
+        }
+        let week = std::time::Duration::from_secs(8 * 24 * 3600);
+        let own = |name: &str| {
+            let name = OrphanFiles::name_of_parts(name.as_bytes(), &identity("1").digits());
+            dir.path().join(String::from_utf8(name).unwrap())
+        };
+        let held = Temporary::resume(&root, &at("held"), &orphan_files(), &identity("1"), PART).unwrap();
+        std::fs::write(own("mine"), "not by a copy").unwrap();
+        for name in ["old", "held", "mine"] {
+            let file = File::options().write(true).open(own(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - week).unwrap();
+        }
+        drop(Temporary::resume(&root, &at("other"), &orphan_files(), &identity("1"), PART).unwrap());
+        let left = ["old", "held", "recent", "mine"].map(|name| own(name).exists());
+        assert_eq!(left, [false, true, true, true]);
+        drop(held);
     }
 
     #[test]
