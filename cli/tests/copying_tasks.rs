@@ -4,9 +4,11 @@
 
 mod sandbox;
 
-use sandbox::{Ran, Sandbox};
+use pail_devserver::Settings;
+use sandbox::{Ran, Sandbox, finish, wait_until};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 const TASK: &str = "\
 file_mounts:
@@ -76,4 +78,32 @@ fn what_is_empty_is_an_empty_directory_and_a_link_to_nothing_is_named() {
     let ran = sandbox.pail(&["launch", path.to_str().unwrap()]);
     assert_eq!((ran.code, ran.err.contains("dangling: a symbolic link to nothing")), (5, true), "{ran:?}");
     assert!(ran.out.ends_with("in/none:\n") && ran.out.contains("in/links:\na\n"), "{ran:?}");
+}
+
+#[test]
+fn an_interrupted_launch_ends_its_copies_in_good_order_and_the_next_one_goes_on() {
+    let sandbox = Sandbox::new();
+    for number in 0..300 {
+        sandbox.put(&format!("many/{number}"), vec![b'x'; 64 << 10]);
+    }
+    let path = sandbox.path("task.yaml");
+    fs::write(&path, "file_mounts: {~/many: 's3://demo-bucket/many'}\nrun: ls ~/many | wc -l\n").unwrap();
+    let settings = sandbox.server.settings();
+    sandbox.server.set_settings(Settings { bandwidth_bytes_per_s: 100 << 10, ..settings.clone() });
+    let mut command = sandbox.command(&["launch", path.to_str().unwrap()]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let copied = || fs::read_dir(sandbox.path("home/many")).map_or(0, Iterator::count);
+    wait_until("some are copied", || copied() > 64);
+    // SAFETY: a signal to a child that was not waited for.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    let ran = finish(child);
+    assert!(ran.code == 130 && ran.err.contains("goes on with what is missing"), "{ran:?}");
+    let there = fs::read_dir(sandbox.path("home/many")).unwrap();
+    let names = there.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.into_iter().all(|name| !name.contains(".pail-")), "temporary files are gone");
+    sandbox.server.set_settings(settings);
+    sandbox.server.reset_counters();
+    let ran = sandbox.pail(&["launch", path.to_str().unwrap()]);
+    assert_eq!((ran.code, ran.out.trim()), (0, "300"), "{ran:?}");
+    assert!(sandbox.server.counters().count("GetObject") < 300 - 32, "what was there is not fetched again");
 }

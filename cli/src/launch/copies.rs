@@ -25,27 +25,33 @@ pub async fn prepare_here(
 ) -> Result<(Prepared, Vec<String>), Failure> {
     let progress = CopiesProgress::new([String::new()]);
     let (stop, watch) = (CancellationToken::new(), |state| progress.step(0, state));
-    let mut signals = Signals::watch()?;
     let preparing = prepare(request, home, environment, &stop, &watch);
-    let prepared = progress.while_copying(async {
-        tokio::pin!(preparing);
-        tokio::select! {
-            prepared = &mut preparing => prepared,
-            () = signals.next() => {
-                stop.cancel();
-                // Once more gives that up.
-                tokio::select! {
-                    prepared = &mut preparing => prepared.and(Err(interrupted())),
-                    () = signals.next() => Err(interrupted()),
-                }
-            }
-        }
-    });
-    let prepared = prepared.await?;
+    let prepared = match request.copies.is_empty() {
+        // A mount is not ended in its middle: a signal ends this process.
+        true => preparing.await?,
+        false => progress.while_copying(until_a_signal(preparing, &stop)).await?,
+    };
     let copied: Vec<_> = prepared.copied.iter().map(|copied| vec![("", copied)]).collect();
     copied.iter().for_each(|copied| tell(copied, 1));
     let left_out = left_out(&copied, 1);
     Ok((prepared, left_out))
+}
+
+async fn until_a_signal(
+    preparing: impl Future<Output = Result<Prepared, Failure>>,
+    stop: &CancellationToken,
+) -> Result<Prepared, Failure> {
+    let mut signals = Signals::watch()?;
+    tokio::pin!(preparing);
+    tokio::select! {
+        prepared = &mut preparing => return prepared,
+        () = signals.next() => stop.cancel(),
+    }
+    terminal::note("stopping the copies; once more leaves at once");
+    tokio::select! {
+        prepared = &mut preparing => prepared.and(Err(interrupted())),
+        () = signals.next() => Err(interrupted()),
+    }
 }
 
 fn interrupted() -> Failure {
