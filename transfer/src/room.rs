@@ -4,7 +4,7 @@
 //! what it goes on with, counts as room; what other programs write or free meanwhile does not, and is found out by writing.
 
 use crate::change::Reason;
-use crate::directory::Root;
+use crate::directory::{Occupant, Root};
 use crate::part_journal::ObjectIdentity;
 use crate::plan::Step;
 use crate::temporary::Temporary;
@@ -37,8 +37,10 @@ impl Room {
         for step in steps {
             let Step::Fetch(object, path, reason) = step else { continue };
             self.needed_bytes += object.size;
-            if *reason != Reason::New {
-                self.freed_bytes += self.root.state_of(path).map_or(0, |local| local.size);
+            if *reason != Reason::New
+                && let Occupant::File(local) = self.root.look(path)
+            {
+                self.freed_bytes += local.size;
             }
             if object.size > self.part_size_bytes {
                 let what = ObjectIdentity::of(&self.store, object, path.as_bytes());

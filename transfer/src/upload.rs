@@ -319,6 +319,7 @@ fn looked_at(file: &LocalFile, version: Version) -> ObjectMeta {
         last_modified: std::time::SystemTime::UNIX_EPOCH,
         attributes: None,
         checksum: None,
+        md5: None,
     }
 }
 
