@@ -25,6 +25,7 @@ pub struct CopyProgress {
     started: Instant,
     is_terminal: bool,
     prints_events: bool,
+    is_quiet: bool,
     /// Guards what is shown; a leaf.
     shown: Mutex<Shown>,
 }
@@ -66,7 +67,21 @@ impl CopyProgress {
         let now = Instant::now();
         let shown = Shown { bar: None, last_line: now, last_event: now, rates: Rates::default() };
         let is_terminal = bars::are_seen();
-        Self { started: now, is_terminal, prints_events: false, shown: Mutex::new(shown) }
+        Self { started: now, is_terminal, prints_events: false, is_quiet: false, shown: Mutex::new(shown) }
+    }
+
+    /// The same where standard output has an object's bytes: on a terminal they and a bar would be in each other's way.
+    pub fn beside_bytes() -> Self {
+        let mut progress = Self::new();
+        progress.is_terminal &= !std::io::stdout().is_terminal();
+        progress
+    }
+
+    /// Shows nothing.
+    pub fn quiet() -> Self {
+        let mut progress = Self::new();
+        progress.is_quiet = true;
+        progress
     }
 
     /// The same for a program that reads standard output, which gets events.
@@ -83,7 +98,7 @@ impl CopyProgress {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         shown.rates.add(now, progress, false);
-        if self.started.elapsed() < QUIET_TIME {
+        if self.is_quiet || self.started.elapsed() < QUIET_TIME {
             return;
         }
         if self.prints_events && now - shown.last_event >= EVENT_INTERVAL {

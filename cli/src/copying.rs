@@ -16,6 +16,8 @@ use pail_transfer::{
     Action, CancellationToken, Change, Changes, Comparison, Destination, Error, Filters, Options, Problems,
     Progress, ProgressSnapshot, Report, Source, UploadSource,
 };
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,6 +117,38 @@ impl Copying<'_> {
         let progress = Arc::new(Progress::default());
         let copying = pail_transfer::upload(bucket.store.clone(), sources, &options, &progress);
         self.while_reporting(&progress, copying).await.map_err(failure_of)
+    }
+
+    /// Sends what standard input has to one object.
+    pub async fn upload_input(&self, bucket: &OpenBucket, key: &RawKey) -> Result<Report, Failure> {
+        let (options, progress, input) = (self.options(), Arc::new(Progress::default()), std::io::stdin());
+        let copying = pail_transfer::upload_stream(bucket.store.clone(), key, input, &options, &progress);
+        self.while_reporting(&progress, copying).await.map_err(|error| match error {
+            Error::Stopped => {
+                Failure::new(FailureKind::Interrupted, "stopped; nothing was made of what was sent")
+            }
+            error => failure_of(error),
+        })
+    }
+
+    /// Writes one object to standard output.
+    pub async fn download_output(&self, bucket: &OpenBucket, key: &RawKey) -> Result<Report, Failure> {
+        let (options, progress) = (self.options(), Arc::new(Progress::default()));
+        // Past the buffer of lines that the library's own has.
+        let output = std::io::stdout().as_fd().try_clone_to_owned();
+        let output = output.map_err(|err| terminal::output_lost(&err))?;
+        let copying = pail_transfer::download_stream(
+            bucket.store.clone(),
+            key,
+            File::from(output),
+            &options,
+            &progress,
+        );
+        self.while_reporting(&progress, copying).await.map_err(|error| match error {
+            Error::Local { source, .. } => terminal::output_lost(&source),
+            Error::Stopped => Failure::new(FailureKind::Interrupted, "stopped"),
+            error => failure_of(error),
+        })
     }
 
     fn options(&self) -> Options {

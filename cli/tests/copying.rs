@@ -387,3 +387,36 @@ fn a_full_disk_is_named_and_keeps_nothing_half_written() {
     }
     assert_eq!(fs::read(disk.join("r/11")).unwrap(), "2".repeat(512 << 10).into_bytes());
 }
+
+/// Runs a command line of sh(1) with `pail` in its path.
+fn shell(sandbox: &Sandbox, line: &str) -> Ran {
+    let environment = sandbox.command(&[]);
+    let program = Path::new(environment.get_program()).to_owned();
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", line]).env_clear().stdin(Stdio::null());
+    for (name, value) in environment.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", program.parent().unwrap().display()));
+    run(&mut command)
+}
+
+#[test]
+fn streams_go_in_and_out_and_tell_what_was_damaged() {
+    let sandbox = Sandbox::new();
+    let target = uri("some.tar");
+    let ran = shell(&sandbox, &format!("seq 4000000 | pail cp - {target}"));
+    assert!(ran.code == 0 && ran.err.contains("copied 1 file (29.5 MiB)"), "{ran:?}");
+    let ran = shell(
+        &sandbox,
+        &format!("set -o pipefail; pail cp --quiet {target} - | md5sum; seq 4000000 | md5sum"),
+    );
+    let sums: Vec<_> = ran.out.lines().collect();
+    assert!(ran.code == 0 && sums.len() == 2 && sums[0] == sums[1] && ran.err.is_empty(), "{ran:?}");
+    let ran = shell(&sandbox, &format!("pail cp {target} - | head -n 2; echo ${{PIPESTATUS[0]}}"));
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("1\n2\n130\n", ""));
+    sandbox.server.inject(Fault::once(Some("GetObject"), FaultAction::FlipBit { after_bytes: 700 }));
+    let ran = shell(&sandbox, &format!("pail cp {target} - > /dev/null"));
+    assert!(ran.code == 7 && ran.err.contains("checksums differ"), "{ran:?}");
+}

@@ -1,6 +1,6 @@
 //! Copies between buckets and local files.
 //!
-//! Owns: [`download`], [`upload`] and [`copy_between`], which also bring a target in line with its source (see [`Options::delete`]), [`remove`] and [`measure`], over any
+//! Owns: [`download`], [`upload`] and [`copy_between`], which also bring a target in line with its source (see [`Options::delete`]), [`remove`] and [`measure`], and [`upload_stream`] and [`download_stream`] for what is no file, over any
 //! [`Store`](pail_store::Store). A run has three steps that overlap: the walk (a
 //! listing page by page, or a local tree), the plan (what of it is to be sent, what is as it was, what cannot be), and the engine (many
 //! requests at once under one bound of connections and one of memory).
@@ -60,6 +60,7 @@ mod run_log;
 mod send;
 mod server_copy;
 mod source;
+mod streams;
 mod sums;
 mod target_listing;
 mod target_objects;
@@ -83,6 +84,7 @@ pub use progress::{Progress, ProgressSnapshot};
 pub use removal::remove;
 pub use report::{PROBLEMS_NAMED_MAX, Problem, Problems, Removals, Report};
 pub use source::{Source, UploadSource};
+pub use streams::{download_stream, upload_stream};
 pub use tokio_util::sync::CancellationToken;
 pub use upload::upload;
 pub use usage::{Measured, Usage, measure, measure_local};

@@ -48,6 +48,11 @@ impl Progress {
         self.found_bytes.fetch_add(bytes, Relaxed);
     }
 
+    /// An object that was found has so many bytes more.
+    pub(crate) fn find_bytes(&self, bytes: u64) {
+        self.found_bytes.fetch_add(bytes, Relaxed);
+    }
+
     pub(crate) fn finish_one(&self) {
         self.finished.fetch_add(1, Relaxed);
     }

@@ -1,6 +1,7 @@
 //! `pail cp`.
 
 mod between;
+mod streams;
 
 use super::two_buckets::{is_directory_s, prefix_of};
 use crate::bucket_flags::{NewObjectFlags, Reach, SourceReach};
@@ -9,6 +10,7 @@ use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Choices, Copying};
 use crate::filter_flags::{self, FilterFlags};
 use crate::{block_on, terminal};
+use pail_control::command_line::word;
 use pail_control::opening;
 use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_transfer::{CancellationToken, Report, Source, UploadSource};
@@ -32,6 +34,9 @@ Examples:
   pail cp model.bin s3://bucket/run              to the object run
   pail cp -r data s3://bucket/run                what is in data, to run/…
   pail cp -r s3://bucket/run gs://other/run      what is below run/, to run/… there
+  pail cp -r s3://bucket/logs . --exclude \"*\" --include \"*.gz\"   some of it: a * in a URI is a character like others
+  tar c data | pail cp - s3://bucket/data.tar    standard input, to the object
+  pail cp s3://bucket/data.tar - | tar x         the object, to standard output
 
 A file goes to the name that is given, or under its own into a directory: one that exists, or a name that ends \
 in /. With -r it is the content that is copied, without the directory's own name, whether the target is there or \
@@ -47,6 +52,9 @@ files (a//b, ../x, a beside a/b) and files that cannot be objects are named; the
 code is 5. Symbolic links in a directory that is sent are followed (--no-follow-symlinks leaves them out); those in a directory that is written are not. \
 Empty directories have no object. Times and permissions are kept in the objects' metadata (mtime, mode).
 
+Standard input is sent in parts as it comes, up to 156 GiB, and becomes an object at its end: what ends early by a failure of its writer is taken for all of it (bash's pipefail tells). \
+An object on its way to standard output is compared with its checksum at the end; where that is another, the exit code is 7, and what reads it has had wrong bytes.
+
 Between buckets every key is taken over as it is, with content type, metadata and the like. A store copies by itself within a bucket, \
 and between buckets of one endpoint where the target's credentials may read the source; else the bytes pass through this machine, in no file.";
 
@@ -54,10 +62,10 @@ and between buckets of one endpoint where the target's credentials may read the 
 #[derive(Debug, clap::Args)]
 #[command(after_help = examples())]
 pub struct Arguments {
-    /// s3://bucket/key, or its like for another store, or a local file; with -r s3://bucket/prefix, or a directory
+    /// s3://bucket/key, or its like for another store, a local file, or - for standard input; with -r s3://bucket/prefix, or a directory
     source: OsString,
 
-    /// Where to: a local file or directory, or a URI
+    /// Where to: a local file or directory, a URI, or - for standard output
     target: OsString,
 
     /// Copy all that is below a prefix, or in a directory
@@ -75,6 +83,10 @@ pub struct Arguments {
     /// and at the end what was done and what was not ({"event":"summary",…})
     #[arg(long)]
     json: bool,
+
+    /// Print nothing but errors
+    #[arg(short, long, conflicts_with_all = ["json", "dry_run"])]
+    quiet: bool,
 
     #[command(flatten)]
     flags: CopyFlags,
@@ -101,7 +113,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         .with_hint("copy all of it with -r"));
     }
     let report = block_on(copy(&arguments))?;
-    copying::print_report(&report, arguments.json, arguments.dry_run)?;
+    if !arguments.quiet {
+        copying::print_report(&report, arguments.json, arguments.dry_run)?;
+    }
     match copying::incomplete(&report) {
         Some(failure) => Err(failure),
         None => Ok(ExitCode::SUCCESS),
@@ -110,7 +124,13 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 
 async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
     let environment = CallerEnvironment::of_this_process();
-    let shown = if arguments.json { CopyProgress::for_programs() } else { CopyProgress::new() };
+    let is_stream = [&arguments.source, &arguments.target].map(|it| it == "-");
+    let shown = match (arguments.json, arguments.quiet, is_stream[1]) {
+        (true, _, _) => CopyProgress::for_programs(),
+        (_, true, _) => CopyProgress::quiet(),
+        (_, _, true) => CopyProgress::beside_bytes(),
+        _ => CopyProgress::new(),
+    };
     let report = |snapshot| shown.show(snapshot);
     let choices = Choices {
         filters: arguments.filters.0.clone(),
@@ -119,6 +139,9 @@ async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
         ..Choices::default()
     };
     let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()?, choices };
+    if is_stream.contains(&true) {
+        return streams::copy(arguments, &copying).await;
+    }
     match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
         (Some(uri), None) => {
             arguments.source_reach.check_unused()?;
@@ -153,7 +176,7 @@ pub(super) fn stop_on_signals() -> Result<CancellationToken, Failure> {
 /// Whether an argument is a URI. Errors: one that is not UTF-8; what is likely to be a slip.
 pub(super) fn uri_of(argument: &OsStr) -> Result<Option<&str>, Failure> {
     if argument == "-" {
-        return Err(Failure::usage("- is standard input or output elsewhere; Pail copies files")
+        return Err(Failure::usage("- is standard input or output, which `pail cp` alone reads and writes")
             .with_hint("a file of that name is ./-"));
     }
     if let Some((scheme, path)) = argument.to_str().and_then(|text| text.split_once(":/"))
@@ -205,9 +228,28 @@ fn nothing_below(failure: Failure, uri: &str) -> Failure {
 
 /// What is not there may have been meant as a glob.
 fn with_hint_at_globs(failure: Failure, uri: &str) -> Failure {
-    match failure.kind == FailureKind::NotFound && uri.contains('*') {
-        true => failure.with_hint("* is a character like others in a URI: copy the prefix with -r, and choose by --exclude \"*\" --include GLOB"),
-        false => failure,
+    hint_at_globs(failure, uri, |prefix, glob| {
+        format!("`pail cp -r {prefix} TARGET --exclude \"*\" --include {glob}` copies what it would match")
+    })
+}
+
+/// The same for other commands; `instead` gets what is to be typed for the prefix and for the glob below it.
+pub(super) fn hint_at_globs(
+    failure: Failure,
+    uri: &str,
+    instead: impl FnOnce(&str, &str) -> String,
+) -> Failure {
+    let scheme_end = uri.find("://").map_or(0, |at| at + 3);
+    let glob_at = uri[scheme_end..].find('*').map(|at| at + scheme_end);
+    match glob_at.filter(|_| failure.kind == FailureKind::NotFound) {
+        Some(at) => {
+            let slash = uri[..at].rfind('/').map_or(at, |slash| slash + 1);
+            // A bucket has no glob in its name.
+            let (prefix, glob) = uri.split_at(slash);
+            let instead = instead(&word(prefix), &word(glob));
+            failure.with_hint(format!("* is a character like others in a URI: {instead}"))
+        }
+        None => failure,
     }
 }
 

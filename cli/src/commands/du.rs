@@ -1,6 +1,6 @@
 //! `pail du`.
 
-use super::cp::uri_of;
+use super::cp::{hint_at_globs, uri_of};
 use crate::bucket_flags::Reach;
 use crate::{block_on, copying, progress, terminal};
 use pail_control::opening;
@@ -70,7 +70,11 @@ async fn measure(arguments: &Arguments, named: &OsStr) -> Result<Measured, Failu
         let bucket =
             opening::open_bucket(address, &environment, opening::OpeningOptions::listing(true)).await?;
         let measured = pail_transfer::measure(bucket.store.clone(), &source, arguments.depth).await;
-        measured.map_err(copying::failure_of)
+        measured.map_err(|error| {
+            hint_at_globs(copying::failure_of(error), uri, |prefix, glob| {
+                format!("`pail cp -r {prefix} . --exclude \"*\" --include {glob} --dry-run` counts what it would match")
+            })
+        })
     };
     progress::while_waiting(&format!("listing {}", terminal::escaped(uri)), measuring).await
 }

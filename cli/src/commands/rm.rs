@@ -1,6 +1,6 @@
 //! `pail rm`.
 
-use super::cp::{stop_on_signals, uri_of};
+use super::cp::{hint_at_globs, stop_on_signals, uri_of};
 use crate::bucket_flags::Reach;
 use crate::filter_flags::{self, FilterFlags};
 use crate::{block_on, copying, progress, terminal};
@@ -58,6 +58,10 @@ pub struct Arguments {
     /// Print what was deleted, and what was not, as JSON; with --dry-run a line for each object, and the counts last
     #[arg(long)]
     json: bool,
+
+    /// Print nothing but errors and the question
+    #[arg(short, long, conflicts_with_all = ["json", "dry_run"])]
+    quiet: bool,
 
     #[command(flatten)]
     reach: Reach,
@@ -121,7 +125,13 @@ async fn remove_all(arguments: &Arguments, doomed: &[Doomed<'_>]) -> Result<Exit
     let (mut all, mut failures, mut missed) = (Removals::default(), Vec::new(), Problems::default());
     for one in doomed {
         let removing = remove_one(arguments, one, &environment, &stop);
-        match progress::while_waiting(&format!("deleting {}", terminal::escaped(one.uri)), removing).await {
+        let removed = match arguments.quiet {
+            true => removing.await,
+            false => {
+                progress::while_waiting(&format!("deleting {}", terminal::escaped(one.uri)), removing).await
+            }
+        };
+        match removed {
             Ok(removals) => add(&mut all, removals),
             Err(failure) if failure.kind == FailureKind::Interrupted => return Err(failure),
             Err(failure) => {
@@ -166,7 +176,12 @@ async fn remove_one(
     pail_transfer::remove(open.store.clone(), &doomed.source, &options).await.map_err(|error| {
         let is_prefix = matches!(error, pail_transfer::Error::IsPrefix { .. });
         let failure = copying::failure_of(error);
-        if is_prefix { failure.with_hint("delete all that is below it with -r") } else { failure }
+        if is_prefix {
+            return failure.with_hint("delete all that is below it with -r");
+        }
+        hint_at_globs(failure, doomed.uri, |prefix, glob| {
+            format!("`pail rm -r {prefix} --exclude \"*\" --include {glob}` deletes what it would match, and says so first with --dry-run")
+        })
     })
 }
 
@@ -194,6 +209,9 @@ fn print(arguments: &Arguments, removals: &Removals, missed: Problems) -> Result
         return terminal::json_line(&Printed { dry_run: arguments.dry_run, deleted, deleted_bytes, failed });
     }
     let did = if arguments.dry_run { "would delete" } else { "deleted" };
+    if arguments.quiet {
+        return Ok(());
+    }
     let objects = if deleted == 1 { "object" } else { "objects" };
     terminal::note(&format!("{did} {deleted} {objects} ({})", ByteSize(deleted_bytes).human()));
     Ok(())

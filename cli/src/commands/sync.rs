@@ -1,6 +1,6 @@
 //! `pail sync`.
 
-use super::cp::{stop_on_signals, uri_of};
+use super::cp::{hint_at_globs, stop_on_signals, uri_of};
 use super::two_buckets::{TwoBuckets, prefix_of};
 use crate::block_on;
 use crate::bucket_flags::{NewObjectFlags, Reach, SourceReach};
@@ -33,8 +33,8 @@ instead: local files are read, and their CRC64NVME, CRC32C, CRC32 or MD5 is comp
 copied, and counted. Between buckets, without a last run, objects are the same whose ETags are one MD5; --checksum asks both \
 stores for their checksums.
 
---delete deletes, after everything that can be copied was copied without a failure, what the target has and the source has not: nothing that the \
-globs leave out, nor what the source has under a name that could not be copied. In a directory, symbolic links that are extra are \
+--delete deletes, after everything that can be copied was copied without a failure, what the target has and the source has not, a directory that is in the place of a file among it (whole, or not at all), \
+and a file in the place of a directory: nothing that the globs leave out, nor what the source has under a name that could not be copied. In a directory, symbolic links that are extra are \
 deleted themselves, never what they lead to, and directories that became empty go, too; what was made or changed since the sync \
 began stays. A source with nothing to copy is an error.
 
@@ -73,6 +73,10 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 
+    /// Print nothing but errors
+    #[arg(short, long, conflicts_with_all = ["json", "dry_run"])]
+    quiet: bool,
+
     #[command(flatten)]
     flags: CopyFlags,
 
@@ -92,7 +96,9 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let report = block_on(sync(&arguments))?;
-    copying::print_report(&report, arguments.json, arguments.dry_run)?;
+    if !arguments.quiet {
+        copying::print_report(&report, arguments.json, arguments.dry_run)?;
+    }
     match copying::incomplete(&report) {
         Some(failure) => Err(failure),
         None => Ok(ExitCode::SUCCESS),
@@ -101,7 +107,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
 
 async fn sync(arguments: &Arguments) -> Result<Report, Failure> {
     let environment = CallerEnvironment::of_this_process();
-    let shown = if arguments.json { CopyProgress::for_programs() } else { CopyProgress::new() };
+    let shown = match (arguments.json, arguments.quiet) {
+        (true, _) => CopyProgress::for_programs(),
+        (_, true) => CopyProgress::quiet(),
+        _ => CopyProgress::new(),
+    };
     let report = |snapshot| shown.show(snapshot);
     let comparison = if arguments.checksum { Comparison::Content } else { Comparison::SizeAndTime };
     let choices = Choices {
@@ -163,7 +173,14 @@ async fn said_of_prefix(
         Err(failure) if failure.kind == FailureKind::NotFound => match bucket.object_of_that_name().await {
             Ok(Some(_)) => Err(Failure::usage(format!("{uri} is an object, not a prefix"))
                 .with_hint("`pail cp` copies one object")),
-            _ => Err(Failure { message: format!("nothing is below {uri}"), ..failure }),
+            _ => {
+                let failure = Failure { message: format!("nothing is below {uri}"), ..failure };
+                Err(hint_at_globs(failure, uri, |prefix, glob| {
+                    format!(
+                        "`pail sync {prefix} TARGET --exclude \"*\" --include {glob}` syncs what it would match"
+                    )
+                }))
+            }
         },
         copied => copied,
     }
