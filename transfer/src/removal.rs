@@ -11,7 +11,7 @@
 //! Where the store deletes many objects in one request, that is what is sent, as the listing fills it; a condition goes with each object where the store enforces it there, and takes a request of its own for the object where not.
 //! A whole request that is refused is done again object by object.
 //!
-//! Bounds: twice [`Options::connections`] requests, [`BULK_REQUESTS_MAX`] of them for many objects, and the pages of `listing`.
+//! Bounds: twice [`Options::connections`] requests, at most [`SINGLE_REQUESTS_MAX`], and [`BULK_REQUESTS_MAX`] of them for many objects, and the pages of `listing`.
 
 use crate::change::{Action, Reason};
 use crate::copy_error::CopyError;
@@ -25,6 +25,8 @@ use tokio::task::JoinSet;
 
 /// At 1,000 objects each, a store that takes 3,500 deletions in a second (Amazon S3 User Guide, "Best practices design patterns") is busy with far fewer.
 const BULK_REQUESTS_MAX: usize = 8;
+/// Requests for one object each.
+const SINGLE_REQUESTS_MAX: usize = 128;
 /// So many refusals, with nothing that was allowed, end the run.
 const REFUSALS_MAX: u64 = 100;
 const BESIDE: &str =
@@ -215,7 +217,7 @@ impl Remover {
 
     async fn send(&mut self, deletion: Deletion) -> Result<(), Error> {
         // Twice as many as of requests that carry bytes: a deletion is over in a round trip.
-        while self.tasks.len() >= self.options.connections().saturating_mul(2) {
+        while self.tasks.len() >= self.options.connections().saturating_mul(2).min(SINGLE_REQUESTS_MAX) {
             self.finish_one().await?;
         }
         let store = self.store.clone();

@@ -48,8 +48,8 @@ pub async fn upload_stream(
         sent = sending.send(input) => sent,
         () = options.stop.cancelled() => Err(Error::Stopped),
     };
-    orphans.abort_all().await;
     work.ended().await;
+    orphans.abort_all().await;
     sent
 }
 
