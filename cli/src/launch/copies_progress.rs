@@ -193,21 +193,21 @@ mod tests {
     use super::*;
     use pail_transfer::ProgressSnapshot;
 
-    fn state(moved_bytes: u64) -> CopiesState {
-        let progress =
-            ProgressSnapshot { found: 10, found_bytes: 1000, finished: 1, moved_bytes, walked: true };
+    fn state(moved_mib: u64) -> CopiesState {
+        let (found_bytes, moved_bytes) = (1000 << 20, moved_mib << 20);
+        let progress = ProgressSnapshot { found: 10, found_bytes, finished: 1, moved_bytes, walked: true };
         CopiesState { count: 1, ended: 0, progress }
     }
 
-    fn screen_after_10_s(progress: &CopiesProgress, moved_bytes: &[u64]) -> String {
+    fn screen_after_10_s(progress: &CopiesProgress, moved_mib: &[u64]) -> String {
         let mut screen = progress.lock();
         let started = screen.started;
         screen.draw(started);
-        for (node, bytes) in screen.nodes.iter_mut().zip(moved_bytes) {
-            node.state = state(*bytes);
+        for (node, moved) in screen.nodes.iter_mut().zip(moved_mib) {
+            node.state = state(*moved);
         }
         let nodes: Vec<_> = screen.nodes.iter().map(|node| node.state).collect();
-        assert_eq!(nodes.len(), moved_bytes.len());
+        assert_eq!(nodes.len(), moved_mib.len());
         screen.draw(started + Duration::from_millis(9900));
         screen.line()
     }
@@ -222,7 +222,7 @@ mod tests {
         progress.end(2, false);
         assert_eq!(
             screen_after_10_s(&progress, &[500, 1000, 70]),
-            "copying: 3 of 30 files, 1.5 KiB of 2.9 KiB, 158 B/s, 10 s left; dev 50%, dev-worker1 done, dev-worker2 failed"
+            "copying: 3 of 30 files, 1.5 GiB of 2.9 GiB, 158.6 MiB/s, 10 s left; dev 50%, dev-worker1 done, dev-worker2 failed"
         );
     }
 
@@ -245,7 +245,7 @@ mod tests {
         let started = screen.started;
         screen.draw(started + Duration::from_millis(9950));
         assert!(
-            screen.line().starts_with("copying (2 of 3) 1 of 10+ files, 500 B of 1000 B+"),
+            screen.line().starts_with("copying (2 of 3) 1 of 10+ files, 500.0 MiB of 1000.0 MiB+"),
             "{}",
             screen.line()
         );
