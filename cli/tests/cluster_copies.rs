@@ -86,18 +86,18 @@ fn a_terminal_shows_each_node_and_the_sum_and_a_file_gets_a_line_that_names_the_
         assert!(is_shown(name, &["%  ", " of 200 files, ", " MiB of 12.5 MiB, ", "/s, "]), "{name}: {ran:?}");
     }
     assert!(is_shown("total", &["%  ", " of 600 files, ", " MiB of 37.5 MiB, ", "/s, "]), "{ran:?}");
-    assert!(ran.err.contains("KiB/s, ") && ran.err.contains(" s left"), "{ran:?}");
+    assert!(ran.err.contains("iB/s, ") && ran.err.contains(" s left"), "{ran:?}");
     let end = "s3://public/data to /data on 3 nodes: copied 600 files (37.5 MiB); 600 verified";
     assert!(ran.err.contains(end), "{ran:?}");
     assert_eq!(ran.out.matches("200").count(), 3, "{ran:?}");
 
     fs::write(nodes.local("task.yaml"), task("/other")).unwrap();
-    limit(&nodes, 20 << 10);
+    limit(&nodes, 12 << 10);
     let ran = run(&mut launch(&nodes));
     let lines: Vec<_> = ran.err.lines().filter(|line| line.starts_with("copying: ")).collect();
     assert!((1..3).contains(&lines.len()), "{ran:?}");
     for part in
-        ["of 600 files, ", " of 37.5 MiB, ", "KiB/s", "; dev ", ", dev-worker1 ", ", dev-worker2 ", "%"]
+        ["of 600 files, ", " of 37.5 MiB, ", "iB/s", "; dev ", ", dev-worker1 ", ", dev-worker2 ", "%"]
     {
         assert!(lines[0].contains(part), "{part}: {ran:?}");
     }
