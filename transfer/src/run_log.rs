@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -157,7 +157,7 @@ pub(crate) fn dead_runs(manifest: &Path, head: &[u8], mut line: impl FnMut(&str)
     found
 }
 
-/// `None` where the run lives.
+/// `None` where the run lives, or has come to its end meanwhile.
 fn read(
     path: &Path,
     id: RunId,
@@ -166,6 +166,11 @@ fn read(
 ) -> io::Result<Option<DeadRun>> {
     let file = File::options().read(true).write(true).open(path)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(None);
+    }
+    // The run may have come to its end, and removed it, since it was opened here.
+    let (named, own) = (std::fs::metadata(path)?, file.metadata()?);
+    if (named.dev(), named.ino()) != (own.dev(), own.ino()) {
         return Ok(None);
     }
     let mut reader = BufReader::new(file.try_clone()?);
