@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Attempts to find a name that nobody has, or to open one that others move meanwhile.
 const NAMES_TRIED_MAX: usize = 16;
 /// What is written at a time. The kernel takes page cache in as large pieces as are written, and where memory is fragmented it moves pages to make room for those of 1 MiB: 4 GiB
-/// by `dd` cost 3.1 to 5.3 s of system time in writes of 1 MiB, and 1.0 to 1.9 s in writes of 64 to 256 KiB (Linux 6.18, ext4, in turn).
+/// by `dd` cost 3.1 to 5.3 s of system time in writes of 1 MiB, and 1.0 to 2.8 s in writes of 64 to 256 KiB (Linux 6.18, ext4, in random turns).
 const WRITE_BYTES: usize = 128 << 10;
 /// The unit of `st_blocks` in bytes (inode(7)).
 const BLOCK_BYTES: u64 = 512;
