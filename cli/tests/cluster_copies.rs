@@ -95,7 +95,7 @@ fn a_terminal_shows_each_node_and_the_sum_and_a_file_gets_a_line_that_names_the_
     limit(&nodes, 12 << 10);
     let ran = run(&mut launch(&nodes));
     let lines: Vec<_> = ran.err.lines().filter(|line| line.starts_with("copying: ")).collect();
-    assert!((1..3).contains(&lines.len()), "{ran:?}");
+    assert!(!lines.is_empty(), "{ran:?}");
     for part in ["of 600 files, ", " of 37.5 MiB, ", "; dev ", ", dev-worker1 ", ", dev-worker2 ", "%"] {
         assert!(lines[0].contains(part), "{part}: {ran:?}");
     }
