@@ -28,6 +28,8 @@ use tokio::task::JoinSet;
 const DAMAGED: &str =
     "what arrived is not what is stored: its checksum is not the one that the store has of it";
 
+const UNPROVEN: &str = "what a killed run has left of it cannot be compared with what is stored";
+
 /// So long bytes wait for a store that does not say what checksum it has of them.
 const TOLD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -167,6 +169,9 @@ impl Fetcher {
             None => {
                 let meta = ObjectMeta { attributes: attributes.clone(), ..object.clone() };
                 let is_verified = self.is_verified_by_md5(&meta, temporary).await?;
+                if !is_verified && journal.is_some_and(|journal| !journal.is_noted()) {
+                    return Err(CopyError::Corrupt(UNPROVEN.to_owned()));
+                }
                 Ok(Fetched { attributes, is_verified, resumed_bytes })
             }
         }

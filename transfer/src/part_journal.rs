@@ -20,7 +20,7 @@
 
 use crate::buffers::BUFFER_BYTES;
 use crate::part_sizes::parts;
-use crate::sums::of_file_range;
+use crate::sums::{KIND_DEFAULT, of_file_range};
 use pail_store::{Checksum, ObjectMeta};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -82,6 +82,8 @@ pub(crate) struct PartJournal {
     part_size: u64,
     /// Guards what is known of each part; a leaf.
     parts: Mutex<Vec<PartState>>,
+    /// The checksums were noted when the bytes came, and not taken of a file that was [`cut`](Self::cut).
+    is_noted: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -98,16 +100,36 @@ impl PartJournal {
             check_parts(file, what.size, head.part_size, &mut found)?;
             let states = found.into_iter().map(|written| PartState { written, is_noted: true });
             let parts = Mutex::new(states.collect());
-            let found = Self { what: what.clone(), part_size: head.part_size, parts };
+            let found = Self { what: what.clone(), part_size: head.part_size, parts, is_noted: true };
             found.write_all(file)?;
             return Ok(found);
+        }
+        if file.metadata()?.len() == what.size {
+            return Self::of_cut(file, what, part_size);
         }
         file.set_len(0)?;
         let count = usize::try_from(what.size.div_ceil(part_size)).unwrap_or(usize::MAX);
         let parts = Mutex::new(vec![PartState::default(); count]);
-        let begun = Self { what: what.clone(), part_size, parts };
+        let begun = Self { what: what.clone(), part_size, parts, is_noted: true };
         begun.write_head(file)?;
         Ok(begun)
+    }
+
+    /// Of a file whose run was killed when it had cut the journal off: all parts are there, and their checksums are those of the bytes, which prove nothing by themselves.
+    fn of_cut(file: &File, what: &ObjectIdentity, part_size: u64) -> io::Result<Self> {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let states = parts(what.size, part_size).map(|range| {
+            let len = range.end - range.start;
+            let sum = of_file_range(file, KIND_DEFAULT, range, &mut buffer)?;
+            Ok(PartState { written: Some(Written { len, sum }), is_noted: false })
+        });
+        let parts = Mutex::new(states.collect::<io::Result<_>>()?);
+        Ok(Self { what: what.clone(), part_size, parts, is_noted: false })
+    }
+
+    /// Whether the checksums were noted when the bytes came: otherwise they count only if the store's own is made of them.
+    pub fn is_noted(&self) -> bool {
+        self.is_noted
     }
 
     /// The size of the parts, which is that of the run that began the file.
@@ -338,6 +360,17 @@ mod tests {
         journal.cut(&file).unwrap();
         assert_eq!(file.metadata().unwrap().len(), what.size);
         assert!(!has_journal(&file));
+    }
+
+    #[test]
+    fn a_file_whose_journal_was_cut_off_has_all_parts_and_no_proof_of_them() {
+        let (file, what, _) = interrupted();
+        PartJournal::open(&file, &what, PART).unwrap().cut(&file).unwrap();
+        let journal = PartJournal::open(&file, &what, PART).unwrap();
+        assert!(!journal.is_noted());
+        let lens: Vec<_> = journal.written().into_iter().map(|written| written.unwrap().len).collect();
+        assert_eq!(lens, [PART, PART, 7]);
+        assert_eq!(journal.written()[0].unwrap().sum, Checksum::crc64_of(&[1; PART as usize]));
     }
 
     #[test]
