@@ -146,7 +146,11 @@ class Changes:
         return {name: count for mount in status["mounts"] for name, count in mount["store"]["requests"].items()}
 
     def sent(self, since):
-        return {name: count - since.get(name, 0) for name, count in self.requests().items() if count > since.get(name, 0)}
+        """What it has sent since then for files: a part of no upload is how a mount asks whether it may write, behind the first files."""
+        sent = {name: count - since.get(name, 0) for name, count in self.requests().items() if count > since.get(name, 0)}
+        if "CreateMultipartUpload" not in sent:
+            sent.pop("UploadPart", None)
+        return sent
 
     def prepare(self):
         """Before it is mounted."""
