@@ -21,6 +21,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Between two reports of how far a copy is.
 const REPORT_INTERVAL: Duration = Duration::from_millis(200);
@@ -328,4 +329,20 @@ fn line_of(change: &Change) -> String {
     };
     let (key, size) = (terminal::shown(&change.key), ByteSize(change.size).human());
     format!("{did:6}  {key} ({size}): {}", change.why)
+}
+
+/// The first Ctrl-C or SIGTERM ends the copy in good order, a second one at once.
+pub fn stop_on_signals() -> Result<CancellationToken, Failure> {
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signals = signal(kind).map_err(|err| Failure::from_io("cannot wait for signals", &err))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+            signals.recv().await;
+            std::process::exit(FailureKind::Interrupted.exit_code().into());
+        });
+    }
+    Ok(stop)
 }

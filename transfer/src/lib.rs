@@ -51,6 +51,7 @@ mod part_writer;
 mod plan;
 mod progress;
 mod range_listing;
+mod refusals;
 mod relay;
 mod removal;
 mod report;

@@ -16,6 +16,7 @@
 use crate::change::{Action, Reason};
 use crate::copy_error::CopyError;
 use crate::listing::{Found, Pages, look};
+use crate::refusals::Refusals;
 use crate::report::Removals;
 use crate::work::{Work, lost};
 use crate::{Error, Options, Source};
@@ -27,8 +28,6 @@ use tokio::task::JoinSet;
 const BULK_REQUESTS_MAX: usize = 8;
 /// Requests for one object each.
 const SINGLE_REQUESTS_MAX: usize = 128;
-/// So many refusals, with nothing that was allowed, end the run.
-const REFUSALS_MAX: u64 = 100;
 const BESIDE: &str =
     "other objects are below its name, and those were meant; it is deleted by its name alone";
 const REPLACED: &str = "it was replaced since it was listed, and stays";
@@ -147,8 +146,7 @@ pub(crate) struct Remover {
     /// What a request was refused for, and takes requests of its own.
     alone: Vec<Deletion>,
     pub removals: Removals,
-    refused: Option<Box<pail_store::Error>>,
-    refusals: u64,
+    refusals: Refusals,
 }
 
 impl Remover {
@@ -173,8 +171,7 @@ impl Remover {
             batch: Vec::new(),
             alone: Vec::new(),
             removals: Removals::default(),
-            refused: None,
-            refusals: 0,
+            refusals: Refusals::default(),
         }
     }
 
@@ -270,9 +267,7 @@ impl Remover {
             self.send_those_alone().await?;
             self.finish_one().await?;
         }
-        if self.refusals > 0 && self.is_all_refused() {
-            self.refusal()?;
-        }
+        self.check_refusals()?;
         Ok(self.removals)
     }
 
@@ -322,22 +317,18 @@ impl Remover {
             CopyError::Changed => self.removals.failed.add(key.as_str(), REPLACED),
             CopyError::Denied(error) => {
                 self.removals.failed.add(key.as_str(), error.to_string());
-                self.refused.get_or_insert(error);
-                self.refusals += 1;
-                if self.refusals >= REFUSALS_MAX && self.is_all_refused() {
-                    return self.refusal();
+                self.refusals.add(error);
+                if self.refusals.are_enough() {
+                    return self.check_refusals();
                 }
             }
         }
         Ok(())
     }
 
-    fn is_all_refused(&self) -> bool {
-        self.removals.deleted == 0 && self.refusals == self.removals.failed.count
-    }
-
-    fn refusal(&mut self) -> Result<(), Error> {
-        let doing = format!("delete in {}, for every deletion is refused", self.store.uri());
-        self.refused.take().map_or(Ok(()), |source| Err(Error::Store { doing, source }))
+    fn check_refusals(&mut self) -> Result<(), Error> {
+        let Removals { deleted: 0, failed, .. } = &self.removals else { return Ok(()) };
+        let uri = self.store.uri();
+        self.refusals.check_all(failed.count, || format!("delete in {uri}, for every deletion is refused"))
     }
 }

@@ -1,19 +1,16 @@
 //! The report in the making.
 //!
-//! Owns: [`ReportBuilder`], which decides when problems with single objects are a problem of the whole: a store that refuses every one of them refuses the caller.
+//! Owns: [`ReportBuilder`], which tells problems with single objects from those that end the run.
 
 use crate::copy_error::CopyError;
+use crate::refusals::Refusals;
 use crate::{Error, Report};
-
-/// So many refusals, with nothing that was allowed, end the run.
-const REFUSALS_MAX: u64 = 100;
 
 /// A report, and what was refused first.
 #[derive(Debug, Default)]
 pub(crate) struct ReportBuilder {
     pub report: Report,
-    refused: Option<Box<pail_store::Error>>,
-    refusals: u64,
+    refusals: Refusals,
 }
 
 impl ReportBuilder {
@@ -29,10 +26,9 @@ impl ReportBuilder {
             CopyError::Changed => self.report.failed.add(name, "it changed while it was copied"),
             CopyError::Denied(error) => {
                 self.report.failed.add(name, error.to_string());
-                self.refused.get_or_insert(error);
-                self.refusals += 1;
-                if self.refusals >= REFUSALS_MAX && self.is_all_refused() {
-                    return self.refusal();
+                self.refusals.add(error);
+                if self.refusals.are_enough() {
+                    return self.check_refusals();
                 }
             }
         }
@@ -41,22 +37,12 @@ impl ReportBuilder {
 
     /// The report. Errors: everything was refused.
     pub fn into_report(mut self) -> Result<Report, Error> {
-        if self.is_all_refused() {
-            self.refusal()?;
-        }
+        self.check_refusals()?;
         Ok(self.report)
     }
 
-    fn is_all_refused(&self) -> bool {
-        self.report.copied == 0 && self.report.unchanged == 0 && self.refusals == self.report.failed.count
-    }
-
-    fn refusal(&mut self) -> Result<(), Error> {
-        match self.refused.take() {
-            Some(source) => {
-                Err(Error::Store { doing: "copy, for every object is refused".to_owned(), source })
-            }
-            None => Ok(()),
-        }
+    fn check_refusals(&mut self) -> Result<(), Error> {
+        let Report { copied: 0, unchanged: 0, failed, .. } = &self.report else { return Ok(()) };
+        self.refusals.check_all(failed.count, || "copy, for every object is refused".to_owned())
     }
 }

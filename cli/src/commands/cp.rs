@@ -3,22 +3,18 @@
 mod between;
 mod streams;
 
-use super::two_buckets::{is_directory_s, prefix_of};
-use crate::bucket_flags::{NewObjectFlags, Reach, SourceReach};
-use crate::copy_flags::CopyFlags;
+use super::copy_arguments::CopyArguments;
+use super::uris::{hint_at_globs, is_directory_s, prefix_of, uri_of};
 use crate::copy_progress::CopyProgress;
-use crate::copying::{self, Choices, Copying};
-use crate::filter_flags::{self, FilterFlags};
-use crate::{block_on, terminal};
-use pail_control::command_line::word;
+use crate::copying::{self, Copying};
+use crate::{block_on, filter_flags, terminal};
 use pail_control::opening;
 use pail_control::{CallerEnvironment, Failure, FailureKind};
-use pail_transfer::{CancellationToken, Report, Source, UploadSource};
-use std::ffi::{OsStr, OsString};
+use pail_transfer::{Report, Source, UploadSource};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The rules by which names are made, below `pail cp --help`.
 fn examples() -> String {
@@ -73,124 +69,48 @@ pub struct Arguments {
     recursive: bool,
 
     #[command(flatten)]
-    filters: FilterFlags,
-
-    /// Say what would be copied, and why, and change nothing
-    #[arg(short = 'n', long)]
-    dry_run: bool,
-
-    /// Print JSON objects, a line each: how far it is every second ({"event":"progress",…}), with --dry-run each change ({"event":"change",…}),
-    /// and at the end what was done and what was not ({"event":"summary",…})
-    #[arg(long)]
-    json: bool,
-
-    /// Print nothing but errors
-    #[arg(short, long, conflicts_with_all = ["json", "dry_run"])]
-    quiet: bool,
-
-    #[command(flatten)]
-    flags: CopyFlags,
-
-    #[command(flatten)]
-    reach: Reach,
-
-    #[command(flatten)]
-    source_reach: SourceReach,
-
-    #[command(flatten)]
-    new_objects: NewObjectFlags,
-
-    /// Create the target's bucket where it is missing
-    #[arg(long)]
-    create: bool,
+    common: CopyArguments,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    if !arguments.recursive && !arguments.filters.0.is_empty() {
+    if !arguments.recursive && !arguments.common.filters.0.is_empty() {
         return Err(Failure::usage(
             "--include and --exclude choose from what is below a prefix, or in a directory",
         )
         .with_hint("copy all of it with -r"));
     }
     let report = block_on(copy(&arguments))?;
-    if !arguments.quiet {
-        copying::print_report(&report, arguments.json, arguments.dry_run)?;
-    }
-    match copying::incomplete(&report) {
-        Some(failure) => Err(failure),
-        None => Ok(ExitCode::SUCCESS),
-    }
+    arguments.common.end(&report)
 }
 
 async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
     let environment = CallerEnvironment::of_this_process();
     let is_stream = [&arguments.source, &arguments.target].map(|it| it == "-");
-    let shown = match (arguments.json, arguments.quiet, is_stream[1]) {
+    let shown = match (arguments.common.json, arguments.common.quiet, is_stream[1]) {
         (true, _, _) => CopyProgress::for_programs(),
         (_, true, _) => CopyProgress::quiet(),
         (_, _, true) => CopyProgress::beside_bytes(),
         _ => CopyProgress::new(),
     };
     let report = |snapshot| shown.show(snapshot);
-    let choices = Choices {
-        filters: arguments.filters.0.clone(),
-        dry_run: arguments.dry_run.then(|| copying::printed_changes(arguments.json)),
-        flags: arguments.flags,
-        ..Choices::default()
-    };
-    let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()?, choices };
+    let choices = arguments.common.choices();
+    let copying =
+        Copying { environment: &environment, report: &report, stop: copying::stop_on_signals()?, choices };
     if is_stream.contains(&true) {
         return streams::copy(arguments, &copying).await;
     }
     match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
         (Some(uri), None) => {
-            arguments.source_reach.check_unused()?;
+            arguments.common.source_reach.check_unused()?;
             download(arguments, &copying, uri).await
         }
         (None, Some(uri)) => {
-            arguments.source_reach.check_unused()?;
+            arguments.common.source_reach.check_unused()?;
             upload(arguments, &copying, uri).await
         }
         (Some(from), Some(to)) => between::copy(arguments, &copying, from, to).await,
         (None, None) => Err(Failure::usage("neither the source nor the target is in a bucket")
             .with_hint("write s3://bucket/key for one of them; cp copies local files")),
-    }
-}
-
-/// The first Ctrl-C or SIGTERM ends the copy in good order, a second one at once.
-pub(super) fn stop_on_signals() -> Result<CancellationToken, Failure> {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals = signal(kind).map_err(|err| Failure::from_io("cannot wait for signals", &err))?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            stop.cancel();
-            signals.recv().await;
-            std::process::exit(FailureKind::Interrupted.exit_code().into());
-        });
-    }
-    Ok(stop)
-}
-
-/// Whether an argument is a URI. Errors: one that is not UTF-8; what is likely to be a slip.
-pub(super) fn uri_of(argument: &OsStr) -> Result<Option<&str>, Failure> {
-    if argument == "-" {
-        return Err(Failure::usage("- is standard input or output, which `pail cp` alone reads and writes")
-            .with_hint("a file of that name is ./-"));
-    }
-    if let Some((scheme, path)) = argument.to_str().and_then(|text| text.split_once(":/"))
-        && ["s3", "gs", "r2", "cos", "az"].contains(&scheme)
-        && !path.starts_with('/')
-    {
-        return Err(Failure::usage(format!("{} is not a URI", argument.display()))
-            .with_hint(format!("a bucket is {scheme}://NAME; a directory of that name is ./{scheme}:")));
-    }
-    let scheme_end = argument.as_bytes().windows(3).position(|window| window == b"://");
-    let is_scheme = |end: usize| argument.as_bytes()[..end].iter().all(u8::is_ascii_alphanumeric);
-    match scheme_end.is_some_and(|end| end > 0 && is_scheme(end)) {
-        false => Ok(None),
-        true => argument.to_str().map(Some).ok_or_else(|| Failure::usage("a URI must be UTF-8")),
     }
 }
 
@@ -201,7 +121,7 @@ async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Re
         return Err(Failure::usage(format!("{uri} is a prefix, not an object"))
             .with_hint("copy all that is below it with -r"));
     }
-    let bucket = copying.open(arguments.reach.address(uri, &arguments.reach.settings()), false).await?;
+    let bucket = arguments.common.open_source(copying, uri).await?;
     let target = Path::new(&arguments.target);
     let has_content = !bucket.first_page.objects.is_empty() || !bucket.first_page.prefixes.is_empty();
     if arguments.recursive && (has_content || is_directory_s) {
@@ -231,26 +151,6 @@ fn with_hint_at_globs(failure: Failure, uri: &str) -> Failure {
     hint_at_globs(failure, uri, |prefix, glob| {
         format!("`pail cp -r {prefix} TARGET --exclude \"*\" --include {glob}` copies what it would match")
     })
-}
-
-/// The same for other commands; `instead` gets what is to be typed for the prefix and for the glob below it.
-pub(super) fn hint_at_globs(
-    failure: Failure,
-    uri: &str,
-    instead: impl FnOnce(&str, &str) -> String,
-) -> Failure {
-    let scheme_end = uri.find("://").map_or(0, |at| at + 3);
-    let glob_at = uri[scheme_end..].find('*').map(|at| at + scheme_end);
-    match glob_at.filter(|_| failure.kind == FailureKind::NotFound) {
-        Some(at) => {
-            let slash = uri[..at].rfind('/').map_or(at, |slash| slash + 1);
-            // A bucket has no glob in its name.
-            let (prefix, glob) = uri.split_at(slash);
-            let instead = instead(&word(prefix), &word(glob));
-            failure.with_hint(format!("* is a character like others in a URI: {instead}"))
-        }
-        None => failure,
-    }
 }
 
 /// The file that an object becomes. Errors: its key's last component cannot be a file's name.
@@ -290,6 +190,5 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
     } else {
         vec![UploadSource { path: source.to_owned(), key: path }]
     };
-    let settings = arguments.new_objects.on(arguments.reach.settings());
-    copying.upload_sources(arguments.reach.address(uri, &settings), arguments.create, &sources, None).await
+    arguments.common.upload(copying, uri, &sources).await
 }

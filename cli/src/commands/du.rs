@@ -1,6 +1,6 @@
 //! `pail du`.
 
-use super::cp::{hint_at_globs, uri_of};
+use super::uris::{hint_at_globs, uri_of};
 use crate::bucket_flags::Reach;
 use crate::{block_on, copying, progress, terminal};
 use pail_control::opening;

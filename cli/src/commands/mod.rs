@@ -6,6 +6,7 @@ mod cancel;
 mod check;
 mod cluster;
 mod completion;
+mod copy_arguments;
 mod cp;
 mod dev_server;
 mod discard;
@@ -31,6 +32,7 @@ mod sync;
 mod task_arguments;
 mod two_buckets;
 mod umount;
+mod uris;
 
 use clap::Subcommand;
 use pail_control::Failure;

@@ -1,6 +1,6 @@
 //! `pail rm`.
 
-use super::cp::{hint_at_globs, stop_on_signals, uri_of};
+use super::uris::{hint_at_globs, uri_of};
 use crate::bucket_flags::Reach;
 use crate::filter_flags::{self, FilterFlags};
 use crate::{block_on, copying, progress, terminal};
@@ -121,7 +121,7 @@ fn confirmed(arguments: &Arguments, doomed: &[Doomed<'_>]) -> Result<bool, Failu
 
 async fn remove_all(arguments: &Arguments, doomed: &[Doomed<'_>]) -> Result<ExitCode, Failure> {
     let environment = CallerEnvironment::of_this_process();
-    let stop = stop_on_signals()?;
+    let stop = copying::stop_on_signals()?;
     let (mut all, mut failures, mut missed) = (Removals::default(), Vec::new(), Problems::default());
     for one in doomed {
         let removing = remove_one(arguments, one, &environment, &stop);

@@ -1,13 +1,11 @@
 //! `pail sync`.
 
-use super::cp::{hint_at_globs, stop_on_signals, uri_of};
-use super::two_buckets::{TwoBuckets, prefix_of};
-use crate::block_on;
-use crate::bucket_flags::{NewObjectFlags, Reach, SourceReach};
-use crate::copy_flags::CopyFlags;
+use super::copy_arguments::CopyArguments;
+use super::two_buckets::TwoBuckets;
+use super::uris::{hint_at_globs, prefix_of, uri_of};
 use crate::copy_progress::CopyProgress;
 use crate::copying::{self, Choices, Copying};
-use crate::filter_flags::{self, FilterFlags};
+use crate::{block_on, filter_flags};
 use pail_control::opening::{self, OpenBucket};
 use pail_control::{CallerEnvironment, Failure, FailureKind};
 use pail_transfer::{Comparison, Destination, Report, Source, UploadSource};
@@ -62,73 +60,33 @@ pub struct Arguments {
     checksum: bool,
 
     #[command(flatten)]
-    filters: FilterFlags,
-
-    /// Say what would be copied and deleted, and why, and change nothing
-    #[arg(short = 'n', long)]
-    dry_run: bool,
-
-    /// Print JSON objects, a line each: how far it is every second ({"event":"progress",…}), with --dry-run each change ({"event":"change",…}),
-    /// and at the end what was done and what was not ({"event":"summary",…})
-    #[arg(long)]
-    json: bool,
-
-    /// Print nothing but errors
-    #[arg(short, long, conflicts_with_all = ["json", "dry_run"])]
-    quiet: bool,
-
-    #[command(flatten)]
-    flags: CopyFlags,
-
-    #[command(flatten)]
-    reach: Reach,
-
-    #[command(flatten)]
-    source_reach: SourceReach,
-
-    #[command(flatten)]
-    new_objects: NewObjectFlags,
-
-    /// Create the target's bucket where it is missing
-    #[arg(long)]
-    create: bool,
+    common: CopyArguments,
 }
 
 pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let report = block_on(sync(&arguments))?;
-    if !arguments.quiet {
-        copying::print_report(&report, arguments.json, arguments.dry_run)?;
-    }
-    match copying::incomplete(&report) {
-        Some(failure) => Err(failure),
-        None => Ok(ExitCode::SUCCESS),
-    }
+    arguments.common.end(&report)
 }
 
 async fn sync(arguments: &Arguments) -> Result<Report, Failure> {
     let environment = CallerEnvironment::of_this_process();
-    let shown = match (arguments.json, arguments.quiet) {
+    let shown = match (arguments.common.json, arguments.common.quiet) {
         (true, _) => CopyProgress::for_programs(),
         (_, true) => CopyProgress::quiet(),
         _ => CopyProgress::new(),
     };
     let report = |snapshot| shown.show(snapshot);
     let comparison = if arguments.checksum { Comparison::Content } else { Comparison::SizeAndTime };
-    let choices = Choices {
-        filters: arguments.filters.0.clone(),
-        comparison,
-        delete: arguments.delete,
-        dry_run: arguments.dry_run.then(|| copying::printed_changes(arguments.json)),
-        flags: arguments.flags,
-    };
-    let copying = Copying { environment: &environment, report: &report, stop: stop_on_signals()?, choices };
+    let choices = Choices { comparison, delete: arguments.delete, ..arguments.common.choices() };
+    let copying =
+        Copying { environment: &environment, report: &report, stop: copying::stop_on_signals()?, choices };
     match (uri_of(&arguments.source)?, uri_of(&arguments.target)?) {
         (Some(uri), None) => {
-            arguments.source_reach.check_unused()?;
+            arguments.common.source_reach.check_unused()?;
             download(arguments, &copying, uri).await
         }
         (None, Some(uri)) => {
-            arguments.source_reach.check_unused()?;
+            arguments.common.source_reach.check_unused()?;
             upload(arguments, &copying, uri).await
         }
         (Some(from), Some(to)) => between(arguments, &copying, from, to).await,
@@ -142,7 +100,7 @@ async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Re
     if target.exists() && !target.is_dir() {
         return Err(Failure::usage(format!("{} is no directory", target.display())));
     }
-    let bucket = copying.open(arguments.reach.address(uri, &arguments.reach.settings()), false).await?;
+    let bucket = arguments.common.open_source(copying, uri).await?;
     let copied = copying.download(&bucket, &Source::Prefix(bucket.prefix.clone()), target).await;
     said_of_prefix(copied, &bucket, uri).await
 }
@@ -153,9 +111,7 @@ async fn between(
     from: &str,
     to: &str,
 ) -> Result<Report, Failure> {
-    let reaches = (&arguments.source_reach, &arguments.reach);
-    let both =
-        TwoBuckets::open(copying, (from, to), reaches, (&arguments.new_objects, arguments.create)).await?;
+    let both = TwoBuckets::open(copying, (from, to), &arguments.common).await?;
     let TwoBuckets { source, target, target_path, new_objects, .. } = both;
     let (below, destination) =
         (Source::Prefix(source.prefix.clone()), Destination::Prefix(prefix_of(target_path)));
@@ -195,6 +151,5 @@ async fn upload(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Resu
             .with_hint("`pail cp` copies one file"));
     }
     let sources = [UploadSource { path: source.to_owned(), key: prefix_of(path) }];
-    let settings = arguments.new_objects.on(arguments.reach.settings());
-    copying.upload_sources(arguments.reach.address(uri, &settings), arguments.create, &sources, None).await
+    arguments.common.upload(copying, uri, &sources).await
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`TwoBuckets`], both open, each reached by its own options.
 
-use crate::bucket_flags::{NewObjectFlags, Reach, SourceReach};
+use super::copy_arguments::CopyArguments;
 use crate::copying::{Copying, new_objects_of};
 use pail_control::Failure;
 use pail_control::opening::{self, OpenBucket};
@@ -22,27 +22,17 @@ impl TwoBuckets {
     pub async fn open(
         copying: &Copying<'_>,
         (from, to): (&str, &str),
-        (source_reach, reach): (&SourceReach, &Reach),
-        (new_objects, create): (&NewObjectFlags, bool),
+        arguments: &CopyArguments,
     ) -> Result<Self, Failure> {
         let (from_parsed, to_parsed) = (opening::parse_source(from)?, opening::parse_source(to)?);
-        let source_reach = source_reach.beside(reach, from_parsed.kind == to_parsed.kind);
+        let source_reach =
+            arguments.source_reach.beside(&arguments.reach, from_parsed.kind == to_parsed.kind);
         let settings = source_reach.settings();
         let source = copying.open(source_reach.address(from, &settings), false).await?;
-        let settings = new_objects.on(reach.settings());
-        let target = copying.open(reach.address(to, &settings), create).await?;
+        let settings = arguments.new_objects.on(arguments.reach.settings());
+        let target = copying.open(arguments.reach.address(to, &settings), arguments.create).await?;
         let new_objects = new_objects_of(&settings);
         let (source_path, target_path) = (from_parsed.prefix, to_parsed.prefix);
         Ok(Self { source, source_path, target, target_path, new_objects })
     }
-}
-
-/// Whether a URI's path is one of a directory: a bucket's root, or one that ends in `/`.
-pub(super) fn is_directory_s(path: &str) -> bool {
-    path.is_empty() || path.ends_with('/')
-}
-
-/// What keys begin with that are below a path.
-pub(super) fn prefix_of(path: String) -> String {
-    if is_directory_s(&path) { path } else { format!("{path}/") }
 }

@@ -1,7 +1,8 @@
 //! `pail cp` from a bucket to a bucket.
 
 use super::{Arguments, nothing_below};
-use crate::commands::two_buckets::{TwoBuckets, is_directory_s, prefix_of};
+use crate::commands::two_buckets::TwoBuckets;
+use crate::commands::uris::{is_directory_s, prefix_of};
 use crate::copying::{self, Copying};
 use pail_control::Failure;
 use pail_control::opening;
@@ -18,9 +19,7 @@ pub(super) async fn copy(
         return Err(Failure::usage(format!("{from} is a prefix, not an object"))
             .with_hint("copy all that is below it with -r"));
     }
-    let reaches = (&arguments.source_reach, &arguments.reach);
-    let both =
-        TwoBuckets::open(copying, (from, to), reaches, (&arguments.new_objects, arguments.create)).await?;
+    let both = TwoBuckets::open(copying, (from, to), &arguments.common).await?;
     let TwoBuckets { source, source_path, target, target_path, new_objects } = both;
     let has_content = !source.first_page.objects.is_empty() || !source.first_page.prefixes.is_empty();
     if arguments.recursive && (has_content || is_directory_s(&source_path)) {

@@ -1,7 +1,7 @@
 //! `pail cp` from standard input and to standard output.
 
-use super::{Arguments, uri_of, with_hint_at_globs};
-use crate::commands::two_buckets::is_directory_s;
+use super::{Arguments, with_hint_at_globs};
+use crate::commands::uris::{is_directory_s, uri_of};
 use crate::copying::{self, Copying};
 use pail_control::Failure;
 use pail_control::opening;
@@ -10,8 +10,8 @@ use pail_transfer::Report;
 
 /// Copies between an object and the stream that `-` is.
 pub(super) async fn copy(arguments: &Arguments, copying: &Copying<'_>) -> Result<Report, Failure> {
-    arguments.source_reach.check_unused()?;
-    if arguments.recursive || arguments.dry_run {
+    arguments.common.source_reach.check_unused()?;
+    if arguments.recursive || arguments.common.dry_run {
         return Err(Failure::usage("a stream is one object: -r and --dry-run are for files"));
     }
     let is_input = arguments.source == "-";
@@ -24,17 +24,15 @@ pub(super) async fn copy(arguments: &Arguments, copying: &Copying<'_>) -> Result
         Failure::usage("- is standard input or output, and the other side must be an object")
             .with_hint("write s3://bucket/key; a file of that name is ./-")
     })?;
-    if !is_input && arguments.json {
+    if !is_input && arguments.common.json {
         return Err(Failure::usage("standard output cannot have the object's bytes and JSON"));
     }
     let key = key_of(uri)?;
-    let settings = arguments.reach.settings();
     if is_input {
-        let settings = arguments.new_objects.on(settings);
-        let bucket = copying.open(arguments.reach.address(uri, &settings), arguments.create).await?;
+        let bucket = arguments.common.open_target(copying, uri).await?;
         return copying.upload_input(&bucket, &key).await;
     }
-    let bucket = copying.open(arguments.reach.address(uri, &settings), false).await?;
+    let bucket = arguments.common.open_source(copying, uri).await?;
     let copied = copying.download_output(&bucket, &key).await;
     copied.map_err(|failure| with_hint_at_globs(failure, uri))
 }
