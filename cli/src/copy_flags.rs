@@ -2,11 +2,9 @@
 //!
 //! Owns: [`CopyFlags`], so that every command that copies has the same.
 
+use crate::open_files::connections_max;
 use pail_control::quantity::ByteSize;
 use pail_transfer::Options;
-
-/// Files that are open beside those of connections.
-const FILES_ELSEWHERE: u64 = 64;
 
 /// How much of the network and of the store a copy may use, and what of both sides it believes.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -39,10 +37,4 @@ impl CopyFlags {
             ..options
         }
     }
-}
-
-/// As many as this process may open files for: each has a connection, and up to two files.
-fn connections_max() -> usize {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(files.saturating_sub(FILES_ELSEWHERE) / 3).unwrap_or(usize::MAX).max(1)
 }

@@ -6,6 +6,7 @@
 use crate::buckets::record;
 use crate::copy_flags::CopyFlags;
 use crate::copy_progress;
+use crate::open_files::RaisedLimit;
 use crate::{progress, terminal};
 use pail_control::opening::{self, Address, OpenBucket};
 use pail_control::quantity::ByteSize;
@@ -122,7 +123,8 @@ impl Copying<'_> {
 
     /// Sends what standard input has to one object.
     pub async fn upload_input(&self, bucket: &OpenBucket, key: &RawKey) -> Result<Report, Failure> {
-        let (options, progress, input) = (self.options(), Arc::new(Progress::default()), std::io::stdin());
+        let (options, progress) = (self.options(), Arc::new(Progress::default()));
+        let input = terminal::input()?;
         let copying = pail_transfer::upload_stream(bucket.store.clone(), key, input, &options, &progress);
         self.while_reporting(&progress, copying).await.map_err(|error| match error {
             Error::Stopped => {
@@ -159,6 +161,7 @@ impl Copying<'_> {
     }
 
     async fn while_reporting<T>(&self, progress: &Progress, copying: impl Future<Output = T>) -> T {
+        let _raised = RaisedLimit::raise();
         tokio::pin!(copying);
         loop {
             match tokio::time::timeout(REPORT_INTERVAL, &mut copying).await {
@@ -247,7 +250,10 @@ pub fn incomplete(report: &Report) -> Option<Failure> {
         failure = failure.because(format!("{more} more; --json names up to 1,000"));
     }
     if report.removed.is_withheld {
-        failure = failure.with_hint("nothing was deleted, since not everything could be copied");
+        failure = failure.with_hint(match report.removed.deleted {
+            0 => "nothing was deleted, since not everything could be copied",
+            _ => "nothing else was deleted, since not everything could be copied",
+        });
     }
     Some(failure)
 }
@@ -297,6 +303,12 @@ fn told(report: &Report, copied: &str, deleted: &str) -> String {
     }
     if report.unchanged > 0 {
         said.push(format!("{} unchanged", files(report.unchanged)));
+    }
+    if report.touched > 0 {
+        said.push(format!(
+            "{} of these touched since, and taken for the same by size and time, for want of a checksum in the store (sync --checksum copies them)",
+            report.touched
+        ));
     }
     if report.verified > 0 {
         said.push(format!("{} verified", report.verified));

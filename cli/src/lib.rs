@@ -24,6 +24,7 @@ mod git;
 mod launch;
 mod node;
 mod notices;
+mod open_files;
 mod place;
 mod progress;
 mod rates;

@@ -5,8 +5,11 @@
 
 use crate::bars;
 use pail_control::{Failure, FailureKind};
+use rustix::fs::{FileType, OFlags};
 use serde::Serialize;
+use std::fs::File;
 use std::io::{BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 /// Prints a failure on standard error.
 pub fn print_failure(failure: &Failure) {
@@ -77,6 +80,24 @@ pub fn output_lost(err: &std::io::Error) -> Failure {
         std::process::exit(FailureKind::Interrupted.exit_code().into());
     }
     Failure::from_io("cannot write to standard output", err)
+}
+
+/// Standard input as it is: the library's own takes what cannot be read for the end. Errors: it is closed.
+pub fn input() -> Result<File, Failure> {
+    let failed = |err: std::io::Error| Failure::from_io("cannot read standard input", &err);
+    let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    let stat = rustix::fs::fstat(&input).map_err(|err| failed(err.into()))?;
+    let flags = rustix::fs::fcntl_getfl(&input).map_err(|err| failed(err.into()))?;
+    // What Rust's runtime opens in place of a closed descriptor; shells open it to be read alone.
+    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == rustix::fs::makedev(1, 3);
+    if is_null && flags.contains(OFlags::RDWR) {
+        return Err(Failure::usage(
+            "standard input is closed, or /dev/null that is open to be written to as well",
+        )
+        .with_hint("if an empty object is meant: pail cp - URI </dev/null"));
+    }
+    Ok(File::from(input))
 }
 
 /// A name as it may be shown: escaped where standard output is a terminal.

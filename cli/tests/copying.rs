@@ -388,6 +388,79 @@ fn a_full_disk_is_named_and_keeps_nothing_half_written() {
     assert_eq!(fs::read(disk.join("r/11")).unwrap(), "2".repeat(512 << 10).into_bytes());
 }
 
+#[test]
+fn room_is_counted_where_there_is_any_to_count_and_what_another_version_left_is_room() {
+    let sandbox = Sandbox::new();
+    // SAFETY: it only reads.
+    if unsafe { libc::geteuid() } != 0 {
+        sandbox::skipped("only root can mount file systems");
+        return;
+    }
+    let target = sandbox.path("disk/data");
+    fs::create_dir_all(target.join("big")).unwrap();
+    let mount = |kind: &str, options: &str, at: &Path| {
+        let mount = ["-t", kind, "-o", options, "disk-of-a-test", at.to_str().unwrap()];
+        assert!(std::process::Command::new("mount").args(mount).status().unwrap().success());
+    };
+    mount("ramfs", "rw", &target);
+    sandbox.put("d/a", "a");
+    copied(&sandbox, &["-r", &uri("d"), target.to_str().unwrap()]);
+
+    // A small disk, and a larger one below it.
+    mount("tmpfs", "size=24m", &target);
+    fs::create_dir(target.join("big")).unwrap();
+    mount("tmpfs", "size=48m", &target.join("big"));
+    sandbox.put("m/big/x", "x".repeat(30 << 20));
+    copied(&sandbox, &["-r", &uri("m"), target.to_str().unwrap()]);
+
+    sandbox.put("r/x", "1".repeat(14 << 20));
+    let late = FaultAction::Stall { after_bytes: 3 << 20, for_ms: None };
+    sandbox.server.inject(Fault { skip: 1, times: 1000, ..Fault::once(Some("GetObject"), late) });
+    let mut copy = sandbox.command(&["cp", "-r", &uri("r"), target.to_str().unwrap()]).spawn().unwrap();
+    let is_begun = || names(&target).iter().any(|name| name.starts_with(".x.pail-parts-"));
+    wait_until("a file in parts is there", is_begun);
+    wait_until("two parts are asked for", || sandbox.server.counters().count("GetObject") >= 3);
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    sandbox.server.clear_faults();
+    assert!(is_begun());
+    sandbox.put("r/x", "2".repeat(14 << 20));
+    copied(&sandbox, &["-r", &uri("r"), target.to_str().unwrap()]);
+    assert_eq!(names(&target), ["big/x", "x"]);
+}
+
+#[test]
+fn more_files_at_a_time_than_the_shell_s_limit_are_copied() {
+    let sandbox = Sandbox::new();
+    let names: Vec<String> = (0..200).map(|index| format!("{index:03}/file")).collect();
+    names.iter().for_each(|name| sandbox.put(&format!("d/{name}"), "x".repeat(200 << 10)));
+    let mut settings = sandbox.server.settings();
+    settings.first_byte_ms = 200;
+    sandbox.server.set_settings(settings);
+    for (from, to) in [(uri("d"), sandbox.at("down")), (sandbox.at("down"), uri("up"))] {
+        let copy = sandbox.command(&["cp", "-r", &from, &to]);
+        let mut limited = std::process::Command::new("prlimit");
+        limited.arg("--nofile=64:340").arg(copy.get_program()).args(copy.get_args()).env_clear();
+        limited.envs(copy.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ran = run(&mut limited);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    assert_eq!(sandbox.bytes_of("up/199/file").len(), 200 << 10);
+}
+
+#[test]
+fn globs_do_not_choose_from_one_object() {
+    let sandbox = Sandbox::new();
+    sandbox.put("run", "x");
+    for target in [sandbox.at("down"), uri("copy/")] {
+        let ran = cp(&sandbox, &["-r", &uri("run"), &target, "--exclude", "*", "--include", "*.tmp"]);
+        assert_eq!((ran.code, ran.err.contains("nothing is below")), (3, true), "{ran:?}");
+    }
+    let ran = sandbox.pail(&["rm", "-r", "-y", &uri("run"), "--exclude", "*", "--include", "*.tmp"]);
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert_eq!(sandbox.bytes_of("run"), b"x");
+}
+
 /// Runs a command line of sh(1) with `pail` in its path.
 fn shell(sandbox: &Sandbox, line: &str) -> Ran {
     let environment = sandbox.command(&[]);
@@ -419,4 +492,30 @@ fn streams_go_in_and_out_and_tell_what_was_damaged() {
     sandbox.server.inject(Fault::once(Some("GetObject"), FaultAction::FlipBit { after_bytes: 700 }));
     let ran = shell(&sandbox, &format!("pail cp {target} - > /dev/null"));
     assert!(ran.code == 7 && ran.err.contains("checksums differ"), "{ran:?}");
+}
+
+#[test]
+fn what_is_no_stream_is_not_taken_for_an_empty_one_nor_replaced() {
+    let sandbox = Sandbox::new();
+    sandbox.put("precious", "precious");
+    let (object, log) = (uri("precious"), sandbox.at("log"));
+    fs::write(&log, "old\n").unwrap();
+    for (line, code, told) in [
+        (format!("pail cp - {object} <&-"), 2, "standard input is closed"),
+        (format!("pail cp - {object} 0>{}", sandbox.at("other")), 1, "Bad file descriptor"),
+        (format!("pail cp {object} /dev/stdout >> {log}"), 2, "would be replaced"),
+        (format!("pail cp {object} /dev/fd/3 3>> {log}"), 2, "would be replaced"),
+        (format!("pail cp /proc/cpuinfo {object}"), 5, "has more"),
+    ] {
+        let ran = shell(&sandbox, &line);
+        assert!(ran.code == code && ran.err.contains(told), "{line}: {ran:?}");
+        assert_eq!(sandbox.bytes_of("precious"), b"precious", "{line}");
+        assert_eq!(fs::read(&log).unwrap(), b"old\n", "{line}");
+    }
+    let ran = shell(
+        &sandbox,
+        &format!("pail cp -q - {object} < /dev/null; cat /proc/cpuinfo | pail cp -q - {}", uri("cpus")),
+    );
+    assert_eq!((ran.code, sandbox.bytes_of("precious").len()), (0, 0), "{ran:?}");
+    assert!(!sandbox.bytes_of("cpus").is_empty());
 }

@@ -41,8 +41,7 @@ impl FileAttributes {
 
     /// A file's, as user metadata.
     pub fn metadata_of(stat: &Stat) -> UserMetadata {
-        let mut mtime = format!("{}.{:09}", stat.st_mtime, stat.st_mtime_nsec);
-        mtime.truncate(mtime.trim_end_matches('0').trim_end_matches('.').len());
+        let mtime = time_text(stat.st_mtime, stat.st_mtime_nsec as u32);
         UserMetadata::from([(MTIME.to_owned(), mtime), (MODE.to_owned(), stat.st_mode.to_string())])
     }
 }
@@ -62,15 +61,31 @@ fn parsed_mode(text: &str) -> Option<u32> {
     }
 }
 
-/// Seconds and nanoseconds. `None` for what is no time, or before 1970.
+/// Seconds and nanoseconds, which go forward, as in `stat`: half a second before 1970 is -1 and 500,000,000. `None` for what is no time.
 fn parsed_time(text: &str) -> Option<(i64, u32)> {
+    let (is_before_1970, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
     let (secs, decimals) = text.split_once('.').unwrap_or((text, ""));
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if secs.is_empty() || !is_number(secs) || !is_number(decimals) {
         return None;
     }
     let nanos = format!("{:0<9}", decimals.get(..9).unwrap_or(decimals));
-    Some((secs.parse().ok()?, nanos.parse().ok()?))
+    let (secs, nanos): (i64, u32) = (secs.parse().ok()?, nanos.parse().ok()?);
+    Some(match (is_before_1970, nanos) {
+        (false, _) => (secs, nanos),
+        (true, 0) => (-secs, 0),
+        (true, _) => (-secs - 1, NANOS as u32 - nanos),
+    })
+}
+
+/// The same the other way round.
+fn time_text(secs: i64, nanos: u32) -> String {
+    let mut text = match secs < 0 && nanos > 0 {
+        true => format!("-{}.{:09}", -(secs + 1), NANOS as u32 - nanos),
+        false => format!("{secs}.{nanos:09}"),
+    };
+    text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    text
 }
 
 fn split(time: SystemTime) -> (i64, u32) {
@@ -114,7 +129,17 @@ mod tests {
         assert_eq!(of(&[("mtime", "7"), ("mode", "0666")]), at(0o644, 7, 0));
         assert_eq!(of(&[("mtime", "1.1234567899")]), at(0o644, 1, 123_456_789));
         // No set-user-ID bit, nor anything that is no number.
-        assert_eq!(of(&[("mtime", "-1"), ("mode", "35309")]), at(0o755, 5, 500_000_000));
+        assert_eq!(of(&[("mtime", "-1"), ("mode", "35309")]), at(0o755, -1, 0));
+        for (secs, nanos, text) in [
+            (0, 0, "0"),
+            (100, 0, "100"),
+            (7, 500_000_000, "7.5"),
+            (-1, 500_000_000, "-0.5"),
+            (-6, 1, "-5.999999999"),
+        ] {
+            assert_eq!((time_text(secs, nanos).as_str(), parsed_time(text)), (text, Some((secs, nanos))));
+        }
+        assert_eq!(of(&[("mtime", "--1")]), at(0o644, 5, 500_000_000));
         assert_eq!(of(&[("mtime", "now"), ("mode", "rwx")]), at(0o644, 5, 500_000_000));
     }
 }

@@ -23,10 +23,10 @@ use crate::engine::{Copied, Engine, Outcome};
 use crate::keep_set::KeepSet;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
+use crate::memory::Memory;
 use crate::orphan_uploads::OrphanUploads;
 use crate::part_uploads::PartUploads;
 use crate::relay::Relay;
-use crate::send::MEMORY_UNIT_BYTES;
 use crate::target_listing::{Before, TargetListing};
 use crate::target_objects::TargetObjects;
 use crate::upload_journal::UploadJournals;
@@ -36,7 +36,6 @@ use pail_store::{ErrorKind, ListPage, ObjectMeta, RawKey, Store, Version};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
-use tokio::sync::Semaphore;
 
 const AMONG_SOURCES: &str = "its copy would be one of the objects that are copied";
 const BESIDE: &str = "it is beside the prefix, not below it";
@@ -64,12 +63,10 @@ pub async fn copy_between(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    let work = Work::default();
+    let work = Work::new(options.stop.clone());
     let source = options.limited(source);
     let what =
         format!("between {} {} {} {destination:?}", source.identity(), from.identity(), target.identity());
-    let units = options.memory_bytes.max(options.part_size_bytes()).div_ceil(MEMORY_UNIT_BYTES);
-    let units = usize::try_from(units).unwrap_or(usize::MAX).min(u32::MAX as usize);
     let stores = vec![source.clone(), target.clone()];
     let connections = Connections::new(stores, progress.clone(), options.connections());
     let uploads = Arc::new(PartUploads {
@@ -84,7 +81,7 @@ pub async fn copy_between(
         source,
         target,
         connections,
-        memory: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+        memory: Memory::new(options.memory_bytes, options.part_size_bytes()),
         part_size_bytes: options.part_size_bytes(),
         server_copy_bytes_max: options.server_copy_bytes_max,
         verifies_by_md5: options.verifies_by_md5,
@@ -335,7 +332,8 @@ impl Run {
         let is_compared = self.options.comparison == Comparison::Content;
         let copying = async move {
             if let Some(made) = made {
-                let Some(reason) = copier.compare(&object, &made, is_compared).await? else {
+                let compared = copier.compare(&object, &made, is_compared).await;
+                let Some(reason) = compared.inspect_err(|_| announcer.skips())? else {
                     announcer.skips();
                     let entry = entry_of((&object.version, &made.version), size);
                     return Ok(Outcome::Unchanged(entry));

@@ -1,12 +1,12 @@
 //! The bytes of objects that are in memory.
 //!
-//! Owns: [`Buffers`], a bounded number of bytes, and [`Buffer`], some of them, which go back when it is dropped. They are the
-//! bound of a download's memory: who wants one waits until there is room. Large ones are used again, since the first touch of fresh memory costs more than copying to it;
+//! Owns: [`Buffers`], within the bounds of [`Memory`], and [`Buffer`], one of them, which goes back when it is dropped. Large ones are used again, since the first touch of fresh memory costs more than copying to it;
 //! small ones the allocator has at hand.
 
+use crate::memory::Memory;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The size of a large buffer: what is written to the disk at a time.
 pub(crate) const BUFFER_BYTES: usize = 1 << 20;
@@ -14,13 +14,11 @@ pub(crate) const BUFFER_BYTES: usize = 1 << 20;
 const SMALL_BYTES: usize = 64 << 10;
 /// So many large buffers that nobody has are kept.
 const FREE_MAX: usize = 64;
-/// The unit in which room is counted, in bytes.
-const UNIT_BYTES: usize = 4 << 10;
 
-/// A bounded number of bytes.
+/// The buffers of a run.
 #[derive(Debug)]
 pub(crate) struct Buffers {
-    room: Arc<Semaphore>,
+    memory: Memory,
     /// Guards the large buffers that nobody has; a leaf.
     free: Mutex<Vec<Vec<u8>>>,
 }
@@ -36,17 +34,14 @@ pub(crate) struct Buffer {
 impl Buffers {
     /// Of so many bytes in all, but one large buffer at least.
     pub fn new(memory_bytes: u64) -> Arc<Self> {
-        let bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX).max(BUFFER_BYTES);
-        let units = (bytes / UNIT_BYTES).min(Semaphore::MAX_PERMITS);
-        Arc::new(Self { room: Arc::new(Semaphore::new(units)), free: Mutex::default() })
+        Arc::new(Self { memory: Memory::new(memory_bytes, BUFFER_BYTES as u64), free: Mutex::default() })
     }
 
     /// A buffer of at least `len` bytes, up to [`BUFFER_BYTES`], once there is room for it. `None` never happens while the buffers are there: nobody closes them.
     pub async fn take(self: &Arc<Self>, len: usize) -> Option<Buffer> {
         let is_small = len <= SMALL_BYTES;
         let taken = if is_small { len } else { BUFFER_BYTES };
-        let units = u32::try_from(taken.div_ceil(UNIT_BYTES)).ok()?;
-        let room = self.room.clone().acquire_many_owned(units).await.ok()?;
+        let room = self.memory.take(taken as u64).await?;
         let used = if is_small { None } else { self.free.lock().pop() };
         let bytes = used.unwrap_or_else(|| vec![0; taken]);
         Some(Buffer { bytes, owner: self.clone(), _room: room })

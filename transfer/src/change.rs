@@ -74,7 +74,7 @@ pub struct Change {
 pub struct Changes(Arc<dyn Fn(Change) + Send + Sync>);
 
 impl Changes {
-    /// StoredChecksum to this function.
+    /// Tells each of them to this function.
     pub fn new(tell: impl Fn(Change) + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }

@@ -14,10 +14,12 @@
 //!
 //! All of them are questions of equality: no clock is asked, so that one that is wrong hides no change.
 
+use crate::Options;
 use crate::attributes::FileAttributes;
 use crate::change::Reason;
 use crate::copy_error::CopyError;
 use crate::directory::LocalState;
+use crate::file_reading::each_piece;
 use crate::manifest::Entry;
 use crate::sums::Sum;
 use crate::work::Work;
@@ -25,13 +27,10 @@ use md5::{Digest, Md5};
 use pail_store::{Checksum, ErrorKind, ObjectMeta, Store, Version};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::Semaphore;
-
-/// What is read of a file at a time.
-const READ_BYTES: usize = 1 << 20;
+use tokio_util::sync::CancellationToken;
 
 /// By what it is decided that a file is as it was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -109,21 +108,37 @@ pub(crate) enum Compared {
 pub(crate) struct Comparer {
     store: Arc<dyn Store>,
     comparison: Comparison,
+    compares_md5s: bool,
     work: Work,
     readers: Semaphore,
     not_comparable: AtomicU64,
+    touched: AtomicU64,
 }
 
 impl Comparer {
-    pub fn new(store: Arc<dyn Store>, comparison: Comparison, work: Work) -> Self {
+    pub fn new(store: Arc<dyn Store>, options: &Options, work: Work) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let readers = Semaphore::new(processors);
-        Self { store, comparison, work, readers, not_comparable: AtomicU64::new(0) }
+        let (comparison, compares_md5s) = (options.comparison, options.verifies_by_md5);
+        Self {
+            store,
+            comparison,
+            compares_md5s,
+            work,
+            readers,
+            not_comparable: AtomicU64::new(0),
+            touched: AtomicU64::new(0),
+        }
     }
 
     /// How many could not be compared.
     pub fn not_comparable(&self) -> u64 {
         self.not_comparable.load(Relaxed)
+    }
+
+    /// How many were touched, and taken for what they were by size and time.
+    pub fn touched(&self) -> u64 {
+        self.touched.load(Relaxed)
     }
 
     /// Compares `object`, as a listing has it, with a file of its size; `open` opens that.
@@ -141,6 +156,7 @@ impl Comparer {
                 match self.by_content(object, local, open).await? {
                     // Size and time are what is left to go by.
                     Compared::Differs(Reason::NotComparable) => {
+                        self.touched.fetch_add(1, Relaxed);
                         let version = object.version.clone();
                         Compared::Same { version, is_by_time: entry.is_by_time }
                     }
@@ -205,10 +221,12 @@ impl Comparer {
         if let Some(checksum) = listed.checksum {
             return self.by_checksum(&file, checksum, &listed.version, local).await;
         }
-        let md5 = listed.md5.or_else(|| md5_in(&listed.version));
+        let md5 = listed.md5.or_else(|| md5_in(&listed.version)).filter(|_| self.compares_md5s);
         if let Some(md5) = md5
             && self
-                .is_equal(&file, local, move |file| file_md5(file, u64::MAX).map(|found| found == md5))
+                .is_equal(&file, local, move |file, stop| {
+                    file_md5(file, u64::MAX, stop).map(|found| found == md5)
+                })
                 .await?
         {
             return Ok(Compared::Same { version: listed.version.clone(), is_by_time: false });
@@ -241,7 +259,7 @@ impl Comparer {
         version: &Version,
         local: LocalState,
     ) -> Result<Compared, CopyError> {
-        let is_equal = self.is_equal(file, local, move |file| file_has(file, checksum)).await?;
+        let is_equal = self.is_equal(file, local, move |file, stop| file_has(file, checksum, stop)).await?;
         Ok(match is_equal {
             true => Compared::Same { version: version.clone(), is_by_time: false },
             false => Compared::Differs(Reason::ContentDiffers),
@@ -253,12 +271,12 @@ impl Comparer {
         &self,
         file: &Arc<File>,
         local: LocalState,
-        sum: impl FnOnce(&File) -> io::Result<bool> + Send + 'static,
+        sum: impl FnOnce(&File, &CancellationToken) -> io::Result<bool> + Send + 'static,
     ) -> Result<bool, CopyError> {
         let _reader =
             self.readers.acquire().await.map_err(|_| CopyError::Item("the run is over".to_owned()))?;
-        let file = file.clone();
-        let look = move || Ok(sum(&file)? && LocalState::of(&rustix::fs::fstat(&*file)?) == local);
+        let (file, stop) = (file.clone(), self.work.stop().clone());
+        let look = move || Ok(sum(&file, &stop)? && LocalState::of(&rustix::fs::fstat(&*file)?) == local);
         self.read(look).await?.map_err(|error| CopyError::Item(error.to_string()))
     }
 
@@ -305,33 +323,17 @@ fn md5_in(version: &Version) -> Option<[u8; 16]> {
 }
 
 /// The MD5 of the first `len` bytes of a file, or of all where it is shorter.
-pub(crate) fn file_md5(file: &File, len: u64) -> io::Result<[u8; 16]> {
+pub(crate) fn file_md5(file: &File, len: u64, stop: &CancellationToken) -> io::Result<[u8; 16]> {
     let mut md5 = Md5::new();
-    each_piece(file, len, |bytes| md5.update(bytes))?;
+    each_piece(file, 0..len, stop, |bytes| md5.update(bytes))?;
     Ok(md5.finalize().into())
 }
 
 /// Whether a file has this checksum.
-fn file_has(file: &File, checksum: Checksum) -> io::Result<bool> {
+fn file_has(file: &File, checksum: Checksum, stop: &CancellationToken) -> io::Result<bool> {
     let mut sum = Sum::like(checksum);
-    each_piece(file, u64::MAX, |bytes| sum.update(bytes))?;
+    each_piece(file, 0..u64::MAX, stop, |bytes| sum.update(bytes))?;
     Ok(sum.value() == checksum)
-}
-
-fn each_piece(file: &File, len: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-    let (mut buffer, mut offset) = (vec![0; READ_BYTES], 0);
-    loop {
-        let wanted = usize::try_from(len - offset).unwrap_or(usize::MAX).min(READ_BYTES);
-        match file.read_at(&mut buffer[..wanted], offset) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                take(&buffer[..count]);
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -388,14 +390,15 @@ mod tests {
     #[test]
     fn checksums_of_files_are_those_of_their_bytes() {
         let mut file = tempfile::tempfile().unwrap();
-        let bytes: Vec<u8> = (0..READ_BYTES * 2 + 5).map(|index| (index / 7) as u8).collect();
+        let bytes: Vec<u8> = (0..100_000).map(|index| (index / 7) as u8).collect();
         file.write_all(&bytes).unwrap();
-        assert!(file_has(&file, Checksum::crc64_of(&bytes)).unwrap());
-        assert!(file_has(&file, Checksum::crc32c_of(&bytes)).unwrap());
-        assert!(!file_has(&file, Checksum::crc64_of(&bytes[1..])).unwrap());
+        let stop = CancellationToken::new();
+        assert!(file_has(&file, Checksum::crc64_of(&bytes), &stop).unwrap());
+        assert!(file_has(&file, Checksum::crc32c_of(&bytes), &stop).unwrap());
+        assert!(!file_has(&file, Checksum::crc64_of(&bytes[1..]), &stop).unwrap());
         let md5: [u8; 16] = Md5::digest(&bytes).into();
-        assert_eq!(file_md5(&file, u64::MAX).unwrap(), md5);
-        assert_eq!(file_md5(&file, 5).unwrap(), <[u8; 16]>::from(Md5::digest(&bytes[..5])));
+        assert_eq!(file_md5(&file, u64::MAX, &stop).unwrap(), md5);
+        assert_eq!(file_md5(&file, 5, &stop).unwrap(), <[u8; 16]>::from(Md5::digest(&bytes[..5])));
         assert_eq!(md5_in(&Version::from_etag(&hex::encode(md5))), Some(md5));
         assert_eq!(md5_in(&Version::from_etag("0cc175b9c0f1b6a831c399e269772661-2")), None);
         assert_eq!(md5_in(&Version::Generation(1)), None);

@@ -5,7 +5,7 @@
 
 use crate::change::Reason;
 use crate::comparison::is_md5s;
-use crate::copy_error::CopyError;
+use crate::copy_error::{CopyError, StartOver, StartOvers};
 use crate::options::PART_BYTES_MIN;
 use crate::relay::Relay;
 use crate::server_copy::{PARTS_IN_ONE_REQUEST, ServerCopy, is_refusal};
@@ -14,8 +14,6 @@ use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use tokio::sync::OnceCell;
-
-const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
 
 /// How objects are copied, as far as that was found out.
 #[repr(u8)]
@@ -78,20 +76,15 @@ impl Copier {
     /// Copies `object`, as a listing has it, to `to`.
     pub async fn copy(&self, object: ObjectMeta, to: &RawKey) -> Result<Copied, CopyError> {
         let object = if object.version.is_unknown() { self.head(&object.key).await? } else { object };
-        let again = match self.attempt(&object, to).await {
-            Err(CopyError::Changed) => {
-                tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
-                self.head(&object.key).await?
+        let (mut object, mut start_overs) = (object, StartOvers::default());
+        loop {
+            let error = match self.attempt(&object, to).await {
+                Err(error) => error,
+                done => return done,
+            };
+            if start_overs.after(&object.key, error)? == StartOver::Current {
+                object = self.head(&object.key).await?;
             }
-            Err(CopyError::Corrupt(why)) => {
-                tracing::warn!(key = %object.key, why, "what arrived is not what the store has; copying it over");
-                object
-            }
-            done => return done,
-        };
-        match self.attempt(&again, to).await {
-            Err(CopyError::Changed) => Err(CopyError::Item(CHANGED_TWICE.to_owned())),
-            done => done,
         }
     }
 

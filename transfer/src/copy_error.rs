@@ -1,12 +1,14 @@
 //! What went wrong with one object or file.
 //!
-//! Owns: [`CopyError`], and which errors concern one object alone and which end the run.
+//! Owns: [`CopyError`], which errors concern one object alone and which end the run, and [`StartOvers`], after which an object is copied over.
 
 use crate::obstacles::Obstacle;
 use crate::{Error, disk};
-use pail_store::ErrorKind;
+use pail_store::{ErrorKind, RawKey};
 use std::io;
 use std::path::Path;
+
+const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
 
 /// What went wrong with one object or file.
 #[derive(Debug)]
@@ -65,6 +67,43 @@ impl CopyError {
     }
 }
 
+/// What made one object start over: each of them does so once.
+#[derive(Debug, Default)]
+pub(crate) struct StartOvers {
+    was_replaced: bool,
+    was_damaged: bool,
+}
+
+/// From what it starts over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum StartOver {
+    /// The version that is there by now.
+    Current,
+    /// The same version.
+    Same,
+}
+
+impl StartOvers {
+    /// Whether it starts over after an error. Errors: it does not.
+    pub fn after(&mut self, key: &RawKey, error: CopyError) -> Result<StartOver, CopyError> {
+        match error {
+            CopyError::Changed if std::mem::replace(&mut self.was_replaced, true) => {
+                Err(CopyError::Item(CHANGED_TWICE.to_owned()))
+            }
+            CopyError::Changed => {
+                tracing::debug!(%key, "replaced while it was copied; starting over");
+                Ok(StartOver::Current)
+            }
+            CopyError::Corrupt(why) if !self.was_damaged => {
+                tracing::warn!(%key, why, "what arrived is not what the store has; copying it over");
+                self.was_damaged = true;
+                Ok(StartOver::Same)
+            }
+            error => Err(error),
+        }
+    }
+}
+
 /// Too many open files, a broken disk, no memory.
 fn is_of_the_process(error: &io::Error) -> bool {
     use rustix::io::Errno;
@@ -91,5 +130,31 @@ impl CopyError {
             Self::Item(why) | Self::Corrupt(why) => Error::Worker(why),
             Self::Changed => Error::Worker("it changed".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_starts_over_once_for_each_reason_and_is_told_by_what_ended_it() {
+        let key = RawKey::new("k").unwrap();
+        let damaged = || CopyError::Corrupt("damaged".to_owned());
+        for errors in [[CopyError::Changed, damaged()], [damaged(), CopyError::Changed]] {
+            let mut start_overs = StartOvers::default();
+            for error in errors {
+                assert!(start_overs.after(&key, error).is_ok());
+            }
+            let told = |error| match error {
+                Err(CopyError::Item(why) | CopyError::Corrupt(why)) => why,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(told(start_overs.after(&key, CopyError::Changed)), CHANGED_TWICE);
+            assert_eq!(told(start_overs.after(&key, damaged())), "damaged");
+        }
+        let mut start_overs = StartOvers::default();
+        assert_eq!(start_overs.after(&key, CopyError::Changed).unwrap(), StartOver::Current);
+        assert_eq!(start_overs.after(&key, damaged()).unwrap(), StartOver::Same);
     }
 }

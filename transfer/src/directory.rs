@@ -144,6 +144,18 @@ impl Root {
         Ok(fd)
     }
 
+    /// The deepest directory on the way to `relative` that is there, and its path. Errors: the root is not there.
+    pub fn find_deepest<'a>(&self, relative: &'a [u8]) -> io::Result<(&'a [u8], Arc<OwnedFd>)> {
+        let mut above = relative;
+        loop {
+            match self.find(above) {
+                Ok(found) => return Ok((above, found)),
+                Err(error) if above.is_empty() => return Err(error),
+                Err(_) => (above, _) = split(above),
+            }
+        }
+    }
+
     fn open_beneath(&self, relative: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -180,12 +192,6 @@ impl Root {
         // A pipe that is there by now must not be waited for.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&*directory, name, flags, Mode::empty())?.into())
-    }
-
-    /// Bytes that may still be written to its disk.
-    pub fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&**self.fd()?)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 

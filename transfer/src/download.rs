@@ -13,22 +13,26 @@ use crate::connections::Connections;
 use crate::copy_error::CopyError;
 use crate::directory::{LocalState, Root};
 use crate::engine::{Copied, Engine, Outcome};
-use crate::fetch::{Fetched, Fetcher, Placed};
+use crate::fetch::{Fetched, Fetcher, OPENINGS_MAX, Placed};
 use crate::file_name::RelativePath;
 use crate::keep_set::KeepSet;
 use crate::listing::{Found, Pages, look};
 use crate::manifest::{Entry, Manifest};
 use crate::obstacles::{Awaited, Blocked, Obstacle};
 use crate::orphan_files::OrphanFiles;
+use crate::part_journal::CopyId;
 use crate::plan::{COLLIDES, Planner, Step, step_of_file};
 use crate::report::{Removals, Report};
 use crate::room::Room;
 use crate::target_probe::TargetProbe;
+use crate::temporary::FilePlace;
 use crate::work::Work;
 use crate::{Error, Options, Progress, Source, attributes, disk};
 use pail_store::{ListPage, ObjectMeta, RawKey, Store};
+use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Copies `source` of `store` to `target`: an object to the file of that path, a prefix to the directory, whose content it joins. Missing directories are
 /// made; nothing is deleted but by [`Options::delete`]. What is there as it was left is not sent again. Dropped or stopped, it
@@ -42,7 +46,7 @@ pub async fn download(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    let work = Work::default();
+    let work = Work::new(options.stop.clone());
     let copying = copy(options.limited(store), source, target, options, progress, &work);
     let done = tokio::select! {
         done = copying => done,
@@ -94,6 +98,8 @@ struct Run {
     prefix: String,
     /// What waits for others to be in place.
     blocked: Blocked,
+    /// What was in the place of others, and went; guards a removal as a whole.
+    made_way: Arc<Mutex<Removals>>,
     /// As it was when the walk began.
     target: TargetProbe,
 }
@@ -113,22 +119,25 @@ impl Opening {
             let place = std::fs::canonicalize(&dir).unwrap_or(dir);
             let place = name.map_or(place.clone(), |name| place.join(name));
             let load = if is_dry { Manifest::look_at } else { Manifest::load };
-            let manifest = load(state_dir.as_deref(), format!("{what} {place:?}"));
-            Ok((Arc::new(root), Arc::new(manifest), attributes::umask()))
+            let what = format!("{what} {place:?}");
+            let copy = CopyId::of(&what);
+            let manifest = load(state_dir.as_deref(), what);
+            Ok((Arc::new(root), Arc::new(manifest), copy, attributes::umask()))
         };
         let opened = self.work.blocking(open).await.map_err(CopyError::into_error)?;
-        let (root, manifest, umask) = opened?;
+        let (root, manifest, copy, umask) = opened?;
         let connections =
             Connections::new(vec![self.store.clone()], self.progress.clone(), self.options.connections());
         let engine = Engine::new(manifest.clone(), &self.options, self.progress.clone(), self.work.clone());
-        let comparer = Comparer::new(self.store.clone(), self.options.comparison, self.work.clone());
+        let comparer = Comparer::new(self.store.clone(), &self.options, self.work.clone());
         let fetcher = Fetcher {
             store: self.store,
             root,
-            orphan_files: Arc::new(OrphanFiles::new(manifest.run(), manifest.dead())),
+            orphan_files: Arc::new(OrphanFiles::new(manifest.run(), manifest.dead(), copy)),
             buffers: Buffers::new(self.options.memory_bytes),
             connections,
             part_size_bytes: self.options.part_size_bytes(),
+            openings: Semaphore::new(OPENINGS_MAX),
             piece_size: Default::default(),
             umask,
             verifies_by_md5: self.options.verifies_by_md5,
@@ -142,6 +151,7 @@ impl Opening {
             options: self.options,
             prefix: String::new(),
             blocked: Blocked::default(),
+            made_way: Arc::default(),
             target: TargetProbe::default(),
         })
     }
@@ -224,8 +234,9 @@ impl Run {
 
     /// What is counted before anything is fetched; a dry run needs none.
     fn room(&self) -> Option<Room> {
-        let Fetcher { store, root, part_size_bytes, .. } = &*self.fetcher;
-        (!self.engine.announcer.is_dry()).then(|| Room::new(root.clone(), store.identity(), *part_size_bytes))
+        let Fetcher { store, root, orphan_files, part_size_bytes, .. } = &*self.fetcher;
+        let is_dry = self.engine.announcer.is_dry();
+        (!is_dry).then(|| Room::new(root.clone(), orphan_files.clone(), store.identity(), *part_size_bytes))
     }
 
     /// Does what is quick, and spawns what is to be fetched as there is room for it.
@@ -245,7 +256,8 @@ impl Run {
                 Step::Fetch(object, path, reason) => {
                     if self.engine.announces(object.key.as_str(), object.size, reason) {
                         let (key, fetcher) = (object.key.clone(), self.fetcher.clone());
-                        let fetching = async move { fetch(&fetcher, object, &path).await };
+                        let place = FilePlace::free(path);
+                        let fetching = async move { fetch(&fetcher, object, &place).await };
                         self.engine.spawn(key.clone(), key.as_str().to_owned(), fetching).await?;
                     }
                 }
@@ -272,13 +284,14 @@ impl Run {
         async move {
             let (root, place) = (fetcher.root.clone(), path.clone());
             let open = move || root.open_file(&place);
-            match comparer.compare(&object, entry.as_ref(), local, open).await? {
+            let compared = comparer.compare(&object, entry.as_ref(), local, open).await;
+            match compared.inspect_err(|_| announcer.skips())? {
                 Compared::Same { version, is_by_time } => {
                     announcer.skips();
                     Ok(Outcome::Unchanged(Entry { version, local, is_by_time }))
                 }
                 Compared::Differs(reason) if announcer.copies(object.key.as_str(), object.size, reason) => {
-                    fetch(&fetcher, object, &path).await
+                    fetch(&fetcher, object, &FilePlace::free(path)).await
                 }
                 Compared::Differs(_) => Ok(Outcome::Announced { size: object.size }),
             }
@@ -315,10 +328,10 @@ impl Run {
             let placed = self.place_blocked(kept.clone().as_ref()).await;
             ended = self.engine.join_all(placed).await.and(ended);
         }
-        let is_everything = is_all_below && self.options.filters.is_empty();
-        if ended.is_ok() && is_everything && self.engine.builder.report.failed.count == 0 {
+        if ended.is_ok() && self.engine.builder.report.failed.count == 0 {
             let fetcher = self.fetcher.clone();
-            let clear = move || fetcher.orphan_files.clear_at_end(&fetcher.root);
+            let is_everything = is_all_below && self.options.filters.is_empty();
+            let clear = move || fetcher.orphan_files.clear_at_end(&fetcher.root, is_everything);
             self.fetcher.work.blocking(clear).await.map_err(CopyError::into_error)?;
         }
         let (prefix, filters) = (&self.prefix, &self.options.filters);
@@ -327,16 +340,17 @@ impl Run {
         let saved = self.engine.save_manifest(ended.is_ok(), is_left_out).await;
         let kept = ended.and_then(|kept| saved.map(|()| kept))?;
         self.engine.builder.report.not_comparable = self.comparer.not_comparable();
-        let removals = std::mem::take(&mut self.engine.builder.report.removed);
-        let extra = kept.map(|kept| self.extra(kept, removals));
+        self.engine.builder.report.touched = self.comparer.touched();
+        let made_way = std::mem::take(&mut *self.made_way.lock());
+        let extra = kept.map(|kept| self.extra(kept));
         let mut report = self.engine.into_report()?;
         match extra {
-            Some(extra) if report.failed.count > 0 => {
-                report.removed = Removals { is_withheld: true, ..extra.removals };
+            Some(_) if report.failed.count > 0 => {
+                report.removed = Removals { is_withheld: true, ..made_way };
             }
             Some(extra) => {
                 let root = self.fetcher.root.clone();
-                let remove = move || extra.with(|extra| extra.remove(&root));
+                let remove = move || extra.with(made_way, |extra| extra.remove(&root));
                 report.removed =
                     self.fetcher.work.blocking(remove).await.map_err(CopyError::into_error)??;
             }
@@ -346,12 +360,8 @@ impl Run {
     }
 }
 
-async fn fetch(
-    fetcher: &Arc<Fetcher>,
-    object: ObjectMeta,
-    path: &RelativePath,
-) -> Result<Outcome, CopyError> {
-    let Fetched { version, placed } = fetcher.fetch(object, path).await?;
+async fn fetch(fetcher: &Arc<Fetcher>, object: ObjectMeta, place: &FilePlace) -> Result<Outcome, CopyError> {
+    let Fetched { version, placed } = fetcher.fetch(object, place).await?;
     let Placed { local, is_verified, resumed_bytes } = placed;
     let entry = Entry { version, local, is_by_time: false };
     Ok(Outcome::Copied(Copied { entry, resumed_bytes, is_verified: Some(is_verified) }))

@@ -175,7 +175,7 @@ impl Announcer {
         }
     }
 
-    /// Counts an object as found that a closer look found as it was, so that it can be counted as done.
+    /// Counts an object as found that a closer look found as it was, or that could not be looked at, so that it can be counted as done.
     pub fn skips(&self) {
         self.progress.find(0);
     }

@@ -10,7 +10,7 @@
 use crate::change::{Action, Reason};
 use crate::directory::Root;
 use crate::keep_set::KeepSet;
-use crate::orphan_files::{is_temporary, remove_if_dead};
+use crate::orphan_files::{OrphanFiles, is_temporary};
 use crate::report::Removals;
 use crate::{Changes, Error, Filters};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
@@ -26,6 +26,7 @@ const DEPTH_MAX: usize = 512;
 /// One look for what is extra.
 pub(crate) struct ExtraFiles<'a> {
     pub kept: &'a KeepSet,
+    pub orphan_files: &'a OrphanFiles,
     pub filters: &'a Filters,
     /// What keys of the source begin with.
     pub prefix: &'a str,
@@ -33,9 +34,14 @@ pub(crate) struct ExtraFiles<'a> {
     pub stop: &'a CancellationToken,
     /// What changed later is no leftover of an earlier state of the source; see [`TargetProbe::began`](crate::target_probe::TargetProbe::began).
     pub began: Option<(i64, i64)>,
-    /// Directories that are empty go, too.
-    pub takes_empty: bool,
     pub removals: Removals,
+}
+
+/// What becomes of a directory in which nothing was from the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EmptyDirectory {
+    Stays,
+    Goes,
 }
 
 /// The walk's place in the tree.
@@ -72,19 +78,19 @@ impl Place {
 
 impl ExtraFiles<'_> {
     /// Removes them. May wait for the disk. Errors: stopped; the target cannot be read.
-    pub fn remove(mut self, root: &Root) -> Result<Removals, Error> {
+    pub fn remove(&mut self, root: &Root) -> Result<Removals, Error> {
         match root.listable().and_then(Place::at) {
-            Ok(place) => drop(self.visit(&place, &mut Vec::new())?),
+            Ok(place) => drop(self.visit(&place, &mut Vec::new(), EmptyDirectory::Stays)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
                 return Err(Error::Local { doing: "read", path: root.path().to_owned(), source });
             }
         }
-        Ok(self.removals)
+        Ok(std::mem::take(&mut self.removals))
     }
 
     /// Goes through a directory, whose path is empty or ends in `/`. Whether anything was removed below it.
-    fn visit(&mut self, place: &Place, path: &mut Vec<u8>) -> Result<bool, Error> {
+    fn visit(&mut self, place: &Place, path: &mut Vec<u8>, empty: EmptyDirectory) -> Result<bool, Error> {
         let mut has_removed = false;
         let names = match names_in(&place.directory) {
             Ok(names) => names,
@@ -99,13 +105,19 @@ impl ExtraFiles<'_> {
             }
             let len = path.len();
             path.extend_from_slice(name.to_bytes());
-            has_removed |= self.visit_name(place, &name, path)?;
+            has_removed |= self.visit_name(place, &name, path, empty)?;
             path.truncate(len);
         }
         Ok(has_removed)
     }
 
-    fn visit_name(&mut self, place: &Place, name: &CStr, path: &mut Vec<u8>) -> Result<bool, Error> {
+    fn visit_name(
+        &mut self,
+        place: &Place,
+        name: &CStr,
+        path: &mut Vec<u8>,
+        empty: EmptyDirectory,
+    ) -> Result<bool, Error> {
         let stat = match rustix::fs::statat(&place.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(false),
@@ -115,14 +127,20 @@ impl ExtraFiles<'_> {
             }
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.enter(place, name, path),
+            FileType::Directory => self.enter(place, name, path, empty),
             FileType::RegularFile | FileType::Symlink => Ok(self.remove_file(place, name, path, &stat)),
             _ => Ok(false),
         }
     }
 
     /// Goes through a directory in `place`, and removes it where it became empty by that. Whether anything was removed.
-    pub fn enter(&mut self, place: &Place, name: &CStr, path: &mut Vec<u8>) -> Result<bool, Error> {
+    pub fn enter(
+        &mut self,
+        place: &Place,
+        name: &CStr,
+        path: &mut Vec<u8>,
+        empty: EmptyDirectory,
+    ) -> Result<bool, Error> {
         path.push(b'/');
         if self.filters.leave_out_all_below(path) {
             return Ok(false);
@@ -134,10 +152,10 @@ impl ExtraFiles<'_> {
                 return Ok(false);
             }
         };
-        let has_removed = self.visit(&below, path)?;
+        let has_removed = self.visit(&below, path, empty)?;
         let is_kept = self.keeps_directory(path);
         path.pop();
-        if (has_removed || self.takes_empty) && self.dry_run.is_none() && !is_kept {
+        if (has_removed || empty == EmptyDirectory::Goes) && self.dry_run.is_none() && !is_kept {
             // Refused by the kernel where anything is in it.
             let _ = rustix::fs::unlinkat(&place.directory, name, AtFlags::REMOVEDIR);
         }
@@ -160,7 +178,7 @@ impl ExtraFiles<'_> {
         }
         if is_temporary(name.to_bytes()) {
             if self.dry_run.is_none() {
-                remove_if_dead(&place.directory, name.to_bytes());
+                self.orphan_files.remove_if_dead(&place.directory, name.to_bytes());
             }
             return false;
         }

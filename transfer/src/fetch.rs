@@ -4,26 +4,27 @@
 //! that, once: bytes of two versions never meet in one file. What arrives otherwise
 //! than the store has it never gets the file's name: it is fetched over, once, and then told.
 //!
-//! Bounds: a request has a connection's permit and one buffer; both are the run's.
+//! Bounds: a request has a connection's permit and one buffer; both are the run's. Of files in parts [`OPENINGS_MAX`] are opened, and read as far as they are there, at the same time.
 
 use crate::Progress;
 use crate::attributes::FileAttributes;
 use crate::buffers::{BUFFER_BYTES, Buffer, Buffers};
 use crate::connections::{Connection, Connections};
-use crate::copy_error::CopyError;
+use crate::copy_error::{CopyError, StartOver, StartOvers};
 use crate::directory::{LocalState, Root};
-use crate::file_name::RelativePath;
 use crate::orphan_files::OrphanFiles;
 use crate::part_writer::PieceSize;
-use crate::temporary::Temporary;
+use crate::temporary::{FilePlace, Temporary};
 use crate::work::Work;
 use md5::{Digest, Md5};
 use pail_store::{Attributes, GetOptions, GetResult, ObjectMeta, RawKey, Store, Version};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::sync::Semaphore;
 
-const CHANGED_TWICE: &str = "it was replaced while it was copied, and again when that started over";
+/// How many files in parts are opened at the same time.
+pub(crate) const OPENINGS_MAX: usize = 16;
 pub(crate) const OTHER_MD5: &str = "what arrived is not what is stored: its MD5 is not the one that the store tells, as its ETag or on Azure as Content-MD5 (--no-etag-check, if those are not its MD5)";
 pub(super) const SHORT: &str = "the store sent less than the object has";
 
@@ -35,6 +36,8 @@ pub(crate) struct Fetcher {
     pub buffers: Arc<Buffers>,
     pub connections: Connections,
     pub part_size_bytes: u64,
+    /// Of files in parts that are opened at the same time: what is there of them is read.
+    pub openings: Semaphore,
     pub piece_size: PieceSize,
     pub umask: u32,
     pub verifies_by_md5: bool,
@@ -62,36 +65,31 @@ pub(crate) struct Placed {
 /// One version on its way to a file.
 pub(crate) struct Attempt<'a> {
     pub object: &'a ObjectMeta,
-    pub path: &'a RelativePath,
+    pub place: &'a FilePlace,
     /// Bytes that the progress counts of it.
     pub moved: Arc<AtomicU64>,
 }
 
 impl Fetcher {
-    /// Copies `object`, as a listing has it, to `path`.
+    /// Copies `object`, as a listing has it, to its place.
     pub async fn fetch(
         self: &Arc<Self>,
         object: ObjectMeta,
-        path: &RelativePath,
+        place: &FilePlace,
     ) -> Result<Fetched, CopyError> {
         let object = match object.version.is_unknown() {
             true => ObjectMeta { last_modified: object.last_modified, ..self.head(&object.key).await? },
             false => object,
         };
-        let again = match self.attempt(&object, path).await {
-            Err(CopyError::Changed) => {
-                tracing::debug!(key = %object.key, "replaced while it was copied; starting over");
-                self.head(&object.key).await?
+        let (mut object, mut start_overs) = (object, StartOvers::default());
+        loop {
+            let error = match self.attempt(&object, place).await {
+                Err(error) => error,
+                done => return done,
+            };
+            if start_overs.after(&object.key, error)? == StartOver::Current {
+                object = self.head(&object.key).await?;
             }
-            Err(CopyError::Corrupt(why)) => {
-                tracing::warn!(key = %object.key, why, "what arrived is not what the store has; fetching it over");
-                object
-            }
-            done => return done,
-        };
-        match self.attempt(&again, path).await {
-            Err(CopyError::Changed) => Err(CopyError::Item(CHANGED_TWICE.to_owned())),
-            done => done,
         }
     }
 
@@ -100,12 +98,8 @@ impl Fetcher {
         found.map_err(|error| CopyError::of_store(&format!("look at {key}"), error))
     }
 
-    async fn attempt(
-        self: &Arc<Self>,
-        object: &ObjectMeta,
-        path: &RelativePath,
-    ) -> Result<Fetched, CopyError> {
-        let attempt = Attempt { object, path, moved: Arc::default() };
+    async fn attempt(self: &Arc<Self>, object: &ObjectMeta, place: &FilePlace) -> Result<Fetched, CopyError> {
+        let attempt = Attempt { object, place, moved: Arc::default() };
         let placed = match object.size <= BUFFER_BYTES as u64 {
             true => self.fetch_small(&attempt).await,
             false => self.fetch_parts(&attempt).await,
@@ -133,16 +127,17 @@ impl Fetcher {
         drop((body, connection));
         self.count(&attempt.moved, len);
         let attributes = self.attributes(attempt.object, meta.attributes);
-        let (root, path, orphan_files) = (self.root.clone(), attempt.path.clone(), self.orphan_files.clone());
-        let place = move || {
+        let (root, place, orphan_files) =
+            (self.root.clone(), attempt.place.clone(), self.orphan_files.clone());
+        let write = move || {
             if md5.is_some_and(|md5| Md5::digest(buffer.part(len)).as_slice() != md5) {
                 return Ok(None);
             }
-            let temporary = Temporary::create(&root, &path, &orphan_files)?;
+            let temporary = Temporary::create(&root, &place, &orphan_files)?;
             temporary.write_at(buffer.part(len), 0)?;
-            temporary.place(&path, &attributes).map(Some)
+            temporary.place(&root, &place, &attributes).map(Some)
         };
-        let placed = self.on_disk(place).await?;
+        let placed = self.on_disk(write).await?;
         let local = placed.ok_or_else(|| CopyError::Corrupt(OTHER_MD5.to_owned()))?;
         Ok(Placed { local, is_verified: is_checked || md5.is_some(), resumed_bytes: 0 })
     }

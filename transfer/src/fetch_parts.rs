@@ -80,23 +80,26 @@ impl Fetcher {
         }
         let Fetched { attributes, is_verified, resumed_bytes } = fetched?;
         let attributes = self.attributes(object, attributes);
-        let path = attempt.path.clone();
+        let (root, place) = (self.root.clone(), attempt.place.clone());
         // Every part is written, and so nobody else has the file any more.
         let temporary =
             Arc::into_inner(temporary).ok_or_else(|| CopyError::Item("a part of it was lost".to_owned()))?;
-        let local = self.on_disk(move || temporary.place(&path, &attributes)).await?;
+        let local = self.on_disk(move || temporary.place(&root, &place, &attributes)).await?;
         Ok(Placed { local, is_verified, resumed_bytes })
     }
 
     /// The file to write to, with what an earlier run has written of this version.
     async fn temporary(&self, attempt: &Attempt<'_>) -> Result<Temporary, CopyError> {
-        let (root, path, orphan_files) = (self.root.clone(), attempt.path.clone(), self.orphan_files.clone());
+        let (root, place, orphan_files) =
+            (self.root.clone(), attempt.place.clone(), self.orphan_files.clone());
         let (len, part_size) = (attempt.object.size, self.part_size_of(attempt.object));
-        let what = ObjectIdentity::of(self.store.identity(), attempt.object, path.as_bytes());
+        let what = ObjectIdentity::of(self.store.identity(), attempt.object, place.path.as_bytes());
+        let stop = self.work.stop().clone();
+        let _opening = self.openings.acquire().await;
         let open = move || {
             let temporary = match len <= part_size {
-                true => Temporary::create(&root, &path, &orphan_files)?,
-                false => Temporary::resume(&root, &path, &orphan_files, &what, part_size)?,
+                true => Temporary::create(&root, &place, &orphan_files)?,
+                false => Temporary::resume(&root, &place, &orphan_files, &what, part_size, &stop)?,
             };
             // No room is found out before anything is sent; what is there already is on the disk.
             temporary.reserve(len).inspect_err(|_| temporary.discard())?;
@@ -184,8 +187,8 @@ impl Fetcher {
         temporary: &Arc<Temporary>,
     ) -> Result<bool, CopyError> {
         let Some(md5) = self.md5(meta) else { return Ok(false) };
-        let (file, len) = (temporary.clone(), meta.size);
-        match self.on_disk(move || file.md5(len)).await? == md5 {
+        let (file, len, stop) = (temporary.clone(), meta.size, self.work.stop().clone());
+        match self.on_disk(move || file.md5(len, &stop)).await? == md5 {
             true => Ok(true),
             false => Err(CopyError::Corrupt(OTHER_MD5.to_owned())),
         }
@@ -272,7 +275,8 @@ impl Fetcher {
         let Some(kind) = kind.filter(|kind| discriminant(kind) != discriminant(&there.sum)) else {
             return Ok(Sum::after(there.sum));
         };
-        let file = temporary.clone();
-        Ok(Sum::after(self.on_disk(move || file.sum_of(kind, start..start + there.len)).await?))
+        let (file, stop) = (temporary.clone(), self.work.stop().clone());
+        let sum = self.on_disk(move || file.sum_of(kind, start..start + there.len, &stop)).await?;
+        Ok(Sum::after(sum))
     }
 }

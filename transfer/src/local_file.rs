@@ -75,13 +75,20 @@ impl OpenFile {
         Ok(of(&rustix::fs::fstat(&self.file)?) == of(&self.stat))
     }
 
-    /// All bytes; fewer or more than the size where it changes meanwhile.
+    /// All bytes; none where it has become shorter. Errors: those of reading; it has more bytes than it says, as the files of /proc have.
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(self.state().size).unwrap_or(usize::MAX)];
+        let size = self.state().size;
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         match self.file.read_exact_at(&mut bytes, 0) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
-            read => read.map(|()| bytes),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Vec::new()),
+            read => read?,
         }
+        if self.file.read_at(&mut [0], size)? > 0 && self.is_unchanged()? {
+            return Err(io::Error::other(format!(
+                "it says that it has {size} bytes, and has more: it is no file of a fixed size (`pail cp - URI` sends what it can read)"
+            )));
+        }
+        Ok(bytes)
     }
 }
 

@@ -115,6 +115,9 @@ impl Walk<'_> {
         };
         self.parents.push(identity);
         for entry in entries {
+            if self.options.stop.is_cancelled() {
+                return Err(Error::Stopped);
+            }
             match entry {
                 Ok(entry) => self.visit_entry(&entry.path(), prefix)?,
                 Err(error) => self.fail(dir, &error),

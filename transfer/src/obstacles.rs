@@ -3,13 +3,13 @@
 //! Owns: [`Obstacle`], how that is told; [`Blocked`], the objects that wait for it to go; and [`ExtraFiles::make_way`], which removes it where what is extra in the target is to go.
 //!
 //! # Why after everything else
-//! What is in the way is extra as other files are, and goes by the same rules: only once everything that can be copied was copied without a failure, and all names of the source are known. A
-//! directory goes as a whole or not at all, as far as can be told before: where anything in it must stay, nothing of it is removed.
+//! What is in the way is extra as other files are, and goes by the same rules: only once everything that can be copied was copied without a failure, and all names of the source are known; and only when what is to have
+//! its place has arrived, and was verified, under a temporary name. A directory goes as a whole or not at all, as far as can be told before: where anything in it must stay, nothing of it is removed.
 //!
 //! Bound: [`BLOCKED_MAX`] objects wait.
 
 use crate::directory::Root;
-use crate::extra_files::{ExtraFiles, Place, names_in};
+use crate::extra_files::{EmptyDirectory, ExtraFiles, Place, names_in};
 use crate::file_name::{RelativePath, split};
 use crate::orphan_files::is_temporary;
 use crate::{Error, Problems};
@@ -135,69 +135,108 @@ pub(crate) enum MayGo {
     NotAsked,
 }
 
+/// What was found in the way.
+struct InTheWay {
+    place: Place,
+    name: CString,
+    path: Vec<u8>,
+    stat: Stat,
+}
+
+impl InTheWay {
+    fn is_directory(&self) -> bool {
+        FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
+    }
+}
+
+/// What has the place of what is to be at `path`, or of a directory above it. Errors: why it cannot be told, or never goes.
+fn in_the_way(root: &Root, path: &RelativePath, is_directory: bool) -> Result<Option<InTheWay>, String> {
+    let path = path.as_bytes();
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    for end in ends.chain([path.len()]) {
+        let is_directory_s = end < path.len() || is_directory;
+        let (above, name) = split(&path[..end]);
+        let Ok(name) = CString::new(name) else { return Ok(None) };
+        let found = root.find(above).and_then(|directory| {
+            let stat = rustix::fs::statat(&*directory, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((stat, Place::at(directory.try_clone()?)?))
+        });
+        let (stat, place) = match found {
+            Ok(found) => found,
+            // What is not there is in nobody's way.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let is_in_the_way = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => !is_directory_s,
+            FileType::RegularFile => is_directory_s,
+            FileType::Symlink if !is_directory_s => false,
+            // Whoever made a directory of a link has a reason, such as a larger disk.
+            FileType::Symlink => return Err(Obstacle::Link.what().to_owned()),
+            _ => return Err("a device, a pipe or a socket is in its place".to_owned()),
+        };
+        if is_in_the_way {
+            return Ok(Some(InTheWay { place, name, path: path[..end].to_vec(), stat }));
+        }
+    }
+    Ok(None)
+}
+
 impl ExtraFiles<'_> {
     /// Removes what has the place of what is to be at `path`, below the root: a file where a directory is to be, and a directory, with all that is in it, where a file is to
     /// be. May wait for the disk. Gives why it stays. Errors: stopped.
-    pub fn make_way(&mut self, root: &Root, waiting: &Waiting) -> Result<Result<(), String>, Error> {
-        let path = waiting.path.as_bytes();
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        for end in ends.chain([path.len()]) {
-            let is_directory_s = end < path.len() || matches!(waiting.what, Awaited::Directory(_));
-            let (above, name) = split(&path[..end]);
-            let Ok(name) = CString::new(name) else { return Ok(Ok(())) };
-            let found = root.find(above).and_then(|directory| {
-                let stat = rustix::fs::statat(&*directory, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
-                Ok((stat, Place::at(directory.try_clone()?)?))
-            });
-            let (stat, place) = match found {
-                Ok(found) => found,
-                // What is not there is in nobody's way.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
-                Err(error) => return Ok(Err(error.to_string())),
-            };
-            let is_in_the_way = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => !is_directory_s,
-                FileType::RegularFile => is_directory_s,
-                FileType::Symlink if !is_directory_s => false,
-                // Whoever made a directory of a link has a reason, such as a larger disk.
-                FileType::Symlink => return Ok(Err(Obstacle::Link.what().to_owned())),
-                _ => return Ok(Err("a device, a pipe or a socket is in its place".to_owned())),
-            };
-            if is_in_the_way {
-                return self.remove_obstacle(&place, &name, &mut path[..end].to_vec(), &stat);
-            }
+    pub fn make_way(
+        &mut self,
+        root: &Root,
+        path: &RelativePath,
+        is_directory: bool,
+    ) -> Result<Result<(), String>, Error> {
+        let found = match in_the_way(root, path, is_directory) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Ok(())),
+            Err(why) => return Ok(Err(why)),
+        };
+        match self.why_it_stays(&found)? {
+            Some(why) => Ok(Err(why)),
+            None => self.remove_obstacle(found),
         }
-        Ok(Ok(()))
     }
 
-    fn remove_obstacle(
-        &mut self,
-        place: &Place,
-        name: &CStr,
-        path: &mut Vec<u8>,
-        stat: &Stat,
-    ) -> Result<Result<(), String>, Error> {
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let kept = match is_directory {
-            true => self.kept_below(place, name, path)?,
-            false => self.why_kept(name, path, stat),
-        };
-        if let Some(why) = kept {
-            return Ok(Err(why));
+    /// Why what has the place would stay, by a look alone: `None` where it may go, or nothing is there. Errors: stopped.
+    pub fn why_no_way(
+        &self,
+        root: &Root,
+        path: &RelativePath,
+        is_directory: bool,
+    ) -> Result<Option<String>, Error> {
+        match in_the_way(root, path, is_directory) {
+            Ok(Some(found)) => self.why_it_stays(&found),
+            Ok(None) => Ok(None),
+            Err(why) => Ok(Some(why)),
         }
+    }
+
+    fn why_it_stays(&self, found: &InTheWay) -> Result<Option<String>, Error> {
+        let InTheWay { place, name, path, stat } = found;
+        match found.is_directory() {
+            true => self.kept_below(place, name, &mut path.clone()),
+            false => Ok(self.why_kept(place, name, path, stat)),
+        }
+    }
+
+    fn remove_obstacle(&mut self, found: InTheWay) -> Result<Result<(), String>, Error> {
+        let is_directory = found.is_directory();
+        let InTheWay { place, name, mut path, stat } = found;
         if is_directory {
-            let mut below = path.clone();
-            self.takes_empty = true;
-            self.enter(place, name, &mut below)?;
-            self.takes_empty = false;
+            self.enter(&place, &name, &mut path, EmptyDirectory::Goes)?;
             // Its name is the source's, by which a walk leaves it.
-            let removed = rustix::fs::unlinkat(&place.directory, name, AtFlags::REMOVEDIR);
+            let removed = rustix::fs::unlinkat(&place.directory, &*name, AtFlags::REMOVEDIR);
             return Ok(match removed {
                 Ok(()) | Err(Errno::NOENT) => Ok(()),
                 Err(error) => Err(format!("the directory in its place stays: {}", io::Error::from(error))),
             });
         }
-        match self.remove_file(place, name, path, stat) {
+        match self.remove_file(&place, &name, &path, &stat) {
             true => Ok(Ok(())),
             false => Ok(Err("what is in the place of its directory could not be removed".to_owned())),
         }
@@ -233,7 +272,7 @@ impl ExtraFiles<'_> {
                         false => self.kept_below(&below, &name, path)?,
                     }
                 }
-                Ok(stat) => self.why_kept(&name, path, &stat),
+                Ok(stat) => self.why_kept(&below, &name, path, &stat),
                 Err(Errno::NOENT) => None,
                 Err(error) => Some(told(path, &error.to_string())),
             };
@@ -246,13 +285,14 @@ impl ExtraFiles<'_> {
         Ok(None)
     }
 
-    fn why_kept(&self, name: &CStr, path: &[u8], stat: &Stat) -> Option<String> {
+    fn why_kept(&self, place: &Place, name: &CStr, path: &[u8], stat: &Stat) -> Option<String> {
         let is_file =
             matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Symlink);
         let why = match () {
             () if self.kept.keeps(path) => OF_SOURCE,
-            () if is_file && is_temporary(name.to_bytes()) => return None,
             () if !self.filters.take(path) => LEFT_OUT,
+            () if is_file && self.orphan_files.is_dead(&place.directory, name.to_bytes()) => return None,
+            () if is_temporary(name.to_bytes()) => OF_A_RUN,
             () if !is_file => "is no file",
             () if self.is_newer(stat) => "was changed since the run began",
             () => return None,
@@ -263,3 +303,5 @@ impl ExtraFiles<'_> {
 
 const OF_SOURCE: &str = "has a name that the source has, too";
 const LEFT_OUT: &str = "is left out by the globs";
+const OF_A_RUN: &str =
+    "is the temporary file of a copy that may be under way (if none is, it can be removed by hand)";

@@ -5,8 +5,9 @@
 //!
 //! # What is removed
 //! - Files that were not fetched in parts, whose name has the identity of a run that its log says is dead (`run_log`): a random number of 64 bits, noted before the first such file was made.
-//! - Files in parts that are the user's own regular files, have a journal, and that no process has locked: those of other versions of an object that is fetched, and at the end of a run
-//!   that copied all below a prefix those that it had no use for; and of whatever copy, where nobody has written to them for [`STALE_AFTER_S`].
+//! - Files in parts that are the user's own regular files, have a journal, and that no process has locked: those of other versions of an object that is fetched; and at the end of a run that has
+//!   copied everything those that it had no use for: of the same copy, where it was of all below a prefix, and of whatever copy, where nobody has written to them for [`STALE_AFTER_S`].
+//! - Where a sync deletes what is extra, all of these.
 //!
 //! So a file of anybody else is never removed, whatever its name is.
 //!
@@ -14,7 +15,7 @@
 
 use crate::directory::Root;
 use crate::file_name::beginning_of;
-use crate::part_journal::has_journal;
+use crate::part_journal::{CopyId, copy_of};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -29,6 +30,8 @@ const STALE_AFTER_S: i64 = 7 * 24 * 3600;
 const DIRECTORIES_MAX: usize = 4096;
 /// What is kept of the final name, so that the temporary one is no longer than a name may be.
 const KEPT_NAME_BYTES_MAX: usize = 200;
+/// The unit of `st_blocks` in bytes (inode(7)).
+const BLOCK_BYTES: u64 = 512;
 const WHOLE: &str = ".pail-";
 const PARTS: &str = ".pail-parts-";
 /// Hexadecimal digits of a run's identity, and of an object's in a name.
@@ -58,6 +61,7 @@ impl RunId {
 pub(crate) struct OrphanFiles {
     run: RunId,
     dead: Vec<RunId>,
+    copy: CopyId,
     /// Guards the names of files in parts, by directory that was looked through; a leaf.
     seen: Mutex<HashMap<Box<[u8]>, Vec<FileName>>>,
 }
@@ -66,8 +70,14 @@ pub(crate) struct OrphanFiles {
 type FileName = Box<[u8]>;
 
 impl OrphanFiles {
-    pub fn new(run: RunId, dead: Vec<RunId>) -> Self {
-        Self { run, dead, seen: Mutex::default() }
+    /// Of a run, the dead ones of the same copy, and that copy.
+    pub fn new(run: RunId, dead: Vec<RunId>, copy: CopyId) -> Self {
+        Self { run, dead, copy, seen: Mutex::default() }
+    }
+
+    /// Which copy makes files in parts.
+    pub fn copy(&self) -> CopyId {
+        self.copy
     }
 
     /// A new name for a file that becomes `name`.
@@ -91,37 +101,63 @@ impl OrphanFiles {
     /// Before the file in parts `own` is made, which becomes `name`: those of other versions are removed.
     pub fn clear_before_parts(&self, relative: &[u8], directory: &OwnedFd, name: &[u8], own: &[u8]) {
         self.look_through(relative, directory);
-        let begin = beginning_of_parts(name);
         let mut others = Vec::new();
         if let Some(names) = self.seen.lock().get_mut(relative) {
-            others.extend(names.extract_if(.., |found| found.starts_with(&begin) && **found != *own));
+            others.extend(names.extract_if(.., |found| **found != *own && is_of(found, name)));
         }
-        others.iter().for_each(|other| remove_if_dead(directory, other));
+        others.iter().for_each(|other| remove_where(directory, other, |_, _| true));
     }
 
-    /// The run makes the file in parts `own`: others in its directory are removed that were left long before it.
-    pub fn clear_stale(&self, relative: &[u8], directory: &OwnedFd, own: &File) {
-        let Ok(now_s) = rustix::fs::fstat(own).map(|stat| stat.st_ctime) else { return };
-        let is_stale = |name: &[u8]| {
-            let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-            stat.is_ok_and(|stat| stat.st_mtime < now_s.saturating_sub(STALE_AFTER_S))
-        };
-        let mut stale = Vec::new();
-        if let Some(names) = self.seen.lock().get_mut(relative) {
-            stale.extend(names.extract_if(.., |name| is_stale(name)));
-        }
-        stale.iter().for_each(|name| remove_if_dead(directory, name));
+    /// Bytes on the disk that are free, or the object's, once the file in parts `own` has become `name`.
+    pub fn held_bytes(&self, relative: &[u8], directory: &OwnedFd, name: &[u8], own: &[u8]) -> u64 {
+        self.look_through(relative, directory);
+        let seen = self.seen.lock();
+        let held = seen.get(relative).into_iter().flatten();
+        let held = held.filter(|found| ***found == *own || is_of(found, name));
+        let blocks = held.filter_map(|found| {
+            let stat = rustix::fs::statat(directory, &**found, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            u64::try_from(stat.st_blocks).ok()
+        });
+        blocks.fold(0, u64::saturating_add).saturating_mul(BLOCK_BYTES)
     }
 
-    /// The run has all that is below a prefix: what is still in the directories that it wrote to is of no use.
-    pub fn clear_at_end(&self, root: &Root) {
+    /// The run has copied everything: of what is still in the directories that it wrote to, what is old is of no use, and, where the run was of all below a prefix, what is of the same copy.
+    pub fn clear_at_end(&self, root: &Root, is_all_below: bool) {
         for (relative, names) in std::mem::take(&mut *self.seen.lock()) {
             if names.is_empty() {
                 continue;
             }
             let Ok(directory) = root.find(&relative) else { continue };
-            names.iter().for_each(|name| remove_if_dead(&directory, name));
+            // By when a file was made in it, which is the time of the same clock.
+            let now_s = rustix::fs::fstat(&*directory).map_or(i64::MIN, |stat| stat.st_ctime);
+            let is_useless = |file: &File, copy: Option<CopyId>| {
+                let mtime_s = rustix::fs::fstat(file).map_or(i64::MAX, |stat| stat.st_mtime);
+                (is_all_below && copy == Some(self.copy)) || mtime_s < now_s.saturating_sub(STALE_AFTER_S)
+            };
+            names.iter().for_each(|name| remove_where(&directory, name, is_useless));
         }
+    }
+
+    /// Whether a file of this name is a temporary one that nobody goes on with.
+    pub fn is_dead(&self, directory: &OwnedFd, name: &[u8]) -> bool {
+        match kind_of(name) {
+            Some(Kind::Parts) => held_dead(directory, name).is_some(),
+            Some(Kind::Whole(run)) => self.is_of_dead(run),
+            None => false,
+        }
+    }
+
+    /// Removes a temporary file that nobody goes on with.
+    pub fn remove_if_dead(&self, directory: &OwnedFd, name: &[u8]) {
+        match kind_of(name) {
+            Some(Kind::Parts) => remove_where(directory, name, |_, _| true),
+            Some(Kind::Whole(run)) if self.is_of_dead(run) => unlink(directory, name),
+            _ => {}
+        }
+    }
+
+    fn is_of_dead(&self, run: &[u8]) -> bool {
+        self.dead.iter().any(|dead| dead.as_str().as_bytes() == run)
     }
 
     fn look_through(&self, relative: &[u8], directory: &OwnedFd) {
@@ -151,11 +187,7 @@ impl OrphanFiles {
             let name = entry.file_name().to_bytes();
             match kind_of(name) {
                 Some(Kind::Parts) => parts.push(name.into()),
-                Some(Kind::Whole(run)) if self.dead.iter().any(|dead| dead.as_str().as_bytes() == run) => {
-                    if let Err(error) = rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-                        tracing::debug!(%error, "a temporary file of a dead run stays");
-                    }
-                }
+                Some(Kind::Whole(run)) if self.is_of_dead(run) => unlink(directory, name),
                 _ => {}
             }
         }
@@ -190,6 +222,11 @@ fn kind_of(name: &[u8]) -> Option<Kind<'_>> {
 
 fn is_digits(text: &[u8]) -> bool {
     text.len() == DIGITS && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether the file in parts `found` becomes `name`, as far as it says: of a name that is cut off it cannot be told.
+fn is_of(found: &[u8], name: &[u8]) -> bool {
+    kept_of(name).len() == name.len() && found.starts_with(&beginning_of_parts(name))
 }
 
 fn beginning_of_parts(name: &[u8]) -> Vec<u8> {
@@ -238,11 +275,17 @@ pub(crate) fn open_locked(directory: &OwnedFd, name: &[u8]) -> io::Result<Opened
     if !is_new && !is_own_file(&stat) {
         return Ok(Opened::NotOurs);
     }
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        if is_new {
-            let _ = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        // Another run has it, be it that it found this file just now: the name is that run's.
+        Err(Errno::WOULDBLOCK) => return Ok(Opened::NotOurs),
+        Err(error) => {
+            tracing::debug!(%error, "files cannot be locked here");
+            if is_new {
+                unlink(directory, name);
+            }
+            return Ok(Opened::NotOurs);
         }
-        return Ok(Opened::NotOurs);
     }
     match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(named) if (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino) => Ok(Opened::Ours(file)),
@@ -256,20 +299,29 @@ fn is_own_file(stat: &Stat) -> bool {
         && stat.st_nlink == 1
 }
 
-/// Removes a file in parts that no process has.
-pub(crate) fn remove_if_dead(directory: &OwnedFd, name: &[u8]) {
-    // Most of them are in place by now.
-    let is_there = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-    if !is_there {
-        return;
-    }
-    let Ok(Opened::Ours(file)) = open_locked(directory, name) else { return };
+/// A file in parts that no process has, locked, and of which copy it is; of an empty one nothing is known.
+fn held_dead(directory: &OwnedFd, name: &[u8]) -> Option<(File, Option<CopyId>)> {
+    // Most of them are in place by now, and none is to be made.
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let Ok(Opened::Ours(file)) = open_locked(directory, name) else { return None };
+    let copy = copy_of(&file);
     let is_empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
-    if is_empty || has_journal(&file) {
-        tracing::debug!(file = %name.escape_ascii(), "removing what a dead run left");
-        if let Err(error) = rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-            tracing::debug!(%error, "a temporary file of a dead run stays");
-        }
+    (is_empty || copy.is_some()).then_some((file, copy))
+}
+
+/// Removes a file in parts that no process has, if that is what is meant.
+fn remove_where(directory: &OwnedFd, name: &[u8], is_meant: impl Fn(&File, Option<CopyId>) -> bool) {
+    if let Some((file, copy)) = held_dead(directory, name)
+        && is_meant(&file, copy)
+    {
+        unlink(directory, name);
+    }
+}
+
+fn unlink(directory: &OwnedFd, name: &[u8]) {
+    tracing::debug!(file = %name.escape_ascii(), "removing what a dead run left");
+    if let Err(error) = rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+        tracing::debug!(%error, "a temporary file of a dead run stays");
     }
 }
 
@@ -279,7 +331,7 @@ mod tests {
 
     #[test]
     fn names_that_are_made_are_known_again_and_no_others() {
-        let orphan_files = OrphanFiles::new(RunId::new(), Vec::new());
+        let orphan_files = OrphanFiles::new(RunId::new(), Vec::new(), CopyId::of("a"));
         for name in ["a", "ü.bin", &"n".repeat(255), ".hidden", "x.pail-"] {
             let whole = orphan_files.name_of_whole(name.as_bytes());
             assert!(

@@ -82,14 +82,16 @@ impl OrphanUploads {
         }
     }
 
-    /// Ends an upload, and its journal with it; one that cannot be aborted keeps its journal.
-    pub async fn abort(&self, upload: &Upload, journal: Option<&UploadJournal>) {
-        match self.store.abort_upload(upload).await {
+    /// Ends an upload, and its journal with it; one that cannot be aborted keeps its journal. Whether it could.
+    pub async fn abort(&self, upload: &Upload, journal: Option<&UploadJournal>) -> bool {
+        let aborted = self.store.abort_upload(upload).await;
+        match &aborted {
             Ok(()) => journal.into_iter().for_each(UploadJournal::end),
             Err(error) => {
-                tracing::warn!(key = %upload.key, %error, "an upload in parts stays open in the bucket")
+                tracing::warn!(key = %upload.key, %error, "an upload in parts stays open in the bucket");
             }
         }
+        aborted.is_ok()
     }
 }
 
@@ -107,7 +109,7 @@ impl OpenUpload {
 
     /// It came to nothing.
     pub async fn abort(mut self) {
-        self.orphans.abort(&self.upload, self.journal.as_deref()).await;
+        let _ = self.orphans.abort(&self.upload, self.journal.as_deref()).await;
         self.has_ended = true;
     }
 }

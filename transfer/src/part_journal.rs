@@ -18,7 +18,6 @@
 //!
 //! Invariants: a journal of another object, version, size or form, or one that is damaged, counts as none; so does a damaged record.
 
-use crate::buffers::BUFFER_BYTES;
 use crate::part_sizes::parts;
 use crate::sums::{KIND_DEFAULT, of_file_range};
 use pail_store::{Checksum, ObjectMeta};
@@ -27,11 +26,13 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use tokio_util::sync::CancellationToken;
 
-const MAGIC: &[u8; 16] = b"pail: parts, 1\n\0";
+const MAGIC: &[u8; 16] = b"pail: parts, 2\n\0";
 const ID_BYTES: usize = 32;
-/// Magic, identity, size, size of a part, checksum.
-const HEAD_BYTES: usize = MAGIC.len() + ID_BYTES + 3 * 8;
+const COPY_ID_BYTES: usize = 8;
+/// Magic, identity, copy, size, size of a part, checksum.
+const HEAD_BYTES: usize = MAGIC.len() + ID_BYTES + COPY_ID_BYTES + 3 * 8;
 /// Kind of the checksum and, of a part that is under way, its length so far; the checksum's value; checksum of the record.
 const RECORD_BYTES: usize = 3 * 8;
 /// The records begin at a page of their own.
@@ -67,6 +68,19 @@ impl ObjectIdentity {
     }
 }
 
+/// What tells copies of one source to one target from all others: whose a file in parts is that nobody goes on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CopyId([u8; COPY_ID_BYTES]);
+
+impl CopyId {
+    /// Of a copy that these words say all of.
+    pub fn of(what: &str) -> Self {
+        let digest: [u8; ID_BYTES] = Sha256::digest(what).into();
+        let (id, _) = digest.split_first_chunk().unwrap_or((&[0; COPY_ID_BYTES], &[]));
+        Self(*id)
+    }
+}
+
 /// What is there of a part: its first bytes, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Written {
@@ -79,6 +93,7 @@ pub(crate) struct Written {
 #[derive(Debug)]
 pub(crate) struct PartJournal {
     what: ObjectIdentity,
+    copy: CopyId,
     part_size: u64,
     /// Guards what is known of each part; a leaf.
     parts: Mutex<Vec<PartState>>,
@@ -94,37 +109,50 @@ struct PartState {
 }
 
 impl PartJournal {
-    /// The journal at the end of `file`, or a new one in a file that is made empty, of parts of `part_size`. May read all of the file. Errors: those of the system.
-    pub fn open(file: &File, what: &ObjectIdentity, part_size: u64) -> io::Result<Self> {
+    /// The journal at the end of `file`, or a new one in a file that is made empty, of parts of `part_size`; from now on it is of this copy. May read all of the file. Errors: those of the system;
+    /// the run is stopped.
+    pub fn open(
+        file: &File,
+        what: &ObjectIdentity,
+        copy: CopyId,
+        part_size: u64,
+        stop: &CancellationToken,
+    ) -> io::Result<Self> {
         if let Some((head, mut found)) = read(file, what)? {
-            check_parts(file, what.size, head.part_size, &mut found)?;
+            check_parts(file, what.size, head.part_size, &mut found, stop)?;
             let states = found.into_iter().map(|written| PartState { written, is_noted: true });
             let parts = Mutex::new(states.collect());
-            let found = Self { what: what.clone(), part_size: head.part_size, parts, is_noted: true };
+            let part_size = head.part_size;
+            let found = Self { what: what.clone(), copy, part_size, parts, is_noted: true };
             found.write_all(file)?;
             return Ok(found);
         }
         if file.metadata()?.len() == what.size {
-            return Self::of_cut(file, what, part_size);
+            return Self::of_cut(file, what, copy, part_size, stop);
         }
         file.set_len(0)?;
         let count = usize::try_from(what.size.div_ceil(part_size)).unwrap_or(usize::MAX);
         let parts = Mutex::new(vec![PartState::default(); count]);
-        let begun = Self { what: what.clone(), part_size, parts, is_noted: true };
+        let begun = Self { what: what.clone(), copy, part_size, parts, is_noted: true };
         begun.write_head(file)?;
         Ok(begun)
     }
 
     /// Of a file whose run was killed when it had cut the journal off: all parts are there, and their checksums are those of the bytes, which prove nothing by themselves.
-    fn of_cut(file: &File, what: &ObjectIdentity, part_size: u64) -> io::Result<Self> {
-        let mut buffer = vec![0; BUFFER_BYTES];
+    fn of_cut(
+        file: &File,
+        what: &ObjectIdentity,
+        copy: CopyId,
+        part_size: u64,
+        stop: &CancellationToken,
+    ) -> io::Result<Self> {
         let states = parts(what.size, part_size).map(|range| {
             let len = range.end - range.start;
-            let sum = of_file_range(file, KIND_DEFAULT, range, &mut buffer)?;
+            let sum = of_file_range(file, KIND_DEFAULT, range, stop)?;
             Ok(PartState { written: Some(Written { len, sum }), is_noted: false })
         });
         let parts = Mutex::new(states.collect::<io::Result<_>>()?);
-        Ok(Self { what: what.clone(), part_size, parts, is_noted: false })
+        Ok(Self { what: what.clone(), copy, part_size, parts, is_noted: false })
     }
 
     /// Whether the checksums were noted when the bytes came: otherwise they count only if the store's own is made of them.
@@ -177,8 +205,8 @@ impl PartJournal {
     }
 
     fn write_head(&self, file: &File) -> io::Result<()> {
-        let Self { what, part_size, .. } = self;
-        let head = Head { id: what.id, size: what.size, part_size: *part_size };
+        let Self { what, copy, part_size, .. } = self;
+        let head = Head { id: what.id, copy: *copy, size: what.size, part_size: *part_size };
         file.write_all_at(&head.bytes(), head_at(what.size, *part_size))
     }
 
@@ -198,19 +226,18 @@ impl PartJournal {
     }
 }
 
-/// Whether a file has a journal, of whatever object.
-pub(crate) fn has_journal(file: &File) -> bool {
-    let of_len = |len: u64| {
-        let mut bytes = [0; HEAD_BYTES];
-        file.read_exact_at(&mut bytes, len.checked_sub(HEAD_BYTES as u64)?).ok()?;
-        let head = Head::read(&bytes)?;
-        (len == head_at(head.size, head.part_size) + HEAD_BYTES as u64).then_some(())
-    };
-    file.metadata().is_ok_and(|metadata| of_len(metadata.len()).is_some())
+/// Of which copy a file is, by its journal, whatever object it is to become; `None` where it has none.
+pub(crate) fn copy_of(file: &File) -> Option<CopyId> {
+    let len = file.metadata().ok()?.len();
+    let mut bytes = [0; HEAD_BYTES];
+    file.read_exact_at(&mut bytes, len.checked_sub(HEAD_BYTES as u64)?).ok()?;
+    let head = Head::read(&bytes)?;
+    (len == head_at(head.size, head.part_size) + HEAD_BYTES as u64).then_some(head.copy)
 }
 
 struct Head {
     id: [u8; ID_BYTES],
+    copy: CopyId,
     size: u64,
     part_size: u64,
 }
@@ -218,7 +245,7 @@ struct Head {
 impl Head {
     fn bytes(&self) -> Vec<u8> {
         let (size, part_size) = (self.size.to_le_bytes(), self.part_size.to_le_bytes());
-        let mut bytes = [&MAGIC[..], &self.id, &size, &part_size].concat();
+        let mut bytes = [&MAGIC[..], &self.id, &self.copy.0, &size, &part_size].concat();
         bytes.extend_from_slice(&check_of(&bytes));
         bytes
     }
@@ -231,10 +258,11 @@ impl Head {
             return None;
         }
         let (id, rest) = rest.split_first_chunk::<ID_BYTES>()?;
+        let (copy, rest) = rest.split_first_chunk::<COPY_ID_BYTES>()?;
         let (size, part_size) = rest.split_first_chunk::<8>()?;
         let (size, part_size) = (u64::from_le_bytes(*size), u64::from_le_bytes(part_size.try_into().ok()?));
         let is_possible = part_size > 0 && size.div_ceil(part_size) <= PARTS_MAX && size < 1 << 62;
-        is_possible.then_some(Self { id: *id, size, part_size })
+        is_possible.then_some(Self { id: *id, copy: CopyId(*copy), size, part_size })
     }
 }
 
@@ -264,11 +292,16 @@ fn read(file: &File, what: &ObjectIdentity) -> io::Result<Option<(Head, Vec<Opti
 }
 
 /// Forgets the parts whose bytes are others than their records say.
-fn check_parts(file: &File, size: u64, part_size: u64, found: &mut [Option<Written>]) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+fn check_parts(
+    file: &File,
+    size: u64,
+    part_size: u64,
+    found: &mut [Option<Written>],
+    stop: &CancellationToken,
+) -> io::Result<()> {
     for (written, range) in found.iter_mut().zip(parts(size, part_size)) {
         let Some(Written { len, sum }) = *written else { continue };
-        if of_file_range(file, sum, range.start..range.start + len, &mut buffer)? != sum {
+        if of_file_range(file, sum, range.start..range.start + len, stop)? != sum {
             *written = None;
         }
     }
@@ -324,6 +357,10 @@ mod tests {
 
     const PART: u64 = 100_000;
 
+    fn open(file: &File, what: &ObjectIdentity) -> PartJournal {
+        PartJournal::open(file, what, CopyId::of("a"), PART, &CancellationToken::new()).unwrap()
+    }
+
     fn identity(id: u8, size: u64) -> ObjectIdentity {
         ObjectIdentity { id: [id; ID_BYTES], size }
     }
@@ -331,7 +368,7 @@ mod tests {
     /// A file of three parts of which the first and the last are there, and 1000 bytes of the second.
     fn interrupted() -> (File, ObjectIdentity, Vec<Option<Written>>) {
         let (file, what) = (tempfile::tempfile().unwrap(), identity(1, 2 * PART + 7));
-        let journal = PartJournal::open(&file, &what, PART).unwrap();
+        let journal = open(&file, &what);
         let parts = [
             Written { len: PART, sum: Checksum::crc64_of(&[1; PART as usize]) },
             Written { len: 1000, sum: Checksum::crc64_of(&[2; 1000]) },
@@ -353,20 +390,27 @@ mod tests {
     #[test]
     fn parts_that_were_marked_are_known_to_the_next_run_and_the_file_ends_as_the_object() {
         let (file, what, parts) = interrupted();
-        assert!(has_journal(&file));
+        assert_eq!(copy_of(&file), Some(CopyId::of("a")));
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let stopped = PartJournal::open(&file, &what, CopyId::of("b"), PART, &stop);
+        assert!(stopped.is_err(), "a run that is stopped does not read it all");
+        assert_eq!(copy_of(&file), Some(CopyId::of("a")));
         // The next run may want parts of another size: those that are there have the size they have.
-        let journal = PartJournal::open(&file, &what, 5 * PART).unwrap();
+        let open = PartJournal::open(&file, &what, CopyId::of("b"), 5 * PART, &CancellationToken::new());
+        let journal = open.unwrap();
+        assert_eq!(copy_of(&file), Some(CopyId::of("b")));
         assert_eq!((journal.written(), journal.part_size()), (parts, PART));
         journal.cut(&file).unwrap();
         assert_eq!(file.metadata().unwrap().len(), what.size);
-        assert!(!has_journal(&file));
+        assert_eq!(copy_of(&file), None);
     }
 
     #[test]
     fn a_file_whose_journal_was_cut_off_has_all_parts_and_no_proof_of_them() {
         let (file, what, _) = interrupted();
-        PartJournal::open(&file, &what, PART).unwrap().cut(&file).unwrap();
-        let journal = PartJournal::open(&file, &what, PART).unwrap();
+        open(&file, &what).cut(&file).unwrap();
+        let journal = open(&file, &what);
         assert!(!journal.is_noted());
         let lens: Vec<_> = journal.written().into_iter().map(|written| written.unwrap().len).collect();
         assert_eq!(lens, [PART, PART, 7]);
@@ -376,44 +420,44 @@ mod tests {
     #[test]
     fn a_part_under_way_is_noted_now_and_then_and_at_the_end() {
         let (file, what, parts) = interrupted();
-        let journal = PartJournal::open(&file, &what, PART).unwrap();
+        let journal = open(&file, &what);
         file.write_all_at(&[2; 500], PART + 1000).unwrap();
         let more = Written { len: 1500, sum: Checksum::crc64_of(&[2; 1500]) };
         journal.mark(&file, 1, more, false).unwrap();
-        assert_eq!(PartJournal::open(&file, &what, PART).unwrap().written(), parts, "as a kill leaves it");
+        assert_eq!(open(&file, &what).written(), parts, "as a kill leaves it");
         journal.flush(&file).unwrap();
-        let found = PartJournal::open(&file, &what, PART).unwrap();
+        let found = open(&file, &what);
         assert_eq!(found.written(), [parts[0], Some(more), parts[2]]);
         // Its last byte makes it one that is there.
         file.write_all_at(&[2; PART as usize], PART).unwrap();
         let all = Written { len: PART, sum: Checksum::crc64_of(&[2; PART as usize]) };
         found.mark(&file, 1, all, true).unwrap();
-        assert_eq!(PartJournal::open(&file, &what, PART).unwrap().written()[1], Some(all));
+        assert_eq!(open(&file, &what).written()[1], Some(all));
     }
 
     #[test]
     fn a_journal_of_something_else_or_a_damaged_one_counts_as_none() {
         for other in [identity(2, 2 * PART + 7), identity(1, 2 * PART + 8), identity(1, PART)] {
             let (file, ..) = interrupted();
-            assert!(!PartJournal::open(&file, &other, PART).unwrap().has_any());
+            assert!(!open(&file, &other).has_any());
         }
         let end = interrupted().0.metadata().unwrap().len();
         for at in end - HEAD_BYTES as u64..end {
             let (file, what, _) = interrupted();
             change(&file, at);
-            assert!(!PartJournal::open(&file, &what, PART).unwrap().has_any(), "{at}");
+            assert!(!open(&file, &what).has_any(), "{at}");
         }
         for len in [0, 5, PART, end - 1, end + 1] {
             let (file, what, _) = interrupted();
             file.set_len(len).unwrap();
-            assert!(!PartJournal::open(&file, &what, PART).unwrap().has_any(), "{len}");
+            assert!(!open(&file, &what).has_any(), "{len}");
             assert_eq!(file.metadata().unwrap().len(), end);
         }
         for (index, at) in (0..2).flat_map(|index| (0..RECORD_BYTES).map(move |at| (index, at))) {
             let (file, what, mut parts) = interrupted();
             change(&file, records_at(what.size) + (index * RECORD_BYTES + at) as u64);
             parts[index] = None;
-            assert_eq!(PartJournal::open(&file, &what, PART).unwrap().written(), parts, "{index} {at}");
+            assert_eq!(open(&file, &what).written(), parts, "{index} {at}");
         }
     }
 
@@ -424,7 +468,7 @@ mod tests {
         for (index, at) in [(0, 50), (1, PART + 999), (2, 2 * PART)] {
             change(&file, at);
             parts[index] = None;
-            assert_eq!(PartJournal::open(&file, &what, PART).unwrap().written(), parts);
+            assert_eq!(open(&file, &what).written(), parts);
         }
     }
 }

@@ -129,7 +129,7 @@ impl PartUploads {
         let Ok(dead) = self.work.blocking(move || journals.dead()).await else { return };
         for (journal, found) in &dead {
             match found {
-                Some(found) => self.orphans.abort(&found.upload, Some(journal)).await,
+                Some(found) => drop(self.orphans.abort(&found.upload, Some(journal)).await),
                 None => journal.end(),
             }
         }
@@ -175,7 +175,7 @@ impl PartUploads {
             attributes: digest_of(&object.attributes),
             new_objects: self.new_objects.clone(),
         });
-        let (journal, found) = match &identity {
+        let (mut journal, found) = match &identity {
             Some(_) => self.journal_of(&object.key).await?,
             None => (None, None),
         };
@@ -186,7 +186,12 @@ impl PartUploads {
                 tracing::debug!(key = %object.key, parts = found.parts.len(), "going on with the upload of an earlier run");
                 return Ok((self.orphans.hold(found.upload, journal), found.parts));
             }
-            self.orphans.abort(&found.upload, None).await;
+            let is_ended = self.orphans.abort(&found.upload, None).await;
+            // Of one that stays open, a later run is to know: this one goes without a journal.
+            journal = journal.filter(|_| is_ended);
+            if let Some(journal) = journal.clone() {
+                self.work.blocking(move || journal.clear()).await?;
+            }
         }
         let open = self.orphans.start(&self.work, &object.key, options, journal).await;
         let mut open = open.map_err(|error| self.of_target(&object.key, error))?;

@@ -11,10 +11,10 @@ use crate::Progress;
 use crate::connections::{Connection, Connections};
 use crate::copy_error::CopyError;
 use crate::fetch::OTHER_MD5;
+use crate::memory::Memory;
 use crate::part_sizes::part_size;
 use crate::part_uploads::{Failure, MadeOfParts, ObjectInParts, PartSource, PartUploads};
 use crate::progress::Moved;
-use crate::send::MEMORY_UNIT_BYTES;
 use crate::server_copy::ServerCopy;
 use crate::upload_journal::SourceIdentity;
 use crate::work::Work;
@@ -30,7 +30,6 @@ use std::io;
 use std::mem::discriminant;
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 const SHORT: &str = "the store sent less than the object has";
 const DAMAGED: &str = "its bytes were damaged on their way: the checksum of what arrived is not the one that the source has of it";
@@ -41,8 +40,8 @@ pub(crate) struct Relay {
     pub target: Arc<dyn Store>,
     /// One permit for each object or part under way.
     pub connections: Connections,
-    /// Bytes of objects that are sent in one request, in [`MEMORY_UNIT_BYTES`].
-    pub memory: Arc<Semaphore>,
+    /// Of objects that are sent in one request.
+    pub memory: Memory,
     pub part_size_bytes: u64,
     /// Larger objects the target copies by itself in parts.
     pub server_copy_bytes_max: u64,
@@ -83,8 +82,7 @@ impl Relay {
         moved: &Moved,
     ) -> Result<Relayed, CopyError> {
         let _connection = self.connection().await?;
-        let units = u32::try_from(object.size.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
-        let _memory = self.memory.acquire_many(units).await.map_err(|_| over())?;
+        let _memory = self.memory.take(object.size).await.ok_or_else(over)?;
         let options = GetOptions { range: None, if_version: Some(object.version.clone()) };
         let got =
             self.source.get(&object.key, options).await.map_err(|error| self.of_source(object, error))?;

@@ -37,16 +37,20 @@ const REPLACED: &str = "it was replaced since it was listed, and stays";
 ///
 /// Errors: nothing is there; the store cannot be reached or refuses everything. What concerns single objects is in the result.
 pub async fn remove(store: Arc<dyn Store>, source: &Source, options: &Options) -> Result<Removals, Error> {
-    let work = Work::default();
+    let work = Work::new(options.stop.clone());
     let removing = async {
-        match look(&store, source).await? {
+        match (look(&store, source).await?, source) {
             // Nothing was listed: it is this object that is meant, in whatever version.
-            Found::Object(object) => {
-                let mut remover = Remover::unpinned(store.clone(), options);
+            // The filters choose from what is below.
+            (Found::Object(_), Source::Either(name)) if !options.filters.is_empty() => {
+                Err(Error::NothingThere { uri: format!("{}/{name}/", store.uri()) })
+            }
+            (Found::Object(object), _) => {
+                let mut remover = Remover::unpinned(store.clone(), options, &work);
                 remover.remove(&object.key, Version::Unknown, object.size, Reason::Named).await?;
                 remover.end().await
             }
-            Found::Prefix { prefix, first, beside } => {
+            (Found::Prefix { prefix, first, beside }, _) => {
                 remove_prefix(store.clone(), prefix, first, beside, options, &work).await
             }
         }
@@ -84,7 +88,8 @@ async fn remove_prefix(
             remover.removals.failed.add(name, "its name is longer than any that can be asked for");
         }
     }
-    if let Some(object) = beside {
+    // Globs choose from what is below.
+    if let Some(object) = beside.filter(|_| options.filters.is_empty()) {
         remover.removals.failed.add(object.key.as_str(), BESIDE);
     }
     remover.end().await
@@ -137,6 +142,7 @@ enum Done {
 pub(crate) struct Remover {
     store: Arc<dyn Store>,
     options: Options,
+    work: Work,
     is_pinned: bool,
     tasks: JoinSet<Done>,
     /// Those of `tasks` that delete many.
@@ -158,13 +164,14 @@ impl Remover {
             None => work.capabilities(&store).await,
         };
         let is_pinned = capabilities.is_some_and(|known| known.enforces(ConditionedChange::Deletions));
-        Self { is_pinned, ..Self::unpinned(store, options) }
+        Self { is_pinned, ..Self::unpinned(store, options, work) }
     }
 
-    fn unpinned(store: Arc<dyn Store>, options: &Options) -> Self {
+    fn unpinned(store: Arc<dyn Store>, options: &Options, work: &Work) -> Self {
         Self {
             store,
             options: options.clone(),
+            work: work.clone(),
             is_pinned: false,
             tasks: JoinSet::new(),
             bulk_requests: 0,
@@ -218,10 +225,10 @@ impl Remover {
             self.finish_one().await?;
         }
         let store = self.store.clone();
-        self.tasks.spawn(async move {
+        self.tasks.spawn(self.work.tracked(async move {
             let deleted = delete(&store, &deletion).await;
             Done::One(deletion, deleted)
-        });
+        }));
         Ok(())
     }
 
@@ -242,12 +249,12 @@ impl Remover {
         }
         let store = self.store.clone();
         self.bulk_requests += 1;
-        self.tasks.spawn(async move {
+        self.tasks.spawn(self.work.tracked(async move {
             let objects: Vec<_> =
                 batch.iter().map(|deletion| (deletion.key.clone(), deletion.condition.clone())).collect();
             let deleted = store.delete_many(&objects).await;
             Done::Many(batch, deleted)
-        });
+        }));
         self.send_those_alone().await
     }
 

@@ -35,6 +35,10 @@ pub struct Report {
     /// Of those that were copied, how many for want of a checksum that their content could be compared by.
     #[serde(default)]
     pub not_comparable: u64,
+    /// Of those that are unchanged by size and time, those whose file was touched since: written to, linked, or given another mode. The store has no checksum that their content could
+    /// be compared by.
+    #[serde(default)]
+    pub touched: u64,
     /// What was deleted from the target.
     #[serde(default)]
     pub removed: Removals,
@@ -49,8 +53,17 @@ pub struct Removals {
     pub deleted_bytes: u64,
     /// What is still there, with the reason.
     pub failed: Problems,
-    /// Nothing was looked for, since not everything could be copied.
+    /// Nothing was looked for but what was in the place of others, since not everything could be copied.
     pub is_withheld: bool,
+}
+
+impl Removals {
+    /// Adds those of another run.
+    pub fn extend(&mut self, others: Self) {
+        self.deleted += others.deleted;
+        self.deleted_bytes += others.deleted_bytes;
+        self.failed.extend(others.failed);
+    }
 }
 
 impl Report {

@@ -6,29 +6,27 @@
 //!
 //! Uploads in parts go on where an earlier run ended, if the file is what it was (`part_uploads`).
 
-use crate::Progress;
 use crate::connections::{Connection, Connections};
 use crate::copy_error::CopyError;
 use crate::directory::LocalState;
 use crate::local_file::{FilePart, OpenFile};
 use crate::local_walk::LocalFile;
+use crate::memory::Memory;
 use crate::orphan_uploads::OrphanUploads;
 use crate::part_sizes::part_size;
 use crate::part_uploads::{Failure, ObjectInParts, PartSource, PartUploads};
 use crate::progress::Moved;
 use crate::upload_journal::UploadJournals;
 use crate::work::Work;
+use crate::{Options, Progress};
 use async_trait::async_trait;
 use pail_store::{Attributes, ErrorKind, Part, Payload, PutOptions, RawKey, Store, Upload, Version};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 const CHANGED_TWICE: &str = "it changed while it was sent, and again when that started over";
-/// The unit in which memory is counted: a permit of a semaphore is this many bytes.
-pub(crate) const MEMORY_UNIT_BYTES: u64 = 1024;
 /// How long a file that changed is left to itself before it is read again: who writes it may be about to finish.
 const CHANGED_PAUSE: Duration = Duration::from_millis(200);
 
@@ -36,7 +34,7 @@ const CHANGED_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Sender {
     store: Arc<dyn Store>,
     connections: Connections,
-    memory: Arc<Semaphore>,
+    memory: Memory,
     part_size_bytes: u64,
     progress: Arc<Progress>,
     work: Work,
@@ -53,25 +51,21 @@ pub(crate) struct Sent {
 }
 
 impl Sender {
-    /// With so many connections, and so many bytes of files in memory, one part at least.
+    /// Within the bounds of `options`, but with memory for one part at least.
     pub fn new(
         store: Arc<dyn Store>,
-        connections: usize,
-        memory_bytes: u64,
-        part_size_bytes: u64,
+        options: &Options,
+        journals: UploadJournals,
         progress: Arc<Progress>,
         work: Work,
-        (journals, new_objects): (UploadJournals, String),
     ) -> Self {
-        let units = memory_bytes.max(part_size_bytes).div_ceil(MEMORY_UNIT_BYTES);
-        let units =
-            usize::try_from(units).unwrap_or(usize::MAX).min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
-        let connections = Connections::new(vec![store.clone()], progress.clone(), connections);
+        let part_size_bytes = options.part_size_bytes();
+        let connections = Connections::new(vec![store.clone()], progress.clone(), options.connections());
         let uploads = PartUploads {
             store: store.clone(),
             connections: connections.clone(),
             journals: Arc::new(journals),
-            new_objects,
+            new_objects: options.new_objects.clone(),
             orphans: OrphanUploads::new(store.clone()),
             work: work.clone(),
         };
@@ -79,7 +73,7 @@ impl Sender {
             uploads: Arc::new(uploads),
             store,
             connections,
-            memory: Arc::new(Semaphore::new(units)),
+            memory: Memory::new(options.memory_bytes, part_size_bytes),
             part_size_bytes,
             progress,
             work,
@@ -128,8 +122,7 @@ impl Sender {
     async fn put(&self, key: &RawKey, file: &Arc<OpenFile>, moved: &Moved) -> Result<Version, CopyError> {
         let len = file.state().size;
         let _connection = self.connection().await?;
-        let units = u32::try_from(len.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
-        let _memory = self.memory.acquire_many(units).await.map_err(|_| over())?;
+        let _memory = self.memory.take(len).await.ok_or_else(over)?;
         let reading = file.clone();
         let read = move || Ok((reading.read_all()?, reading.is_unchanged()?));
         let (bytes, is_unchanged) = self.on_disk(read).await?;

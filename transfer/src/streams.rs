@@ -2,7 +2,7 @@
 //!
 //! Owns: [`upload_stream`] and [`download_stream`]. Neither knows where a file is, so nothing is resumed, and nothing is remembered.
 //!
-//! Bounds: [`IN_FLIGHT`] parts of [`PART_BYTES`] under way, one that waits and one that is read or written: 160 MiB. So an object of unknown length has at most 10,000 parts of that, 156 GiB.
+//! Bounds: up to [`IN_FLIGHT_MAX`] parts of [`PART_BYTES`] under way, one that waits and one that is read or written: 160 MiB. So an object of unknown length has at most 10,000 parts of that, 156 GiB.
 //!
 //! # Why threads of their own
 //! A read of a pipe to which nobody writes, and a write to one that nobody reads, return when they like. A thread of the runtime's in such a call would keep a process that was told to stop.
@@ -10,7 +10,7 @@
 use crate::copy_error::CopyError;
 use crate::fetch::{OTHER_MD5, SHORT};
 use crate::orphan_uploads::OrphanUploads;
-use crate::sums::Sum;
+use crate::sums::{KIND_DEFAULT, Sum};
 use crate::work::{Work, lost};
 use crate::{Error, Options, Progress, Report};
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use pail_store::{
     Checksum, ErrorKind, GetOptions, ObjectMeta, Part, Payload, PutOptions, RawKey, Store, Upload,
 };
 use std::io::{self, Read, Write};
+use std::mem::discriminant;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -27,7 +28,7 @@ use tokio::task::JoinSet;
 
 /// What is read, sent and fetched at a time.
 const PART_BYTES: u64 = 16 << 20;
-const IN_FLIGHT: usize = 8;
+const IN_FLIGHT_MAX: usize = 8;
 /// The most parts an upload can have.
 const PARTS_MAX: u32 = 10_000;
 const DAMAGED: &str = "what was written is not what is stored: the checksums differ";
@@ -41,9 +42,10 @@ pub async fn upload_stream(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    let (store, work) = (options.limited(store), Work::default());
+    let (store, work) = (options.limited(store), Work::new(options.stop.clone()));
     let orphans = OrphanUploads::new(store.clone());
-    let sending = Sending { store, key, orphans: orphans.clone(), progress, work: work.clone() };
+    let (in_flight, task_work) = (in_flight(options), work.clone());
+    let sending = Sending { store, key, orphans: orphans.clone(), progress, in_flight, work: task_work };
     let sent = tokio::select! {
         sent = sending.send(input) => sent,
         () = options.stop.cancelled() => Err(Error::Stopped),
@@ -69,18 +71,23 @@ pub async fn download_stream(
     }
 }
 
+fn in_flight(options: &Options) -> usize {
+    options.connections().min(IN_FLIGHT_MAX)
+}
+
 struct Sending<'a> {
     store: Arc<dyn Store>,
     key: &'a RawKey,
     orphans: OrphanUploads,
     progress: &'a Arc<Progress>,
+    in_flight: usize,
     work: Work,
 }
 
 impl Sending<'_> {
     async fn send(&self, input: impl Read + Send + 'static) -> Result<Report, Error> {
         let mut pieces = pieces_of(input);
-        let first = next(&mut pieces).await?.unwrap_or_default();
+        let first = next(&mut pieces).await?;
         let options = PutOptions::default();
         let size = if (first.len() as u64) < PART_BYTES {
             let size = first.len() as u64;
@@ -111,8 +118,11 @@ impl Sending<'_> {
         options: &PutOptions,
     ) -> Result<u64, Error> {
         let (mut tasks, mut parts): (JoinSet<pail_store::Result<Part>>, Vec<Part>) = Default::default();
-        let (mut piece, mut number, mut size) = (Some(first), 0, 0);
-        while let Some(bytes) = piece.filter(|bytes| !bytes.is_empty()) {
+        let (mut bytes, mut number, mut size) = (first, 0, 0);
+        let mut sum = Sum::like(KIND_DEFAULT);
+        // The last one is shorter than the others, and may be empty.
+        while !bytes.is_empty() {
+            let is_last = (bytes.len() as u64) < PART_BYTES;
             number += 1;
             if number > PARTS_MAX {
                 let why = format!(
@@ -121,10 +131,11 @@ impl Sending<'_> {
                 );
                 return Err(Error::Unusable { path: "-".into(), why });
             }
-            while tasks.len() >= IN_FLIGHT {
+            while tasks.len() >= self.in_flight {
                 parts.extend(self.finish_one(&mut tasks).await?);
             }
             size += bytes.len() as u64;
+            sum.update(&bytes);
             self.progress.find_bytes(bytes.len() as u64);
             let (store, upload, progress) = (self.store.clone(), upload.clone(), self.progress.clone());
             tasks.spawn(self.work.tracked(async move {
@@ -133,15 +144,40 @@ impl Sending<'_> {
                 progress.add_bytes(len);
                 Ok(part)
             }));
-            piece = next(pieces).await?;
+            bytes = if is_last { Bytes::new() } else { next(pieces).await? };
         }
         self.progress.walk_ended();
         while !tasks.is_empty() {
             parts.extend(self.finish_one(&mut tasks).await?);
         }
         parts.sort_by_key(|part| part.number);
-        let completed = self.store.complete_upload(upload, &parts, options).await;
-        completed.map_err(|error| self.of_target(error)).map(|_| size)
+        match self.store.complete_upload(upload, &parts, options).await {
+            Ok(_) => Ok(size),
+            Err(error)
+                if error.kind == ErrorKind::NotFound && self.is_made(size, sum.value(), &parts).await =>
+            {
+                Ok(size)
+            }
+            // It is the upload that is not there any more, and not what a user has named.
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                Err(self.of_target(pail_store::Error { kind: ErrorKind::Other, ..error }))
+            }
+            Err(error) => Err(self.of_target(error)),
+        }
+    }
+
+    /// Whether the object is what was sent: the store may have ended the upload by making it, and the answer was lost.
+    async fn is_made(&self, size: u64, sum: Checksum, parts: &[Part]) -> bool {
+        let Ok(object) = self.store.head(self.key).await else { return false };
+        let stored = match object.checksum {
+            Some(checksum) => Some(checksum),
+            None => self.store.checksum(self.key, &object.version).await.ok().flatten(),
+        };
+        object.size == size
+            && match stored {
+                Some(stored) if discriminant(&stored) == discriminant(&sum) => stored == sum,
+                _ => etag_of(parts).is_some_and(|etag| object.version.etag() == Some(&etag)),
+            }
     }
 
     async fn finish_one(&self, tasks: &mut JoinSet<pail_store::Result<Part>>) -> Result<Option<Part>, Error> {
@@ -159,7 +195,17 @@ impl Sending<'_> {
     }
 }
 
-/// The pieces of a stream, each of [`PART_BYTES`] but for the last.
+/// The ETag of an object that is made of parts whose ETags are MD5s: the MD5 of these, and their count.
+fn etag_of(parts: &[Part]) -> Option<String> {
+    let mut md5 = Md5::new();
+    for part in parts {
+        let digest = hex::decode(part.etag.trim_matches('"')).ok().filter(|digest| digest.len() == 16)?;
+        md5.update(digest);
+    }
+    Some(format!("{}-{}", hex::encode(md5.finalize()), parts.len()))
+}
+
+/// The pieces of a stream, each of [`PART_BYTES`] but for the last, which is shorter.
 fn pieces_of(mut input: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, pieces) = mpsc::channel(1);
     std::thread::spawn(move || {
@@ -176,8 +222,9 @@ fn pieces_of(mut input: impl Read + Send + 'static) -> mpsc::Receiver<io::Result
     pieces
 }
 
-async fn next(pieces: &mut mpsc::Receiver<io::Result<Bytes>>) -> Result<Option<Bytes>, Error> {
-    let piece = pieces.recv().await.transpose();
+/// The next piece. Errors: those of reading, or of a reader that ended before its last piece.
+async fn next(pieces: &mut mpsc::Receiver<io::Result<Bytes>>) -> Result<Bytes, Error> {
+    let piece = pieces.recv().await.unwrap_or_else(|| Err(io::ErrorKind::BrokenPipe.into()));
     piece.map_err(|source| Error::Local { doing: "read", path: "-".into(), source })
 }
 
@@ -203,7 +250,7 @@ async fn fetch(
     progress.walk_ended();
     let parts = crate::part_sizes::parts(object.size, PART_BYTES);
     let reading = |range: Range<u64>| read(store, &object, range);
-    let mut bodies = stream::iter(parts).map(reading).buffered(IN_FLIGHT);
+    let mut bodies = stream::iter(parts).map(reading).buffered(in_flight(options));
     let mut report = Report::default();
     let writer = Writer::start(output, stored, md5);
     loop {
@@ -318,5 +365,22 @@ impl Writer {
         let written =
             self.written.await.map_err(|_| CopyError::Item("the writer is gone".to_owned()).into_error())?;
         written.map_err(|source| Error::Local { doing: "write to", path: "-".into(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_etag_of_parts_is_told_where_theirs_are_md5s() {
+        let part = |number: u32, etag: &str| Part { number, etag: etag.to_owned(), size: 1, checksum: None };
+        let (a, b) =
+            (part(1, "0cc175b9c0f1b6a831c399e269772661"), part(2, "92eb5ffee6ae2fec3ad71c777531578f"));
+        let quoted = part(1, "\"0cc175b9c0f1b6a831c399e269772661\"");
+        let expected = Some("96e024ba2074fe77e8e965ba43a704be-2".to_owned());
+        assert_eq!(etag_of(&[a, b.clone()]), expected);
+        assert_eq!(etag_of(&[quoted, b.clone()]), expected);
+        assert_eq!(etag_of(&[b, part(3, "0x8DEADBEEF")]), None);
     }
 }

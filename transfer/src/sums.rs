@@ -3,10 +3,13 @@
 //! Owns: [`Sum`], the checksum of bytes that come in order, of whatever kind the store has of the object, and [`agree`], how those of the parts become that of
 //! the whole. What the store reads in one request it checks by itself; nothing of that is done twice.
 
+use crate::file_reading::each_piece;
 use crc_fast::{CrcAlgorithm, Digest, checksum_combine};
 use pail_store::Checksum;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
+use tokio_util::sync::CancellationToken;
 
 /// The kind that is made where the store has none: the journal of a file in parts needs one.
 pub(crate) const KIND_DEFAULT: Checksum = Checksum::Crc64Nvme(0);
@@ -117,23 +120,19 @@ impl Behind {
     }
 }
 
-/// The checksum of a range of a file, which is read in pieces of `buffer`.
+/// The checksum of a range of a file, of the kind of `kind`. Errors: those of reading; the file ends before the range does; the run is stopped.
 pub(crate) fn of_file_range(
-    file: &std::fs::File,
+    file: &File,
     kind: Checksum,
     range: Range<u64>,
-    buffer: &mut [u8],
+    stop: &CancellationToken,
 ) -> io::Result<Checksum> {
-    use std::os::unix::fs::FileExt;
-    let mut sum = Sum::like(kind);
-    let mut offset = range.start;
-    while offset < range.end {
-        let len = usize::try_from(range.end - offset).unwrap_or(usize::MAX).min(buffer.len());
-        file.read_exact_at(&mut buffer[..len], offset)?;
-        sum.update(&buffer[..len]);
-        offset += len as u64;
-    }
-    Ok(sum.value())
+    let (mut sum, mut missing) = (Sum::like(kind), range.end.saturating_sub(range.start));
+    each_piece(file, range, stop, |bytes| {
+        sum.update(bytes);
+        missing -= bytes.len() as u64;
+    })?;
+    if missing == 0 { Ok(sum.value()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 #[cfg(test)]

@@ -54,12 +54,13 @@ impl FoldedNames {
 mod tests {
     use super::*;
     use crate::orphan_files::RunId;
+    use crate::part_journal::CopyId;
 
     #[test]
     fn a_directory_that_tells_cases_apart_is_left_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::create(dir.path()).unwrap();
-        let found = TargetProbe::of(&root, &OrphanFiles::new(RunId::new(), Vec::new()));
+        let found = TargetProbe::of(&root, &OrphanFiles::new(RunId::new(), Vec::new(), CopyId::of("a")));
         assert!(!found.folds_case && found.began.is_some());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }

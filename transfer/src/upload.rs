@@ -22,7 +22,7 @@ use crate::local_walk::{LocalFile, Walked, walk};
 use crate::manifest::{Entry, Manifest};
 use crate::report::Report;
 use crate::send::{Sender, Sent};
-use crate::target_listing::TargetListing;
+use crate::target_listing::{Before, TargetListing};
 use crate::upload_journal::UploadJournals;
 use crate::work::Work;
 use crate::{Error, Options, Progress, UploadSource};
@@ -49,17 +49,11 @@ pub async fn upload(
     options: &Options,
     progress: &Arc<Progress>,
 ) -> Result<Report, Error> {
-    let (store, work) = (options.limited(store), Work::default());
+    let (store, work) = (options.limited(store), Work::new(options.stop.clone()));
     let what = format!("upload {} {}", store.identity(), scope_of(sources, options));
-    let sender = Arc::new(Sender::new(
-        store.clone(),
-        options.connections(),
-        options.memory_bytes,
-        options.part_size_bytes(),
-        progress.clone(),
-        work.clone(),
-        (UploadJournals::of(options.state_dir.as_deref(), &what), options.new_objects.clone()),
-    ));
+    let journals = UploadJournals::of(options.state_dir.as_deref(), &what);
+    let sender = Sender::new(store.clone(), options, journals, progress.clone(), work.clone());
+    let sender = Arc::new(sender);
     let sending = send_all(store, sources, what, options, progress, &sender, &work);
     let done = tokio::select! {
         done = sending => done,
@@ -84,6 +78,8 @@ async fn send_all(
         // An endpoint that is known is sent checksums of whole objects, which the next run can compare.
         let _ = work.capabilities(&store).await;
     }
+    // What others write during the walk, however long that takes, is not extra.
+    let before = if options.delete { Some(Before::list(&store, &prefix).await?) } else { None };
     let (walked, manifest) = prepare(sources, what, options, work).await?;
     let Walked { files, skipped, failed, kept, .. } = walked;
     if let (true, [source]) = (options.delete, sources)
@@ -98,10 +94,13 @@ async fn send_all(
             let wanted: HashSet<&str> = files.iter().map(|file| file.key.as_str()).collect();
             let filters = &options.filters;
             extra = TargetListing::read(&store, &prefix, &wanted, kept.as_ref(), filters).await?;
+            if let Some(before) = before {
+                extra = extra.only(&before);
+            }
             decide_by_listing(options.comparison, files, &manifest, std::mem::take(&mut extra.wanted))
         }
     };
-    let comparer = Comparer::new(store.clone(), options.comparison, work.clone());
+    let comparer = Comparer::new(store.clone(), options, work.clone());
     let mut run = Run {
         engine: Engine::new(Arc::new(manifest), options, progress.clone(), work.clone()),
         sender: sender.clone(),
@@ -121,6 +120,7 @@ async fn send_all(
     let saved = engine.save_manifest(ended.is_ok(), is_left_out).await;
     ended.and(saved)?;
     engine.builder.report.not_comparable = comparer.not_comparable();
+    engine.builder.report.touched = comparer.touched();
     let mut report = engine.into_report()?;
     if options.delete && report.failed.count > 0 {
         report.removed.is_withheld = true;
@@ -286,7 +286,8 @@ impl Run {
         async move {
             let path = file.path.clone();
             let open = move || OpenFile::open(&path).map(OpenFile::into_file);
-            match comparer.compare(&object, entry.as_ref(), state_of(&file), open).await? {
+            let compared = comparer.compare(&object, entry.as_ref(), state_of(&file), open).await;
+            match compared.inspect_err(|_| announcer.skips())? {
                 Compared::Same { version, is_by_time } => {
                     announcer.skips();
                     Ok(Outcome::Unchanged(Entry { version, local: state_of(&file), is_by_time }))

@@ -150,6 +150,16 @@ impl UploadJournal {
         Some(Interrupted { upload, identity: head.identity, parts: parts.into_values().collect() })
     }
 
+    /// The upload that it tells of has ended, and it is kept for another one.
+    pub fn clear(&self) {
+        self.has_parts.store(false, Relaxed);
+        let mut is_torn = self.is_torn.lock();
+        match self.file.set_len(0) {
+            Ok(()) => *is_torn = false,
+            Err(error) => tracing::debug!(%error, "the journal of an upload that has ended stays"),
+        }
+    }
+
     /// Begins anew, with an upload that has no parts yet.
     pub fn begin(&self, upload: &Upload, identity: &UploadIdentity) -> io::Result<()> {
         self.has_parts.store(false, Relaxed);

@@ -9,16 +9,30 @@ use pail_store::{Capabilities, Store};
 use std::future::Future;
 use std::sync::Arc;
 use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Counts what runs.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Work(TaskTracker);
+pub(crate) struct Work {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
 
 impl Work {
+    /// Of a run that `stop` ends.
+    pub fn new(stop: CancellationToken) -> Self {
+        Self { tracker: TaskTracker::new(), stop }
+    }
+
+    /// Cancelled when the run is to end: what takes long on a thread looks at it.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// A future that counts until it is dropped.
     pub fn tracked<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        self.0.track_future(future)
+        self.tracker.track_future(future)
     }
 
     /// Runs what may wait for a disk on a thread that may.
@@ -26,7 +40,7 @@ impl Work {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CopyError> {
-        let token = self.0.token();
+        let token = self.tracker.token();
         // The token goes last, also where nobody waits for the result any more.
         let done = tokio::task::spawn_blocking(move || (work(), token)).await;
         done.map(|(result, _)| result).map_err(|error| CopyError::Fatal(lost(&error)))
@@ -34,7 +48,7 @@ impl Work {
 
     /// The same where nobody waits for the result.
     pub fn detached(&self, work: impl FnOnce() + Send + 'static) {
-        let token = self.0.token();
+        let token = self.tracker.token();
         drop(tokio::task::spawn_blocking(move || {
             work();
             drop(token);
@@ -50,8 +64,8 @@ impl Work {
 
     /// Waits until nothing runs any more.
     pub async fn ended(&self) {
-        self.0.close();
-        self.0.wait().await;
+        self.tracker.close();
+        self.tracker.wait().await;
     }
 }
 

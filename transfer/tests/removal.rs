@@ -69,6 +69,10 @@ async fn globs_choose_and_a_dry_run_deletes_nothing() {
     place.options.dry_run = None;
     assert_eq!(rm(&place, &Source::of_uri_path("foo/")).await.unwrap().deleted, 3);
     assert_eq!(keys(&place).await, ["foo", "foo/b/c", "foobar", "other"]);
+    // Nothing is below it to choose from, whatever the object itself is called.
+    let chosen = rm(&place, &Source::of_uri_path("other")).await;
+    assert!(matches!(chosen, Err(Error::NothingThere { .. })), "{chosen:?}");
+    assert_eq!(keys(&place).await.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,6 +105,27 @@ async fn a_stream_that_breaks_or_is_stopped_makes_no_object_and_leaves_no_upload
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_completion_was_answered_to_nobody_is_there() {
+    let place = Place::new().await;
+    place.strike("CompleteMultipartUpload", FaultAction::ApplyThenDisconnect);
+    let report = send(&place, "a", Cursor::new(noise(1, 40 * MIB))).await.unwrap();
+    assert_eq!((report.copied, report.copied_bytes), (1, 40 * MIB as u64));
+    assert!(place.object("a").await.unwrap() == noise(1, 40 * MIB));
+
+    // What another client has made there is not taken for it.
+    place.strike("UploadPart", FaultAction::Delay { ms: 1000 });
+    let sending = send(&place, "b", Cursor::new(noise(1, 40 * MIB)));
+    let (failed, ()) = tokio::join!(sending, async {
+        place.wait_for("UploadPart", 6).await;
+        for upload in place.store.open_uploads(&key("b")).await.unwrap() {
+            place.store.abort_upload(&upload.upload).await.unwrap();
+        }
+        place.put("b", noise(2, 40 * MIB)).await;
+    });
+    assert!(matches!(failed, Err(Error::Store { .. })), "{failed:?}");
+}
+
 // SEMANTICS: copies.3
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_otherwise_than_it_is_stored_is_told() {

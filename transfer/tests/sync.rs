@@ -4,15 +4,14 @@
 
 mod support;
 
-use pail_devserver::{Fault, FaultAction, Quirks, Settings};
-use pail_transfer::{Action, Changes, Comparison, Error, Filters, Reason, Report, Selection};
+use pail_devserver::{FaultAction, Quirks, Settings};
+use pail_transfer::{Action, Comparison, Error, Filters, Reason, Report, Selection};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
-use support::{MIB, Place, keys, names, noise, wait_until};
+use support::{MIB, Place, dry, keys, names, noise, wait_until, write};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -24,12 +23,6 @@ async fn with(settings: Settings) -> Place {
     let mut place = Place::with(settings).await;
     place.options.comparison = Comparison::SizeAndTime;
     place
-}
-
-fn write(place: &Place, name: &str, bytes: impl AsRef<[u8]>) {
-    let path = place.at(name);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, bytes).unwrap();
 }
 
 fn mtime(path: &Path) -> SystemTime {
@@ -47,17 +40,6 @@ fn counts(report: &Report) -> (u64, u64, u64) {
 
 fn excluding(globs: &[&str]) -> Filters {
     Filters::new(globs.iter().map(|glob| (Selection::Exclude, *glob))).unwrap()
-}
-
-/// Makes every run a dry one, and collects what it tells.
-fn dry(place: &mut Place) -> Arc<Mutex<BTreeMap<String, (Action, Reason)>>> {
-    let told: Arc<Mutex<BTreeMap<_, _>>> = Arc::default();
-    let changes = told.clone();
-    place.options.dry_run = Some(Changes::new(move |change| {
-        let before = changes.lock().unwrap().insert(change.key, (change.action, change.why));
-        assert_eq!(before, None, "a change is told once");
-    }));
-    told
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,6 +200,27 @@ async fn what_is_written_to_the_target_meanwhile_stays() {
     });
     assert_eq!(counts(&report.unwrap()), (1, 0, 1));
     assert_eq!(place.files("target").into_keys().collect::<Vec<_>>(), ["a", "checkpoint", "log"]);
+}
+
+// SEMANTICS: copies.6
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_put_into_the_bucket_while_files_are_looked_for_stays() {
+    let mut place = syncing().await;
+    place.options.delete = true;
+    write(&place, "source/a", "x");
+    for key in ["p/extra", "p/replaced"] {
+        place.put(key, "x").await;
+    }
+    // The files are looked for between the first listing, whose answer is late, and the second.
+    place.strike("ListObjectsV2", FaultAction::Delay { ms: 2000 });
+    let (report, ()) = tokio::join!(place.upload("source", "p/"), async {
+        place.wait_for("ListObjectsV2", 1).await;
+        assert_eq!(keys(&place).await, ["p/extra", "p/replaced"]);
+        place.put("p/theirs", "x").await;
+        place.put("p/replaced", "theirs").await;
+    });
+    assert_eq!(counts(&report.unwrap()), (1, 0, 1));
+    assert_eq!(keys(&place).await, ["p/a", "p/replaced", "p/theirs"]);
 }
 
 // SEMANTICS: copies.6
@@ -429,7 +432,6 @@ async fn what_filters_leave_out_is_neither_copied_nor_forgotten() {
     assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 3, 0));
 }
 
-/// What was in the way of a file goes as other extra files do.
 fn ctime(path: &Path) -> i64 {
     let found = fs::metadata(path).unwrap();
     found.ctime() * 1_000_000_000 + found.ctime_nsec()
@@ -485,14 +487,24 @@ async fn what_was_touched_and_has_no_checksum_to_compare_by_goes_by_size_and_tim
     let mut place =
         with(Settings { quirks: Quirks { no_checksums: true, ..Quirks::default() }, ..Settings::default() })
             .await;
-    place.put("p/a", noise(1, 1000)).await;
+    write(&place, "src/a", noise(1, 1000));
+    place.upload("src", "p/").await.unwrap();
     assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (1, 0, 0));
-    fs::hard_link(place.at("target/a"), place.at("linked")).unwrap();
+    let (file, link) = (place.at("target/a"), place.at("linked"));
+    let before = ctime(&file);
+    wait_until("the file system's clock goes on", || {
+        let _ = fs::remove_file(&link);
+        fs::hard_link(&file, &link).unwrap();
+        ctime(&file) != before
+    })
+    .await;
     place.server.reset_counters();
-    assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 1, 0));
+    let report = place.download("p/", "target").await.unwrap();
+    assert_eq!((counts(&report), report.touched), ((0, 1, 0), 1));
     assert_eq!(place.count("GetObject"), 0);
     place.options.comparison = Comparison::Manifest;
-    assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 1, 0));
+    let report = place.download("p/", "target").await.unwrap();
+    assert_eq!((counts(&report), report.touched), ((0, 1, 0), 0), "it is told once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -519,109 +531,4 @@ async fn a_plain_copy_does_not_go_by_what_a_sync_took_from_times() {
     assert_eq!(place.files("target")["a"], noise(2, 1000));
     place.options.comparison = Comparison::SizeAndTime;
     assert_eq!(counts(&place.download("q/", "target").await.unwrap()), (0, 1, 0));
-}
-
-// SEMANTICS: copies.6
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_takes_the_place_of_a_directory_and_the_other_way_round_where_what_is_extra_goes() {
-    let mut place = syncing().await;
-    for key in ["p/a/b", "p/a/c/d", "p/dir", "p/marker/", "p/marker/x", "p/same", "p/large"] {
-        place.put(key, if key.ends_with('/') { noise(0, 0) } else { noise(1, 1000) }).await;
-    }
-    place.put("p/large", noise(2, 12 * MIB)).await;
-    write(&place, "outside/x", "precious");
-    for name in ["a", "dir/one", "dir/deep/er/two", "large/three", "marker", "same"] {
-        write(&place, &format!("target/{name}"), "local");
-    }
-    fs::create_dir_all(place.at("target/dir/empty")).unwrap();
-    symlink(place.at("outside"), place.at("target/dir/link")).unwrap();
-    let before = place.files("target");
-
-    let report = place.download("p/", "target").await.unwrap();
-    assert_eq!(names(&report.failed), ["p/a/b", "p/a/c/d", "p/dir", "p/large", "p/marker/", "p/marker/x"]);
-    assert!(report.failed.named.iter().all(|one| one.why.contains("--delete` replaces it")), "{report:?}");
-    assert_eq!(place.files("target").len(), before.len(), "nothing goes that was not to go");
-
-    place.options.delete = true;
-    let told = dry(&mut place);
-    counts(&place.download("p/", "target").await.unwrap());
-    place.options.dry_run = None;
-    let told = std::mem::take(&mut *told.lock().unwrap());
-    let deleted =
-        told.iter().filter(|(_, (action, _))| *action == Action::Delete).map(|(key, _)| key.as_str());
-    let extra = ["p/a", "p/dir/deep/er/two", "p/dir/link", "p/dir/one", "p/large/three", "p/marker"];
-    assert_eq!(deleted.collect::<Vec<_>>(), extra);
-    assert_eq!(told["p/a/c/d"], (Action::Copy, Reason::New));
-
-    assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (5, 1, 6));
-    let files = place.files("target");
-    assert_eq!(files.keys().collect::<Vec<_>>(), ["a/b", "a/c/d", "dir", "large", "marker/x", "same"]);
-    assert_eq!(files["large"], noise(2, 12 * MIB));
-    assert_eq!(place.files("outside")["x"], b"precious");
-    assert_eq!(counts(&place.download("p/", "target").await.unwrap()), (0, 6, 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_the_way_stays_whole_where_anything_of_it_must() {
-    let mut place = syncing().await;
-    place.options.delete = true;
-    place.options.filters = excluding(&["*.keep"]);
-    for key in ["p/excluded", "p/odd", "p/z/../odd/x", "p/pipe", "p/other"] {
-        place.put(key, noise(1, 1000)).await;
-    }
-    for name in ["excluded/a", "excluded/b.keep", "odd/x", "odd/y", "pipe/a", "extra"] {
-        write(&place, &format!("target/{name}"), "local");
-    }
-    let _socket = std::os::unix::net::UnixListener::bind(place.at("target/pipe/pipe")).unwrap();
-    symlink(place.at("outside"), place.at("target/link")).unwrap();
-    place.put("p/link/x", "x").await;
-    let report = place.download("p/", "target").await.unwrap();
-    assert_eq!(names(&report.failed), ["p/excluded", "p/link/x", "p/odd", "p/pipe"], "{report:?}");
-    let whys: BTreeMap<_, _> =
-        report.failed.named.iter().map(|one| (one.name.as_str(), one.why.as_str())).collect();
-    for (key, why) in [
-        ("p/excluded", "excluded/b.keep is in its place, and is left out by the globs"),
-        ("p/odd", "odd/x is in its place, and has a name that the source has, too"),
-        ("p/link/x", "a symbolic link is in its path, and is not followed"),
-        ("p/pipe", "pipe/pipe is in its place, and is no file"),
-    ] {
-        assert_eq!(whys[key], why);
-    }
-    assert!(report.removed.is_withheld && report.removed.deleted == 0, "{report:?}");
-    let files = place.files("target");
-    let there =
-        ["excluded/a", "excluded/b.keep", "extra", "link", "odd/x", "odd/y", "other", "pipe/a", "pipe/pipe"];
-    assert_eq!(files.keys().collect::<Vec<_>>(), there);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_the_way_stays_where_not_everything_arrived_or_it_is_newer_than_the_run() {
-    let mut place = syncing().await;
-    place.options.delete = true;
-    place.put("p/dir", noise(1, 1000)).await;
-    place.put("p/damaged", noise(2, 1000)).await;
-    write(&place, "target/dir/a", "local");
-    place.server.inject(Fault {
-        times: 2,
-        ..Fault::once(Some("GetObject"), FaultAction::FlipBit { after_bytes: 700 })
-    });
-    let report = place.download("p/", "target").await.unwrap();
-    assert_eq!(names(&report.failed), ["p/damaged", "p/dir"], "{report:?}");
-    assert!(report.failed.named.iter().any(|one| one.why.contains("not everything else could be copied")));
-    assert_eq!(place.files("target").len(), 1);
-
-    // Written after the run began: the listing waits.
-    place.server.set_settings(Settings { first_byte_ms: 300, ..Settings::default() });
-    place.server.reset_counters();
-    let writing = async {
-        place.wait_for("GetObject", 1).await;
-        write(&place, "target/dir/new", "new");
-    };
-    let (report, ()) = tokio::join!(place.download("p/", "target"), writing);
-    let report = report.unwrap();
-    assert_eq!(names(&report.failed), ["p/dir"], "{report:?}");
-    assert!(
-        report.failed.named[0].why.contains("dir/new is in its place, and was changed since the run began")
-    );
-    assert_eq!(place.files("target").keys().collect::<Vec<_>>(), ["damaged", "dir/a", "dir/new"]);
 }

@@ -16,6 +16,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// How many symbolic links Linux follows (path_resolution(7)).
+const LINKS_MAX: usize = 40;
+
 /// The rules by which names are made, below `pail cp --help`.
 fn examples() -> String {
     format!("{EXAMPLES}\n\n{}", filter_flags::RULES)
@@ -83,6 +86,17 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     arguments.common.end(&report)
 }
 
+impl Arguments {
+    /// For what is one object. Errors: it cannot be chosen from.
+    fn check_no_filters(&self, uri: &str) -> Result<(), Failure> {
+        match self.common.filters.0.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::new(FailureKind::NotFound, format!("nothing is below {uri}"))
+                .with_hint("--include and --exclude choose from what is below a prefix")),
+        }
+    }
+}
+
 async fn copy(arguments: &Arguments) -> Result<Report, Failure> {
     let environment = CallerEnvironment::of_this_process();
     let is_stream = [&arguments.source, &arguments.target].map(|it| it == "-");
@@ -131,6 +145,7 @@ async fn download(arguments: &Arguments, copying: &Copying<'_>, uri: &str) -> Re
         let copied = copying.download(&bucket, &Source::of_uri_path(&path), target).await;
         return copied.map_err(|failure| nothing_below(failure, uri));
     }
+    arguments.check_no_filters(uri)?;
     let key = copying::key_of(&path)?;
     let target = file_target(target, key.as_str())?;
     let copied = copying.download(&bucket, &Source::Object(key), &target).await;
@@ -153,9 +168,34 @@ fn with_hint_at_globs(failure: Failure, uri: &str) -> Failure {
     })
 }
 
+/// Whether a path leads through a descriptor of a process, as /dev/stdout and /dev/fd/3 do.
+fn is_descriptor(path: &Path) -> bool {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Some((parent, name)) = path.parent().zip(path.file_name()) else { return false };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let Ok(parent) = std::fs::canonicalize(parent) else { return false };
+        if parent.starts_with("/proc") && parent.ends_with("fd") {
+            return true;
+        }
+        match std::fs::read_link(parent.join(name)) {
+            Ok(link) => path = parent.join(link),
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
 /// The file that an object becomes. Errors: its key's last component cannot be a file's name.
 fn file_target(target: &Path, key: &str) -> Result<PathBuf, Failure> {
     if !target.as_os_str().as_bytes().ends_with(b"/") && !target.is_dir() {
+        if is_descriptor(target) {
+            return Err(Failure::usage(format!(
+                "{} is a file that this process has open, and would be replaced",
+                target.display()
+            ))
+            .with_hint("- is standard output"));
+        }
         // A link that was named is written through; those below a directory are not followed.
         let target = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
         return match target.metadata() {

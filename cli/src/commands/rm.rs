@@ -132,7 +132,7 @@ async fn remove_all(arguments: &Arguments, doomed: &[Doomed<'_>]) -> Result<Exit
             }
         };
         match removed {
-            Ok(removals) => add(&mut all, removals),
+            Ok(removals) => all.extend(removals),
             Err(failure) if failure.kind == FailureKind::Interrupted => return Err(failure),
             Err(failure) => {
                 missed.add(terminal::escaped(one.uri), failure.message.clone());
@@ -183,12 +183,6 @@ async fn remove_one(
             format!("`pail rm -r {prefix} --exclude \"*\" --include {glob}` deletes what it would match, and says so first with --dry-run")
         })
     })
-}
-
-fn add(all: &mut Removals, one: Removals) {
-    all.deleted += one.deleted;
-    all.deleted_bytes += one.deleted_bytes;
-    all.failed.extend(one.failed);
 }
 
 /// `--json`.

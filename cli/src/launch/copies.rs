@@ -125,6 +125,7 @@ fn sum(reports: &[&Report]) -> Report {
         verified: sum.verified + report.verified,
         unverified: sum.unverified + report.unverified,
         unchanged: sum.unchanged + report.unchanged,
+        touched: sum.touched + report.touched,
         ..sum
     })
 }

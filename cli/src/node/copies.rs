@@ -124,9 +124,11 @@ pub async fn make(
 
 async fn copy_out(copy: &BucketCopy, home: &Path, copying: &Copying<'_>) -> Result<Copied, Failure> {
     let destination = place::resolve(&copy.destination, home)?;
-    let bucket =
-        opening::open_bucket(copy.address(), copying.environment, opening::OpeningOptions::for_copy(false))
-            .await?;
+    let options = opening::OpeningOptions::for_copy(false);
+    let bucket = tokio::select! {
+        opened = opening::open_bucket(copy.address(), copying.environment, options) => opened?,
+        () = copying.stop.cancelled() => return Err(copying::failure_of(pail_transfer::Error::Stopped)),
+    };
     // One object becomes a file, and everything below a prefix a directory.
     let kind = if bucket.has_empty_prefix() { PlaceKind::ParentOf } else { PlaceKind::Directory };
     let (place, parent) = (destination.clone(), destination.parent().unwrap_or(&destination));

@@ -88,3 +88,30 @@ async fn a_killed_upload_of_a_file_that_changed_or_went_is_aborted() {
     assert_eq!(open_uploads(&place).await, 0);
     assert!(place.files("a/state/uploads").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_while_it_begins_anew_leaves_no_upload_that_nobody_knows_of() {
+    let place = killed_upload().await;
+    fs::write(place.at("a/source/large"), noise(2, 5 * PART - 7)).unwrap();
+    place.strike("CreateMultipartUpload", FaultAction::Delay { ms: 1000 });
+    let (done, ()) = tokio::join!(place.upload("a/source", "up/"), async {
+        place.wait_for("CreateMultipartUpload", 1).await;
+        place.options.stop.cancel();
+    });
+    assert!(matches!(done, Err(Error::Stopped)), "{done:?}");
+    assert_eq!(open_uploads(&place).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_cannot_be_aborted_is_aborted_by_a_later_run() {
+    let place = killed_upload().await;
+    fs::write(place.at("a/source/large"), noise(2, 5 * PART - 7)).unwrap();
+    let denied = Fault::once(Some("AbortMultipartUpload"), FaultAction::AccessDenied);
+    place.server.inject(Fault { times: 100, ..denied });
+    assert_eq!(place.upload("a/source", "up/").await.unwrap().copied, 2);
+    assert!(place.object("up/large").await.unwrap() == noise(2, 5 * PART - 7));
+    assert_eq!(open_uploads(&place).await, 1);
+    place.server.clear_faults();
+    assert_eq!(place.upload("a/source", "up/").await.unwrap().unchanged, 2);
+    assert_eq!(open_uploads(&place).await, 0);
+}

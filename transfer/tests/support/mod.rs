@@ -6,10 +6,11 @@
 use bytes::Bytes;
 use pail_devserver::{Fault, FaultAction, Server, ServerConfig, Settings};
 use pail_store::{BucketUri, CallerVariables, GcsStore, RawKey, S3Store, Store, StoreKind, StoreOptions};
-use pail_transfer::{Error, Options, Progress, Report, Source, UploadSource};
+use pail_transfer::{Action, Changes, Error, Options, Progress, Reason, Report, Source, UploadSource};
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -165,4 +166,22 @@ pub fn names(problems: &pail_transfer::Problems) -> Vec<&str> {
     assert_eq!(names.len() as u64, problems.count);
     names.sort();
     names
+}
+
+/// Writes a local file, with the directories that lead there.
+pub fn write(place: &Place, name: &str, bytes: impl AsRef<[u8]>) {
+    let path = place.at(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// Makes every run a dry one, and collects what it tells.
+pub fn dry(place: &mut Place) -> Arc<Mutex<BTreeMap<String, (Action, Reason)>>> {
+    let told: Arc<Mutex<BTreeMap<_, _>>> = Arc::default();
+    let changes = told.clone();
+    place.options.dry_run = Some(Changes::new(move |change| {
+        let before = changes.lock().unwrap().insert(change.key, (change.action, change.why));
+        assert_eq!(before, None, "a change is told once");
+    }));
+    told
 }

@@ -28,6 +28,7 @@ pub(super) async fn copy(
         let copied = copying.between(&source, &below, &target, &destination, &new_objects).await;
         return copied.map_err(|failure| nothing_below(failure, from));
     }
+    arguments.check_no_filters(from)?;
     let destination = match is_directory_s(&target_path) {
         true => Destination::Prefix(target_path),
         false => Destination::Object(copying::key_of(&target_path)?),
