@@ -3,13 +3,14 @@
 //! Owns: `commands`, one file for each (its arguments' doc comments are its help); `launch`, a task from its file to its exit code, over
 //! `task`, the task YAML; `cluster`, nodes over SSH; `sync`, code and files to where they run; `git`, code
 //! from a repository; `node`, what is done where a task runs; `copying`, `copy_progress` and `rates`, copies from and to buckets; `daemon`,
-//! finding or starting the daemon; `place`, destinations and the making of them; `shell`, the commands of a task on this machine; `accounts`, users and groups by name; `notices`, `progress`, `bars` and `terminal`, what
+//! finding or starting the daemon; `place`, destinations and the making of them; `shell`, the commands of a task on this machine; `accounts`, users and groups by name; `open_files` and `allocator`, what this process may use; `notices`, `progress`, `bars` and `terminal`, what
 //! a person sees afterwards and while waiting.
 //!
 //! Invariants: data goes to standard output, progress and notes to standard error; every failure is a
 //! [`Failure`], whose kind is the exit code.
 
 mod accounts;
+mod allocator;
 mod bars;
 mod bucket_flags;
 mod buckets;
@@ -86,6 +87,7 @@ pub fn main() -> ExitCode {
 
 /// Runs asynchronous work on threads that end with it.
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    allocator::share_heaps();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

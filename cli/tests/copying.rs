@@ -412,6 +412,12 @@ fn room_is_counted_where_there_is_any_to_count_and_what_another_version_left_is_
     mount("tmpfs", "size=48m", &target.join("big"));
     sandbox.put("m/big/x", "x".repeat(30 << 20));
     copied(&sandbox, &["-r", &uri("m"), target.to_str().unwrap()]);
+    sandbox.put("l/big/y", "x".repeat(50 << 20));
+    let ran = cp(&sandbox, &["-r", &uri("l"), target.to_str().unwrap()]);
+    assert!(
+        ran.code == 8 && ran.err.contains(&format!("the disk at {}", target.join("big").display())),
+        "{ran:?}"
+    );
 
     sandbox.put("r/x", "1".repeat(14 << 20));
     let late = FaultAction::Stall { after_bytes: 3 << 20, for_ms: None };

@@ -11,7 +11,10 @@ use crate::plan::Step;
 use crate::temporary::Temporary;
 use crate::{Error, disk};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What a run needs of its disks, as far as that is known.
@@ -30,6 +33,8 @@ pub(crate) struct Room {
 
 /// One of the file systems.
 struct Disk {
+    /// A directory on it.
+    path: PathBuf,
     /// At the beginning; `None` where the file system does not say.
     free_bytes: Option<u64>,
     needed_bytes: u64,
@@ -67,7 +72,7 @@ impl Room {
             let needed = disk.needed_bytes.saturating_sub(disk.freed_bytes);
             if let Some(free) = disk.free_bytes.filter(|free| *free < needed) {
                 return Err(disk::full(
-                    self.root.path(),
+                    &disk.path,
                     format!("{needed} bytes or more are to be copied, and {free} were free"),
                 ));
             }
@@ -78,18 +83,18 @@ impl Room {
     /// The disk that a directory is on, or will be.
     fn disk_of(&mut self, directory: &[u8]) -> &mut Disk {
         let known = self.last.as_ref().filter(|(last, _)| **last == *directory).map(|(_, device)| *device);
-        let mut free_bytes = None;
+        let found = if known.is_none() { self.root.find_deepest(directory).ok() } else { None };
         let device = known.unwrap_or_else(|| {
-            let found = self.root.find_deepest(directory).ok().map(|(_, found)| found);
-            let device = found.as_ref().and_then(|found| rustix::fs::fstat(&**found).ok());
-            let device = device.map_or(0, |stat| stat.st_dev);
-            if !self.disks.contains_key(&device) {
-                free_bytes = found.and_then(|found| free_bytes_of(&found));
-            }
-            self.last = Some((directory.into(), device));
-            device
+            let stat = found.as_ref().and_then(|(_, found)| rustix::fs::fstat(&**found).ok());
+            stat.map_or(0, |stat| stat.st_dev)
         });
-        self.disks.entry(device).or_insert(Disk { free_bytes, needed_bytes: 0, freed_bytes: 0 })
+        self.last = Some((directory.into(), device));
+        self.disks.entry(device).or_insert_with(|| Disk {
+            path: self.root.path().join(OsStr::from_bytes(found.as_ref().map_or(b"", |(path, _)| path))),
+            free_bytes: found.and_then(|(_, found)| free_bytes_of(&found)),
+            needed_bytes: 0,
+            freed_bytes: 0,
+        })
     }
 }
 
