@@ -281,5 +281,9 @@ mod tests {
         keys.sort();
         assert_eq!((keys, found.skipped.count, found.left_out), (vec!["p/a", "p/sub/b\n"], 2, 5));
         assert!(found.kept.unwrap().keeps(b"link/c"), "what is left out is not deleted");
+
+        options.stop.cancel();
+        let stopped = walk(&[UploadSource { path: at("src"), key: "p/".into() }], &options, None);
+        assert!(matches!(stopped, Err(Error::Stopped)), "a run that is stopped walks no further");
     }
 }
